@@ -1,0 +1,31 @@
+"""What clients send and receive."""
+
+from pydantic import BaseModel, Field
+
+
+class ChatRequest(BaseModel):
+    """A message to the coach; only a conversation with a `thread_id` is remembered."""
+
+    message: str = Field(min_length=1)
+    thread_id: str | None = None
+    user_id: str | None = None
+
+
+class PlanRequest(BaseModel):
+    """What to train for, and for how long."""
+
+    goal: str = Field(min_length=1)
+    weeks: int = Field(ge=1, le=52)
+    user_id: str | None = None
+
+
+class Plan(BaseModel):
+    """A training plan."""
+
+    plan: str
+
+
+class AdvancedPlan(Plan):
+    """A training plan, and how many steps the agent took to write it."""
+
+    steps: int

@@ -1,0 +1,99 @@
+"""How the local provider answers: it reads the last user message as a stage direction.
+
+`[tool:weather] [cut] How was my week?` first answers with a call of the tool `weather`; when the
+tool's result comes back, the stream of the text answer is cut half-way. See `Directions`.
+"""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+_ANSWER = (
+    "Keep most of your runs easy, add one faster session a week, sleep well,"
+    " and enjoy the long run on Sunday."
+)
+_TOOL_ARGUMENTS = {"weather": {"city": "Berlin"}, "recent_activities": {"athlete": "anna"}}
+
+_DIRECTIVE = re.compile(r"\[([a-z-]+)(?::([^\]\s]+))?\]")
+_TOKEN = re.compile(r"\s*\S+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directions:
+    """What one user message orders, each as a `[directive]` or `[directive:value]` in its text."""
+
+    tools: tuple[str, ...] = ()  # [tool:NAME], one call after the other, before the answer
+    fail: int | None = None  # [fail:STATUS] instead of an answer
+    cut: bool = False  # [cut] closes the connection half-way
+    garbage: bool = False  # [garbage] sends something that is not JSON half-way
+    empty: bool = False  # [empty] answers without a word
+    delay: float = 0.0  # [delay:SECONDS] before anything is sent
+    pace: float = 0.0  # [pace:SECONDS] between chunks
+    tokens: int | None = None  # [tokens:N] makes the answer N words long
+    cached: int = 0  # [cached:N] of the prompt's tokens
+    reasoning: int = 0  # [reasoning:N] tokens besides the answer's words
+    usage: bool = True  # [no-usage] withholds the usage block
+
+    @classmethod
+    def read(cls, message: str) -> "Directions":
+        """Read a user message; a value that is not a number raises ValueError."""
+        directives = _DIRECTIVE.findall(message)
+        orders: dict[str, str] = dict(directives)
+        return cls(
+            tools=tuple(value for name, value in directives if name == "tool" and value),
+            fail=int(orders["fail"]) if "fail" in orders else None,
+            cut="cut" in orders,
+            garbage="garbage" in orders,
+            empty="empty" in orders,
+            delay=float(orders.get("delay", 0)),
+            pace=float(orders.get("pace", 0)),
+            tokens=int(orders["tokens"]) if "tokens" in orders else None,
+            cached=int(orders.get("cached", 0)),
+            reasoning=int(orders.get("reasoning", 0)),
+            usage="no-usage" not in orders,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer in token-sized pieces: of a text, or of the arguments of a call of `tool`."""
+
+    pieces: list[str]
+    tool: str | None = None
+
+
+def direct(messages: list[dict[str, Any]]) -> tuple[Directions, Answer]:
+    """Decide what follows this conversation."""
+    users = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    last = users[-1] if users else 0
+    directions = Directions.read(_text(messages[last]))
+    tools_done = sum(message["role"] == "tool" for message in messages[last:])
+    if tools_done < len(directions.tools):
+        tool = directions.tools[tools_done]
+        arguments = json.dumps(_TOOL_ARGUMENTS.get(tool, {}))
+        # Only the final answer goes wrong; the way there is played straight.
+        straight = replace(directions, fail=None, cut=False, garbage=False)
+        return straight, Answer(_TOKEN.findall(arguments), tool)
+    return directions, Answer(_words(0 if directions.empty else directions.tokens))
+
+
+def count_tokens(messages: list[dict[str, Any]]) -> int:
+    """Count a prompt's tokens: the words of all its messages."""
+    return sum(len(_text(message).split()) for message in messages)
+
+
+def _words(count: int | None) -> list[str]:
+    words = _TOKEN.findall(_ANSWER)
+    if count is None:
+        return words
+    repeated = _TOKEN.findall(" ".join([_ANSWER] * (count // len(words) + 1)))
+    return repeated[:count]
+
+
+def _text(message: dict[str, Any]) -> str:
+    """Return a message's text, whether it is a string, a list of parts, or absent."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "") for part in content)

@@ -1,0 +1,79 @@
+"""Who may call: bearer tokens for the chats, an API key for the training plans."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import jwt
+from fastapi import HTTPException, Request, Security, status
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from slowapi.util import get_remote_address
+
+from settings import settings
+
+CHAT_SCOPE = "coach:chat"
+
+_ALGORITHM = "HS256"
+_bearer = HTTPBearer(auto_error=False, description=f"A JWT with the scope `{CHAT_SCOPE}`")
+_api_key = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+def create_token(
+    subject: str,
+    scopes: Iterable[str] = (CHAT_SCOPE,),
+    lifetime: timedelta = timedelta(hours=1),
+) -> str:
+    """Sign a token for `subject`; a negative lifetime gives one that has already expired."""
+    claims = {
+        "sub": subject,
+        "scope": " ".join(scopes),
+        "exp": datetime.now(UTC) + lifetime,
+    }
+    return jwt.encode(claims, settings.jwt_secret, algorithm=_ALGORITHM)
+
+
+def require_chat_token(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> None:
+    """Admit the bearer of a valid token that grants the chat scope (RFC 6750)."""
+    if credentials is None:
+        raise _denied(status.HTTP_401_UNAUTHORIZED, "Not authenticated", "Bearer")
+    try:
+        claims = jwt.decode(
+            credentials.credentials,
+            settings.jwt_secret,
+            algorithms=[_ALGORITHM],
+            options={"require": ["sub", "exp"]},
+        )
+    except jwt.InvalidTokenError as error:
+        raise _denied(
+            status.HTTP_401_UNAUTHORIZED, "Invalid token", 'Bearer error="invalid_token"'
+        ) from error
+    if CHAT_SCOPE not in str(claims.get("scope", "")).split():
+        raise _denied(
+            status.HTTP_403_FORBIDDEN, "Insufficient scope", 'Bearer error="insufficient_scope"'
+        )
+    request.state.caller = f"user:{claims['sub']}"
+
+
+def require_api_key(
+    request: Request,
+    key: Annotated[str | None, Security(_api_key)],
+) -> None:
+    """Admit the holder of the API key."""
+    if key is None or not secrets.compare_digest(key.encode(), settings.api_key.encode()):
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "Invalid API key")
+    # slowapi logs the caller it limits, so the key itself must not be the name.
+    request.state.caller = f"key:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def caller(request: Request) -> str:
+    """Name the caller for the rate limits: token subject or API key, else remote address."""
+    return getattr(request.state, "caller", None) or get_remote_address(request)
+
+
+def _denied(status_code: int, detail: str, challenge: str) -> HTTPException:
+    return HTTPException(status_code, detail, headers={"WWW-Authenticate": challenge})

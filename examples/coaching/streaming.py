@@ -1,0 +1,91 @@
+"""The two ways a chat is streamed to the client."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeVar, cast
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.runnables import RunnableConfig
+
+from agent import CoachGraph, CoachState
+from model import PROVIDER_ERRORS
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def stream_events(
+    graph: CoachGraph, question: CoachState, config: RunnableConfig
+) -> AsyncIterator[str]:
+    """Yield one JSON line per token and per tool that ran; `end` or `error` comes last."""
+    run = graph.astream(question, config, stream_mode=["messages", "updates"])
+    try:
+        async for part in _in_own_task(run):
+            kind, content = cast("tuple[str, Any]", part)
+            for event in _token_events(*content) if kind == "messages" else _tool_events(content):
+                yield _line(event)
+    except PROVIDER_ERRORS:
+        logger.exception("The provider failed during a chat")
+        yield _line({"type": "error"})
+    else:
+        yield _line({"type": "end"})
+
+
+async def stream_text(
+    graph: CoachGraph, question: CoachState, config: RunnableConfig
+) -> AsyncIterator[str]:
+    """Yield the bare tokens, for clients that predate the JSON lines.
+
+    A client that leaves does not stop the agent here: it finishes its answer unheard.
+    """
+    run = graph.astream(question, config, stream_mode="messages")
+    while True:
+        try:
+            message, _ = await anext(run)
+        except StopAsyncIteration:
+            break
+        if isinstance(message, AIMessageChunk) and message.text:
+            yield message.text
+
+
+async def _in_own_task(run: AsyncIterator[T]) -> AsyncIterator[T]:
+    """Iterate over a run of the agent such that it stops when the client leaves.
+
+    Starlette then cancels the response through anyio, which keeps cancelling whatever it awaits.
+    That would cut off LangGraph's own clean-up and leave the model running (langgraph#5682); a
+    task of its own is cancelled once and can stop in order.
+    """
+    parts: asyncio.Queue[T | None] = asyncio.Queue()
+
+    async def pump() -> None:
+        try:
+            async for part in run:
+                parts.put_nowait(part)
+        finally:
+            parts.put_nowait(None)
+
+    task = asyncio.create_task(pump())
+    try:
+        while (part := await parts.get()) is not None:
+            yield part
+        await task  # Raises what the run raised.
+    finally:
+        task.cancel()
+
+
+def _token_events(message: object, _metadata: object) -> Iterator[dict[str, str]]:
+    # Tool results pass through here too; only the model's own words are tokens.
+    if isinstance(message, AIMessageChunk) and message.text:
+        yield {"type": "token", "content": message.text}
+
+
+def _tool_events(update: dict[str, Any]) -> Iterator[dict[str, str]]:
+    for result in update.get("tools", {}).get("messages", []):
+        yield {"type": "tool", "name": result.name}
+
+
+def _line(event: dict[str, str]) -> str:
+    return json.dumps(event) + "\n"

@@ -1,0 +1,1 @@
+"""The page that Prometheus reads: its families, its ASGI endpoint, its own port."""

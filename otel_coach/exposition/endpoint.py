@@ -1,0 +1,60 @@
+"""The page as an ASGI answer."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    from prometheus_client import CollectorRegistry
+
+    Scope = MutableMapping[str, Any]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class MetricsEndpoint:
+    """Answers GET and HEAD on `path` with the families of `registry`.
+
+    Content-negotiated: Prometheus text 0.0.4 or OpenMetrics 1.0, gzip if accepted. Collecting
+    and rendering happen in a thread, so the event loop goes on serving.
+    """
+
+    def __init__(self, registry: CollectorRegistry, path: str) -> None:
+        self._registry = registry
+        self._path = path
+
+    def answers(self, scope: Scope) -> bool:
+        """Whether the request is for this page."""
+        return scope["method"] in {"GET", "HEAD"} and _route_path(scope) == self._path
+
+    async def __call__(self, scope: Scope, send: Send) -> None:
+        """Send the page."""
+        accept = _header(scope["headers"], b"accept")
+        encode, content_type = choose_encoder(accept)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"vary", b"accept, accept-encoding"),
+        ]
+        body = await to_thread.run_sync(encode, self._registry)
+        if gzip_accepted(_header(scope["headers"], b"accept-encoding")):
+            headers.append((b"content-encoding", b"gzip"))
+            body = await to_thread.run_sync(gzip.compress, body, 1)
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # The server leaves the body of an answer to HEAD out.
+        await send({"type": "http.response.body", "body": body})
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+    return ",".join(value.decode("latin-1") for key, value in headers if key.lower() == name)
+
+
+def _route_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    return path.removeprefix(root_path) if root_path else path

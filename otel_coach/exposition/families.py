@@ -1,0 +1,57 @@
+"""Our families and those of prometheus_client's default registry, on one page."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+_logger = logging.getLogger("otel_coach")
+
+_SAMPLE_SUFFIXES: Final = {
+    "counter": ("_total", "_created"),
+    "histogram": ("_bucket", "_count", "_sum", "_created"),
+    "gaugehistogram": ("_bucket", "_gcount", "_gsum"),
+    "summary": ("_count", "_sum", "_created"),
+    "info": ("_info",),
+}
+"""What a family's samples may be called beside its own name, by its type (OpenMetrics 1.0)."""
+
+
+class _OnePage(Collector):
+    """Collects several registries in order; the first family of a name is the one shown."""
+
+    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
+        self._registries = tuple(registries)
+        self._named: set[str] = set()
+
+    def collect(self) -> Iterator[Metric]:
+        taken: set[str] = set()
+        for registry in self._registries:
+            for family in registry.collect():
+                suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
+                names = {family.name + suffix for suffix in suffixes}
+                if taken.isdisjoint(names):
+                    taken |= names
+                    yield family
+                elif family.name not in self._named:
+                    self._named.add(family.name)
+                    _logger.warning(
+                        "otel-coach: the family %s is defined twice in this process; the page "
+                        "shows the first one only. Rename the other, or remove it.",
+                        family.name,
+                    )
+
+
+def one_page(registry: CollectorRegistry) -> CollectorRegistry:
+    """A registry that shows `registry` first and prometheus_client's default one after it."""
+    page = CollectorRegistry(auto_describe=False)
+    page.register(_OnePage([registry, REGISTRY]))
+    return page

@@ -1,0 +1,182 @@
+"""Puts the rooms together, once per process."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+
+from otel_coach.exposition.endpoint import MetricsEndpoint
+from otel_coach.exposition.families import one_page
+from otel_coach.exposition.port import serve
+from otel_coach.instrumentors.asgi import AsgiInstrumentor
+from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
+from otel_coach.instrumentors.langchain import LangChainInstrumentor
+from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations
+from otel_coach.pricing import PriceList
+from otel_coach.sdk import Providers
+from otel_coach.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+_logger = logging.getLogger("otel_coach")
+
+ASGI: Final = "otel_coach_asgi"
+LANGCHAIN: Final = "otel_coach_langchain"
+DEPENDENCIES: Final = "otel_coach_dependencies"
+INSTRUMENTORS: Final[Mapping[str, type[BaseInstrumentor]]] = {
+    ASGI: AsgiInstrumentor,
+    LANGCHAIN: LangChainInstrumentor,
+    DEPENDENCIES: DependenciesInstrumentor,
+}
+"""Our instrumentors by entry point, the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""
+
+_STOCK_CLASSES: Final = {
+    "fastapi": ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor"),
+    "psycopg": ("opentelemetry.instrumentation.psycopg", "PsycopgInstrumentor"),
+}
+
+
+class Installation:
+    """Everything that runs in this process, and its undoing."""
+
+    def __init__(self, settings: Settings, *, readers: Sequence[MetricReader] = ()) -> None:
+        settings.log_problems()
+        self.settings = settings
+        self.providers = Providers(settings, readers=readers, version=_version())
+        self.page = one_page(self.providers.registry)
+        self.stock = StockInstrumentations(
+            self.providers.tracer_provider,
+            server_spans=settings.server_spans == "fastapi",
+            excluded_urls=settings.excluded_urls,
+            metrics_path=settings.metrics_path,
+        )
+        self._stop_port: Callable[[], None] | None = None
+        self._instrumented: list[BaseInstrumentor] = []
+
+    def instrument(self, name: str, app: object = None) -> None:
+        """Start the instrumentor of that entry point; once, however often it is asked for."""
+        instrumentor = INSTRUMENTORS[name]()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            if isinstance(instrumentor, AsgiInstrumentor) and app is not None:
+                instrumentor.watch_also(app)
+            return
+        arguments = self._arguments(name)
+        if app is not None and name == ASGI:
+            arguments["app"] = app
+        instrumentor.instrument(skip_dep_check=True, **arguments)
+        self._instrumented.append(instrumentor)
+
+    def instrument_psycopg(self) -> None:
+        """Load the stock psycopg instrumentation as soon as the host imports psycopg."""
+
+        def load(_module: object) -> None:
+            instrumentor = stock_instrumentor(PSYCOPG)
+            if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
+                return
+            instrumentor.instrument(skip_dep_check=True, **(self.stock.arguments(PSYCOPG) or {}))
+            self._instrumented.append(instrumentor)
+
+        wrapt.register_post_import_hook(load, PSYCOPG)
+
+    def uninstrument(self) -> None:
+        """Take everything off the application's path, and flush."""
+        for instrumentor in reversed(self._instrumented):
+            instrumentor.uninstrument()
+        self._instrumented.clear()
+        if self._stop_port is not None:
+            self._stop_port()
+            self._stop_port = None
+        self.providers.shutdown()
+
+    def _arguments(self, name: str) -> dict[str, Any]:
+        recorder, tracers = self.providers.recorder, self.providers.tracer_provider
+        settings = self.settings
+        if name == DEPENDENCIES:
+            return {
+                "recorder": recorder,
+                "addresses": settings.dependencies,
+                "interval": settings.dependency_interval,
+                "timeout": settings.dependency_timeout,
+            }
+        tracer = tracers.get_tracer("otel_coach", _version())
+        if name == LANGCHAIN:
+            prices = PriceList.from_file(settings.prices_file)
+            return {"recorder": recorder, "tracer": tracer, "prices": prices}
+        serves_inside = settings.serves_metrics and settings.metrics_port is None
+        return {
+            "recorder": recorder,
+            "tracer": tracer if settings.server_spans == "otel_coach" else None,
+            "credential_headers": settings.credential_headers,
+            "excluded_urls": settings.excluded_urls,
+            "page": MetricsEndpoint(self.page, settings.metrics_path) if serves_inside else None,
+            "on_start": self._start,
+            "on_stop": self.providers.flush,
+        }
+
+    def _start(self) -> None:
+        """The process begins to serve: it is no supervisor of others."""
+        for instrumentor in self._instrumented:
+            if isinstance(instrumentor, DependenciesInstrumentor):
+                instrumentor.start()
+        settings = self.settings
+        if settings.serves_metrics and settings.metrics_port is not None:
+            self._stop_port = serve(self.page, settings.metrics_host, settings.metrics_port)
+
+
+_installed: Installation | None = None
+_installing = threading.RLock()
+
+
+def install(settings: Settings | None = None) -> Installation | None:
+    """The installation of this process, made at the first call; None where it is disabled."""
+    global _installed  # noqa: PLW0603 - entry points have no other way to meet
+    with _installing:
+        if _installed is None:
+            settings = settings or Settings.from_env()
+            if not settings.enabled:
+                return None
+            _installed = Installation(settings)
+            _installed.providers.become_global()
+            atexit.register(_at_exit)
+        return _installed
+
+
+def uninstall() -> None:
+    """Undo `install` and all that was instrumented since. Does nothing where nothing was."""
+    global _installed  # noqa: PLW0603
+    with _installing:
+        if _installed is not None:
+            _installed.uninstrument()
+            _installed = None
+            atexit.unregister(_at_exit)
+
+
+def stock_instrumentor(name: str) -> BaseInstrumentor | None:
+    """The stock instrumentor of that entry point; None where it or its library is missing."""
+    module, cls = _STOCK_CLASSES[name]
+    try:
+        return getattr(import_module(module), cls)()
+    except ImportError:
+        return None
+
+
+def _at_exit() -> None:
+    if _installed is not None:
+        _installed.providers.shutdown()
+
+
+def _version() -> str:
+    try:
+        return version("otel-coach")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return ""

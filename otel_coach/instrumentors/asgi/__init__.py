@@ -1,0 +1,91 @@
+"""Requests, streams, auth failures and rate limits, watched around the whole ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from otel_coach.settings import DEFAULT_CREDENTIAL_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+    from types import ModuleType
+
+    from otel_coach.instrumentors.asgi.layer import Layer
+
+    Application = Callable[..., Awaitable[None]]
+
+_logger = logging.getLogger("otel_coach")
+
+_PATCHED: Final = {
+    "starlette.applications": "Starlette",
+    "fastapi.applications": "FastAPI",
+}
+"""Application classes by module. Both: a FastAPI of 0.165 acts before its Starlette part."""
+
+
+class AsgiInstrumentor(BaseInstrumentor):
+    """Puts a layer around every Starlette and FastAPI application of the process.
+
+    `instrument` takes the keyword arguments of `Layer` and, optionally, `app`: then only the
+    applications handed over so are watched, and it may be called again for a further one.
+    """
+
+    _layer_arguments: dict[str, Any]
+    _layer: Layer | None = None
+    _only: WeakSet[Any] | None = None
+    _undo: list[Callable[[], None]]
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing is required: what the host never imports is never touched."""
+        return ()
+
+    def watch_also(self, app: object) -> None:
+        """Watch `app` too, where only some applications are watched."""
+        if self._only is not None:
+            self._only.add(app)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        app = kwargs.pop("app", None)
+        kwargs.pop("skip_dep_check", None)
+        kwargs.setdefault("credential_headers", DEFAULT_CREDENTIAL_HEADERS)
+        self._only = None if app is None else WeakSet([app])
+        self._layer_arguments = kwargs
+        self._undo = []
+        for module in _PATCHED:
+            wrapt.register_post_import_hook(self._patch, module)
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        for undo in self._undo:
+            undo()
+        self._undo.clear()
+        self._layer_arguments = {}
+        self._layer = None
+
+    def _patch(self, module: ModuleType) -> None:
+        if not self._layer_arguments:  # uninstrumented before the host imported the module
+            return
+        if self._layer is None:
+            from otel_coach.instrumentors.asgi.layer import Layer  # noqa: PLC0415 - needs starlette
+
+            self._layer = Layer(**self._layer_arguments)
+        cls = getattr(module, _PATCHED[module.__name__])
+        original: Application = cls.__dict__["__call__"]
+        layer, only = self._layer, self._only
+
+        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, N807
+            if layer.is_around(scope) or (only is not None and app not in only):
+                await original(app, scope, receive, send)
+            else:
+                await layer(app, original, scope, receive, send)
+
+        def restore() -> None:
+            if cls.__dict__.get("__call__") is __call__:
+                cls.__call__ = original
+
+        cls.__call__ = __call__
+        self._undo.append(restore)

@@ -1,0 +1,288 @@
+"""One HTTP request and its response, watched from outside the whole application."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter, time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
+
+from otel_coach.catalogue import (
+    AI_REQUEST_DURATION,
+    AI_STREAM_ABORTS,
+    AI_STREAM_CHUNKS,
+    AI_TIME_TO_FIRST_CHUNK,
+    AUTH_FAILURES,
+    HTTP_REQUEST_DURATION,
+    RATE_LIMIT_HITS,
+)
+from otel_coach.instrumentors.asgi.refusals import refusal_reason
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, find_route
+from otel_coach.recorder import Recorder, guarded
+from otel_coach.request import Request
+from otel_coach.vocabulary import (
+    ABORTED,
+    CLIENT_CLOSED_REQUEST,
+    ERROR,
+    INVOKE,
+    METHODS,
+    NO_MODEL,
+    OK,
+    OTHER,
+    OTHER_METHOD,
+    STREAM,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+
+    from opentelemetry.util.types import AttributeValue
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Scope = MutableMapping[str, Any]
+    Send = Callable[[Message], Awaitable[None]]
+
+_MOST_LOOKED_AHEAD: Final = 8
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS, _SERVER_ERROR = 401, 403, 429, 500
+_LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """What all exchanges of a process share; opens one per request."""
+
+    recorder: Recorder
+    credential_headers: frozenset[str]
+    opened: set[Exchange]
+    """Those that are not finished yet."""
+    rate_limited: set[str]
+    """Endpoints whose rate_limit.hits series exists."""
+
+    @classmethod
+    def of(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
+        """Without any request yet."""
+        return cls(recorder, credential_headers, set(), set())
+
+    @guarded
+    def open(self, app: object, scope: Scope, receive: Receive, send: Send) -> Exchange:
+        """Begin to watch a request."""
+        exchange = Exchange(self, app, scope, receive, send)
+        self.opened.add(exchange)
+        return exchange
+
+
+class Exchange:
+    """Notes what passes between the server and the application; finished exactly once.
+
+    `receive` and `send` stand in for the server's. Everything is recorded in `_finish`: when
+    the final body was handed to the server, or when the application ended without one.
+    """
+
+    def __init__(
+        self, shared: Exchanges, app: object, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self.request = Request()
+        self.span: Span | None = None
+        self._shared = shared
+        self.app = app
+        # The application changes its scope while it routes; the look-up needs the original.
+        self._scope = {**scope}
+        self._receive = receive
+        self._send = send
+        self._started = perf_counter()
+        self._looked_ahead: deque[Message] = deque()
+        self._route: Route | None = None
+        self._status: int | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._is_stream = False
+        self._chunks = 0
+        self._first_chunk: float | None = None
+        self._client_left = False
+        self._finished = False
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where facts and faults go."""
+        return self._shared.recorder
+
+    @property
+    def method(self) -> str:
+        """The request's method, `_OTHER` for one that no standard knows."""
+        method = self._scope["method"]
+        return method if method in METHODS else OTHER_METHOD
+
+    @property
+    def route(self) -> Route:
+        """The route that answers, found when it is first needed."""
+        if self._route is None:
+            self._route = NO_ROUTE  # also if the look-up fails: it is not tried again
+            self._route = find_route(self.app, self._scope)
+        return self._route
+
+    @property
+    def _span_name(self) -> str:
+        method = "HTTP" if self.method == OTHER_METHOD else self.method
+        return method if self.route is NO_ROUTE else f"{method} {self.route.template}"
+
+    @property
+    def is_open_ai_stream(self) -> bool:
+        """Whether a stream of an AI request is open now."""
+        return self._is_stream and self.request.is_ai and not self._finished
+
+    async def receive(self) -> Message:
+        """The server's next message, noting that the client left."""
+        message = self._looked_ahead.popleft() if self._looked_ahead else await self._receive()
+        if message["type"] == "http.disconnect":
+            self._note_client_left()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Hand `message` to the server, noting what it is."""
+        final = self._note(message)
+        try:
+            await self._send(message)
+        except OSError:
+            # How servers of ASGI spec 2.4 say that the client is gone.
+            self._note_client_left()
+            raise
+        if final:
+            self._finish(None)
+
+    @guarded
+    def ended(self, error: BaseException | None) -> None:
+        """The application returned, or raised `error`."""
+        if not self._finished:
+            self._look_ahead()
+            self._finish(error)
+
+    @guarded
+    def _note(self, message: Message) -> bool:
+        """Whether `message` is the last of the response."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = list(message.get("headers", ()))
+            self._is_stream = all(name.lower() != b"content-length" for name, _ in self._headers)
+            return False
+        if message["type"] != "http.response.body":
+            return message["type"] == "http.response.pathsend"
+        if message.get("body") and not self._client_left:
+            self._chunks += 1
+            if self._first_chunk is None:
+                self._first_chunk = perf_counter()
+        if message.get("more_body", False):
+            return False
+        if self._is_stream or self.request.is_ai:
+            self._look_ahead()
+        return True
+
+    @guarded
+    def _note_client_left(self) -> None:
+        if self._finished or self._client_left:
+            return
+        self._client_left = True
+        if self.request.server_span is not None:
+            # Whoever made it ends it before `_finish` runs.
+            self.request.server_span.set_attributes(dict(self._span_facts(ABORTED)))
+
+    @guarded
+    def _look_ahead(self) -> None:
+        """Learn whether the client has left, without waiting.
+
+        What is read is kept for the application. A receive that would wait is closed at its
+        first step, as a cancelled one would be.
+        """
+        while not self._client_left and len(self._looked_ahead) < _MOST_LOOKED_AHEAD:
+            step = self._receive().__await__()
+            try:
+                next(step)
+            except StopIteration as stop:
+                message: Message = stop.value
+                self._looked_ahead.append(message)
+                if message["type"] == "http.disconnect":
+                    self._note_client_left()
+            else:
+                step.close()
+                return
+
+    @guarded
+    def _finish(self, error: BaseException | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self.request.closed = True
+        self._shared.opened.discard(self)
+        end_time, seconds = time_ns(), perf_counter() - self._started
+        outcome = self._outcome(error)
+        code = self._code(outcome)
+        context = set_span_in_context(self.span) if self.span is not None else None
+        record, endpoint = self.recorder.record, self.route.template
+        record(HTTP_REQUEST_DURATION, seconds, (endpoint, self.method, code), context)
+        self._record_refusal(endpoint, code)
+        if self.request.is_ai:
+            mode = self.request.mode or (STREAM if self._is_stream else INVOKE)
+            labels = (endpoint, self.request.model or NO_MODEL, mode)
+            record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
+            if self._is_stream:
+                record(AI_STREAM_CHUNKS, self._chunks, (*labels, outcome), context)
+                # Also with 0: an alert's rate() needs the series before the first abort.
+                record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)
+                if self._first_chunk is not None:
+                    waited = self._first_chunk - self._started
+                    record(AI_TIME_TO_FIRST_CHUNK, waited, labels, context)
+        if self.span is not None:
+            self._end_span(self.span, end_time, outcome, error)
+        elif self.request.server_span is not None and self.route is not NO_ROUTE:
+            self.request.server_span.set_attribute("http.route", self.route.template)
+            self.request.server_span.update_name(self._span_name)
+        self.recorder.settle()
+
+    def _outcome(self, error: BaseException | None) -> str:
+        if self._client_left:
+            return ABORTED
+        if error is not None or self._status is None or self._status >= _SERVER_ERROR:
+            return ERROR
+        return ERROR if self.request.run_failed else OK
+
+    def _code(self, outcome: str) -> str:
+        if self._status is None:
+            # Servers answer 500 for an application that ended without a response.
+            return str(CLIENT_CLOSED_REQUEST if outcome == ABORTED else _SERVER_ERROR)
+        return str(self._status) if _LOWEST_STATUS <= self._status <= _HIGHEST_STATUS else OTHER
+
+    def _record_refusal(self, endpoint: str, code: str) -> None:
+        if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
+            reason = refusal_reason(
+                self._scope, self._headers, self._shared.credential_headers, self.route.dependant
+            )
+            self.recorder.record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
+        limited = self._status == _TOO_MANY_REQUESTS
+        if limited or endpoint not in self._shared.rate_limited:
+            self._shared.rate_limited.add(endpoint)
+            self.recorder.record(RATE_LIMIT_HITS, int(limited), (endpoint,))
+
+    def _end_span(
+        self, span: Span, end_time: int, outcome: str, error: BaseException | None
+    ) -> None:
+        attributes: dict[str, AttributeValue] = dict(self._span_facts(outcome))
+        status: Status | None = None
+        if outcome != ABORTED:
+            if error is not None:
+                attributes["error.type"] = type(error).__qualname__
+                status = Status(StatusCode.ERROR)
+            elif self._status is None or self._status >= _SERVER_ERROR:
+                attributes["error.type"] = str(self._status or _SERVER_ERROR)
+                status = Status(StatusCode.ERROR)
+        self.recorder.end(
+            span, end_time=end_time, name=self._span_name, attributes=attributes, status=status
+        )
+
+    def _span_facts(self, outcome: str) -> Iterator[tuple[str, AttributeValue]]:
+        if self.route is not NO_ROUTE:
+            yield "http.route", self.route.template
+        if self._status is not None:
+            yield "http.response.status_code", self._status
+        if outcome == ABORTED:
+            yield "otel_coach.outcome", ABORTED

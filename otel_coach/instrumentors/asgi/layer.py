@@ -1,0 +1,251 @@
+"""The layer around an application: the server span, the exchange, the page, start and stop."""
+
+from __future__ import annotations
+
+import logging
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import anyio
+from opentelemetry import context as otel_context
+from opentelemetry import propagate
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.util.http import parse_excluded_urls
+
+from otel_coach.catalogue import AI_STREAMS_ACTIVE
+from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
+from otel_coach.recorder import Recorder, guarded
+from otel_coach.request import current_request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    Application = Callable[..., Awaitable[None]]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Scope = MutableMapping[str, Any]
+    Send = Callable[[Message], Awaitable[None]]
+
+_logger = logging.getLogger("otel_coach")
+
+_MARK: Final = "otel_coach.exchange"
+_LONGEST_FLUSH: Final = 5.0
+_FASTAPI_TELEMETRY: Final = "fastapi.telemetry"
+"""FastAPI's built-in telemetry leaves a request alone whose scope has this key."""
+
+
+class _HeaderGetter(Getter["Scope"]):
+    """Reads propagation headers (traceparent, baggage) from an ASGI scope."""
+
+    def get(self, carrier: Scope, key: str) -> list[str] | None:
+        wanted = key.lower().encode("latin-1")
+        values = [
+            value.decode("latin-1") for name, value in carrier["headers"] if name.lower() == wanted
+        ]
+        return values or None
+
+    def keys(self, carrier: Scope) -> list[str]:
+        return [name.decode("latin-1") for name, _ in carrier["headers"]]
+
+
+_HEADERS: Final = _HeaderGetter()
+
+
+class Layer:
+    """Watches the applications of a process; the application inside does not see it.
+
+    Args:
+        recorder: where facts go.
+        tracer: makes the server spans; None leaves them to whoever makes them already.
+        credential_headers: request headers, in lower case, that count as credentials.
+        excluded_urls: regular expressions, by comma, of URLs that are not traced.
+        page: answers for Prometheus inside the application, or None.
+        on_start: called once, before the first request or at the lifespan's start.
+        on_stop: called in a thread at the lifespan's end, the last moment that a server
+            stopped by a signal grants.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one fact, named at its only call
+        self,
+        *,
+        recorder: Recorder,
+        tracer: Tracer | None,
+        credential_headers: frozenset[str],
+        excluded_urls: str = "",
+        page: Any = None,  # noqa: ANN401 - the exposition's endpoint, which is above this room
+        on_start: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self._tracer = tracer
+        self._exchanges = Exchanges.of(recorder, credential_headers)
+        self._excluded = parse_excluded_urls(excluded_urls)
+        self._page = page
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._streaming_endpoints: set[str] = set()
+        self._stock_inside: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        recorder.observe(AI_STREAMS_ACTIVE, self._active_streams)
+
+    @staticmethod
+    def is_around(scope: Scope) -> bool:
+        """Whether the request passes this layer already: a sub-application, or no request."""
+        return scope["type"] not in {"http", "lifespan"} or _MARK in scope
+
+    async def __call__(
+        self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Run `call(app, ...)`, watched."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(app, call, scope, receive, send)
+            return
+        self._start()
+        if self._is_for_page(scope):
+            await self._page(scope, send)
+            return
+        exchange = self._exchanges.open(app, scope, receive, send)
+        if exchange is None:
+            await call(app, scope, receive, send)
+            return
+        context = self._server_context(exchange, scope)
+        entered = self._enter(exchange, context)
+        scope[_MARK] = True
+        scope.setdefault(_FASTAPI_TELEMETRY, None)
+        error: BaseException | None = None
+        try:
+            await call(app, scope, exchange.receive, exchange.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            exchange.ended(error)
+            self._leave(entered)
+
+    @guarded
+    def _is_for_page(self, scope: Scope) -> bool:
+        return self._page is not None and self._page.answers(scope)
+
+    @guarded
+    def _server_context(self, exchange: Exchange, scope: Scope) -> Context | None:
+        """The context of a new server span, None where there is to be none."""
+        if self._tracer is None or self._gives_way(exchange.app):
+            return None
+        if self._excluded.url_disabled(_url(scope)):
+            return None
+        parent = propagate.extract(scope, getter=_HEADERS)
+        span: Span = self._tracer.start_span(
+            exchange.method,
+            context=parent,
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": exchange.method,
+                "url.scheme": str(scope.get("scheme", "http")),
+                "network.protocol.version": str(scope.get("http_version", "1.1")),
+            },
+        )
+        if span.is_recording():
+            exchange.span = span
+        return set_span_in_context(span, parent)
+
+    def _gives_way(self, app: Any) -> bool:  # noqa: ANN401 - Starlette or FastAPI
+        """Whether the stock instrumentation in `app`'s own stack makes the server span."""
+        known = self._stock_inside.get(app)
+        if known is None:
+            if app.middleware_stack is None:
+                app.middleware_stack = app.build_middleware_stack()
+            known = self._stock_inside[app] = any(map(_is_stock, _stack(app)))
+            if known:
+                _logger.warning(
+                    "otel-coach: the application is instrumented by "
+                    "opentelemetry-instrumentation-fastapi or -asgi already; otel-coach's server "
+                    "span gives way"
+                )
+            elif hasattr(app, "_native_telemetry"):
+                _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
+        return known
+
+    @guarded
+    def _enter(self, exchange: Exchange, context: Context | None) -> _Entered:
+        return (
+            current_request.set(exchange.request),
+            None if context is None else otel_context.attach(context),
+        )
+
+    @guarded
+    def _leave(self, entered: _Entered | None) -> None:
+        if entered is None:
+            return
+        request, context = entered
+        if context is not None:
+            otel_context.detach(context)
+        current_request.reset(request)
+
+    @guarded
+    def _start(self) -> None:
+        if self._on_start is not None:
+            on_start, self._on_start = self._on_start, None
+            on_start()
+
+    async def _lifespan(
+        self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._start()
+
+        async def stopping(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self._stop()
+            await send(message)
+
+        scope[_MARK] = True
+        await call(app, scope, receive, stopping)
+
+    async def _stop(self) -> None:
+        if self._on_stop is None:
+            return
+        # A daemon: a back end that hangs must not keep the server from stopping.
+        flushing = Thread(target=self._on_stop, name="otel-coach-flush", daemon=True)
+        flushing.start()
+        with anyio.move_on_after(_LONGEST_FLUSH):
+            while flushing.is_alive():
+                await anyio.sleep(0.01)
+
+    def _active_streams(self) -> Mapping[tuple[object, ...], float]:
+        active = [
+            exchange.route.template
+            for exchange in tuple(self._exchanges.opened)
+            if exchange.is_open_ai_stream
+        ]
+        # An endpoint that streamed once keeps its 0.
+        self._streaming_endpoints.update(active)
+        return {(endpoint,): active.count(endpoint) for endpoint in self._streaming_endpoints}
+
+
+_Entered = tuple["Token[Any]", "Token[Context] | None"]
+
+
+def _url(scope: Scope) -> str:
+    """The URL that OTEL_PYTHON_FASTAPI_EXCLUDED_URLS is searched in."""
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    return f"{scope.get('scheme', 'http')}://{host}{scope['path']}"
+
+
+def _stack(app: Any) -> Iterator[object]:  # noqa: ANN401
+    """The middlewares of `app`, from outside in."""
+    inside = app.middleware_stack
+    while inside is not None:
+        yield inside
+        inside = getattr(inside, "app", None)
+
+
+def _is_stock(middleware: object) -> bool:
+    cls = type(middleware)
+    return (cls.__module__, cls.__name__) == (
+        "opentelemetry.instrumentation.asgi",
+        "OpenTelemetryMiddleware",
+    )

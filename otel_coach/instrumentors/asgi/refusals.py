@@ -1,0 +1,88 @@
+"""Why a request was answered 401 or 403, by what the response and the request say."""
+
+from __future__ import annotations
+
+import re
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from otel_coach.vocabulary import BEARER_ERRORS, MISSING_CREDENTIALS, REJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, MutableMapping
+
+    Headers = Iterable[tuple[bytes, bytes]]
+    Scope = MutableMapping[str, Any]
+
+_ERROR = re.compile(rb"""\berror\s*=\s*"?([a-z_]{1,30})""", re.IGNORECASE)
+
+
+def refusal_reason(
+    scope: Scope,
+    response_headers: Headers,
+    credential_headers: frozenset[str],
+    dependant: Any,  # noqa: ANN401 - FastAPI's Dependant, or None
+) -> str:
+    """The auth error_type: an RFC 6750 code, `missing_credentials` or `rejected`.
+
+    `dependant` is the route's: the headers, query parameters and cookies of its own security
+    schemes count as credentials beside `credential_headers`.
+    """
+    for name, value in response_headers:
+        if name.lower() == b"www-authenticate" and (error := _ERROR.search(value)):
+            code = error.group(1).decode().lower()
+            if code in BEARER_ERRORS:
+                return code
+    schemes = tuple(_schemes(dependant))
+    if _has_header(scope, credential_headers | _names(schemes, "header")):
+        return REJECTED
+    if _has_query(scope, _names(schemes, "query")) or _has_cookie(scope, _names(schemes, "cookie")):
+        return REJECTED
+    return MISSING_CREDENTIALS
+
+
+def _schemes(dependant: Any) -> Iterator[Any]:  # noqa: ANN401
+    """The OpenAPI models of all security schemes below `dependant`."""
+    waiting = [dependant] if dependant is not None else []
+    while waiting:
+        current = waiting.pop()
+        waiting.extend(getattr(current, "dependencies", ()))
+        # FastAPI's own marks of a SecurityBase: an OpenAPI model and the scheme's name.
+        call = getattr(current, "call", None)
+        if hasattr(call, "scheme_name") and (model := getattr(call, "model", None)) is not None:
+            yield model
+
+
+def _names(schemes: Iterable[Any], place: str) -> frozenset[str]:
+    """The parameters that API key schemes read from `place` (header, query or cookie)."""
+    names: list[str] = []
+    for scheme in schemes:
+        where = getattr(scheme, "in_", None)
+        if getattr(where, "value", where) == place and isinstance(scheme.name, str):
+            names.append(scheme.name.lower() if place == "header" else scheme.name)
+    return frozenset(names)
+
+
+def _has_header(scope: Scope, names: frozenset[str]) -> bool:
+    return any(name.decode("latin-1").lower() in names for name, _ in scope["headers"])
+
+
+def _has_query(scope: Scope, names: frozenset[str]) -> bool:
+    if not names:
+        return False
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return not names.isdisjoint(query)
+
+
+def _has_cookie(scope: Scope, names: frozenset[str]) -> bool:
+    if not names:
+        return False
+    cookies: SimpleCookie = SimpleCookie()
+    for name, value in scope["headers"]:
+        if name.lower() == b"cookie":
+            try:
+                cookies.load(value.decode("latin-1"))
+            except CookieError:
+                return True  # something was sent, if not well
+    return not names.isdisjoint(cookies)

@@ -1,0 +1,74 @@
+"""From a request to its route's template: `/v1/coaching/chat`, `/static/{path}`, `unmatched`.
+
+The template is looked up in the application's own routes, not read from the scope: a middleware
+may answer before routing, a mount changes the scope, and FastAPI's included routers keep their
+prefix elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Match, Mount
+
+from otel_coach.vocabulary import UNMATCHED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+
+
+class Route:
+    """A route as the request found it: its `template` and, in FastAPI, its `dependant`."""
+
+    __slots__ = ("dependant", "template")
+
+    def __init__(self, template: str, dependant: Any = None) -> None:  # noqa: ANN401 - FastAPI's
+        self.template = template
+        self.dependant = dependant
+
+
+NO_ROUTE = Route(UNMATCHED)
+
+
+def find_route(app: Any, scope: Scope) -> Route:  # noqa: ANN401 - any ASGI application
+    """The route of `app` that answers `scope`, `NO_ROUTE` if none does.
+
+    Where the path matches but the method does not (405), the route whose path matched.
+    """
+    return _find(getattr(app, "routes", ()), scope, "") or NO_ROUTE
+
+
+def _find(routes: Iterable[Any], scope: Scope, prefix: str) -> Route | None:
+    partial: Route | None = None
+    for route in _flattened(routes):
+        match, child_scope = route.matches(scope)
+        if match is Match.NONE:
+            continue
+        inner = getattr(route, "original_route", route)
+        if isinstance(inner, Mount) or getattr(route, "path_format", None) is None:
+            # A mounted application, or a Host, which has routes but no path of its own.
+            return _inside(route, {**scope, **child_scope}, prefix)
+        found = Route(prefix + route.path_format, getattr(route, "dependant", None))
+        if match is Match.FULL:
+            return found
+        partial = partial or found
+    return partial
+
+
+def _inside(route: Any, scope: Scope, prefix: str) -> Route | None:  # noqa: ANN401
+    path_format = getattr(route, "path_format", None) or ""
+    prefix += path_format.removesuffix("/{path}")
+    found = _find(getattr(route, "routes", None) or (), scope, prefix)
+    if found is None and path_format:
+        return Route(prefix + "/{path}")
+    return found
+
+
+def _flattened(routes: Iterable[Any]) -> Iterable[Any]:
+    # FastAPI >= 0.137.2 nests included routers and offers this public way to see through them;
+    # an older one has flat routes. It is not imported for an application of Starlette alone.
+    see_through = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
+    return see_through(routes) if see_through else routes

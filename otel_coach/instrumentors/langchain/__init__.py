@@ -1,0 +1,58 @@
+"""LLM calls, tools and agents, through langchain-core's own callbacks on every path."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import ModuleType
+
+
+class LangChainInstrumentor(BaseInstrumentor):
+    """Adds one callback handler to every run of the process; nothing is patched.
+
+    `instrument` takes `recorder`, `tracer` and `prices`. LangChain itself is not imported: the
+    handler is added when the host imports it.
+    """
+
+    _arguments: dict[str, Any]
+    _hooks: list[Any] | None = None
+    _hook: Any = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing is required: what the host never imports is never touched."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        kwargs.pop("skip_dep_check", None)
+        self._arguments = kwargs
+        wrapt.register_post_import_hook(self._register, "langchain_core.tracers.context")
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        self._arguments = {}
+        if self._hooks is not None and self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+        self._hooks = self._hook = None
+
+    def _register(self, module: ModuleType) -> None:
+        if not self._arguments:  # uninstrumented before the host imported LangChain
+            return
+        from otel_coach.instrumentors.langchain.handler import (  # noqa: PLC0415 - needs LangChain
+            CoachCallbackHandler,
+        )
+
+        handler = CoachCallbackHandler(**self._arguments)
+        variable = ContextVar("otel_coach_handler", default=handler)
+        module.register_configure_hook(variable, inheritable=True)
+        # LangChain has no way to take a hook back; its list is the only one.
+        self._hooks = module._configure_hooks  # noqa: SLF001
+        self._hook = self._hooks[-1] if self._hooks else None
+        # The price list takes 0.2 s and more to import, which the first answer should not pay.
+        prices = self._arguments["prices"]
+        threading.Thread(target=prices.load, name="otel-coach-prices", daemon=True).start()

@@ -1,0 +1,344 @@
+"""LangChain's callbacks: every start makes a `Run`, every end closes it once."""
+
+from __future__ import annotations
+
+import functools
+from time import perf_counter, time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables.config import var_child_runnable_config
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
+from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
+from otel_coach.instrumentors.langchain.runs import OpenRuns, Run
+from otel_coach.instrumentors.langchain.usage import is_from_cache
+from otel_coach.recorder import Recorder, guarded
+from otel_coach.request import labelled_mode
+from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, stated_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from opentelemetry.trace import Tracer
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_coach.pricing import PriceList
+
+_GRAPH_STEP: Final = "graph:step:"
+"""LangGraph tags each run of a node with this and the step's number, and nothing else."""
+
+_PAUSES: Final = frozenset({"GraphBubbleUp"})
+"""Exceptions by which LangGraph pauses a run for a human; nothing failed."""
+
+
+class ToolRun(Run):
+    """A run that is one call of a tool."""
+
+    __slots__ = ()
+
+
+class CoachCallbackHandler(BaseCallbackHandler):
+    """Sees every run of the process, sync and async, in any thread.
+
+    Inline: a handler that is not costs a thread switch per chunk. It may be called by a
+    finaliser in the middle of other code, so it only appends to the recorder's queue.
+    """
+
+    run_inline = True
+
+    def __init__(self, recorder: Recorder, tracer: Tracer, prices: PriceList) -> None:
+        self.recorder = recorder
+        self._tracer = tracer
+        self._prices = prices
+        self._runs = OpenRuns(self._abandoned)
+
+    # Starts
+
+    @guarded
+    def on_chain_start(
+        self,
+        serialized: Any,  # noqa: ARG002 - the signature is LangChain's
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A chain, a graph or a node of one."""
+        parent = self._runs.get(parent_run_id)
+        if parent is not None and parent.span is None and _is_graph_step(tags):
+            self._is_agent(parent)
+        run = Run(parent, str(kwargs.get("name") or "chain"))
+        run.input_mode = _input_mode(inputs)
+        self._begin(run_id, run)
+
+    @guarded
+    def on_chat_model_start(
+        self,
+        serialized: Any,
+        messages: Sequence[Any],  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A call of a chat model."""
+        self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
+
+    @guarded
+    def on_llm_start(
+        self,
+        serialized: Any,
+        prompts: Sequence[Any],  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A call of a text completion model."""
+        self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
+
+    @guarded
+    def on_tool_start(
+        self,
+        serialized: Any,
+        input_str: str,  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A call of a tool."""
+        name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
+        run = ToolRun(self._runs.get(parent_run_id), name)
+        run.start_span(
+            self._tracer,
+            f"execute_tool {name}",
+            SpanKind.INTERNAL,
+            {
+                "gen_ai.operation.name": "execute_tool",
+                "gen_ai.tool.name": name,
+                "gen_ai.tool.type": "function",
+            },
+        )
+        self._begin(run_id, run)
+
+    @guarded
+    def on_retriever_start(
+        self,
+        serialized: Any,  # noqa: ARG002
+        query: str,  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """A retriever: a link between the runs around it and those inside."""
+        self._begin(run_id, Run(self._runs.get(parent_run_id), "retriever"))
+
+    # While an LLM call runs
+
+    @guarded
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
+        """A chunk of a streamed call."""
+        run = self._runs.get(run_id)
+        if isinstance(run, LlmRun):
+            run.token_came(token, chunk)
+
+    @guarded
+    def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
+        """An event of a call streamed by `astream_events(version="v3")`."""
+        run = self._runs.get(run_id)
+        if isinstance(run, LlmRun):
+            run.token_came(event.get("event") == "content-block-delta", None)
+
+    # Ends
+
+    @guarded
+    def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
+        """An LLM call succeeded."""
+        self._end(run_id, response=response)
+
+    @guarded
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """An LLM call failed, or its consumer closed or cancelled it."""
+        self._end(run_id, error, kwargs.get("response"))
+
+    @guarded
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+        """A chain succeeded."""
+        self._end(run_id)
+
+    @guarded
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """A chain failed."""
+        self._end(run_id, error)
+
+    @guarded
+    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+        """A tool succeeded."""
+        self._end(run_id)
+
+    @guarded
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """A tool failed."""
+        self._end(run_id, error)
+
+    @guarded
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+        """A retriever succeeded."""
+        self._end(run_id)
+
+    @guarded
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """A retriever failed."""
+        self._end(run_id, error)
+
+    # What they share
+
+    def _begin(self, run_id: UUID, run: Run) -> None:
+        if run.parent is None and run.request is not None:
+            run.request.outermost_run_started(run)
+        self._runs.add(run_id, run)
+        run.enter()
+
+    def _is_agent(self, run: Run) -> None:
+        """A step of it began: the run around is a graph, which is an agent."""
+        run.start_span(
+            self._tracer,
+            f"invoke_agent {run.name}",
+            SpanKind.INTERNAL,
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": run.name},
+        )
+        if run.request is not None:
+            run.request.ai_work_started(mode=_mode(run, {}))
+
+    def _llm_start(
+        self,
+        serialized: Any,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: dict[str, Any] | None,
+        kwargs: dict[str, Any],
+    ) -> None:
+        metadata = metadata or {}
+        parameters = kwargs.get("invocation_params") or {}
+        run = LlmRun(self._runs.get(parent_run_id), serialized, metadata, parameters)
+        run.mode = _mode(run, metadata)
+        if run.request is not None:
+            run.request.ai_work_started(model=run.model, mode=run.mode)
+        run.start_span(
+            self._tracer, f"chat {run.model}", SpanKind.CLIENT, run.request_attributes()
+        )
+        self._begin(run_id, run)
+
+    def _end(
+        self, run_id: UUID, error: BaseException | None = None, response: object = None
+    ) -> None:
+        run = self._runs.pop(run_id)
+        if run is None:
+            return
+        self._close(run, error, response, _status(error))
+        if run.parent is None:
+            self.recorder.settle()
+
+    @guarded
+    def _abandoned(self, run: Run) -> None:
+        self._close(run, None, None, ABORTED)
+
+    def _close(
+        self, run: Run, error: BaseException | None, response: object, status: str
+    ) -> None:
+        run.ended = True
+        end_time, seconds = time_ns(), perf_counter() - run.started
+        error_type = type(error).__name__ if status == ERROR else NO_ERROR
+        if status == ERROR and run.parent is None and run.request is not None:
+            run.request.outermost_run_failed(run)
+        self.recorder.later(
+            functools.partial(
+                self._record, run, status, error_type, end_time, seconds, response
+            )
+        )
+
+    def _record(  # noqa: PLR0913, PLR0917 - the facts of one end
+        self,
+        run: Run,
+        status: str,
+        error_type: str,
+        end_time: int,
+        seconds: float,
+        response: object,
+    ) -> None:
+        """Made by the recorder, at a safe moment."""
+        attributes: dict[str, AttributeValue] = {}
+        if isinstance(run, ToolRun):
+            labels = (run.name, status)
+            self.recorder.record(TOOL_CALLS, 1, (*labels, error_type), run.context)
+            self.recorder.record(TOOL_LATENCY, seconds, labels, run.context)
+        elif isinstance(run, LlmRun):
+            attributes.update(response_attributes(response))
+            if is_from_cache(response):
+                attributes["otel_coach.outcome"] = "cached"
+            else:
+                run.record(
+                    self.recorder,
+                    self._prices,
+                    status=status,
+                    error_type=error_type,
+                    seconds=seconds,
+                    response=response,
+                )
+        if run.span is None:
+            return
+        if status == ABORTED:
+            attributes["otel_coach.outcome"] = ABORTED
+        if status == ERROR:
+            attributes["error.type"] = error_type
+        self.recorder.end(
+            run.span,
+            end_time=end_time,
+            attributes=attributes,
+            status=Status(StatusCode.ERROR) if status == ERROR else None,
+        )
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None or any(cls.__name__ in _PAUSES for cls in type(error).__mro__):
+        return OK
+    # GeneratorExit, CancelledError, KeyboardInterrupt: the consumer wanted no more.
+    return ERROR if isinstance(error, Exception) else ABORTED
+
+
+def _is_graph_step(tags: list[str] | None) -> bool:
+    return any(tag.startswith(_GRAPH_STEP) for tag in tags or ())
+
+
+def _input_mode(inputs: Any) -> str | None:  # noqa: ANN401 - whatever a graph's state is
+    stated = inputs.get("mode") if isinstance(inputs, dict) else getattr(inputs, "mode", None)
+    return stated_mode(stated)
+
+
+def _mode(run: Run, metadata: dict[str, Any]) -> str | None:
+    """The application's mode for `run`, in the order of docs/metrics.md; None where it states none."""
+    configurable: Any = (var_child_runnable_config.get() or {}).get("configurable") or {}
+    return (
+        labelled_mode()
+        or stated_mode(metadata.get("mode"))
+        or stated_mode(configurable.get("mode"))
+        or _graph_input_mode(run)
+    )
+
+
+def _graph_input_mode(run: Run | None) -> str | None:
+    """What the closest graph around says in its input."""
+    while run is not None:
+        if run.input_mode is not None and run.span is not None:
+            return run.input_mode
+        run = run.parent
+    return None

@@ -1,0 +1,213 @@
+"""One LLM call: what is gathered while it runs, and what is recorded once when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from otel_coach.catalogue import (
+    LLM_CACHED_TOKENS,
+    LLM_COST,
+    LLM_LATENCY,
+    LLM_REASONING_TOKENS,
+    LLM_REQUESTS,
+    LLM_TIME_PER_OUTPUT_TOKEN,
+    LLM_TIME_TO_FIRST_TOKEN,
+    LLM_TOKENS,
+    LLM_UNMEASURED,
+)
+from otel_coach.instrumentors.langchain.runs import Run
+from otel_coach.instrumentors.langchain.usage import messages_of, usage_of
+from otel_coach.vocabulary import (
+    COMPLETION,
+    ERROR,
+    INVOKE,
+    NO_MODEL,
+    NO_PRICE,
+    NO_USAGE,
+    PROMPT,
+    STREAM,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_coach.pricing import PriceList
+    from otel_coach.recorder import Recorder
+
+_SEMCONV_PROVIDER: Final = {
+    "amazon_bedrock": "aws.bedrock",
+    "anthropic_bedrock": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "google_genai": "gcp.gemini",
+    "google_vertexai": "gcp.vertex_ai",
+    "mistralai": "mistral_ai",
+    "xai": "x_ai",
+}
+"""gen_ai.provider.name of the semantic conventions where `ls_provider` differs."""
+
+_REASONING_BLOCKS: Final = frozenset({"reasoning", "thinking"})
+
+
+class LlmRun(Run):
+    """A run that is one call of a model."""
+
+    __slots__ = ("first_token", "last_token", "mode", "model", "provider", "was_streamed")
+
+    def __init__(
+        self,
+        parent: Run | None,
+        serialized: object,
+        metadata: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+    ) -> None:
+        model = (
+            metadata.get("ls_model_name")
+            or parameters.get("model")
+            or parameters.get("model_name")
+            or _serialized_model(serialized)
+        )
+        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        self.model = self.name
+        self.provider: str | None = metadata.get("ls_provider")
+        self.mode: str | None = None
+        self.was_streamed = False
+        self.first_token: float | None = None
+        self.last_token: float | None = None
+
+    def token_came(self, token: object, chunk: object) -> None:
+        """Note a chunk; one without content, tool call or reasoning is no token."""
+        self.was_streamed = True
+        if token or _has_more_than_text(chunk):
+            self.last_token = perf_counter()
+            if self.first_token is None:
+                self.first_token = self.last_token
+
+    def request_attributes(self) -> dict[str, AttributeValue]:
+        """The span attributes that are known at the start (GenAI semantic conventions)."""
+        attributes: dict[str, AttributeValue] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": self.model,
+        }
+        if self.provider:
+            attributes["gen_ai.provider.name"] = _SEMCONV_PROVIDER.get(self.provider, self.provider)
+        return attributes
+
+    def record(  # noqa: PLR0913 - each is one fact of the end
+        self,
+        recorder: Recorder,
+        prices: PriceList,
+        *,
+        status: str,
+        error_type: str,
+        seconds: float,
+        response: object,
+    ) -> None:
+        """Record the call, which ended after `seconds`. Made by the recorder, at a safe moment."""
+        context = self.context
+        mode = self.mode or (STREAM if self.was_streamed else INVOKE)
+        recorder.record(LLM_REQUESTS, 1, (self.model, mode, status, error_type), context)
+        recorder.record(LLM_LATENCY, seconds, (self.model, status), context)
+        if self.first_token is not None:
+            waited = self.first_token - self.started
+            recorder.record(LLM_TIME_TO_FIRST_TOKEN, waited, (self.model,), context)
+        self._record_usage(recorder, prices, status, response, context)
+
+    def _record_usage(
+        self,
+        recorder: Recorder,
+        prices: PriceList,
+        status: str,
+        response: object,
+        context: Context | None,
+    ) -> None:
+        usage = usage_of(response)
+        cost = None
+        if usage is not None:
+            record = recorder.record
+            record(LLM_TOKENS, usage.prompt, (self.model, PROMPT), context)
+            record(LLM_TOKENS, usage.completion, (self.model, COMPLETION), context)
+            record(LLM_CACHED_TOKENS, usage.cached, (self.model,), context)
+            record(LLM_REASONING_TOKENS, usage.reasoning, (self.model,), context)
+            if self.first_token and self.last_token and usage.completion > 1:
+                pace = (self.last_token - self.first_token) / (usage.completion - 1)
+                record(LLM_TIME_PER_OUTPUT_TOKEN, pace, (self.model,), context)
+            billed = tuple(dict.fromkeys((*response_models(response), self.model)))
+            cost = prices.cost(usage, billed, self.provider)
+            if cost is not None:
+                record(LLM_COST, cost, (self.model,), context)
+        # A call that failed before its first chunk was refused: it was not billed.
+        was_refused = status == ERROR and not self.was_streamed
+        no_usage = usage is None and not was_refused
+        no_price = usage is not None and cost is None
+        # Also with 0: an alert's rate() needs the series before the first such call.
+        recorder.record(LLM_UNMEASURED, int(no_usage), (self.model, NO_USAGE))
+        recorder.record(LLM_UNMEASURED, int(no_price), (self.model, NO_PRICE))
+
+
+def response_attributes(response: object) -> dict[str, AttributeValue]:
+    """The span attributes that the answer brings (GenAI semantic conventions)."""
+    attributes: dict[str, AttributeValue] = {}
+    if (usage := usage_of(response)) is not None:
+        attributes["gen_ai.usage.input_tokens"] = usage.prompt
+        attributes["gen_ai.usage.output_tokens"] = usage.completion
+        if usage.cached:
+            attributes["gen_ai.usage.cache_read.input_tokens"] = usage.cached
+        if usage.cache_write:
+            attributes["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write
+    if models := tuple(response_models(response)):
+        attributes["gen_ai.response.model"] = models[0]
+    reasons = [
+        reason
+        for metadata in _response_metadata(response)
+        for key in ("finish_reason", "stop_reason", "done_reason")
+        if isinstance(reason := metadata.get(key), str)
+    ]
+    if reasons:
+        attributes["gen_ai.response.finish_reasons"] = reasons
+    return attributes
+
+
+def response_models(response: object) -> Iterator[str]:
+    """The models that the answer says it came from."""
+    for metadata in _response_metadata(response):
+        model = metadata.get("model_name") or metadata.get("model")
+        if isinstance(model, str) and model:
+            yield model
+
+
+def _response_metadata(response: object) -> Iterator[Mapping[str, Any]]:
+    for message in messages_of(response):
+        metadata = getattr(message, "response_metadata", None)
+        if isinstance(metadata, Mapping):
+            yield cast("Mapping[str, Any]", metadata)
+
+
+def _serialized_model(serialized: object) -> object:
+    if not isinstance(serialized, Mapping):
+        return None
+    kwargs: Any = cast("Mapping[str, Any]", serialized).get("kwargs")
+    if not isinstance(kwargs, Mapping):
+        return None
+    return cast("Any", kwargs).get("model_name") or cast("Any", kwargs).get("model")
+
+
+def _has_more_than_text(chunk: object) -> bool:
+    """Whether a chunk without text brings a tool call or reasoning."""
+    message = getattr(chunk, "message", None)
+    if getattr(message, "tool_call_chunks", None):
+        return True
+    extra: Any = getattr(message, "additional_kwargs", None)
+    if extra and (extra.get("reasoning_content") or extra.get("function_call")):
+        return True
+    content: Any = getattr(message, "content", None)
+    return isinstance(content, list) and any(
+        isinstance(block, Mapping) and cast("Any", block).get("type") in _REASONING_BLOCKS
+        for block in cast("list[object]", content)
+    )

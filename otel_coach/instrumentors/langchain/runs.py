@@ -1,0 +1,236 @@
+"""The runs that are open: LangChain's own ids, parents and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import weakref
+from dataclasses import dataclass
+from time import perf_counter, time_ns
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from otel_coach.request import Request, current_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
+
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import AttributeValue
+
+_MOST_OPEN_RUNS: Final = 50_000
+_NOT_THE_CALLER: Final = ("langchain_core.callbacks", "otel_coach.")
+_CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
+
+
+class Run:
+    """One run of a chain, an agent, an LLM or a tool, from its start to its one end."""
+
+    __slots__ = (
+        "context",
+        "ended",
+        "input_mode",
+        "is_llm",
+        "name",
+        "outer_context",
+        "parent",
+        "request",
+        "span",
+        "started",
+        "started_ns",
+    )
+
+    def __init__(self, parent: Run | None, name: str, *, is_llm: bool = False) -> None:
+        self.parent = parent
+        self.name = name
+        self.is_llm = is_llm
+        self.request: Request | None = current_request.get()
+        self.started = perf_counter()
+        self.started_ns = time_ns()
+        self.outer_context: Context = otel_context.get_current()
+        self.span: trace.Span | None = None
+        self.context: Context | None = None
+        """For what runs inside; set with the span."""
+        self.input_mode: str | None = None
+        self.ended = False
+
+    def start_span(
+        self,
+        tracer: trace.Tracer,
+        name: str,
+        kind: trace.SpanKind,
+        attributes: Mapping[str, AttributeValue],
+    ) -> None:
+        """Start this run's span under the right parent, and let it hold for what runs inside."""
+        parent = self._parent_context()
+        self.span = tracer.start_span(
+            name, context=parent, kind=kind, attributes=dict(attributes), start_time=self.started_ns
+        )
+        inside = trace.set_span_in_context(SpanOfRun(self, trace.get_current_span(parent)), parent)
+        self.context = otel_context.set_value(_CURRENT_RUN, self, inside)
+
+    def enter(self) -> None:
+        """Make the closest span current here.
+
+        Nothing leaves again: LangChain runs an end callback in a context of its own, in which a
+        detach has no effect. `SpanOfRun` expires with its run instead.
+        """
+        closest = _with_span(self)
+        if closest is None or closest.context is None:
+            return
+        if otel_context.get_value(_CURRENT_RUN) is not closest:
+            otel_context.attach(closest.context)
+
+    def _parent_context(self) -> Context:
+        nearest = _with_span(self.parent)
+        here: Any = otel_context.get_value(_CURRENT_RUN, self.outer_context)
+        if nearest is None:
+            # Not under another run; a model stream that is open in the same context is a sibling.
+            return here.outer_context if here is not None and here.is_llm else self.outer_context
+        belongs = here is nearest or (
+            here is not None and here.ended and _with_span(here.parent) is nearest
+        )
+        # Where this context belongs to the parent, it may hold a span of the application's too.
+        return self.outer_context if belongs else nearest.context or self.outer_context
+
+
+def _with_span(run: Run | None) -> Run | None:
+    """The closest run from `run` outward that has a span."""
+    while run is not None and run.span is None:
+        run = run.parent
+    return run
+
+
+class SpanOfRun(trace.Span):
+    """The run's span while the run is open, then the span that was current around it."""
+
+    def __init__(self, run: Run, outer: trace.Span) -> None:
+        self._run = run
+        self._outer = outer.now if isinstance(outer, SpanOfRun) else outer
+
+    @property
+    def now(self) -> trace.Span:
+        """The span that this one stands for at this moment."""
+        run = self._run
+        return self._outer if run.ended or run.span is None else run.span
+
+    def get_span_context(self) -> trace.SpanContext:
+        return self.now.get_span_context()
+
+    def is_recording(self) -> bool:
+        return self.now.is_recording()
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        self.now.set_attributes(attributes)
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        self.now.set_attribute(key, value)
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:  # noqa: ANN401
+        self.now.add_event(name, attributes, timestamp)
+
+    def add_link(self, context: trace.SpanContext, attributes: Any = None) -> None:  # noqa: ANN401
+        self.now.add_link(context, attributes)
+
+    def update_name(self, name: str) -> None:
+        self.now.update_name(name)
+
+    def set_status(self, status: Any, description: str | None = None) -> None:  # noqa: ANN401
+        self.now.set_status(status, description)
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Any = None,  # noqa: ANN401
+        timestamp: int | None = None,
+        escaped: bool = False,  # noqa: FBT001, FBT002 - the API's signature
+    ) -> None:
+        self.now.record_exception(exception, attributes, timestamp, escaped)
+
+    def end(self, end_time: int | None = None) -> None:
+        """Nothing: the run's end ends the span."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    run: Run
+    lifeline: weakref.ref[UUID]
+    task: asyncio.Task[Any] | None
+
+
+class OpenRuns:
+    """Runs by id, until they end or nothing can end them any more; then `abandoned` is called.
+
+    A cancelled `ainvoke` of a model or a tool fires no callback. Two things tell that a run is
+    lost: LangChain's run manager holds the very id object that the start callback was given, and
+    whoever could still report the run holds the manager, so it is lost when that object is gone
+    (perhaps inside the garbage collector). And a run that was started by a coroutine, not by a
+    generator, is lost when that coroutine's task is done.
+    """
+
+    def __init__(self, abandoned: Callable[[Run], None]) -> None:
+        self._abandoned = abandoned
+        self._entries: dict[int, _Entry] = {}
+        self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int]] = WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, run_id: UUID, run: Run) -> None:
+        """Remember `run`. The oldest one goes when there are too many."""
+        key = run_id.int
+        lifeline = weakref.ref(run_id, lambda _: self._lose(key))
+        # A chain reports its cancellation itself.
+        task = None if type(run) is Run else _task_of_calling_coroutine()
+        self._entries[key] = _Entry(run, lifeline, task)
+        if task is not None:
+            self._runs_of(task).add(key)
+        if len(self._entries) > _MOST_OPEN_RUNS:
+            self._lose(next(iter(self._entries)))
+
+    def get(self, run_id: UUID | None) -> Run | None:
+        """The open run of that id."""
+        entry = None if run_id is None else self._entries.get(run_id.int)
+        return None if entry is None else entry.run
+
+    def pop(self, run_id: UUID) -> Run | None:
+        """Forget the run of that id and return it; None if it ended already."""
+        return self._pop(run_id.int)
+
+    def _pop(self, key: int) -> Run | None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return None
+        if entry.task is not None and (keys := self._by_task.get(entry.task)) is not None:
+            keys.discard(key)
+        return entry.run
+
+    def _lose(self, key: int) -> None:
+        if (run := self._pop(key)) is not None:
+            self._abandoned(run)
+
+    def _runs_of(self, task: asyncio.Task[Any]) -> set[int]:
+        keys = self._by_task.get(task)
+        if keys is None:
+            keys = self._by_task[task] = set()
+            task.add_done_callback(self._task_done)
+        return keys
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        for key in tuple(self._by_task.pop(task, ())):
+            self._lose(key)
+
+
+def _task_of_calling_coroutine() -> asyncio.Task[Any] | None:
+    """The task of the coroutine that starts a run, None if a generator or a function does."""
+    frame = sys._getframe()  # noqa: SLF001 - documented for CPython; the only way to the caller
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_CALLER):
+        frame = frame.f_back
+    if frame is None or not frame.f_code.co_flags & inspect.CO_COROUTINE:
+        return None
+    return asyncio.current_task()

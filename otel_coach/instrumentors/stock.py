@@ -1,0 +1,75 @@
+"""The stock instrumentations of FastAPI and psycopg: the arguments they get, and who gives way."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.metrics import NoOpMeterProvider
+
+from otel_coach.request import current_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+    from opentelemetry.trace import Span, TracerProvider
+
+_logger = logging.getLogger("otel_coach")
+
+FASTAPI: Final = "fastapi"
+PSYCOPG: Final = "psycopg"
+
+
+class StockInstrumentations:
+    """Arguments by instrumentation: spans only, into `tracer_provider`, metrics nowhere.
+
+    `server_spans` says whether the stock FastAPI instrumentation makes the server spans; where
+    it does not, it gives way to the layer around the application.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider,
+        *,
+        server_spans: bool,
+        excluded_urls: str,
+        metrics_path: str,
+    ) -> None:
+        page = f"{re.escape(metrics_path)}$"
+        self._arguments: dict[str, dict[str, Any]] = {
+            PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}
+        }
+        if server_spans:
+            self._arguments[FASTAPI] = {
+                "tracer_provider": tracer_provider,
+                "meter_provider": NoOpMeterProvider(),
+                "exclude_spans": ["send", "receive"],
+                "excluded_urls": ",".join(filter(None, (page, excluded_urls))),
+                "server_request_hook": _hand_over,
+            }
+
+    def arguments(self, name: str) -> Mapping[str, Any] | None:
+        """What the instrumentation of that entry point gets; None if it gives way to us."""
+        if name == FASTAPI and FASTAPI not in self._arguments:
+            _logger.info(
+                "otel-coach: opentelemetry-instrumentation-fastapi gives way to otel-coach's own "
+                "server spans; OTEL_COACH_SERVER_SPANS=fastapi turns that round"
+            )
+            return None
+        return self._arguments.get(name, {})
+
+    def correct(self, name: str, instrumentor: BaseInstrumentor) -> None:
+        """Give a stock instrumentation that another distro loaded the arguments it should have."""
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            return
+        instrumentor.uninstrument()
+        if (arguments := self.arguments(name)) is not None:
+            instrumentor.instrument(skip_dep_check=True, **arguments)
+
+
+def _hand_over(span: Span, _scope: object) -> None:
+    """Let the layer around the application find the server span that it did not make."""
+    if (request := current_request.get()) is not None:
+        request.server_span = span

@@ -1,0 +1,155 @@
+"""From tokens to US dollars: the user's own prices first, then the list that genai-prices keeps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_logger = logging.getLogger("otel_coach")
+
+_MILLION: Final = 1_000_000
+_PRICE_KEYS: Final = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+_GENAI_PRICES_PROVIDER: Final = {
+    "amazon_bedrock": "aws",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "google_genai": "google",
+    "google_vertexai": "google",
+    "mistralai": "mistral",
+    "xai": "x-ai",
+}
+"""genai-prices' provider ids where LangChain's `ls_provider` differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one LLM call, as its provider billed them.
+
+    `cached` and `cache_write` are parts of `prompt`, `reasoning` is a part of `completion`.
+    """
+
+    prompt: int
+    completion: int
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrice:
+    """US dollars for a million tokens, as a price file gives them."""
+
+    input_mtok: float
+    output_mtok: float
+    cache_read_mtok: float | None = None
+    cache_write_mtok: float | None = None
+
+    def cost(self, usage: Usage) -> float:
+        """US dollars for `usage`; a kind of cached token without a price costs as input."""
+        cache_read = self.input_mtok if self.cache_read_mtok is None else self.cache_read_mtok
+        cache_write = self.input_mtok if self.cache_write_mtok is None else self.cache_write_mtok
+        fresh = usage.prompt - usage.cached - usage.cache_write
+        return (
+            fresh * self.input_mtok
+            + usage.cached * cache_read
+            + usage.cache_write * cache_write
+            + usage.completion * self.output_mtok
+        ) / _MILLION
+
+
+class PriceList:
+    """Prices by model: `own` ones first, then genai-prices' list, which ships with it."""
+
+    def __init__(self, own: Mapping[str, OwnPrice] | None = None) -> None:
+        self._own = dict(own or {})
+
+    @classmethod
+    def from_file(cls, path: str | None) -> PriceList:
+        """Read own prices from a JSON or TOML file; None means there are none.
+
+        The file maps a model's name to `input_mtok` and `output_mtok`, and optionally
+        `cache_read_mtok` and `cache_write_mtok`, all in US dollars for a million tokens. A file
+        that cannot be used is one line in the log, and the price list goes on without it.
+        """
+        if path is None:
+            return cls()
+        try:
+            return cls(_read_prices(Path(path)))
+        except (OSError, ValueError) as error:
+            _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
+                "otel-coach: OTEL_COACH_PRICES=%r cannot be used (%s); the built-in price list is "
+                "used. The file is JSON or TOML and maps a model to input_mtok and output_mtok.",
+                path,
+                error,
+            )
+            return cls()
+
+    @staticmethod
+    def load() -> None:
+        """Import genai-prices' list now, so that the first call to `cost` need not."""
+        import genai_prices  # noqa: F401, PLC0415 - see _listed_cost
+
+    def cost(self, usage: Usage, models: tuple[str, ...], provider: str | None) -> float | None:
+        """US dollars for `usage` by the first of `models` that has a price; None if none has.
+
+        `provider` is LangChain's name for it (`ls_provider`).
+        """
+        for model in models:
+            if (own := self._own.get(model)) is not None:
+                return own.cost(usage)
+        for model in models:
+            if (cost := _listed_cost(usage, model, provider)) is not None:
+                return cost
+        return None
+
+
+def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None:
+    import genai_prices  # noqa: PLC0415 - 0.2 s and 20 MB that a host without LLM calls saves
+
+    tokens = genai_prices.Usage(
+        input_tokens=usage.prompt,
+        output_tokens=usage.completion,
+        cache_read_tokens=usage.cached,
+        cache_write_tokens=usage.cache_write,
+    )
+    known = _GENAI_PRICES_PROVIDER.get(provider or "", provider)
+    for provider_id in dict.fromkeys((known, None)):
+        try:
+            return float(
+                genai_prices.calc_price(tokens, model, provider_id=provider_id).total_price
+            )
+        except (LookupError, ValueError):
+            continue
+    return None
+
+
+def _read_prices(path: Path) -> dict[str, OwnPrice]:
+    text = path.read_text(encoding="utf-8")
+    loaded: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    if not isinstance(loaded, dict):
+        message = "it is no table of models"
+        raise ValueError(message)  # noqa: TRY004 - a wrong file, not a wrong call
+    prices: dict[str, OwnPrice] = {}
+    for model, row in cast("dict[str, Any]", loaded).items():
+        numbers: dict[str, float] = {}
+        for key, value in row.items() if isinstance(row, dict) else [("row", row)]:
+            if key not in _PRICE_KEYS or isinstance(value, bool) or not _is_price(value):
+                message = f"{model}: {key}={value!r} is no price"
+                raise ValueError(message)
+            numbers[key] = float(value)
+        if not {"input_mtok", "output_mtok"} <= numbers.keys():
+            message = f"{model} lacks input_mtok or output_mtok"
+            raise ValueError(message)
+        prices[model] = OwnPrice(**numbers)
+    return prices
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < float("inf")

@@ -1,0 +1,298 @@
+"""The one place where a measurement is made and a span is ended.
+
+Instrumentors hand over finished facts; nothing of the SDK runs until `settle`. That keeps the
+SDK's locks out of two places where they would hurt: code that runs per chunk, and callbacks
+that the garbage collector makes in the middle of other code, perhaps the SDK's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import os
+import threading
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from opentelemetry.metrics import Observation
+
+from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
+from otel_coach.vocabulary import DEFAULT_BUDGETS, OTHER, fault_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import CallbackOptions, Meter
+    from opentelemetry.trace import Span, Status
+    from opentelemetry.util.types import AttributeValue
+
+_logger = logging.getLogger("otel_coach")
+
+_LONGEST_VALUE: Final = 200
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class HasRecorder(Protocol):
+    """Whoever can report a fault of ours."""
+
+    @property
+    def recorder(self) -> Recorder: ...
+
+
+_Self = TypeVar("_Self", bound=HasRecorder)
+
+
+def guarded(
+    hook: Callable[Concatenate[_Self, _P], _R],
+) -> Callable[Concatenate[_Self, _P], _R | None]:
+    """Make `hook` harmless to the application that calls it.
+
+    A fault of ours is swallowed, counted and logged once. Cancellation and other
+    BaseExceptions are not ours and pass.
+    """
+
+    @functools.wraps(hook)
+    def harmless(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+        try:
+            return hook(self, *args, **kwargs)
+        except Exception as fault:  # noqa: BLE001 - whatever fails in us, the host goes on
+            self.recorder.fault(fault, hook.__qualname__)
+            return None
+
+    return harmless
+
+
+class LabelBudgets:
+    """Holds every open label to its budget of values, first come, first served.
+
+    Used by one thread at a time (the recorder's settling one).
+    """
+
+    def __init__(self, budgets: Mapping[str, int] | None = None) -> None:
+        self._budgets = {**DEFAULT_BUDGETS, **(budgets or {})}
+        self._admitted: dict[str, set[str]] = {label: set() for label in self._budgets}
+
+    def admit(self, label: str, value: object) -> str | None:
+        """The value under which to count, None if it must become `OTHER`."""
+        text = value if isinstance(value, str) else str(value)
+        admitted = self._admitted.get(label)
+        if admitted is None or text in admitted:
+            return text
+        if len(admitted) >= self._budgets[label] or len(text) > _LONGEST_VALUE:
+            return None
+        text.encode()  # a lone surrogate could not be written to the page
+        admitted.add(text)
+        return text
+
+
+class Recorder:
+    """Gathers finished facts and hands them to the OpenTelemetry API at safe moments.
+
+    `record`, `end` and `fault` only append to a queue: any thread may call them at any moment,
+    also a finaliser. `settle` empties the queue unless that would be unsafe or another thread
+    is at it; readers collect inside `collecting`, after everything recorded so far.
+    """
+
+    def __init__(self, meter: Meter, budgets: Mapping[str, int] | None = None) -> None:
+        self._meter = meter
+        self._budgets = LabelBudgets(budgets)
+        self._pending: deque[Callable[[], None]] = deque()
+        self._settling = threading.Lock()
+        self._collecting_garbage: int | None = None
+        self._logged_faults: set[str] = set()
+        self._logged_overflows: set[str] = set()
+        self._instruments: dict[Metric, Callable[..., None]] = {}
+        for metric in CATALOGUE:
+            self._create(metric)
+        gc.callbacks.append(self._note_collection)
+        os.register_at_fork(after_in_child=self._restart)
+
+    @property
+    def recorder(self) -> Recorder:
+        """Itself, so that its own hooks can be `guarded`."""
+        return self
+
+    def record(
+        self,
+        metric: Metric,
+        value: float,
+        labels: tuple[object, ...] = (),
+        context: Context | None = None,
+    ) -> None:
+        """Measure `value` under `labels`, given in the order of `metric.labels`.
+
+        `context` holds the span that an exemplar is to name.
+        """
+        self._pending.append(functools.partial(self._measure, metric, value, labels, context))
+
+    def end(
+        self,
+        span: Span,
+        *,
+        end_time: int,
+        name: str | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        status: Status | None = None,
+    ) -> None:
+        """End `span` at `end_time` (ns since the epoch) with what is known now."""
+        self._pending.append(functools.partial(_end, span, end_time, name, attributes, status))
+
+    def later(self, fact: Callable[[], None]) -> None:
+        """Let `fact` run at the next safe moment; it may record and end in its turn."""
+        self._pending.append(fact)
+
+    def observe(self, metric: Metric, values: Callable[[], Mapping[tuple[object, ...], float]]) -> None:
+        """Ask `values` for a gauge's value by labels each time that it is collected.
+
+        Values whose labels become the same past their budget add up.
+        """
+
+        def callback(_options: CallbackOptions) -> Iterable[Observation]:
+            sums: dict[tuple[str, ...], float] = {}
+            try:
+                for labels, value in values().items():
+                    bounded = tuple(map(self._bounded, metric.labels, labels))
+                    sums[bounded] = sums.get(bounded, 0) + value
+            except Exception as fault:  # noqa: BLE001 - a scrape goes on without this gauge
+                self.fault(fault, metric.name)
+            return [
+                Observation(value, dict(zip(metric.labels, labels, strict=True)))
+                for labels, value in sums.items()
+            ]
+
+        self._meter.create_observable_gauge(
+            metric.name, [callback], unit=metric.unit, description=metric.help
+        )
+
+    def fault(self, fault: BaseException, place: str) -> None:
+        """Count a fault of ours; the first of its kind at a place is logged.
+
+        The log line has no message of the exception: it could repeat what a user said.
+        """
+        kind = fault_type(fault)
+        self.record(ERRORS, 1, (kind,))
+        if (seen := f"{place} {type(fault).__name__}") not in self._logged_faults:
+            if len(self._logged_faults) < DEFAULT_BUDGETS["error_type"]:
+                self._logged_faults.add(seen)
+            _logger.warning(
+                "otel-coach: %s in %s (%s) was swallowed; the application is not affected. "
+                "Further ones are only counted, in %s.",
+                type(fault).__name__,
+                place,
+                _line(fault),
+                ERRORS.prometheus_name,
+            )
+
+    def settle(self) -> None:
+        """Hand everything recorded so far to the API, if this is a safe moment for it."""
+        if not self._pending or self._collecting_garbage == threading.get_ident():
+            return
+        if self._settling.acquire(blocking=False):
+            try:
+                self._empty()
+            finally:
+                self._settling.release()
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Let a reader collect: after all that was recorded, and with nobody settling."""
+        with self._settling:
+            self._empty()
+            yield
+
+    def close(self) -> None:
+        """Settle what is left and leave no trace in the interpreter."""
+        with self.collecting():
+            pass
+        if self._note_collection in gc.callbacks:
+            gc.callbacks.remove(self._note_collection)
+
+    def _empty(self) -> None:
+        while True:
+            try:
+                fact = self._pending.popleft()
+            except IndexError:
+                return
+            try:
+                fact()
+            except Exception as fault:  # noqa: BLE001 - one bad fact must not stop the others
+                self.fault(fault, "Recorder.settle")
+
+    def _measure(
+        self, metric: Metric, value: float, labels: tuple[object, ...], context: Context | None
+    ) -> None:
+        values = map(self._bounded, metric.labels, labels)
+        attributes = dict(zip(metric.labels, values, strict=True))
+        self._instruments[metric](value, attributes, context)
+
+    def _bounded(self, label: str, value: object) -> str:
+        try:
+            admitted = self._budgets.admit(label, value)
+        except (UnicodeError, ValueError, TypeError):
+            admitted = None
+        if admitted is not None:
+            return admitted
+        self._instruments[LABEL_OVERFLOW](1, {"error_type": label}, None)
+        if label not in self._logged_overflows:
+            self._logged_overflows.add(label)
+            _logger.warning(
+                "otel-coach: label %s has more values than its budget; further ones count as "
+                "%r. Raise it with OTEL_COACH_BUDGET_%s, or look for a value that changes with "
+                "every request.",
+                label,
+                OTHER,
+                label.upper(),
+            )
+        return OTHER
+
+    def _create(self, metric: Metric) -> None:
+        name, unit, text = metric.name, metric.unit, metric.help
+        if metric.kind is Kind.COUNTER:
+            add = self._meter.create_counter(name, unit, text).add
+            self._instruments[metric] = add
+        elif metric.kind is Kind.HISTOGRAM:
+            self._instruments[metric] = self._meter.create_histogram(
+                name, unit, text, explicit_bucket_boundaries_advisory=list(metric.buckets)
+            ).record
+        for values in metric.zeros:
+            self.record(metric, 0, values)
+
+    def _note_collection(self, phase: str, _info: dict[str, int]) -> None:
+        self._collecting_garbage = threading.get_ident() if phase == "start" else None
+
+    def _restart(self) -> None:
+        # A forked child inherits neither the thread that held the lock nor its unfinished work.
+        self._settling = threading.Lock()
+        self._pending.clear()
+        self._collecting_garbage = None
+
+
+def _end(
+    span: Span,
+    end_time: int,
+    name: str | None,
+    attributes: Mapping[str, AttributeValue] | None,
+    status: Status | None,
+) -> None:
+    if name is not None:
+        span.update_name(name)
+    if attributes:
+        span.set_attributes(dict(attributes))
+    if status is not None:
+        span.set_status(status)
+    span.end(end_time)
+
+
+def _line(fault: BaseException) -> str:
+    """Where `fault` was raised, as file:line."""
+    traceback = fault.__traceback__
+    if traceback is None:
+        return "no traceback"
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    path = traceback.tb_frame.f_code.co_filename
+    return f"{os.path.basename(path)}:{traceback.tb_lineno}"

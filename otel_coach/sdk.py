@@ -1,0 +1,218 @@
+"""Builds the meter and tracer providers, by the SDK's public API only."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+)
+from prometheus_client import CollectorRegistry
+
+from otel_coach.recorder import Recorder
+from otel_coach.redaction import RedactingSpanProcessor
+from otel_coach.views import build_views
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.metrics import Meter
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.util.types import Attributes
+
+    from otel_coach.settings import Settings
+
+_logger = logging.getLogger("otel_coach")
+
+GIVING_WAY: Final = frozenset(
+    {
+        "fastapi",
+        "opentelemetry.instrumentation.asgi",
+        "opentelemetry.instrumentation.fastapi",
+        "opentelemetry.instrumentation.starlette",
+    }
+)
+"""Scopes that would measure the HTTP server a second time."""
+
+_OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+
+
+class CoachMeterProvider(MeterProvider):
+    """A MeterProvider under which there is one HTTP family: ours."""
+
+    def get_meter(
+        self,
+        name: str,
+        version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> Meter:
+        """A meter that does nothing for the scopes that give way, else the SDK's."""
+        if name in GIVING_WAY:
+            _logger.info("otel-coach: the metrics of %s give way to otel-coach's own", name)
+            return metrics.NoOpMeterProvider().get_meter(name, version, schema_url, attributes)
+        return super().get_meter(name, version, schema_url, attributes)
+
+
+class Providers:
+    """The providers of this process and what is read from them.
+
+    `registry` holds our families for the page. `tracer_provider` is the global one, whoever
+    sets it and when, where no exporter of ours is configured.
+    """
+
+    def __init__(
+        self, settings: Settings, *, readers: Sequence[MetricReader] = (), version: str = ""
+    ) -> None:
+        resource = Resource.create()
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.meter_provider = CoachMeterProvider(
+            metric_readers=[*self._readers(settings), *readers],
+            resource=resource,
+            views=build_views(),
+            shutdown_on_exit=False,
+        )
+        self.recorder = Recorder(
+            self.meter_provider.get_meter("otel_coach", version), settings.budgets
+        )
+        self._own_tracer_provider = _tracer_provider(settings, resource)
+
+    @property
+    def tracer_provider(self) -> trace.TracerProvider:
+        """Where our spans and those of the stock instrumentations that we load go."""
+        return self._own_tracer_provider or trace.get_tracer_provider()
+
+    def become_global(self) -> None:
+        """Serve the whole process where nobody else does yet."""
+        # The API has no public "is it set": its placeholders live in its own modules.
+        if _is_placeholder(metrics.get_meter_provider()):
+            metrics.set_meter_provider(self.meter_provider)
+        if self._own_tracer_provider and _is_placeholder(trace.get_tracer_provider()):
+            trace.set_tracer_provider(self._own_tracer_provider)
+
+    def flush(self, timeout: float = 5.0) -> None:
+        """Export what is ended; waits at most about `timeout` seconds for each signal."""
+        self.recorder.settle()
+        milliseconds = int(timeout * 1000)
+        if self._own_tracer_provider:
+            self._own_tracer_provider.force_flush(milliseconds)
+        self.meter_provider.force_flush(milliseconds)
+
+    def shutdown(self) -> None:
+        """Flush and stop all exporters."""
+        self.recorder.close()
+        if self._own_tracer_provider:
+            self._own_tracer_provider.shutdown()
+        self.meter_provider.shutdown()
+
+    def _readers(self, settings: Settings) -> list[MetricReader]:
+        readers: list[MetricReader] = []
+        if settings.serves_metrics:
+            readers.append(_PageReader(self, settings))
+        for name in settings.metric_exporters:
+            if name == "prometheus":
+                continue
+            exporter = _load(
+                "metrics", name, settings.otlp_metrics_protocol, "OTEL_METRICS_EXPORTER"
+            )
+            if exporter is not None:
+                readers.append(_PushReader(self, exporter))
+        return readers
+
+
+class _PageReader(PrometheusMetricReader):
+    """The stock Prometheus reader, after everything recorded so far."""
+
+    def __init__(self, providers: Providers, settings: Settings) -> None:
+        self._providers = providers
+        super().__init__(
+            disable_target_info=not settings.target_info,
+            scope_info_enabled=False,
+            registry=providers.registry,
+        )
+
+    def collect(self, timeout_millis: float = 10_000) -> None:
+        with self._providers.recorder.collecting():
+            super().collect(timeout_millis)
+
+
+class _PushReader(PeriodicExportingMetricReader):
+    """The stock periodic reader, after everything recorded so far."""
+
+    def __init__(self, providers: Providers, exporter: MetricExporter) -> None:
+        self._providers = providers
+        super().__init__(exporter)
+
+    def collect(self, timeout_millis: float = 10_000) -> None:
+        with self._providers.recorder.collecting():
+            super().collect(timeout_millis)
+
+
+def _tracer_provider(settings: Settings, resource: Resource) -> TracerProvider | None:
+    exporters = [
+        exporter
+        for name in settings.trace_exporters
+        if (
+            exporter := _load("traces", name, settings.otlp_traces_protocol, "OTEL_TRACES_EXPORTER")
+        )
+    ]
+    if not exporters:
+        return None
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    for exporter in exporters:
+        provider.add_span_processor(RedactingSpanProcessor(_processor(exporter)))
+    return provider
+
+
+def _processor(exporter: SpanExporter) -> BatchSpanProcessor | SimpleSpanProcessor:
+    # A person who watches the console wants a span when it ends, not five seconds later.
+    if isinstance(exporter, ConsoleSpanExporter):
+        return SimpleSpanProcessor(exporter)
+    return BatchSpanProcessor(exporter)
+
+
+def _load(signal: str, name: str, protocol: str, variable: str) -> Any:  # noqa: ANN401 - plug-ins
+    """An exporter by its entry point; None, and one line with the cure, if it cannot be had."""
+    component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
+    for entry_point in entry_points(group=f"opentelemetry_{signal}_exporter", name=component):
+        try:
+            return entry_point.load()()
+        except Exception as error:  # noqa: BLE001 - the service starts whatever a plug-in does
+            _logger.error(  # noqa: TRY400 - one line; a traceback says nothing more to its reader
+                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere through it",
+                variable,
+                name,
+                component,
+                type(error).__name__,
+                error,
+                signal,
+            )
+            return None
+    cure = "pip install 'otel-coach[otlp]'" if component.startswith("otlp") else "correct the name"
+    _logger.error(
+        "otel-coach: %s=%r: no exporter %s is installed; %s go nowhere through it. Cure: %s",
+        variable,
+        name,
+        component,
+        signal,
+        cure,
+    )
+    return None
+
+
+def _is_placeholder(provider: object) -> bool:
+    return type(provider).__module__.split(".")[:2] in (
+        ["opentelemetry", "metrics"],
+        ["opentelemetry", "trace"],
+    )

@@ -1,0 +1,226 @@
+"""Every setting of ours, read from the environment in one place.
+
+The SDK reads the OTEL_* variables that are its own (sampler, batch processor, resource, OTLP
+endpoints and headers); here stand only those that decide what we build.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from otel_coach.vocabulary import DEFAULT_BUDGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_logger = logging.getLogger("otel_coach")
+_T = TypeVar("_T")
+
+DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What to build and how. Times are in seconds.
+
+    `problems` holds one line for each variable that could not be used, with its cure; the
+    default stands in for it.
+    """
+
+    enabled: bool = True
+    trace_exporters: tuple[str, ...] = ()
+    metric_exporters: tuple[str, ...] = ("prometheus",)
+    otlp_traces_protocol: str = "http/protobuf"
+    otlp_metrics_protocol: str = "http/protobuf"
+    metrics_path: str = "/metrics"
+    metrics_host: str = "localhost"
+    metrics_port: int | None = None
+    """A port of its own for the page; None serves it inside the application."""
+    target_info: bool = False
+    server_spans: str = "otel_coach"
+    """Who makes the server spans: otel_coach, or fastapi, the stock instrumentation."""
+    excluded_urls: str = ""
+    credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
+    budgets: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_BUDGETS))
+    prices_file: str | None = None
+    dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Addresses to probe, by the name they are known under."""
+    dependency_interval: float = 15.0
+    dependency_timeout: float = 5.0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether there is a page for Prometheus at all."""
+        return "prometheus" in self.metric_exporters
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment (or `environ`). Never raises: see `problems`."""
+        return _Environment(os.environ if environ is None else environ).settings()
+
+    def log_problems(self) -> None:
+        """Write one line for each setting that could not be used."""
+        for problem in self.problems:
+            _logger.error("otel-coach: %s", problem)
+
+
+class _Environment:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._problems: list[str] = []
+
+    def settings(self) -> Settings:
+        interval = self._read("OTEL_COACH_DEPENDENCY_INTERVAL", 15.0, _seconds)
+        timeout = self._read("OTEL_COACH_DEPENDENCY_TIMEOUT", 5.0, _seconds)
+        return Settings(
+            enabled=not (self._flag("OTEL_COACH_DISABLED") or self._flag("OTEL_SDK_DISABLED")),
+            trace_exporters=self._trace_exporters(),
+            metric_exporters=self._metric_exporters(),
+            otlp_traces_protocol=self._protocol("TRACES"),
+            otlp_metrics_protocol=self._protocol("METRICS"),
+            metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", _path),
+            metrics_host=self._text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
+            metrics_port=self._metrics_port(),
+            target_info=self._flag("OTEL_COACH_TARGET_INFO"),
+            server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", _server_spans),
+            excluded_urls=self._text("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS")
+            or self._text("OTEL_PYTHON_EXCLUDED_URLS"),
+            credential_headers=frozenset(
+                word.lower() for word in _words(self._text("OTEL_COACH_CREDENTIAL_HEADERS"))
+            )
+            or DEFAULT_CREDENTIAL_HEADERS,
+            budgets={
+                label: self._read(f"OTEL_COACH_BUDGET_{label.upper()}", budget, _count)
+                for label, budget in DEFAULT_BUDGETS.items()
+            },
+            prices_file=self._text("OTEL_COACH_PRICES") or None,
+            dependencies=self._dependencies(),
+            dependency_interval=interval,
+            dependency_timeout=timeout,
+            problems=tuple(self._problems),
+        )
+
+    def _text(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
+
+    def _flag(self, name: str) -> bool:
+        text = self._text(name).lower()
+        if text not in {"", "true", "false", "1", "0"}:
+            self._problems.append(f"{name}={text!r} is neither true nor false; it counts as false")
+        return text in {"true", "1"}
+
+    def _read(self, name: str, default: _T, parse: Callable[[str], _T]) -> _T:
+        text = self._text(name)
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self._problems.append(f"{name}={text!r} {error}; {default!r} is used")
+            return default
+
+    def _trace_exporters(self) -> tuple[str, ...]:
+        by_endpoint = "otlp" if self._has_endpoint("TRACES") else "none"
+        return _words(self._exporters("TRACES") or by_endpoint)
+
+    def _metric_exporters(self) -> tuple[str, ...]:
+        return _words(self._exporters("METRICS") or "prometheus")
+
+    def _exporters(self, signal: str) -> str:
+        text = self._text(f"OTEL_{signal}_EXPORTER")
+        # opentelemetry-distro, where it is installed too and comes first, writes otlp here by
+        # itself. Without an endpoint nobody asked for that.
+        set_by_distro = text == "otlp" and "opentelemetry.distro" in sys.modules
+        return "" if set_by_distro and not self._has_endpoint(signal) else text
+
+    def _has_endpoint(self, signal: str) -> bool:
+        return bool(
+            self._text("OTEL_EXPORTER_OTLP_ENDPOINT")
+            or self._text(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        )
+
+    def _protocol(self, signal: str) -> str:
+        return (
+            self._text(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
+            or self._text("OTEL_EXPORTER_OTLP_PROTOCOL")
+            or "http/protobuf"
+        )
+
+    def _metrics_port(self) -> int | None:
+        if not self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):
+            return 9464 if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
+        return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", None, _port)
+
+    def _dependencies(self) -> dict[str, str]:
+        variable = "OTEL_COACH_DEPENDENCIES"
+        addresses: dict[str, str] = {}
+        for entry in filter(None, map(str.strip, self._text(variable).split(","))):
+            name, separator, address = entry.partition("=")
+            if not separator or not name.strip() or not address.strip():
+                # An entry can hold a password: name only what stands before the sign.
+                self._problems.append(
+                    f"{variable}: {name.split(':')[0]!r} is not of the form name=address; left out"
+                )
+                continue
+            address = address.strip()
+            if address.startswith("env:"):
+                other = address.removeprefix("env:")
+                if not (address := self._text(other)):
+                    self._problems.append(
+                        f"{variable}: {name.strip()} is at env:{other}, and {other} is not set; "
+                        "left out"
+                    )
+                    continue
+            addresses[name.strip()] = address
+        return addresses
+
+
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    return () if words == ("none",) else words
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 86_400:  # noqa: PLR2004 - a day; also keeps nan and inf out
+        message = "is not a number of seconds between 0 and 86400"
+        raise ValueError(message)
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:  # noqa: PLR2004
+        message = "is not a whole number from 1 to 100000"
+        raise ValueError(message)
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65_535:  # noqa: PLR2004
+        message = "is not a port from 0 to 65535"
+        raise ValueError(message)
+    return int(text)
+
+
+def _server_spans(text: str) -> str:
+    if text not in {"otel_coach", "fastapi"}:
+        message = "is neither otel_coach nor fastapi"
+        raise ValueError(message)
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or not text.isascii() or any(c in text for c in "?# "):
+        message = "is not a path that starts with /"
+        raise ValueError(message)
+    return text

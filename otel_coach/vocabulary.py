@@ -1,0 +1,92 @@
+"""The words of the metrics: which labels exist, and which values they may take.
+
+Nothing else in the package spells a label key or a closed value. A label that is not here
+never reaches Prometheus.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+ENDPOINT: Final = "endpoint"
+MODEL: Final = "model"
+MODE: Final = "mode"
+STATUS: Final = "status"
+METHOD: Final = "method"
+TOOL_NAME: Final = "tool_name"
+ERROR_TYPE: Final = "error_type"
+DEPENDENCY_NAME: Final = "dependency_name"
+
+ALLOWED_LABELS: Final = frozenset(
+    {ENDPOINT, MODEL, MODE, STATUS, METHOD, TOOL_NAME, ERROR_TYPE, DEPENDENCY_NAME}
+)
+
+DEFAULT_BUDGETS: Final = {
+    ENDPOINT: 100,
+    MODEL: 20,
+    MODE: 10,
+    TOOL_NAME: 50,
+    ERROR_TYPE: 30,
+    DEPENDENCY_NAME: 20,
+}
+"""How many different values each open label may take before further ones become `OTHER`."""
+
+OTHER: Final = "other"
+UNMATCHED: Final = "unmatched"
+NO_MODEL: Final = "none"
+NO_ERROR: Final = ""
+
+OK: Final = "ok"
+ERROR: Final = "error"
+ABORTED: Final = "aborted"
+
+STREAM: Final = "stream"
+INVOKE: Final = "invoke"
+
+PROMPT: Final = "prompt"
+COMPLETION: Final = "completion"
+
+NO_USAGE: Final = "no_usage"
+NO_PRICE: Final = "no_price"
+
+INVALID_TOKEN: Final = "invalid_token"  # noqa: S105 - an RFC 6750 error code, no secret
+INSUFFICIENT_SCOPE: Final = "insufficient_scope"
+INVALID_REQUEST: Final = "invalid_request"
+MISSING_CREDENTIALS: Final = "missing_credentials"
+REJECTED: Final = "rejected"
+BEARER_ERRORS: Final = frozenset({INVALID_TOKEN, INSUFFICIENT_SCOPE, INVALID_REQUEST})
+"""The error codes of RFC 6750, section 3.1."""
+
+OTHER_METHOD: Final = "_OTHER"
+METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+"""The methods of RFC 9110, RFC 5789 and the QUERY draft, as HTTP semantic conventions list them."""
+
+CLIENT_CLOSED_REQUEST: Final = 499
+"""What nginx writes when the client left before there was a response; no RFC has a code for it."""
+
+FAULT_TYPES: Final = (
+    "AttributeError",
+    "ImportError",
+    "LookupError",
+    "OSError",
+    "RuntimeError",
+    "TypeError",
+    "ValueError",
+)
+"""The classes under which our own faults are counted; all others are `OTHER`."""
+
+_MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+def stated_mode(value: object) -> str | None:
+    """The application's mode if `value` is a short identifier, else None."""
+    return value if isinstance(value, str) and _MODE.fullmatch(value) else None
+
+
+def fault_type(fault: BaseException) -> str:
+    """The closed value under which a fault of ours is counted."""
+    names = {cls.__name__ for cls in type(fault).__mro__}
+    return next((name for name in FAULT_TYPES if name in names), OTHER)
