@@ -50,7 +50,7 @@ def uninstrument() -> None:
     uninstall()
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: names that import the SDK or OTel
+def __getattr__(name: str) -> Any:
     if name == "watch_dependency":
         from otel_coach.instrumentors.dependencies import watch_dependency  # noqa: PLC0415
 

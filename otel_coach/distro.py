@@ -19,7 +19,6 @@ from otel_coach.installation import (
     LANGCHAIN,
     install,
     stock_instrumentor,
-
 )
 from otel_coach.instrumentors.stock import FASTAPI, PSYCOPG
 

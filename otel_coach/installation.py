@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import SpanProcessor
 
 _logger = logging.getLogger("otel_coach")
 
@@ -49,11 +49,13 @@ _STOCK_CLASSES: Final = {
 class Installation:
     """Everything that runs in this process, and its undoing."""
 
-    def __init__(self, settings: Settings, *, readers: Sequence[MetricReader] = ()) -> None:
+    def __init__(
+        self, settings: Settings, *, span_processors: Sequence[SpanProcessor] = ()
+    ) -> None:
         settings.log_problems()
         self.settings = settings
-        self.providers = Providers(settings, readers=readers, version=_version())
-        self.page = one_page(self.providers.registry)
+        self.providers = Providers(settings, span_processors, version=_version())
+        self.page = one_page(self.providers.registry, self.providers.recorder.settle_all)
         self.stock = StockInstrumentations(
             self.providers.tracer_provider,
             server_spans=settings.server_spans == "fastapi",

@@ -6,6 +6,7 @@ import json
 import logging
 import tomllib
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -94,7 +95,7 @@ class PriceList:
     @staticmethod
     def load() -> None:
         """Import genai-prices' list now, so that the first call to `cost` need not."""
-        import genai_prices  # noqa: F401, PLC0415 - see _listed_cost
+        import_module("genai_prices")
 
     def cost(self, usage: Usage, models: tuple[str, ...], provider: str | None) -> float | None:
         """US dollars for `usage` by the first of `models` that has a price; None if none has.
@@ -111,7 +112,7 @@ class PriceList:
 
 
 def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None:
-    import genai_prices  # noqa: PLC0415 - 0.2 s and 20 MB that a host without LLM calls saves
+    import genai_prices  # noqa: PLC0415 - 0.2 s that a host without LLM calls saves
 
     tokens = genai_prices.Usage(
         input_tokens=usage.prompt,

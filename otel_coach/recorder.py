@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections import deque
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from opentelemetry.metrics import Observation
@@ -22,7 +22,7 @@ from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.vocabulary import DEFAULT_BUDGETS, OTHER, fault_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Meter
@@ -40,7 +40,9 @@ class HasRecorder(Protocol):
     """Whoever can report a fault of ours."""
 
     @property
-    def recorder(self) -> Recorder: ...
+    def recorder(self) -> Recorder:
+        """Where the fault is counted."""
+        ...
 
 
 _Self = TypeVar("_Self", bound=HasRecorder)
@@ -67,14 +69,12 @@ def guarded(
 
 
 class LabelBudgets:
-    """Holds every open label to its budget of values, first come, first served.
-
-    Used by one thread at a time (the recorder's settling one).
-    """
+    """Holds every open label to its budget of values, first come, first served."""
 
     def __init__(self, budgets: Mapping[str, int] | None = None) -> None:
         self._budgets = {**DEFAULT_BUDGETS, **(budgets or {})}
         self._admitted: dict[str, set[str]] = {label: set() for label in self._budgets}
+        self._admitting = threading.Lock()
 
     def admit(self, label: str, value: object) -> str | None:
         """The value under which to count, None if it must become `OTHER`."""
@@ -82,10 +82,13 @@ class LabelBudgets:
         admitted = self._admitted.get(label)
         if admitted is None or text in admitted:
             return text
-        if len(admitted) >= self._budgets[label] or len(text) > _LONGEST_VALUE:
+        if len(text) > _LONGEST_VALUE:
             return None
         text.encode()  # a lone surrogate could not be written to the page
-        admitted.add(text)
+        with self._admitting:
+            if len(admitted) >= self._budgets[label]:
+                return None
+            admitted.add(text)
         return text
 
 
@@ -94,7 +97,7 @@ class Recorder:
 
     `record`, `end` and `fault` only append to a queue: any thread may call them at any moment,
     also a finaliser. `settle` empties the queue unless that would be unsafe or another thread
-    is at it; readers collect inside `collecting`, after everything recorded so far.
+    is at it; whoever reads the metrics calls `settle_all` first.
     """
 
     def __init__(self, meter: Meter, budgets: Mapping[str, int] | None = None) -> None:
@@ -145,7 +148,9 @@ class Recorder:
         """Let `fact` run at the next safe moment; it may record and end in its turn."""
         self._pending.append(fact)
 
-    def observe(self, metric: Metric, values: Callable[[], Mapping[tuple[object, ...], float]]) -> None:
+    def observe(
+        self, metric: Metric, values: Callable[[], Mapping[tuple[object, ...], float]]
+    ) -> None:
         """Ask `values` for a gauge's value by labels each time that it is collected.
 
         Values whose labels become the same past their budget add up.
@@ -197,17 +202,14 @@ class Recorder:
             finally:
                 self._settling.release()
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Let a reader collect: after all that was recorded, and with nobody settling."""
+    def settle_all(self) -> None:
+        """Hand everything recorded before this call to the API, waiting for who is at it."""
         with self._settling:
             self._empty()
-            yield
 
     def close(self) -> None:
         """Settle what is left and leave no trace in the interpreter."""
-        with self.collecting():
-            pass
+        self.settle_all()
         if self._note_collection in gc.callbacks:
             gc.callbacks.remove(self._note_collection)
 
@@ -295,4 +297,4 @@ def _line(fault: BaseException) -> str:
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     path = traceback.tb_frame.f_code.co_filename
-    return f"{os.path.basename(path)}:{traceback.tb_lineno}"
+    return f"{Path(path).name}:{traceback.tb_lineno}"

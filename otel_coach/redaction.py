@@ -81,7 +81,9 @@ def cleaned(span: ReadableSpan) -> ReadableSpan:
         parent=span.parent,
         resource=span.resource,
         attributes=_allowed(span.attributes),
-        events=[Event(event.name, _allowed(event.attributes), event.timestamp) for event in span.events],
+        events=[
+            Event(event.name, _allowed(event.attributes), event.timestamp) for event in span.events
+        ],
         links=[Link(link.context, _allowed(link.attributes)) for link in span.links],
         kind=span.kind,
         status=Status(span.status.status_code),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from otel_coach.vocabulary import stated_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from opentelemetry.trace import Span
 
@@ -63,7 +63,7 @@ _mode: ContextVar[str | None] = ContextVar("otel_coach_mode", default=None)
 
 
 @contextmanager
-def labels(*, mode: str) -> Iterator[None]:
+def labels(*, mode: str) -> Generator[None]:
     """State the application's mode for the AI work inside the block.
 
     `mode` is a short identifier (`[A-Za-z0-9_.-]{1,40}`) and wins over what a run's metadata,
@@ -73,7 +73,9 @@ def labels(*, mode: str) -> Iterator[None]:
         ValueError: `mode` is not such an identifier.
     """
     if stated_mode(mode) is None:
-        message = f"mode={mode!r} cannot be a label: use 1 to 40 of the characters A-Z a-z 0-9 _ . -"
+        message = (
+            f"mode={mode!r} cannot be a label: use 1 to 40 of the characters A-Z a-z 0-9 _ . -"
+        )
         raise ValueError(message)
     token = _mode.set(mode)
     try:

@@ -24,10 +24,11 @@ from otel_coach.redaction import RedactingSpanProcessor
 from otel_coach.views import build_views
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.metrics import Meter
-    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.util.types import Attributes
 
@@ -73,12 +74,16 @@ class Providers:
     """
 
     def __init__(
-        self, settings: Settings, *, readers: Sequence[MetricReader] = (), version: str = ""
+        self,
+        settings: Settings,
+        span_processors: Sequence[SpanProcessor] = (),
+        *,
+        version: str = "",
     ) -> None:
         resource = Resource.create()
         self.registry = CollectorRegistry(auto_describe=False)
         self.meter_provider = CoachMeterProvider(
-            metric_readers=[*self._readers(settings), *readers],
+            metric_readers=list(_readers(settings, self.registry)),
             resource=resource,
             views=build_views(),
             shutdown_on_exit=False,
@@ -86,7 +91,9 @@ class Providers:
         self.recorder = Recorder(
             self.meter_provider.get_meter("otel_coach", version), settings.budgets
         )
-        self._own_tracer_provider = _tracer_provider(settings, resource)
+        self._own_tracer_provider = _tracer_provider(
+            [*_exporting_processors(settings), *span_processors], resource
+        )
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
@@ -103,7 +110,7 @@ class Providers:
 
     def flush(self, timeout: float = 5.0) -> None:
         """Export what is ended; waits at most about `timeout` seconds for each signal."""
-        self.recorder.settle()
+        self.recorder.settle_all()
         milliseconds = int(timeout * 1000)
         if self._own_tracer_provider:
             self._own_tracer_provider.force_flush(milliseconds)
@@ -116,63 +123,39 @@ class Providers:
             self._own_tracer_provider.shutdown()
         self.meter_provider.shutdown()
 
-    def _readers(self, settings: Settings) -> list[MetricReader]:
-        readers: list[MetricReader] = []
-        if settings.serves_metrics:
-            readers.append(_PageReader(self, settings))
-        for name in settings.metric_exporters:
-            if name == "prometheus":
-                continue
+
+def _readers(settings: Settings, registry: CollectorRegistry) -> Iterator[MetricReader]:
+    if settings.serves_metrics:
+        yield PrometheusMetricReader(
+            disable_target_info=not settings.target_info,
+            scope_info_enabled=False,
+            registry=registry,
+        )
+    for name in settings.metric_exporters:
+        if name != "prometheus":
             exporter = _load(
                 "metrics", name, settings.otlp_metrics_protocol, "OTEL_METRICS_EXPORTER"
             )
             if exporter is not None:
-                readers.append(_PushReader(self, exporter))
-        return readers
+                yield PeriodicExportingMetricReader(exporter)
 
 
-class _PageReader(PrometheusMetricReader):
-    """The stock Prometheus reader, after everything recorded so far."""
-
-    def __init__(self, providers: Providers, settings: Settings) -> None:
-        self._providers = providers
-        super().__init__(
-            disable_target_info=not settings.target_info,
-            scope_info_enabled=False,
-            registry=providers.registry,
-        )
-
-    def collect(self, timeout_millis: float = 10_000) -> None:
-        with self._providers.recorder.collecting():
-            super().collect(timeout_millis)
-
-
-class _PushReader(PeriodicExportingMetricReader):
-    """The stock periodic reader, after everything recorded so far."""
-
-    def __init__(self, providers: Providers, exporter: MetricExporter) -> None:
-        self._providers = providers
-        super().__init__(exporter)
-
-    def collect(self, timeout_millis: float = 10_000) -> None:
-        with self._providers.recorder.collecting():
-            super().collect(timeout_millis)
-
-
-def _tracer_provider(settings: Settings, resource: Resource) -> TracerProvider | None:
-    exporters = [
-        exporter
-        for name in settings.trace_exporters
-        if (
-            exporter := _load("traces", name, settings.otlp_traces_protocol, "OTEL_TRACES_EXPORTER")
-        )
-    ]
-    if not exporters:
+def _tracer_provider(
+    span_processors: Sequence[SpanProcessor], resource: Resource
+) -> TracerProvider | None:
+    if not span_processors:
         return None
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    for exporter in exporters:
-        provider.add_span_processor(RedactingSpanProcessor(_processor(exporter)))
+    for processor in span_processors:
+        provider.add_span_processor(RedactingSpanProcessor(processor))
     return provider
+
+
+def _exporting_processors(settings: Settings) -> Iterator[SpanProcessor]:
+    for name in settings.trace_exporters:
+        exporter = _load("traces", name, settings.otlp_traces_protocol, "OTEL_TRACES_EXPORTER")
+        if exporter is not None:
+            yield _processor(exporter)
 
 
 def _processor(exporter: SpanExporter) -> BatchSpanProcessor | SimpleSpanProcessor:
@@ -182,7 +165,7 @@ def _processor(exporter: SpanExporter) -> BatchSpanProcessor | SimpleSpanProcess
     return BatchSpanProcessor(exporter)
 
 
-def _load(signal: str, name: str, protocol: str, variable: str) -> Any:  # noqa: ANN401 - plug-ins
+def _load(signal: str, name: str, protocol: str, variable: str) -> Any:
     """An exporter by its entry point; None, and one line with the cure, if it cannot be had."""
     component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
     for entry_point in entry_points(group=f"opentelemetry_{signal}_exporter", name=component):
@@ -190,7 +173,8 @@ def _load(signal: str, name: str, protocol: str, variable: str) -> Any:  # noqa:
             return entry_point.load()()
         except Exception as error:  # noqa: BLE001 - the service starts whatever a plug-in does
             _logger.error(  # noqa: TRY400 - one line; a traceback says nothing more to its reader
-                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere through it",
+                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere "
+                "through it",
                 variable,
                 name,
                 component,

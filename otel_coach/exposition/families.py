@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.metrics_core import Metric
 
@@ -28,11 +28,13 @@ _SAMPLE_SUFFIXES: Final = {
 class _OnePage(Collector):
     """Collects several registries in order; the first family of a name is the one shown."""
 
-    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
+    def __init__(self, registries: Iterable[CollectorRegistry], before: Callable[[], None]) -> None:
         self._registries = tuple(registries)
+        self._before = before
         self._named: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
+        self._before()
         taken: set[str] = set()
         for registry in self._registries:
             for family in registry.collect():
@@ -50,8 +52,11 @@ class _OnePage(Collector):
                     )
 
 
-def one_page(registry: CollectorRegistry) -> CollectorRegistry:
-    """A registry that shows `registry` first and prometheus_client's default one after it."""
+def one_page(registry: CollectorRegistry, before: Callable[[], None]) -> CollectorRegistry:
+    """A registry that shows `registry` first and prometheus_client's default one after it.
+
+    `before` is called at each collection, to bring `registry` up to date.
+    """
     page = CollectorRegistry(auto_describe=False)
-    page.register(_OnePage([registry, REGISTRY]))
+    page.register(_OnePage([registry, REGISTRY], before))
     return page

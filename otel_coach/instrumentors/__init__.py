@@ -1,3 +1,4 @@
-"""One room per phenomenon; none knows another. They speak to the recorder and the OpenTelemetry
-API only, never to the SDK.
+"""One room per phenomenon; none knows another.
+
+They speak to the recorder and to the OpenTelemetry API only, never to the SDK.
 """

@@ -77,7 +77,7 @@ class AsgiInstrumentor(BaseInstrumentor):
         original: Application = cls.__dict__["__call__"]
         layer, only = self._layer, self._only
 
-        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, N807
+        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
             if layer.is_around(scope) or (only is not None and app not in only):
                 await original(app, scope, receive, send)
             else:

@@ -36,7 +36,7 @@ from otel_coach.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 
     from opentelemetry.util.types import AttributeValue
 
@@ -60,11 +60,13 @@ class Exchanges:
     """Those that are not finished yet."""
     rate_limited: set[str]
     """Endpoints whose rate_limit.hits series exists."""
+    streaming: set[str]
+    """Endpoints that streamed AI work once; they keep a 0 where no stream is open."""
 
     @classmethod
     def of(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
         """Without any request yet."""
-        return cls(recorder, credential_headers, set(), set())
+        return cls(recorder, credential_headers, set(), set(), set())
 
     @guarded
     def open(self, app: object, scope: Scope, receive: Receive, send: Send) -> Exchange:
@@ -72,6 +74,12 @@ class Exchanges:
         exchange = Exchange(self, app, scope, receive, send)
         self.opened.add(exchange)
         return exchange
+
+    def active_streams(self) -> Mapping[tuple[object, ...], float]:
+        """AI streams that are open now, by endpoint."""
+        open_now = [e.route.template for e in tuple(self.opened) if e.is_open_ai_stream]
+        endpoints = self.streaming.union(open_now)
+        return {(endpoint,): open_now.count(endpoint) for endpoint in endpoints}
 
 
 class Exchange:
@@ -226,6 +234,7 @@ class Exchange:
             labels = (endpoint, self.request.model or NO_MODEL, mode)
             record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
             if self._is_stream:
+                self._shared.streaming.add(endpoint)
                 record(AI_STREAM_CHUNKS, self._chunks, (*labels, outcome), context)
                 # Also with 0: an alert's rate() needs the series before the first abort.
                 record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)

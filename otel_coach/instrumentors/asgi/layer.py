@@ -20,7 +20,7 @@ from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import current_request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
     from contextvars import Token
 
     from opentelemetry.context import Context
@@ -78,7 +78,7 @@ class Layer:
         tracer: Tracer | None,
         credential_headers: frozenset[str],
         excluded_urls: str = "",
-        page: Any = None,  # noqa: ANN401 - the exposition's endpoint, which is above this room
+        page: Any = None,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
@@ -89,9 +89,8 @@ class Layer:
         self._page = page
         self._on_start = on_start
         self._on_stop = on_stop
-        self._streaming_endpoints: set[str] = set()
         self._stock_inside: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-        recorder.observe(AI_STREAMS_ACTIVE, self._active_streams)
+        recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
 
     @staticmethod
     def is_around(scope: Scope) -> bool:
@@ -153,7 +152,7 @@ class Layer:
             exchange.span = span
         return set_span_in_context(span, parent)
 
-    def _gives_way(self, app: Any) -> bool:  # noqa: ANN401 - Starlette or FastAPI
+    def _gives_way(self, app: Any) -> bool:
         """Whether the stock instrumentation in `app`'s own stack makes the server span."""
         known = self._stock_inside.get(app)
         if known is None:
@@ -212,18 +211,8 @@ class Layer:
         flushing = Thread(target=self._on_stop, name="otel-coach-flush", daemon=True)
         flushing.start()
         with anyio.move_on_after(_LONGEST_FLUSH):
-            while flushing.is_alive():
+            while flushing.is_alive():  # noqa: ASYNC110 - a thread, on any event loop
                 await anyio.sleep(0.01)
-
-    def _active_streams(self) -> Mapping[tuple[object, ...], float]:
-        active = [
-            exchange.route.template
-            for exchange in tuple(self._exchanges.opened)
-            if exchange.is_open_ai_stream
-        ]
-        # An endpoint that streamed once keeps its 0.
-        self._streaming_endpoints.update(active)
-        return {(endpoint,): active.count(endpoint) for endpoint in self._streaming_endpoints}
 
 
 _Entered = tuple["Token[Any]", "Token[Context] | None"]
@@ -235,7 +224,7 @@ def _url(scope: Scope) -> str:
     return f"{scope.get('scheme', 'http')}://{host}{scope['path']}"
 
 
-def _stack(app: Any) -> Iterator[object]:  # noqa: ANN401
+def _stack(app: Any) -> Iterator[object]:
     """The middlewares of `app`, from outside in."""
     inside = app.middleware_stack
     while inside is not None:

@@ -22,7 +22,7 @@ def refusal_reason(
     scope: Scope,
     response_headers: Headers,
     credential_headers: frozenset[str],
-    dependant: Any,  # noqa: ANN401 - FastAPI's Dependant, or None
+    dependant: Any,
 ) -> str:
     """The auth error_type: an RFC 6750 code, `missing_credentials` or `rejected`.
 
@@ -42,7 +42,7 @@ def refusal_reason(
     return MISSING_CREDENTIALS
 
 
-def _schemes(dependant: Any) -> Iterator[Any]:  # noqa: ANN401
+def _schemes(dependant: Any) -> Iterator[Any]:
     """The OpenAPI models of all security schemes below `dependant`."""
     waiting = [dependant] if dependant is not None else []
     while waiting:

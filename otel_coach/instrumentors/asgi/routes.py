@@ -25,7 +25,7 @@ class Route:
 
     __slots__ = ("dependant", "template")
 
-    def __init__(self, template: str, dependant: Any = None) -> None:  # noqa: ANN401 - FastAPI's
+    def __init__(self, template: str, dependant: Any = None) -> None:
         self.template = template
         self.dependant = dependant
 
@@ -33,7 +33,7 @@ class Route:
 NO_ROUTE = Route(UNMATCHED)
 
 
-def find_route(app: Any, scope: Scope) -> Route:  # noqa: ANN401 - any ASGI application
+def find_route(app: Any, scope: Scope) -> Route:
     """The route of `app` that answers `scope`, `NO_ROUTE` if none does.
 
     Where the path matches but the method does not (405), the route whose path matched.
@@ -58,7 +58,7 @@ def _find(routes: Iterable[Any], scope: Scope, prefix: str) -> Route | None:
     return partial
 
 
-def _inside(route: Any, scope: Scope, prefix: str) -> Route | None:  # noqa: ANN401
+def _inside(route: Any, scope: Scope, prefix: str) -> Route | None:
     path_format = getattr(route, "path_format", None) or ""
     prefix += path_format.removesuffix("/{path}")
     found = _find(getattr(route, "routes", None) or (), scope, prefix)

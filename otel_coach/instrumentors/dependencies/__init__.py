@@ -18,7 +18,7 @@ from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, pr
 from otel_coach.vocabulary import ERROR, OK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from otel_coach.instrumentors.dependencies.probes import Probe
     from otel_coach.recorder import Recorder
@@ -62,7 +62,7 @@ class Watch:
         self._name = name
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self) -> Generator[None]:
         # A check that is cancelled says nothing about the dependency.
         started = perf_counter()
         try:
@@ -78,14 +78,14 @@ class Watch:
         if inspect.iscoroutinefunction(check):
 
             @functools.wraps(check)
-            async def watched_async(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            async def watched_async(*args: Any, **kwargs: Any) -> Any:
                 with self._watched():
                     return await check(*args, **kwargs)
 
             return cast("_Check", watched_async)
 
         @functools.wraps(check)
-        def watched(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        def watched(*args: Any, **kwargs: Any) -> Any:
             with self._watched():
                 return check(*args, **kwargs)
 
@@ -95,13 +95,13 @@ class Watch:
         self._entered = self._watched()
         self._entered.__enter__()
 
-    def __exit__(self, *raised: Any) -> bool | None:
-        return self._entered.__exit__(*raised)
+    def __exit__(self, *raised: object) -> bool | None:
+        return self._entered.__exit__(*raised)  # type: ignore[arg-type]
 
     async def __aenter__(self) -> None:
         self.__enter__()
 
-    async def __aexit__(self, *raised: Any) -> bool | None:
+    async def __aexit__(self, *raised: object) -> bool | None:
         return self.__exit__(*raised)
 
 

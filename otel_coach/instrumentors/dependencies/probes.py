@@ -20,7 +20,9 @@ class Probe(Protocol):
     `timeout` (seconds) bounds each step; the caller bounds the whole.
     """
 
-    def __call__(self, timeout: float, /) -> None: ...
+    def __call__(self, timeout: float, /) -> None:
+        """Probe once."""
+        ...
 
 
 class UnknownAddressError(ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables.config import var_child_runnable_config
@@ -60,7 +60,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
     @guarded
     def on_chain_start(
         self,
-        serialized: Any,  # noqa: ARG002 - the signature is LangChain's
+        serialized: Any,
         inputs: Any,
         *,
         run_id: UUID,
@@ -80,7 +80,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
     def on_chat_model_start(
         self,
         serialized: Any,
-        messages: Sequence[Any],  # noqa: ARG002
+        messages: Sequence[Any],
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
@@ -94,7 +94,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
     def on_llm_start(
         self,
         serialized: Any,
-        prompts: Sequence[Any],  # noqa: ARG002
+        prompts: Sequence[Any],
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
@@ -108,7 +108,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
     def on_tool_start(
         self,
         serialized: Any,
-        input_str: str,  # noqa: ARG002
+        input_str: str,
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
@@ -132,12 +132,12 @@ class CoachCallbackHandler(BaseCallbackHandler):
     @guarded
     def on_retriever_start(
         self,
-        serialized: Any,  # noqa: ARG002
-        query: str,  # noqa: ARG002
+        serialized: Any,
+        query: str,
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        **kwargs: Any,  # noqa: ARG002
+        **kwargs: Any,
     ) -> None:
         """A retriever: a link between the runs around it and those inside."""
         self._begin(run_id, Run(self._runs.get(parent_run_id), "retriever"))
@@ -171,7 +171,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._end(run_id, error, kwargs.get("response"))
 
     @guarded
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
         """A chain succeeded."""
         self._end(run_id)
 
@@ -181,7 +181,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._end(run_id, error)
 
     @guarded
-    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """A tool succeeded."""
         self._end(run_id)
 
@@ -191,7 +191,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._end(run_id, error)
 
     @guarded
-    def on_retriever_end(self, documents: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **_: Any) -> None:
         """A retriever succeeded."""
         self._end(run_id)
 
@@ -233,9 +233,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         run.mode = _mode(run, metadata)
         if run.request is not None:
             run.request.ai_work_started(model=run.model, mode=run.mode)
-        run.start_span(
-            self._tracer, f"chat {run.model}", SpanKind.CLIENT, run.request_attributes()
-        )
+        run.start_span(self._tracer, f"chat {run.model}", SpanKind.CLIENT, run.request_attributes())
         self._begin(run_id, run)
 
     def _end(
@@ -252,18 +250,14 @@ class CoachCallbackHandler(BaseCallbackHandler):
     def _abandoned(self, run: Run) -> None:
         self._close(run, None, None, ABORTED)
 
-    def _close(
-        self, run: Run, error: BaseException | None, response: object, status: str
-    ) -> None:
+    def _close(self, run: Run, error: BaseException | None, response: object, status: str) -> None:
         run.ended = True
         end_time, seconds = time_ns(), perf_counter() - run.started
         error_type = type(error).__name__ if status == ERROR else NO_ERROR
         if status == ERROR and run.parent is None and run.request is not None:
             run.request.outermost_run_failed(run)
         self.recorder.later(
-            functools.partial(
-                self._record, run, status, error_type, end_time, seconds, response
-            )
+            functools.partial(self._record, run, status, error_type, end_time, seconds, response)
         )
 
     def _record(  # noqa: PLR0913, PLR0917 - the facts of one end
@@ -319,13 +313,14 @@ def _is_graph_step(tags: list[str] | None) -> bool:
     return any(tag.startswith(_GRAPH_STEP) for tag in tags or ())
 
 
-def _input_mode(inputs: Any) -> str | None:  # noqa: ANN401 - whatever a graph's state is
-    stated = inputs.get("mode") if isinstance(inputs, dict) else getattr(inputs, "mode", None)
-    return stated_mode(stated)
+def _input_mode(inputs: Any) -> str | None:
+    if isinstance(inputs, dict):
+        return stated_mode(cast("dict[str, Any]", inputs).get("mode"))
+    return stated_mode(getattr(inputs, "mode", None))
 
 
 def _mode(run: Run, metadata: dict[str, Any]) -> str | None:
-    """The application's mode for `run`, in the order of docs/metrics.md; None where it states none."""
+    """The application's mode for `run`; None where it states none."""
     configurable: Any = (var_child_runnable_config.get() or {}).get("configurable") or {}
     return (
         labelled_mode()

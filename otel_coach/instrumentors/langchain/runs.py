@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 import weakref
 from dataclasses import dataclass
 from time import perf_counter, time_ns
@@ -131,22 +130,22 @@ class SpanOfRun(trace.Span):
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         self.now.set_attribute(key, value)
 
-    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:  # noqa: ANN401
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         self.now.add_event(name, attributes, timestamp)
 
-    def add_link(self, context: trace.SpanContext, attributes: Any = None) -> None:  # noqa: ANN401
+    def add_link(self, context: trace.SpanContext, attributes: Any = None) -> None:
         self.now.add_link(context, attributes)
 
     def update_name(self, name: str) -> None:
         self.now.update_name(name)
 
-    def set_status(self, status: Any, description: str | None = None) -> None:  # noqa: ANN401
+    def set_status(self, status: Any, description: str | None = None) -> None:
         self.now.set_status(status, description)
 
     def record_exception(
         self,
         exception: BaseException,
-        attributes: Any = None,  # noqa: ANN401
+        attributes: Any = None,
         timestamp: int | None = None,
         escaped: bool = False,  # noqa: FBT001, FBT002 - the API's signature
     ) -> None:
@@ -228,7 +227,7 @@ class OpenRuns:
 
 def _task_of_calling_coroutine() -> asyncio.Task[Any] | None:
     """The task of the coroutine that starts a run, None if a generator or a function does."""
-    frame = sys._getframe()  # noqa: SLF001 - documented for CPython; the only way to the caller
+    frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_CALLER):
         frame = frame.f_back
     if frame is None or not frame.f_code.co_flags & inspect.CO_COROUTINE:

@@ -14,7 +14,7 @@ _MOST_TOKENS = 10**12
 """More than any call can bill; a larger figure is garbage."""
 
 
-def usage_of(response: Any) -> Usage | None:  # noqa: ANN401 - LLMResult, or anything broken
+def usage_of(response: Any) -> Usage | None:
     """What the call billed, None if the response does not say so in a way that can be trusted."""
     for block in _blocks(response):
         usage = _from_langchain(block) or _from_openai(block)
@@ -23,7 +23,7 @@ def usage_of(response: Any) -> Usage | None:  # noqa: ANN401 - LLMResult, or any
     return None
 
 
-def is_from_cache(response: Any) -> bool:  # noqa: ANN401
+def is_from_cache(response: Any) -> bool:
     """Whether LangChain's own cache gave the answer, so that there was no call.
 
     langchain-core marks such a message with a total cost of 0 in its usage.
@@ -34,7 +34,7 @@ def is_from_cache(response: Any) -> bool:  # noqa: ANN401
     )
 
 
-def messages_of(response: Any) -> Iterator[Any]:  # noqa: ANN401
+def messages_of(response: Any) -> Iterator[Any]:
     """The messages of an LLMResult."""
     for generations in getattr(response, "generations", None) or ():
         for generation in generations or ():
@@ -43,7 +43,7 @@ def messages_of(response: Any) -> Iterator[Any]:  # noqa: ANN401
                 yield message
 
 
-def _blocks(response: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401
+def _blocks(response: Any) -> Iterator[Mapping[str, Any]]:
     metadata: list[object] = []
     for message in messages_of(response):
         yield from _found(getattr(message, "usage_metadata", None))

@@ -1,0 +1,101 @@
+"""`python -m demo`: start everything, send one round of users, show what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+from rich.console import Console
+
+from demo.checks import missing
+from demo.programs import ProgramError, free_port
+from demo.report import metrics_table, trace_tree
+from demo.stack import coaching_stack
+from demo.users import CHAT, Users, one_round
+from otel_coach.testing import Page
+
+if TYPE_CHECKING:
+    from demo.otlp import ReceivedSpan
+    from demo.stack import Stack
+
+console = Console(highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console = Console(highlight=False, width=150)
+_PORT = 8000
+_LEGACY_LIMIT = "8/minute"
+
+
+def main() -> int:
+    """Exit code 0 if the page says everything that it should."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="exit after the round, for CI")
+    parser.add_argument("--port", type=int, help=f"of the service (default {_PORT})")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    port = arguments.port or (free_port() if arguments.once else _PORT)
+    if not _is_free(port):
+        console.print(f"port {port} is taken; choose another one: make run PORT=8010")
+        return 2
+    try:
+        return _run(port, once=arguments.once)
+    except ProgramError as error:
+        console.print(f"[red]{error}[/red]")
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def _run(port: int, *, once: bool) -> int:
+    started = time.monotonic()
+
+    def say(what: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {what}")
+
+    say(
+        "starting PostgreSQL, the provider and the service: opentelemetry-instrument uvicorn app:app"
+    )
+    environment = {"COACH_CHAT_LEGACY_LIMIT": _LEGACY_LIMIT}
+    with coaching_stack(port=port, environment=environment) as stack:
+        users = Users(stack)
+        one_round(users, stack, say)
+        users.close()
+        page = Page(httpx.get(f"{stack.url}/metrics").text)
+        console.print(metrics_table(page))
+        console.print("one trace:", trace_tree(*_a_chat_with_a_tool(stack)))
+        wrong = missing(page, users.notes, stack.provider.ledger)
+        for line in wrong:
+            console.print(f"[red]wrong: {line}[/red]")
+        if not wrong:
+            console.print("every figure equals the provider's ledger and the users' own notes")
+        console.print(f"service   {stack.url}/docs\nmetrics   {stack.url}/metrics")
+        console.print(f"ledger    {stack.provider.url}/ledger")
+        if not once:
+            console.print("serving until Ctrl-C")
+            stack.program.process.wait()
+    return 1 if wrong else 0
+
+
+def _a_chat_with_a_tool(stack: Stack) -> tuple[list[ReceivedSpan], ReceivedSpan]:
+    spans = stack.receiver.spans
+    tools = {span.trace_id for span in spans if span.name.startswith("execute_tool")}
+    roots = (s for s in spans if s.name == f"POST {CHAT}" and s.trace_id in tools)
+    return spans, next(roots)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What must stand in /metrics after one round: the ledger's and the users' own figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from demo.users import ADVANCED, CHAT, LEGACY, PLAN, Notes
+from otel_coach.catalogue import CATALOGUE, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.testing import Page
+
+AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
+_REFUSALS = (401, 403)
+
+
+def missing(page: Page, notes: Notes, ledger: list[Any]) -> list[str]:
+    """A line for each thing that the page should say and does not."""
+    return [*_missing_families(page), *_wrong_sums(page, notes, ledger)]
+
+
+def _missing_families(page: Page) -> Iterator[str]:
+    for metric in CATALOGUE:
+        name = metric.prometheus_name
+        sample = f"{name}_count" if metric.kind is Kind.HISTOGRAM else name
+        samples = page.samples(sample)
+        if not samples:
+            yield f"{name} is not there"
+        for labels, _ in samples:
+            if set(labels) != set(metric.labels):
+                yield f"{name} has the labels {sorted(labels)}"
+
+
+def _wrong_sums(page: Page, notes: Notes, ledger: list[Any]) -> Iterator[str]:
+    for what, expected, found in expectations(page, notes, ledger):
+        if expected != found:
+            yield f"{what}: {found:g} instead of {expected:g}"
+
+
+def expectations(page: Page, notes: Notes, ledger: list[Any]) -> Iterator[tuple[str, float, float]]:
+    """(what, as the ledger or the users have it, as the page has it)."""
+    told = [entry for entry in ledger if entry.usage_sent and entry.outcome == "complete"]
+    tokens = "agent_llm_tokens_total"
+    yield "LLM calls", len(ledger), page.sum("agent_llm_requests_total")
+    prompt = sum(entry.prompt_tokens for entry in told)
+    yield "prompt tokens", prompt, page.sum(tokens, mode="prompt")
+    completion = sum(entry.completion_tokens for entry in told)
+    yield "completion tokens", completion, page.sum(tokens, mode="completion")
+    cached = sum(entry.cached_tokens for entry in told)
+    yield "cached tokens", cached, page.sum("agent_llm_cached_tokens_total")
+    reasoning = sum(entry.reasoning_tokens for entry in told)
+    yield "reasoning tokens", reasoning, page.sum("agent_llm_reasoning_tokens_total")
+    tools = sum(entry.tool_call is not None for entry in ledger)
+    yield "tool calls", tools, page.sum("agent_tool_calls_total")
+    aborts = "app_ai_stream_aborts_total"
+    for endpoint in AI_ENDPOINTS:
+        yield f"aborts {endpoint}", notes.left[endpoint], page.sum(aborts, endpoint=endpoint)
+    refused: dict[str, int] = {}
+    for (endpoint, method, status), count in notes.answers.items():
+        name = "http_server_request_duration_seconds_count"
+        found = page.sum(name, endpoint=endpoint, method=method, status=str(status))
+        yield f"{method} {endpoint} {status}", count, found
+        if status in _REFUSALS:
+            refused[endpoint] = refused.get(endpoint, 0) + count
+    for endpoint, count in refused.items():
+        yield f"refusals {endpoint}", count, page.sum("auth_failures_total", endpoint=endpoint)
+    limited = sum(count for (_, _, status), count in notes.answers.items() if status == 429)  # noqa: PLR2004
+    yield "429", limited, page.sum("rate_limit_hits_total")
+    yield "dependency_up", 1, page.sum("dependency_up", dependency_name="postgres_django")
+    yield "faults", 0, page.sum("otel_coach_errors_total")
+    yield "streams open", 0, page.sum("app_ai_streams_active")

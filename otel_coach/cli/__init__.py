@@ -1,0 +1,22 @@
+"""`otel-coach`: what is measured, and whether it works here."""
+
+from __future__ import annotations
+
+import argparse
+
+from otel_coach.cli import doctor, metrics
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="otel-coach", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in (doctor, metrics):
+        sub_parser = commands.add_parser(
+            command.__name__.rpartition(".")[2], help=command.__doc__, description=command.__doc__
+        )
+        command.add_arguments(sub_parser)
+        sub_parser.set_defaults(run=command.run)
+    arguments = parser.parse_args()
+    code: int = arguments.run(arguments)
+    return code

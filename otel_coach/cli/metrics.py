@@ -1,0 +1,84 @@
+"""Print the metrics as a Markdown page, or check a file that holds it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otel_coach.catalogue import CATALOGUE, SECONDS, Kind, Metric
+from otel_coach.vocabulary import DEFAULT_BUDGETS, OTHER
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page to FILE")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="exit 1 if FILE is not the page")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0, or 1 if the checked file drifted."""
+    page = "\n".join(markdown()) + "\n"
+    if arguments.check is not None:
+        if arguments.check.exists() and arguments.check.read_text("utf-8") == page:
+            return 0
+        print(
+            f"{arguments.check} is not what the catalogue says; write it again with: make docs",
+            file=sys.stderr,
+        )
+        return 1
+    if arguments.write is not None:
+        arguments.write.write_text(page, "utf-8")
+    else:
+        print(page, end="")
+    return 0
+
+
+def markdown() -> Iterator[str]:
+    """The lines of docs/metrics.md."""
+    yield "# Metrics"
+    yield ""
+    yield "Generated from `otel_coach/catalogue.py` by `make docs`; do not edit."
+    yield ""
+    yield "| Prometheus name | type | labels | what it measures |"
+    yield "|---|---|---|---|"
+    for metric in CATALOGUE:
+        yield _row(metric)
+    yield ""
+    yield "Every series of a family carries all of the family's labels. In OpenTelemetry the names"
+    yield "are written with dots and without the unit: "
+    yield f"`{CATALOGUE[0].prometheus_name}` is `{CATALOGUE[0].name}`."
+    yield ""
+    yield "## At 0 from the start"
+    yield ""
+    for metric in CATALOGUE:
+        if metric.zeros:
+            values = ", ".join("/".join(value or '""' for value in row) for row in metric.zeros)
+            yield f"- `{metric.prometheus_name}`: {' / '.join(metric.labels)} = {values}"
+    yield ""
+    yield "## Buckets, in seconds"
+    yield ""
+    for metric in CATALOGUE:
+        if metric.kind is Kind.HISTOGRAM:
+            buckets = ", ".join(f"{bound:g}" for bound in metric.buckets)
+            yield f"- `{metric.prometheus_name}`: {buckets}"
+    yield ""
+    yield "## Labels and their budgets"
+    yield ""
+    yield f"Past its budget a label's further values count as `{OTHER}`, in the label's own column,"
+    yield "so that sums stay right; `otel_coach_label_overflow_total` says how often."
+    yield ""
+    yield "| label | values | set with |"
+    yield "|---|---|---|"
+    for label, budget in DEFAULT_BUDGETS.items():
+        yield f"| {label} | {budget} | `OTEL_COACH_BUDGET_{label.upper()}` |"
+
+
+def _row(metric: Metric) -> str:
+    labels = ", ".join(metric.labels)
+    unit = " (s)" if metric.unit == SECONDS else ""
+    return f"| `{metric.prometheus_name}` | {metric.kind.value}{unit} | {labels} | {metric.help} |"
