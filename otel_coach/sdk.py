@@ -82,8 +82,9 @@ class Providers:
     ) -> None:
         resource = Resource.create()
         self.registry = CollectorRegistry(auto_describe=False)
+        self._push_readers = list(_push_readers(settings))
         self.meter_provider = CoachMeterProvider(
-            metric_readers=list(_readers(settings, self.registry)),
+            metric_readers=[*_page_readers(settings, self.registry), *self._push_readers],
             resource=resource,
             views=build_views(),
             shutdown_on_exit=False,
@@ -114,7 +115,8 @@ class Providers:
         milliseconds = int(timeout * 1000)
         if self._own_tracer_provider:
             self._own_tracer_provider.force_flush(milliseconds)
-        self.meter_provider.force_flush(milliseconds)
+        for reader in self._push_readers:
+            reader.force_flush(milliseconds)
 
     def shutdown(self) -> None:
         """Flush and stop all exporters."""
@@ -124,13 +126,16 @@ class Providers:
         self.meter_provider.shutdown()
 
 
-def _readers(settings: Settings, registry: CollectorRegistry) -> Iterator[MetricReader]:
+def _page_readers(settings: Settings, registry: CollectorRegistry) -> Iterator[MetricReader]:
     if settings.serves_metrics:
         yield PrometheusMetricReader(
             disable_target_info=not settings.target_info,
             scope_info_enabled=False,
             registry=registry,
         )
+
+
+def _push_readers(settings: Settings) -> Iterator[MetricReader]:
     for name in settings.metric_exporters:
         if name != "prometheus":
             exporter = _load(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -32,24 +33,31 @@ class _OnePage(Collector):
         self._registries = tuple(registries)
         self._before = before
         self._named: set[str] = set()
+        self._one_at_a_time = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        self._before()
+        """The families as they are now."""
+        # The stock reader hands its figures to whichever of two scrapes comes first.
+        with self._one_at_a_time:
+            self._before()
+            families = [family for registry in self._registries for family in registry.collect()]
+        return self._once_each(families)
+
+    def _once_each(self, families: Iterable[Metric]) -> Iterator[Metric]:
         taken: set[str] = set()
-        for registry in self._registries:
-            for family in registry.collect():
-                suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
-                names = {family.name + suffix for suffix in suffixes}
-                if taken.isdisjoint(names):
-                    taken |= names
-                    yield family
-                elif family.name not in self._named:
-                    self._named.add(family.name)
-                    _logger.warning(
-                        "otel-coach: the family %s is defined twice in this process; the page "
-                        "shows the first one only. Rename the other, or remove it.",
-                        family.name,
-                    )
+        for family in families:
+            suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
+            names = {family.name + suffix for suffix in suffixes}
+            if taken.isdisjoint(names):
+                taken |= names
+                yield family
+            elif family.name not in self._named:
+                self._named.add(family.name)
+                _logger.warning(
+                    "otel-coach: the family %s is defined twice in this process; the page "
+                    "shows the first one only. Rename the other, or remove it.",
+                    family.name,
+                )
 
 
 def one_page(registry: CollectorRegistry, before: Callable[[], None]) -> CollectorRegistry:

@@ -38,7 +38,7 @@ class AsgiInstrumentor(BaseInstrumentor):
     _layer_arguments: dict[str, Any]
     _layer: Layer | None = None
     _only: WeakSet[Any] | None = None
-    _undo: list[Callable[[], None]]
+    _undo: dict[str, Callable[[], None]]
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing is required: what the host never imports is never touched."""
@@ -55,19 +55,20 @@ class AsgiInstrumentor(BaseInstrumentor):
         kwargs.setdefault("credential_headers", DEFAULT_CREDENTIAL_HEADERS)
         self._only = None if app is None else WeakSet([app])
         self._layer_arguments = kwargs
-        self._undo = []
+        self._undo = {}
         for module in _PATCHED:
             wrapt.register_post_import_hook(self._patch, module)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        for undo in self._undo:
+        for undo in self._undo.values():
             undo()
         self._undo.clear()
         self._layer_arguments = {}
         self._layer = None
 
     def _patch(self, module: ModuleType) -> None:
-        if not self._layer_arguments:  # uninstrumented before the host imported the module
+        # An import hook cannot be taken back: this may be an older one, or come too late.
+        if not self._layer_arguments or module.__name__ in self._undo:
             return
         if self._layer is None:
             from otel_coach.instrumentors.asgi.layer import Layer  # noqa: PLC0415 - needs starlette
@@ -88,4 +89,4 @@ class AsgiInstrumentor(BaseInstrumentor):
                 cls.__call__ = original
 
         cls.__call__ = __call__
-        self._undo.append(restore)
+        self._undo[module.__name__] = restore

@@ -41,7 +41,8 @@ class LangChainInstrumentor(BaseInstrumentor):
         self._hooks = self._hook = None
 
     def _register(self, module: ModuleType) -> None:
-        if not self._arguments:  # uninstrumented before the host imported LangChain
+        # An import hook cannot be taken back: this may be an older one, or come too late.
+        if not self._arguments or self._hook is not None:
             return
         from otel_coach.instrumentors.langchain.handler import (  # noqa: PLC0415 - needs LangChain
             CoachCallbackHandler,

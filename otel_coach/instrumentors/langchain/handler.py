@@ -270,6 +270,20 @@ class CoachCallbackHandler(BaseCallbackHandler):
         response: object,
     ) -> None:
         """Made by the recorder, at a safe moment."""
+        try:
+            self._record_end(run, status, error_type, end_time, seconds, response)
+        finally:
+            run.let_go()
+
+    def _record_end(  # noqa: PLR0913, PLR0917
+        self,
+        run: Run,
+        status: str,
+        error_type: str,
+        end_time: int,
+        seconds: float,
+        response: object,
+    ) -> None:
         attributes: dict[str, AttributeValue] = {}
         if isinstance(run, ToolRun):
             labels = (run.name, status)

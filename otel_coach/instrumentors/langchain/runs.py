@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
 _MOST_OPEN_RUNS: Final = 50_000
+_NOWHERE: Final = otel_context.Context()
 _NOT_THE_CALLER: Final = ("langchain_core.callbacks", "otel_coach.")
 _CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 
@@ -89,13 +90,22 @@ class Run:
         nearest = _with_span(self.parent)
         here: Any = otel_context.get_value(_CURRENT_RUN, self.outer_context)
         if nearest is None:
-            # Not under another run; a model stream that is open in the same context is a sibling.
-            return here.outer_context if here is not None and here.is_llm else self.outer_context
+            # Not under another run. A model's stream that is open in the same context, with no
+            # span of the application's between, is a sibling.
+            current = trace.get_current_span(self.outer_context)
+            beside = isinstance(current, SpanOfRun) and here.is_llm and not here.ended
+            return here.outer_context if beside else self.outer_context
         belongs = here is nearest or (
             here is not None and here.ended and _with_span(here.parent) is nearest
         )
-        # Where this context belongs to the parent, it may hold a span of the application's too.
-        return self.outer_context if belongs else nearest.context or self.outer_context
+        if belongs:  # it may hold a span of the application's, between the parent and this one
+            return self.outer_context
+        return trace.set_span_in_context(nearest.span or trace.INVALID_SPAN, self.outer_context)
+
+    def let_go(self) -> None:
+        """After its end: hold no context, each of which may hold the run before this one."""
+        self.context = None
+        self.outer_context = _NOWHERE
 
 
 def _with_span(run: Run | None) -> Run | None:

@@ -1,0 +1,70 @@
+"""What the tests share: measuring in this process, a real uvicorn, a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from demo.programs import free_port, postgres
+from demo.stack import Provider
+from otel_coach.testing import measuring
+
+
+@pytest.fixture
+def measured():
+    with measuring() as measurements:
+        yield measurements
+
+
+@pytest.fixture(scope="session")
+def database_url():
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def provider():
+    with Provider() as running:
+        yield running
+
+
+class Server(uvicorn.Server):
+    """A real uvicorn on a real socket, in a thread."""
+
+    def install_signal_handlers(self):
+        """Signals are the main thread's."""
+
+
+@contextmanager
+def serving(app, **options):
+    """An httpx client of `app`, served by uvicorn."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, log_level="warning", **options)
+    server = Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert thread.is_alive(), "uvicorn did not start"
+        assert time.monotonic() < deadline, "uvicorn did not start in time"
+        time.sleep(0.005)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive(), "uvicorn did not stop"
+
+
+def eventually(check, *, within=5.0):
+    """Wait until `check()` is true; what happens after a client left takes its time."""
+    deadline = time.monotonic() + within
+    while not check():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.01)

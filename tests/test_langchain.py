@@ -1,0 +1,567 @@
+"""LLM calls, tools and agents: real ChatOpenAI over real HTTP, against the provider's ledger."""
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, TypedDict
+
+import pytest
+from conftest import eventually
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.prebuilt import ToolNode, tools_condition
+from opentelemetry import trace
+
+import otel_coach
+
+CALLS = "agent_llm_requests_total"
+TOKENS = "agent_llm_tokens_total"
+
+
+@pytest.fixture
+def model(provider):
+    return ChatOpenAI(
+        model="gpt-3.5-turbo",
+        api_key="k",
+        base_url=provider.base_url,
+        stream_usage=True,
+        max_retries=0,
+        timeout=10,
+    )
+
+
+def collect(stream):
+    return list(stream)
+
+
+async def acollect(stream):
+    return [chunk async for chunk in stream]
+
+
+def chain(model):
+    return ChatPromptTemplate.from_template("{text}") | model | StrOutputParser()
+
+
+TEXT = "[cached:2] [reasoning:3] one"
+WAYS = {
+    "invoke": lambda m: m.invoke(TEXT),
+    "ainvoke": lambda m: asyncio.run(m.ainvoke(TEXT)),
+    "stream": lambda m: collect(m.stream(TEXT)),
+    "astream": lambda m: asyncio.run(acollect(m.astream(TEXT))),
+    "batch": lambda m: m.batch([TEXT, TEXT, TEXT]),
+    "abatch": lambda m: asyncio.run(m.abatch([TEXT, TEXT])),
+    "generate": lambda m: m.generate([[HumanMessage(TEXT)], [HumanMessage(TEXT)]]),
+    "astream_events v2": lambda m: asyncio.run(acollect(m.astream_events(TEXT, version="v2"))),
+    "chain": lambda m: chain(m).invoke({"text": TEXT}),
+    "chain astream": lambda m: asyncio.run(acollect(chain(m).astream({"text": TEXT}))),
+    "own callbacks": lambda m: m.invoke(TEXT, config={"callbacks": [BaseCallbackHandler()]}),
+    "thread": lambda m: ThreadPoolExecutor().submit(m.invoke, TEXT).result(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_calling_equals_the_ledger(measured, provider, model, way):
+    WAYS[way](model)
+    ledger = provider.ledger
+    page = measured.page()
+    labels = {"model": "gpt-3.5-turbo", "status": "ok", "error_type": ""}
+    assert ledger
+    assert page.sum(CALLS, **labels) == page.sum(CALLS) == len(ledger)
+    assert page.sum("agent_llm_latency_seconds_count", status="ok") == len(ledger)
+    assert page.sum(TOKENS, mode="prompt") == sum(entry.prompt_tokens for entry in ledger)
+    assert page.sum(TOKENS, mode="completion") == sum(entry.completion_tokens for entry in ledger)
+    assert page.sum("agent_llm_cached_tokens_total") == 2 * len(ledger)
+    assert page.sum("agent_llm_reasoning_tokens_total") == 3 * len(ledger)
+    assert page.sum("agent_llm_unmeasured_total") == 0
+    dollars = sum(((e.prompt_tokens * 0.5) + e.completion_tokens * 1.5) / 1_000_000 for e in ledger)
+    assert page.sum("agent_llm_cost_usd_total") == pytest.approx(dollars, abs=1e-9)
+    streamed = [entry for entry in ledger if entry.stream]
+    assert page.sum(CALLS, mode="stream") == len(streamed)
+    assert page.sum(CALLS, mode="invoke") == len(ledger) - len(streamed)
+    assert page.sum("agent_llm_time_to_first_token_seconds_count") == len(streamed)
+    assert page.sum("agent_llm_time_per_output_token_seconds_count") == len(streamed)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "error"),
+    [
+        ("[fail:429]", "error", "RateLimit"),
+        ("[fail:401]", "error", "Authentication"),
+        ("[fail:400]", "error", "BadRequest"),
+        ("[fail:500]", "error", "APIError"),
+        ("[cut]", "error", "Connection"),
+        ("[garbage]", "error", "JSONDecodeError"),
+    ],
+)
+@pytest.mark.parametrize("way", ["invoke", "stream", "astream"])
+def test_a_failed_call_has_the_class_that_the_callback_received(
+    measured, model, provider, text, status, error, way
+):
+    seen = []
+
+    class Witness(BaseCallbackHandler):
+        def on_llm_error(self, error, **_):
+            seen.append(type(error).__name__)
+
+    config = {"callbacks": [Witness()]}
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whichever class LangChain raises
+        match way:
+            case "invoke":
+                model.invoke(text, config)
+            case "stream":
+                collect(model.stream(text, config))
+            case "astream":
+                asyncio.run(acollect(model.astream(text, config)))
+    page = measured.page()
+    assert len(seen) == 1
+    assert page.sum(CALLS, status=status, error_type=seen[0]) == page.sum(CALLS) == 1
+    # Refused before its first chunk: not billed. Cut after it: nobody knows.
+    was_billed = any(entry.chunks_sent for entry in provider.ledger)
+    assert page.sum("agent_llm_unmeasured_total", error_type="no_usage") == was_billed
+    (span,) = measured.spans
+    assert span.status.status_code.name == "ERROR"
+    assert span.status.description is None
+    assert span.attributes["error.type"] == seen[0]
+    assert not span.events
+
+
+def test_a_call_without_usage_is_unmeasured_and_not_guessed(measured, model):
+    model.invoke("[no-usage]")
+    collect(model.stream("[no-usage]"))
+    page = measured.page()
+    assert page.sum("agent_llm_unmeasured_total", model="gpt-3.5-turbo", error_type="no_usage") == 2
+    assert page.sum(TOKENS) == 0
+    assert page.sum(CALLS, status="ok") == 2
+
+
+def test_a_model_without_a_price_is_unmeasured_but_its_tokens_count(measured, provider):
+    own = ChatOpenAI(model="our-own-model", api_key="k", base_url=provider.base_url)
+    own.invoke("hi")
+    page = measured.page()
+    assert page.sum("agent_llm_unmeasured_total", model="our-own-model", error_type="no_price") == 1
+    assert page.sum("agent_llm_unmeasured_total", error_type="no_usage") == 0
+    assert page.sum(TOKENS, model="our-own-model") > 0
+    assert page.samples("agent_llm_cost_usd_total") == []
+
+
+def test_the_first_token_is_the_first_with_content(measured, model):
+    collect(model.stream("[empty]"))
+    page = measured.page()
+    assert page.sum(CALLS, mode="stream") == 1
+    assert page.sum("agent_llm_time_to_first_token_seconds_count") == 0
+
+
+def test_times_follow_the_provider(measured, model):
+    collect(model.stream("[delay:0.3] [pace:0.02] [tokens:11]"))
+    page = measured.page()
+    first = page.sum("agent_llm_time_to_first_token_seconds_sum")
+    pace = page.sum("agent_llm_time_per_output_token_seconds_sum")
+    latency = page.sum("agent_llm_latency_seconds_sum")
+    assert 0.3 <= first < latency
+    assert latency >= 0.3 + 10 * 0.02
+    assert pace >= 0.02 * 0.8
+    assert pace * 10 <= latency - first + 0.05
+
+
+# Cut off by the consumer
+
+
+async def stop_astream(model):
+    async for _ in model.astream("[pace:0.05]"):
+        break
+
+
+async def aclose_astream(model):
+    stream = model.astream("[pace:0.05]")
+    await anext(stream)
+    await stream.aclose()
+
+
+async def cancel_astream(model):
+    async def consume():
+        async for _ in model.astream("[pace:0.1]"):
+            pass
+
+    task = asyncio.create_task(consume())
+    await asyncio.sleep(0.3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def cancel_ainvoke(model):
+    task = asyncio.create_task(model.ainvoke("[delay:5]"))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def time_out_ainvoke(model):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await model.ainvoke("[delay:5]")
+
+
+async def one_task_per_chunk(model):
+    """As some frameworks do; the first task's end must not end the run."""
+    stream = model.astream("[pace:0.02] [tokens:5]")
+    chunks = 0
+    while True:
+        try:
+            await asyncio.create_task(anext_(stream))
+            chunks += 1
+        except StopAsyncIteration:
+            return
+
+
+async def anext_(stream):
+    return await anext(stream)
+
+
+def close_stream(model):
+    stream = model.stream("[pace:0.05]")
+    next(stream)
+    stream.close()
+
+
+def drop_stream(model):
+    stream = model.stream("[pace:0.05]")
+    next(stream)
+    del stream
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        stop_astream,
+        aclose_astream,
+        cancel_astream,
+        cancel_ainvoke,
+        time_out_ainvoke,
+        close_stream,
+        drop_stream,
+    ],
+)
+def test_a_call_cut_off_by_its_consumer_is_aborted_and_never_an_error(measured, model, way):
+    result = way(model)
+    if asyncio.iscoroutine(result):
+        asyncio.run(result)
+    eventually(lambda: measured.page().sum(CALLS) == 1)
+    page = measured.page()
+    assert page.sum(CALLS, status="aborted", error_type="") == 1
+    assert page.sum("agent_llm_latency_seconds_count", status="aborted") == 1
+    assert page.sum("agent_llm_latency_seconds_sum") < 2
+    assert page.sum("agent_llm_unmeasured_total", error_type="no_usage") == 1
+    (span,) = measured.spans
+    assert span.attributes["otel_coach.outcome"] == "aborted"
+    assert span.status.status_code.name == "UNSET"
+
+
+def test_a_stream_read_by_one_task_per_chunk_ends_once_and_well(measured, model):
+    asyncio.run(one_task_per_chunk(model))
+    page = measured.page()
+    assert page.sum(CALLS, status="ok") == page.sum(CALLS) == 1
+    assert page.sum(TOKENS, mode="completion") == 5
+
+
+def test_a_long_loop_in_one_context_keeps_nothing(measured):
+    import tracemalloc
+
+    from langchain_core.language_models import FakeListChatModel
+
+    model = FakeListChatModel(responses=["hi"])
+
+    def loop(count):
+        for _ in range(count):
+            model.invoke("hi")
+        measured.installation.providers.recorder.settle_all()
+        measured.installation.providers.tracer_provider.force_flush()
+        measured._exporter.clear()
+        gc.collect()
+
+    loop(200)
+    tracemalloc.start()
+    loop(200)
+    before, _ = tracemalloc.get_traced_memory()
+    loop(1000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 200 * 1000  # bytes: less than 200 for each call
+
+
+def test_nothing_is_kept_of_ended_runs(measured, model):
+    from otel_coach.instrumentors.langchain.handler import CoachCallbackHandler
+
+    model.invoke("hi")
+    asyncio.run(cancel_ainvoke(model))
+    close_stream(model)
+    eventually(lambda: measured.page().sum(CALLS) == 3)
+    gc.collect()
+    (handler,) = (
+        o
+        for o in gc.get_objects()
+        if type(o) is CoachCallbackHandler
+        and len(o._runs) >= 0
+        and o.recorder is measured.installation.providers.recorder
+    )
+    assert len(handler._runs) == 0
+
+
+# Agents and tools
+
+
+class State(TypedDict):
+    messages: Annotated[list, add_messages]
+    mode: str
+
+
+@tool
+def pace(distance: int = 10) -> str:
+    """A runner's pace."""
+    seen_in_tool.append(trace.get_current_span().get_span_context().span_id)
+    return f"{distance} km in 50 minutes"
+
+
+@tool
+async def broken(distance: int = 10) -> str:
+    """Always fails."""
+    raise ZeroDivisionError(distance)
+
+
+seen_in_tool = []
+
+
+def agent(model, *, asynchronous):
+    bound = model.bind_tools([pace, broken])
+
+    def node(state):
+        return {"messages": [bound.invoke(state["messages"])]}
+
+    async def anode(state):
+        return {"messages": [await bound.ainvoke(state["messages"])]}
+
+    graph = StateGraph(State)
+    graph.add_node("model", anode if asynchronous else node)
+    graph.add_node("tools", ToolNode([pace, broken]))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition, {"tools": "tools", END: END})
+    graph.add_edge("tools", "model")
+    return graph.compile()
+
+
+def question(text):
+    return {"messages": [HumanMessage(text)], "mode": "plan_generator"}
+
+
+RUNS = {
+    "invoke": lambda m, q: agent(m, asynchronous=False).invoke(q),
+    "stream": lambda m, q: collect(agent(m, asynchronous=False).stream(q, stream_mode="messages")),
+    "ainvoke, sync nodes": lambda m, q: asyncio.run(agent(m, asynchronous=False).ainvoke(q)),
+    "ainvoke": lambda m, q: asyncio.run(agent(m, asynchronous=True).ainvoke(q)),
+    "astream": lambda m, q: asyncio.run(
+        acollect(agent(m, asynchronous=True).astream(q, stream_mode=["messages", "updates"]))
+    ),
+}
+
+
+@pytest.mark.parametrize("way", RUNS)
+def test_an_agents_spans_hang_together_also_from_worker_threads(measured, model, provider, way):
+    seen_in_tool.clear()
+    tracer = measured.installation.providers.tracer_provider.get_tracer("the application")
+    with tracer.start_as_current_span("outside"):
+        RUNS[way](model, question("[tool:pace] go"))
+    by_name = {}
+    for span in measured.spans:
+        by_name.setdefault(span.name, []).append(span)
+    (outside,) = by_name["outside"]
+    (graph,) = by_name["invoke_agent LangGraph"]
+    (tool_span,) = by_name["execute_tool pace"]
+    chats = by_name["chat gpt-3.5-turbo"]
+    assert len(measured.spans) == 5
+    assert len({span.context.trace_id for span in measured.spans}) == 1
+    assert graph.parent.span_id == outside.context.span_id
+    assert [span.parent.span_id for span in (*chats, tool_span)] == [graph.context.span_id] * 3
+    assert seen_in_tool == [tool_span.context.span_id]
+    assert graph.attributes["gen_ai.operation.name"] == "invoke_agent"
+    assert tool_span.attributes["gen_ai.tool.name"] == "pace"
+    first, last = chats
+    entries = provider.ledger
+    for span, entry in zip((first, last), entries, strict=True):
+        assert dict(span.attributes) == {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-3.5-turbo",
+            "gen_ai.response.model": "gpt-3.5-turbo",
+            "gen_ai.usage.input_tokens": entry.prompt_tokens,
+            "gen_ai.usage.output_tokens": entry.completion_tokens,
+            "gen_ai.response.finish_reasons": ("tool_calls",) if entry.tool_call else ("stop",),
+        }
+    page = measured.page()
+    assert page.sum(CALLS, mode="plan_generator", status="ok") == 2
+    assert page.samples("agent_tool_calls_total") == [
+        ({"tool_name": "pace", "status": "ok", "error_type": ""}, 1)
+    ]
+
+
+def test_a_tool_that_raises_is_an_error_of_the_tool(measured, model):
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(agent(model, asynchronous=True).ainvoke(question("[tool:broken] go")))
+    page = measured.page()
+    labels = {"tool_name": "broken", "status": "error", "error_type": "ZeroDivisionError"}
+    assert page.samples("agent_tool_calls_total") == [(labels, 1)]
+    assert page.sum("agent_tool_latency_seconds_count", tool_name="broken", status="error") == 1
+    errors = {span.name for span in measured.spans if span.status.status_code.name == "ERROR"}
+    assert errors == {"invoke_agent LangGraph", "execute_tool broken"}
+
+
+def test_two_streams_interleaved_in_one_task_are_siblings(measured, model):
+    async def both():
+        async for _ in model.astream("[tokens:3]"):
+            async for _ in model.astream("[tokens:2]"):
+                pass
+
+    tracer = measured.installation.providers.tracer_provider.get_tracer("the application")
+    with tracer.start_as_current_span("outside") as outside:
+        asyncio.run(both())
+        parent = outside.get_span_context().span_id
+    chats = [span for span in measured.spans if span.name.startswith("chat")]
+    assert len(chats) >= 3
+    assert {span.parent.span_id for span in chats} == {parent}
+
+
+def test_a_run_leaves_no_span_current_behind_it(measured, model):
+    before = trace.get_current_span().get_span_context()
+    model.invoke("hi")
+    assert trace.get_current_span().get_span_context() == before
+
+
+def test_a_span_of_the_application_inside_a_node_keeps_its_place(measured, model):
+    tracer = measured.installation.providers.tracer_provider.get_tracer("the application")
+
+    def node(state):
+        with tracer.start_as_current_span("my step"):
+            return {"messages": [model.invoke(state["messages"])]}
+
+    graph = StateGraph(State)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    graph.compile().invoke(question("hi"))
+    spans = {span.name: span for span in measured.spans}
+    chat, step = spans["chat gpt-3.5-turbo"], spans["my step"]
+    graph_span = spans["invoke_agent LangGraph"]
+    assert chat.parent.span_id == step.context.span_id
+    assert step.parent.span_id == graph_span.context.span_id
+
+
+# The mode
+
+
+def mode_of(measured):
+    ((labels, _),) = measured.page().samples(CALLS)
+    return labels["mode"]
+
+
+def test_labels_win_over_all_else(measured, model):
+    with otel_coach.labels(mode="mine"):
+        model.invoke("hi", {"metadata": {"mode": "metadata"}})
+    assert mode_of(measured) == "mine"
+
+
+def test_metadata_states_the_mode(measured, model):
+    model.invoke("hi", {"metadata": {"mode": "metadata"}})
+    assert mode_of(measured) == "metadata"
+
+
+def test_the_configurable_states_the_mode(measured, model):
+    config = {"configurable": {"mode": "configured"}}
+    agent(model, asynchronous=False).invoke(question("hi"), config)
+    assert mode_of(measured) == "configured"
+
+
+def test_a_mode_that_is_no_identifier_is_none(measured, model):
+    state = {"messages": [HumanMessage("hi")], "mode": "who are you?"}
+    agent(model, asynchronous=False).invoke(state)
+    assert mode_of(measured) == "invoke"
+
+
+@pytest.mark.parametrize("mode", ["", "two words", "x" * 41, "naïve"])
+def test_labels_refuses_what_could_not_be_a_label(mode):
+    with pytest.raises(ValueError, match="mode="), otel_coach.labels(mode=mode):
+        pass
+
+
+# Broken input
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        "12",
+        {"input_tokens": "3", "output_tokens": 4, "total_tokens": 7},
+        {"input_tokens": -3, "output_tokens": 4, "total_tokens": 1},
+        {"input_tokens": True, "output_tokens": 4, "total_tokens": 5},
+        {"input_tokens": 10**30, "output_tokens": 4, "total_tokens": 5},
+        {"input_tokens": 3},
+        {"input_tokens": 1, "output_tokens": 1, "input_token_details": {"cache_read": 9}},
+        {"input_tokens": float("nan"), "output_tokens": 1},
+    ],
+)
+def test_a_broken_usage_block_is_no_usage(usage):
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from otel_coach.instrumentors.langchain.usage import usage_of
+
+    message = AIMessage("hi")
+    message.usage_metadata = usage
+    assert usage_of(LLMResult(generations=[[ChatGeneration(message=message)]])) is None
+
+
+@pytest.mark.parametrize("response", [None, 7, "text", object(), {"generations": 3}])
+def test_a_response_of_a_strange_kind_is_no_usage(response):
+    from otel_coach.instrumentors.langchain.usage import usage_of
+
+    assert usage_of(response) is None
+
+
+def test_openais_own_block_in_llm_output_counts_where_the_message_has_none():
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from otel_coach.instrumentors.langchain.usage import usage_of
+    from otel_coach.pricing import Usage
+
+    block = {
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 5},
+        "completion_tokens_details": {"reasoning_tokens": 4},
+    }
+    result = LLMResult(
+        generations=[[ChatGeneration(message=AIMessage("hi"))]], llm_output={"token_usage": block}
+    )
+    assert usage_of(result) == Usage(20, 10, cached=5, reasoning=4)
+
+
+def test_uninstrumenting_takes_every_hook_back(provider):
+    from langchain_core.tracers.context import _configure_hooks
+
+    from otel_coach.testing import measuring
+
+    before = list(_configure_hooks)
+    with measuring():
+        assert len(_configure_hooks) == len(before) + 1
+    assert _configure_hooks == before
+
+
+def test_a_thread_of_the_applications_own_is_no_problem(measured, model):
+    thread = threading.Thread(target=model.invoke, args=("hi",))
+    thread.start()
+    thread.join()
+    assert measured.page().sum(CALLS, status="ok") == 1

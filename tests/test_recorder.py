@@ -1,0 +1,154 @@
+import gc
+import logging
+import threading
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, RATE_LIMIT_HITS, TOOL_CALLS
+from otel_coach.recorder import Recorder, guarded
+from otel_coach.views import build_views
+
+
+class Metrics:
+    def __init__(self, **budgets):
+        self._reader = InMemoryMetricReader()
+        provider = MeterProvider([self._reader], views=build_views(), shutdown_on_exit=False)
+        self.meter = provider.get_meter("test")
+        self.recorder = Recorder(self.meter, budgets)
+
+    def points(self, metric):
+        self.recorder.settle_all()
+        data = self._reader.get_metrics_data()
+        return {
+            tuple(point.attributes[label] for label in metric.labels): point.value
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for found in scope.metrics
+            if found.name == metric.name
+            for point in found.data.data_points
+        }
+
+
+@pytest.fixture
+def metrics():
+    made = Metrics(endpoint=3)
+    yield made
+    made.recorder.close()
+
+
+def test_values_past_the_budget_become_other_and_the_sum_stays(metrics, caplog):
+    for number in range(10):
+        metrics.recorder.record(RATE_LIMIT_HITS, 1, (f"/route/{number}",))
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route/0",))
+    points = metrics.points(RATE_LIMIT_HITS)
+    assert points == {("/route/0",): 2, ("/route/1",): 1, ("/route/2",): 1, ("other",): 7}
+    assert metrics.points(LABEL_OVERFLOW)["endpoint",] == 7
+    assert [record.message for record in caplog.records if "endpoint" in record.message] != []
+    assert len(caplog.records) == 1
+    assert "OTEL_COACH_BUDGET_ENDPOINT" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["x" * 1_000_000, "\ud800", object(), None, 7, b"bytes", ""])
+def test_any_value_gives_a_bounded_label(metrics, value):
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, (value,))
+    ((label,),) = metrics.points(RATE_LIMIT_HITS)
+    assert isinstance(label, str)
+    assert len(label.encode()) <= 200
+
+
+def test_a_value_that_cannot_be_shown_costs_only_itself(metrics):
+    class Unprintable:
+        def __str__(self):
+            raise RuntimeError
+
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, (Unprintable(),))
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/fine",))
+    assert metrics.points(RATE_LIMIT_HITS)["/fine",] == 1
+    assert metrics.points(ERRORS)["RuntimeError",] == 1
+
+
+class Host:
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    @guarded
+    def hook(self, fault):
+        raise fault
+
+
+def test_a_fault_of_ours_is_swallowed_counted_and_logged_once_without_its_message(metrics, caplog):
+    host = Host(metrics.recorder)
+    for _ in range(5):
+        assert host.hook(KeyError("a secret prompt")) is None
+    assert metrics.points(ERRORS)["LookupError",] == 5
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "Host.hook" in record.getMessage()
+    assert "test_recorder.py:" in record.getMessage()
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), SystemExit(), GeneratorExit()])
+def test_cancellation_is_not_ours_to_swallow(metrics, fault):
+    with pytest.raises(type(fault)):
+        Host(metrics.recorder).hook(fault)
+
+
+def test_a_finaliser_may_record_in_the_middle_of_settling(metrics):
+    """With a plain lock taken in the callback this would hang for ever."""
+    recorder = metrics.recorder
+
+    class Dropped:
+        def __init__(self):
+            self.itself = self  # only the garbage collector can end it
+
+        def __del__(self):
+            recorder.record(TOOL_CALLS, 1, ("dropped", "aborted", ""))
+            recorder.settle()
+
+    def work():
+        for _ in range(300):
+            Dropped()
+            recorder.record(TOOL_CALLS, 1, ("kept", "ok", ""))
+            recorder.settle()
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive(), "deadlock"
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert metrics.points(TOOL_CALLS) == {
+        ("dropped", "aborted", ""): 1200,
+        ("kept", "ok", ""): 1200,
+    }
+
+
+def test_closing_leaves_no_trace_in_the_interpreter():
+    before = list(gc.callbacks)
+    metrics = Metrics()
+    assert gc.callbacks != before
+    metrics.recorder.close()
+    assert gc.callbacks == before
+
+
+def test_the_view_strips_what_is_no_label(metrics):
+    metrics.meter.create_counter("host.orders").add(1, {"endpoint": "/buy", "user_id": "u1"})
+    data = metrics._reader.get_metrics_data()
+    (point,) = (
+        point
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for found in scope.metrics
+        if found.name == "host.orders"
+        for point in found.data.data_points
+    )
+    assert dict(point.attributes) == {"endpoint": "/buy"}

@@ -1,0 +1,89 @@
+import pytest
+
+from otel_coach.settings import Settings
+
+
+def test_the_defaults_need_no_variable():
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert settings.enabled
+    assert settings.serves_metrics
+    assert settings.trace_exporters == ()
+    assert settings.problems == ()
+
+
+@pytest.mark.parametrize("name", ["OTEL_COACH_DISABLED", "OTEL_SDK_DISABLED"])
+@pytest.mark.parametrize(
+    ("text", "enabled"), [("true", False), ("TRUE", False), ("false", True), ("", True)]
+)
+def test_either_variable_disables(name, text, enabled):
+    assert Settings.from_env({name: text}).enabled is enabled
+
+
+@pytest.mark.parametrize(
+    ("environ", "traces", "metrics"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, ("otlp",), ("prometheus",)),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c/v1/traces"}, ("otlp",), ("prometheus",)),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"},
+            (),
+            ("prometheus",),
+        ),
+        ({"OTEL_TRACES_EXPORTER": "console, otlp"}, ("console", "otlp"), ("prometheus",)),
+        ({"OTEL_METRICS_EXPORTER": "prometheus,otlp"}, (), ("prometheus", "otlp")),
+        ({"OTEL_METRICS_EXPORTER": "none"}, (), ()),
+    ],
+)
+def test_the_standard_variables_choose_the_exporters(environ, traces, metrics):
+    settings = Settings.from_env(environ)
+    assert settings.trace_exporters == traces
+    assert settings.metric_exporters == metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("OTEL_COACH_DEPENDENCY_INTERVAL", "soon"),
+        ("OTEL_COACH_DEPENDENCY_TIMEOUT", "nan"),
+        ("OTEL_COACH_DEPENDENCY_TIMEOUT", "-1"),
+        ("OTEL_EXPORTER_PROMETHEUS_PORT", "ninethousand"),
+        ("OTEL_EXPORTER_PROMETHEUS_PORT", "70000"),
+        ("OTEL_COACH_METRICS_PATH", "metrics"),
+        ("OTEL_COACH_BUDGET_MODEL", "0"),
+        ("OTEL_COACH_DISABLED", "perhaps"),
+        ("OTEL_COACH_SERVER_SPANS", "mine"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_variable_and_value_and_the_default_stands_in(name, text):
+    settings = Settings.from_env({name: text})
+    (problem,) = settings.problems
+    assert name in problem
+    assert repr(text) in problem
+    defaults = Settings()
+    for field in Settings.__dataclass_fields__:
+        if field != "problems":
+            assert getattr(settings, field) == getattr(defaults, field)
+
+
+def test_dependencies_by_name_also_through_another_variable():
+    settings = Settings.from_env(
+        {
+            "OTEL_COACH_DEPENDENCIES": "postgres_django=env:DATABASE_URL, cache=redis://h:1",
+            "DATABASE_URL": "postgresql://u:p@h/db",
+        }
+    )
+    assert settings.dependencies == {
+        "postgres_django": "postgresql://u:p@h/db",
+        "cache": "redis://h:1",
+    }
+
+
+def test_a_dependency_that_cannot_be_read_costs_only_itself_and_shows_no_password():
+    settings = Settings.from_env(
+        {"OTEL_COACH_DEPENDENCIES": "a=env:NOT_SET,redis://:hunter2@h:1,b=tcp://h:2"}
+    )
+    assert settings.dependencies == {"b": "tcp://h:2"}
+    assert len(settings.problems) == 2
+    assert "NOT_SET" in settings.problems[0]
+    assert "hunter2" not in "".join(settings.problems)
