@@ -56,9 +56,7 @@ def _run(port: int, *, once: bool) -> int:
     def say(what: str) -> None:
         console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {what}")
 
-    say(
-        "starting PostgreSQL, the provider and the service: opentelemetry-instrument uvicorn app:app"
-    )
+    say("starting PostgreSQL, the provider and: opentelemetry-instrument uvicorn app:app")
     environment = {"COACH_CHAT_LEGACY_LIMIT": _LEGACY_LIMIT}
     with coaching_stack(port=port, environment=environment) as stack:
         users = Users(stack)

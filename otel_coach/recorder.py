@@ -13,13 +13,14 @@ import logging
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from opentelemetry.metrics import Observation
 
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
-from otel_coach.vocabulary import DEFAULT_BUDGETS, OTHER, fault_type
+from otel_coach.vocabulary import DEFAULT_BUDGETS, ERROR_TYPE, OTHER, fault_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _LONGEST_VALUE: Final = 200
+_MOST_LOGGED_FAULTS: Final = 100
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -178,19 +180,8 @@ class Recorder:
 
         The log line has no message of the exception: it could repeat what a user said.
         """
-        kind = fault_type(fault)
-        self.record(ERRORS, 1, (kind,))
-        if (seen := f"{place} {type(fault).__name__}") not in self._logged_faults:
-            if len(self._logged_faults) < DEFAULT_BUDGETS["error_type"]:
-                self._logged_faults.add(seen)
-            _logger.warning(
-                "otel-coach: %s in %s (%s) was swallowed; the application is not affected. "
-                "Further ones are only counted, in %s.",
-                type(fault).__name__,
-                place,
-                _line(fault),
-                ERRORS.prometheus_name,
-            )
+        self._log(fault, place)
+        self.record(ERRORS, 1, (fault_type(fault),))
 
     def settle(self) -> None:
         """Hand everything recorded so far to the API, if this is a safe moment for it."""
@@ -222,7 +213,24 @@ class Recorder:
             try:
                 fact()
             except Exception as fault:  # noqa: BLE001 - one bad fact must not stop the others
-                self.fault(fault, "Recorder.settle")
+                # Counted here and not through the queue, which might never become empty.
+                self._log(fault, "Recorder.settle")
+                with suppress(Exception):
+                    self._instruments[ERRORS](1, {ERROR_TYPE: fault_type(fault)}, None)
+
+    def _log(self, fault: BaseException, place: str) -> None:
+        seen = f"{place} {type(fault).__name__}"
+        if seen in self._logged_faults or len(self._logged_faults) >= _MOST_LOGGED_FAULTS:
+            return
+        self._logged_faults.add(seen)
+        _logger.warning(
+            "otel-coach: %s in %s (%s) was swallowed; the application is not affected. "
+            "Further ones are only counted, in %s.",
+            type(fault).__name__,
+            place,
+            _line(fault),
+            ERRORS.prometheus_name,
+        )
 
     def _measure(
         self, metric: Metric, value: float, labels: tuple[object, ...], context: Context | None
@@ -238,7 +246,7 @@ class Recorder:
             admitted = None
         if admitted is not None:
             return admitted
-        self._instruments[LABEL_OVERFLOW](1, {"error_type": label}, None)
+        self._instruments[LABEL_OVERFLOW](1, {ERROR_TYPE: label}, None)
         if label not in self._logged_overflows:
             self._logged_overflows.add(label)
             _logger.warning(

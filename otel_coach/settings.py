@@ -128,17 +128,14 @@ class _Environment:
 
     def _trace_exporters(self) -> tuple[str, ...]:
         by_endpoint = "otlp" if self._has_endpoint("TRACES") else "none"
-        return _words(self._exporters("TRACES") or by_endpoint)
+        text = self._text("OTEL_TRACES_EXPORTER")
+        return _words(by_endpoint if not text or _is_by_distro(text) else text)
 
     def _metric_exporters(self) -> tuple[str, ...]:
-        return _words(self._exporters("METRICS") or "prometheus")
-
-    def _exporters(self, signal: str) -> str:
-        text = self._text(f"OTEL_{signal}_EXPORTER")
-        # opentelemetry-distro, where it is installed too and comes first, writes otlp here by
-        # itself. Without an endpoint nobody asked for that.
-        set_by_distro = text == "otlp" and "opentelemetry.distro" in sys.modules
-        return "" if set_by_distro and not self._has_endpoint(signal) else text
+        text = self._text("OTEL_METRICS_EXPORTER")
+        if _is_by_distro(text):
+            text = "prometheus,otlp" if self._has_endpoint("METRICS") else ""
+        return _words(text or "prometheus")
 
     def _has_endpoint(self, signal: str) -> bool:
         return bool(
@@ -180,6 +177,15 @@ class _Environment:
                     continue
             addresses[name.strip()] = address
         return addresses
+
+
+def _is_by_distro(text: str) -> bool:
+    """Whether nobody asked for `otlp`.
+
+    opentelemetry-distro, where it is installed too and comes first, writes it into the
+    environment by itself.
+    """
+    return text == "otlp" and "opentelemetry.distro" in sys.modules
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from psycopg_pool import ConnectionPool
-
 from tools import build_tools
 
 Mode: TypeAlias = Literal["streamlit", "plan_generator"]

@@ -3,20 +3,19 @@
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
+from agent import CoachGraph, CoachState, build_graph
+from database import open_pool
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, status
 from fastapi.responses import StreamingResponse
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from slowapi import Limiter, _rate_limit_exceeded_handler
-from slowapi.errors import RateLimitExceeded
-
-from agent import CoachGraph, CoachState, build_graph
-from database import open_pool
 from model import PROVIDER_ERRORS, open_model
 from schemas import AdvancedPlan, ChatRequest, Plan, PlanRequest
 from security import caller, require_api_key, require_chat_token
 from settings import settings
+from slowapi import Limiter, _rate_limit_exceeded_handler
+from slowapi.errors import RateLimitExceeded
 from streaming import stream_events, stream_text
 from usage import UsageLogger
 

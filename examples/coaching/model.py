@@ -6,9 +6,8 @@ from json import JSONDecodeError
 
 from langchain_openai import ChatOpenAI
 from openai import APIError
-from pydantic import SecretStr
-
 from provider import Provider
+from pydantic import SecretStr
 from settings import Settings
 
 # An unreadable stream surfaces as the decoder's own error, not as one of OpenAI's.

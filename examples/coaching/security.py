@@ -9,9 +9,8 @@ from typing import Annotated
 import jwt
 from fastapi import HTTPException, Request, Security, status
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from slowapi.util import get_remote_address
-
 from settings import settings
+from slowapi.util import get_remote_address
 
 CHAT_SCOPE = "coach:chat"
 

@@ -6,10 +6,9 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar, cast
 
+from agent import CoachGraph, CoachState
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
-
-from agent import CoachGraph, CoachState
 from model import PROVIDER_ERRORS
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,8 @@
 """What the coach can look up while it answers."""
 
+import database
 from langchain_core.tools import BaseTool, tool
 from psycopg_pool import ConnectionPool
-
-import database
 
 _SKIES = ("sunny", "cloudy", "windy", "rainy")
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
-from otel_coach.instrumentors.langchain.runs import OpenRuns, Run
+from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run
 from otel_coach.instrumentors.langchain.usage import is_from_cache
 from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import labelled_mode
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
     from otel_coach.pricing import PriceList
@@ -252,67 +252,47 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     def _close(self, run: Run, error: BaseException | None, response: object, status: str) -> None:
         run.ended = True
-        end_time, seconds = time_ns(), perf_counter() - run.started
-        error_type = type(error).__name__ if status == ERROR else NO_ERROR
+        end = End(
+            status=status,
+            error_type=type(error).__name__ if status == ERROR else NO_ERROR,
+            seconds=perf_counter() - run.started,
+            time_ns=time_ns(),
+            response=response,
+        )
         if status == ERROR and run.parent is None and run.request is not None:
             run.request.outermost_run_failed(run)
-        self.recorder.later(
-            functools.partial(self._record, run, status, error_type, end_time, seconds, response)
-        )
+        self.recorder.later(functools.partial(self._record, run, end))
 
-    def _record(  # noqa: PLR0913, PLR0917 - the facts of one end
-        self,
-        run: Run,
-        status: str,
-        error_type: str,
-        end_time: int,
-        seconds: float,
-        response: object,
-    ) -> None:
+    def _record(self, run: Run, end: End) -> None:
         """Made by the recorder, at a safe moment."""
         try:
-            self._record_end(run, status, error_type, end_time, seconds, response)
+            if isinstance(run, ToolRun):
+                labels = (run.name, end.status)
+                self.recorder.record(TOOL_CALLS, 1, (*labels, end.error_type), run.context)
+                self.recorder.record(TOOL_LATENCY, end.seconds, labels, run.context)
+            elif isinstance(run, LlmRun) and not is_from_cache(end.response):
+                run.record(self.recorder, self._prices, end)
+            if run.span is not None:
+                self._end_span(run, run.span, end)
         finally:
             run.let_go()
 
-    def _record_end(  # noqa: PLR0913, PLR0917
-        self,
-        run: Run,
-        status: str,
-        error_type: str,
-        end_time: int,
-        seconds: float,
-        response: object,
-    ) -> None:
+    def _end_span(self, run: Run, span: Span, end: End) -> None:
         attributes: dict[str, AttributeValue] = {}
-        if isinstance(run, ToolRun):
-            labels = (run.name, status)
-            self.recorder.record(TOOL_CALLS, 1, (*labels, error_type), run.context)
-            self.recorder.record(TOOL_LATENCY, seconds, labels, run.context)
-        elif isinstance(run, LlmRun):
-            attributes.update(response_attributes(response))
-            if is_from_cache(response):
+        if isinstance(run, LlmRun):
+            attributes.update(response_attributes(end.response))
+            if is_from_cache(end.response):
                 attributes["otel_coach.outcome"] = "cached"
-            else:
-                run.record(
-                    self.recorder,
-                    self._prices,
-                    status=status,
-                    error_type=error_type,
-                    seconds=seconds,
-                    response=response,
-                )
-        if run.span is None:
-            return
-        if status == ABORTED:
+        if end.status == ABORTED:
             attributes["otel_coach.outcome"] = ABORTED
-        if status == ERROR:
-            attributes["error.type"] = error_type
+        failed = end.status == ERROR
+        if failed:
+            attributes["error.type"] = end.error_type
         self.recorder.end(
-            run.span,
-            end_time=end_time,
+            span,
+            end_time=end.time_ns,
             attributes=attributes,
-            status=Status(StatusCode.ERROR) if status == ERROR else None,
+            status=Status(StatusCode.ERROR) if failed else None,
         )
 
 

@@ -17,7 +17,7 @@ from otel_coach.catalogue import (
     LLM_TOKENS,
     LLM_UNMEASURED,
 )
-from otel_coach.instrumentors.langchain.runs import Run
+from otel_coach.instrumentors.langchain.runs import End, Run
 from otel_coach.instrumentors.langchain.usage import messages_of, usage_of
 from otel_coach.vocabulary import (
     COMPLETION,
@@ -33,7 +33,6 @@ from otel_coach.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
 
     from otel_coach.pricing import PriceList
@@ -99,35 +98,20 @@ class LlmRun(Run):
             attributes["gen_ai.provider.name"] = _SEMCONV_PROVIDER.get(self.provider, self.provider)
         return attributes
 
-    def record(  # noqa: PLR0913 - each is one fact of the end
-        self,
-        recorder: Recorder,
-        prices: PriceList,
-        *,
-        status: str,
-        error_type: str,
-        seconds: float,
-        response: object,
-    ) -> None:
-        """Record the call, which ended after `seconds`. Made by the recorder, at a safe moment."""
+    def record(self, recorder: Recorder, prices: PriceList, end: End) -> None:
+        """Record the call. Made by the recorder, at a safe moment."""
         context = self.context
         mode = self.mode or (STREAM if self.was_streamed else INVOKE)
-        recorder.record(LLM_REQUESTS, 1, (self.model, mode, status, error_type), context)
-        recorder.record(LLM_LATENCY, seconds, (self.model, status), context)
+        labels = (self.model, mode, end.status, end.error_type)
+        recorder.record(LLM_REQUESTS, 1, labels, context)
+        recorder.record(LLM_LATENCY, end.seconds, (self.model, end.status), context)
         if self.first_token is not None:
             waited = self.first_token - self.started
             recorder.record(LLM_TIME_TO_FIRST_TOKEN, waited, (self.model,), context)
-        self._record_usage(recorder, prices, status, response, context)
+        self._record_usage(recorder, prices, end)
 
-    def _record_usage(
-        self,
-        recorder: Recorder,
-        prices: PriceList,
-        status: str,
-        response: object,
-        context: Context | None,
-    ) -> None:
-        usage = usage_of(response)
+    def _record_usage(self, recorder: Recorder, prices: PriceList, end: End) -> None:
+        usage, context = usage_of(end.response), self.context
         cost = None
         if usage is not None:
             record = recorder.record
@@ -138,12 +122,12 @@ class LlmRun(Run):
             if self.first_token and self.last_token and usage.completion > 1:
                 pace = (self.last_token - self.first_token) / (usage.completion - 1)
                 record(LLM_TIME_PER_OUTPUT_TOKEN, pace, (self.model,), context)
-            billed = tuple(dict.fromkeys((*response_models(response), self.model)))
+            billed = tuple(dict.fromkeys((*response_models(end.response), self.model)))
             cost = prices.cost(usage, billed, self.provider)
             if cost is not None:
                 record(LLM_COST, cost, (self.model,), context)
         # A call that failed before its first chunk was refused: it was not billed.
-        was_refused = status == ERROR and not self.was_streamed
+        was_refused = end.status == ERROR and not self.was_streamed
         no_usage = usage is None and not was_refused
         no_price = usage is not None and cost is None
         # Also with 0: an alert's rate() needs the series before the first such call.

@@ -165,6 +165,20 @@ class SpanOfRun(trace.Span):
         """Nothing: the run's end ends the span."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How and when a run ended."""
+
+    status: str
+    error_type: str
+    seconds: float
+    """From its start."""
+    time_ns: int
+    """Since the epoch."""
+    response: object = None
+    """Of an LLM: an LLMResult, or whatever the callback got."""
+
+
 @dataclass(slots=True)
 class _Entry:
     run: Run

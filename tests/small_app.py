@@ -1,0 +1,68 @@
+"""A small application for tests that start it by its command line; it knows nothing of us."""
+
+import asyncio
+import os
+import sys
+
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from langchain_core.language_models import FakeListChatModel
+
+app = FastAPI()
+model = FakeListChatModel(responses=["one two three"])
+
+
+@app.get("/health")
+async def health():
+    return "ok"
+
+
+@app.get("/ask/{name}")
+async def ask(name: str):
+    return (await model.ainvoke(name)).content
+
+
+@app.get("/stream")
+async def stream(pause: float = 0.0):
+    async def chunks():
+        await model.ainvoke("hi")
+        for number in range(20):
+            yield f"chunk {number}\n"
+            await asyncio.sleep(pause)
+
+    return StreamingResponse(chunks())
+
+
+@app.get("/refuse")
+async def refuse():
+    from fastapi import HTTPException
+
+    raise HTTPException(401)
+
+
+@app.get("/broken")
+async def broken():
+    raise RuntimeError("a secret in a message")
+
+
+@app.get("/what-is-on-the-path")
+async def what_is_on_the_path():
+    import langchain_core.tracers.context as langchain
+
+    return {
+        "call": FastAPI.__call__.__module__,
+        "modules": sorted(name for name in sys.modules if name.startswith("otel_coach.")),
+        "hooks": len(langchain._configure_hooks),
+        "meters": type(__import__("opentelemetry.metrics").metrics.get_meter_provider()).__module__,
+    }
+
+
+match os.environ.get("SMALL_APP"):
+    case "instruments itself":
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+        FastAPIInstrumentor.instrument_app(app)
+    case "calls instrument":
+        import otel_coach
+
+        otel_coach.instrument(app)

@@ -1,0 +1,138 @@
+"""The one-way arrows of docs/architecture.md, read from the code's own imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "otel_coach"
+
+# What each room may know of the others. A room stands for all that is below it.
+ALLOWED = {
+    "vocabulary": set(),
+    "catalogue": {"vocabulary"},
+    "views": {"vocabulary"},
+    "request": {"vocabulary"},
+    "settings": {"vocabulary"},
+    "pricing": set(),
+    "redaction": set(),
+    "recorder": {"catalogue", "vocabulary"},
+    "sdk": {"recorder", "redaction", "settings", "views"},
+    "exposition": set(),
+    "instrumentors.asgi": {"catalogue", "recorder", "request", "settings", "vocabulary"},
+    "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
+    "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},
+    "instrumentors.stock": {"request"},
+    "installation": {
+        "exposition",
+        "instrumentors.asgi",
+        "instrumentors.dependencies",
+        "instrumentors.langchain",
+        "instrumentors.stock",
+        "pricing",
+        "sdk",
+        "settings",
+    },
+    "distro": {"installation", "instrumentors.stock"},
+    "testing": {"installation", "settings"},
+    "cli": {"catalogue", "instrumentors.dependencies", "settings", "vocabulary"},
+    "": {"installation", "instrumentors.dependencies", "request", "settings"},
+}
+
+# Third parties that only these rooms may import.
+SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
+MAY_IMPORT_SDK = {"views", "sdk", "redaction", "testing"}
+
+
+def room_of(module):
+    name = module.removeprefix("otel_coach").removeprefix(".")
+    return max((room for room in ALLOWED if f"{name}.".startswith(f"{room}.") or not room), key=len)
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(path, *, for_types=False):
+    """Modules imported when the code runs; with `for_types` also those for annotations."""
+    tree = ast.parse(path.read_text("utf-8"))
+    skipped = set()
+    for node in ast.walk(tree):
+        is_check = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if is_check and not for_types:
+            skipped.update(id(inner) for inner in ast.walk(node))
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_arrows_run_one_way(module, path):
+    room = room_of(module)
+    for name in imports(path, for_types=True):
+        if name.startswith("otel_coach.") and (target := room_of(name)) not in {room, ""}:
+            assert target in ALLOWED[room], f"{module} must not know {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_only_these_rooms_know_the_sdk(module, path):
+    if room_of(module) in MAY_IMPORT_SDK:
+        return
+    for name in imports(path, for_types=room_of(module) != "installation"):
+        assert not name.startswith(tuple(SDK)), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_only_settings_reads_the_environment(module, path):
+    if room_of(module) == "settings":
+        return
+    text = path.read_text("utf-8")
+    assert "os.environ" not in text
+    assert "getenv" not in text
+
+
+def test_every_room_is_there():
+    assert {room_of(module) for module, _ in modules()} == {*ALLOWED, "instrumentors"} - {
+        "instrumentors"
+    }
+
+
+def test_frameworks_are_never_imported_unless_the_host_does():
+    script = """
+import sys
+import otel_coach
+from otel_coach.distro import OtelCoachConfigurator, OtelCoachDistro, asgi, dependencies, langchain
+OtelCoachDistro().configure()
+OtelCoachConfigurator().configure()
+for instrumentor in (asgi, langchain, dependencies):
+    instrumentor().instrument()
+frameworks = {"fastapi", "starlette", "langchain_core", "langgraph", "slowapi", "psycopg"}
+heavy = {"genai_prices", "grpc", "httpx", "pydantic"}
+print(sorted((frameworks | heavy) & set(sys.modules)))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_importing_the_package_imports_no_sdk():
+    script = "import otel_coach, sys; print('opentelemetry.sdk' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert found.stdout.strip() == "False"
+
+
+def test_files_are_short_enough_to_read_in_one_sitting():
+    for _, path in modules():
+        assert len(path.read_text("utf-8").splitlines()) < 400, path

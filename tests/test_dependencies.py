@@ -1,0 +1,264 @@
+"""Probes and watched checks, against real servers, silent ones and none."""
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from conftest import eventually, serving
+from fastapi import FastAPI
+
+import otel_coach
+from demo.programs import free_port
+from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+
+
+@contextmanager
+def probing(interval=0.1, timeout=0.5, **addresses):
+    """Probes begin with the service."""
+    settings = Settings(
+        dependencies=addresses, dependency_interval=interval, dependency_timeout=timeout
+    )
+    app = FastAPI()
+
+    @app.get("/health")
+    async def health():
+        return "ok"
+
+    with measuring(settings) as measured, serving(app) as client:
+        measured.client = client
+        yield measured
+
+
+@contextmanager
+def tcp_server(answer):
+    """Answers each connection by `answer(connection)`."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepted = []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                accepted.append(connection)
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server
+        for connection in accepted:
+            connection.close()
+
+
+def port(server):
+    return server.getsockname()[1]
+
+
+def say(text):
+    def answer(connection):
+        if connection.recv(64):
+            connection.sendall(text)
+
+    return answer
+
+
+def silent(connection):
+    time.sleep(30)
+
+
+def up(measured, name="db"):
+    ((labels, value),) = measured.page().samples("dependency_up")
+    assert labels == {"dependency_name": name}
+    return value
+
+
+def test_a_real_postgresql_is_up_and_its_probes_are_no_spans(database_url):
+    with probing(db=database_url) as measured:
+        eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 3)
+        assert up(measured) == 1
+        page = measured.page()
+        assert page.sum("dependency_latency_seconds_count", dependency_name="db", status="ok") >= 3
+        assert page.sum("dependency_latency_seconds_count", status="error") == 0
+        assert not measured.spans
+
+
+def test_sqlalchemys_spelling_is_understood(database_url):
+    spelled = database_url.replace("postgresql://", "postgresql+psycopg://")
+    with probing(db=spelled) as measured:
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == 1
+
+
+def test_nobody_there_is_down(caplog):
+    with probing(db=f"postgresql://127.0.0.1:{free_port()}/x?password=hunter2") as measured:
+        eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 2)
+        assert up(measured) == 0
+        assert measured.page().sum("dependency_latency_seconds_count", status="ok") == 0
+    assert caplog.text.count("dependency db is down") == 1
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "redis", "http"])
+def test_a_server_that_hangs_is_down_within_the_timeout_and_probes_do_not_pile_up(scheme):
+    with tcp_server(silent) as server:
+        started = time.monotonic()
+        address = f"{scheme}://127.0.0.1:{port(server)}"
+        with probing(timeout=0.3, db=address) as measured:
+            eventually(lambda: measured.page().samples("dependency_up"))
+            assert up(measured) == 0
+            assert time.monotonic() - started < 2.5
+            for _ in range(20):
+                before = time.monotonic()
+                assert measured.client.get("/health").status_code == 200
+                assert time.monotonic() - before < 1  # the event loop is not what waits
+            eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 4)
+            probes = [t for t in threading.enumerate() if t.name == "otel-coach-probe"]
+            assert len(probes) <= 1
+            assert measured.page().sum("dependency_latency_seconds_count", status="ok") == 0
+
+
+def test_a_dependency_that_comes_back_is_up_again(caplog):
+    free = free_port()
+    with probing(db=f"tcp://127.0.0.1:{free}") as measured:
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == 0
+        with socket.create_server(("127.0.0.1", free)):
+            eventually(lambda: up(measured) == 1)
+        eventually(lambda: up(measured) == 0)
+    assert "dependency db is up again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [(b"+PONG\r\n", 1), (b"-NOAUTH Authentication required.\r\n", 1), (b"HTTP/1.1", 0)],
+)
+def test_redis_by_its_own_ping(answer, value):
+    with (
+        tcp_server(say(answer)) as server,
+        probing(db=f"redis://127.0.0.1:{port(server)}/0") as measured,
+    ):
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == value
+
+
+@pytest.mark.parametrize(("status", "value"), [(200, 1), (204, 1), (404, 0), (503, 0)])
+def test_http_by_its_status(status, value):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        with probing(db=f"http://127.0.0.1:{server.server_port}/health") as measured:
+            eventually(lambda: measured.page().samples("dependency_up"))
+            assert up(measured) == value
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("mysql://h/db", "unknown scheme 'mysql'"),
+        ("h:5432", "unknown scheme"),
+        ("", "unknown scheme"),
+        ("tcp://h", "needs a port"),
+        ("redis://", "needs a host"),
+        ("tcp://h:port", "cannot be read"),
+        ("http://[::1", "cannot be read"),
+    ],
+)
+def test_an_address_that_cannot_be_probed_says_why_without_repeating_it(address, cure):
+    with pytest.raises(UnknownAddressError, match=cure):
+        probe_of(address)
+
+
+def test_a_wrong_address_costs_only_itself(caplog):
+    with probing(db="mysql://root:hunter2@h/db") as measured:
+        assert measured.client.get("/health").status_code == 200
+        assert measured.page().samples("dependency_up") == []
+    assert "OTEL_COACH_DEPENDENCIES: db has the unknown scheme" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+# The application's own checks
+
+
+def latencies(measured):
+    return {
+        labels["status"]: value
+        for labels, value in measured.page().samples("dependency_latency_seconds_count")
+    }
+
+
+def test_watching_a_check_sync_and_async_decorated_and_entered(measured):
+    @otel_coach.watch_dependency("db")
+    def check():
+        """Documented."""
+        return 7
+
+    @otel_coach.watch_dependency("db")
+    async def acheck():
+        return 8
+
+    async def enter():
+        async with otel_coach.watch_dependency("db"):
+            await asyncio.sleep(0.05)
+
+    assert check() == 7
+    assert check.__doc__ == "Documented."
+    assert asyncio.run(acheck()) == 8
+    asyncio.run(enter())
+    with otel_coach.watch_dependency("db"):
+        pass
+    assert latencies(measured) == {"ok": 4}
+    assert up(measured) == 1
+    assert measured.page().sum("dependency_latency_seconds_sum") >= 0.05
+
+
+def test_a_check_that_raises_is_down_and_still_raises(measured):
+    @otel_coach.watch_dependency("db")
+    def check():
+        raise ConnectionError("postgres://u:hunter2@h")
+
+    with pytest.raises(ConnectionError, match="hunter2"):
+        check()
+    assert up(measured) == 0
+    assert latencies(measured) == {"error": 1}
+
+
+def test_a_check_that_is_cancelled_says_nothing(measured):
+    async def cancelled():
+        async def check():
+            async with otel_coach.watch_dependency("db"):
+                await asyncio.sleep(10)
+
+        task = asyncio.create_task(check())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert measured.page().samples("dependency_up") == []
+
+
+def test_watching_without_otel_coach_does_nothing():
+    @otel_coach.watch_dependency("db")
+    def check():
+        return 7
+
+    assert check() == 7

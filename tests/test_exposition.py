@@ -1,0 +1,238 @@
+"""The page: its formats, its place, and other people's families on it."""
+
+import gzip
+import threading
+import urllib.request
+from dataclasses import replace
+
+import httpx
+import pytest
+from conftest import serving
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
+from prometheus_client.parser import text_string_to_metric_families as classic
+
+from demo.programs import free_port
+from otel_coach.settings import Settings
+from otel_coach.testing import Page, measuring
+from otel_coach.vocabulary import ALLOWED_LABELS
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@pytest.fixture
+def default_registry():
+    """prometheus_client's own, put back as it was."""
+    made = []
+
+    def make(cls, *args, **kwargs):
+        made.append(cls(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for collector in made:
+        REGISTRY.unregister(collector)
+
+
+def hello():
+    app = FastAPI()
+
+    @app.get("/hello")
+    def greet():
+        return "hello"
+
+    return app
+
+
+def test_prometheus_text_is_the_default(measured):
+    with serving(hello()) as client:
+        client.get("/hello")
+        answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert Page(answer.text).sum("http_server_request_duration_seconds_count") == 1
+
+
+def test_openmetrics_for_who_asks_and_the_strict_parser_agrees(measured):
+    with serving(hello()) as client:
+        client.get("/hello")
+        answer = client.get("/metrics", headers={"accept": OPENMETRICS})
+    assert answer.headers["content-type"].startswith(OPENMETRICS)
+    assert answer.text.endswith("# EOF\n")
+    families = {family.name for family in strict(answer.text)}
+    assert "http_server_request_duration_seconds" in families
+
+
+def test_the_scrape_header_of_a_real_prometheus_is_understood(measured):
+    accept = (
+        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
+        "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    )
+    with serving(hello()) as client:
+        answer = client.get("/metrics", headers={"accept": accept})
+    list(strict(answer.text))
+
+
+def test_gzip_only_for_who_accepts_it(measured):
+    with serving(hello()) as client:
+        plain = client.get("/metrics", headers={"accept-encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert "# HELP" in plain.text
+        with client.stream("GET", "/metrics", headers={"accept-encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip"
+            body = b"".join(answer.iter_raw())
+    list(classic(gzip.decompress(body).decode()))
+    assert len(body) < len(plain.content)
+
+
+def test_head_has_the_headers_and_no_body(measured):
+    with serving(hello()) as client:
+        answer = client.head("/metrics", headers={"accept-encoding": "identity"})
+    assert answer.status_code == 200
+    assert answer.content == b""
+    assert int(answer.headers["content-length"]) > 0
+
+
+def test_the_page_counts_and_traces_itself_not(measured):
+    with serving(hello()) as client:
+        client.get("/metrics")
+        client.head("/metrics")
+        page = Page(client.get("/metrics").text)
+    assert page.samples("http_server_request_duration_seconds_count") == []
+    assert not measured.spans
+
+
+def test_other_methods_and_paths_are_the_applications(measured):
+    app = hello()
+
+    @app.post("/metrics")
+    def post():
+        return "mine"
+
+    @app.get("/metrics/more")
+    def more():
+        return "more"
+
+    with serving(app) as client:
+        assert client.post("/metrics").json() == "mine"
+        assert client.get("/metrics/more").json() == "more"
+
+
+def test_the_applications_own_page_is_answered_by_ours_and_carries_its_default_registry(
+    measured, default_registry
+):
+    orders = default_registry(Counter, "shop_orders", "Orders", ["kind"])
+    private = CollectorRegistry()
+    Gauge("shop_private", "Private", registry=private)
+    app = hello()
+
+    @app.get("/metrics")
+    def own():
+        return PlainTextResponse(generate_latest(REGISTRY))
+
+    @app.get("/private-metrics")
+    def own_private():
+        return PlainTextResponse(generate_latest(private))
+
+    with serving(app) as client:
+        orders.labels("book").inc(3)
+        client.get("/hello")
+        page = Page(client.get("/metrics").text)
+        assert client.get("/private-metrics").text == generate_latest(private).decode()
+    assert page.samples("shop_orders_total") == [({"kind": "book"}, 3)]
+    assert page.sum("http_server_request_duration_seconds_count", endpoint="/hello") == 1
+    assert "shop_private" not in page.types
+
+
+def test_another_path_leaves_the_applications_page_alone():
+    app = hello()
+
+    @app.get("/metrics")
+    def own():
+        return PlainTextResponse("mine")
+
+    with measuring(Settings(metrics_path="/internal/otel")), serving(app) as client:
+        assert client.get("/metrics").text == "mine"
+        page = Page(client.get("/internal/otel").text)
+    assert page.sum("http_server_request_duration_seconds_count", endpoint="/metrics") == 1
+
+
+def test_a_family_of_our_name_is_shown_once_and_named_once(measured, default_registry, caplog):
+    theirs = default_registry(Counter, "auth_failures", "Theirs", ["reason"])
+    theirs.labels("x").inc()
+    from otel_coach.catalogue import AUTH_FAILURES
+
+    measured.installation.providers.recorder.record(
+        AUTH_FAILURES, 1, ("/a", "GET", "401", "rejected")
+    )
+    measured.page()
+    page = measured.page()  # Page refuses a family that is there twice
+    assert [set(labels) for labels, _ in page.samples("auth_failures_total")] == [
+        {"endpoint", "method", "status", "error_type"}
+    ]
+    assert caplog.text.count("the family auth_failures is defined twice") == 1
+
+
+def test_no_label_but_the_allowed_ones_no_scope_and_no_target_info(measured):
+    meter = measured.installation.providers.meter_provider.get_meter("shop", "1.0")
+    meter.create_counter("shop.visits").add(1, {"user_id": "u", "endpoint": "/x"})
+    page = measured.page()
+    assert page.samples("shop_visits_total") == [({"endpoint": "/x"}, 1)]
+    ours = Page(generate_latest(measured.installation.providers.registry).decode())
+    assert ours.labels <= ALLOWED_LABELS | {"le"}
+    assert "target_info" not in page.names
+
+
+def test_target_info_if_asked_for():
+    with measuring(Settings(target_info=True)) as measured:
+        assert "target_info" in measured.page().names
+
+
+def test_concurrent_scrapes_each_show_everything(measured):
+    with serving(hello()) as client:
+        client.get("/hello")
+        counts = []
+
+        def scrape():
+            for _ in range(10):
+                page = Page(httpx.get(f"{client.base_url}/metrics").text)
+                counts.append(page.sum("http_server_request_duration_seconds_count"))
+
+        threads = [threading.Thread(target=scrape) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert counts == [1] * 40
+
+
+def test_a_port_of_its_own_and_then_not_inside_the_application():
+    port = free_port()
+    settings = Settings(metrics_port=port, metrics_host="127.0.0.1")
+    with measuring(settings), serving(hello()) as client:
+        client.get("/hello")
+        assert client.get("/metrics").status_code == 404
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            page = Page(answer.read().decode())
+    assert page.sum("http_server_request_duration_seconds_count", endpoint="/hello") == 1
+
+
+def test_a_port_that_is_taken_is_one_line_and_the_service_goes_on(caplog):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings(metrics_port=port, metrics_host="127.0.0.1")
+        with measuring(settings), serving(hello()) as client:
+            assert client.get("/hello").json() == "hello"
+    (record,) = (r for r in caplog.records if r.name == "otel_coach")
+    assert "OTEL_EXPORTER_PROMETHEUS_PORT" in record.getMessage()
+    assert str(port) in record.getMessage()
+
+
+def test_no_page_where_prometheus_is_not_asked_for():
+    settings = replace(Settings(), metric_exporters=())
+    with measuring(settings), serving(hello()) as client:
+        assert client.get("/metrics").status_code == 404
