@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeV
 
 from opentelemetry.metrics import Observation
 
+from otel_coach.budgets import LabelBudgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
-from otel_coach.vocabulary import DEFAULT_BUDGETS, ERROR_TYPE, OTHER, fault_type
+from otel_coach.vocabulary import ERROR_TYPE, OTHER, fault_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_LONGEST_VALUE: Final = 200
 _MOST_LOGGED_FAULTS: Final = 100
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -68,30 +68,6 @@ def guarded(
             return None
 
     return harmless
-
-
-class LabelBudgets:
-    """Holds every open label to its budget of values, first come, first served."""
-
-    def __init__(self, budgets: Mapping[str, int] | None = None) -> None:
-        self._budgets = {**DEFAULT_BUDGETS, **(budgets or {})}
-        self._admitted: dict[str, set[str]] = {label: set() for label in self._budgets}
-        self._admitting = threading.Lock()
-
-    def admit(self, label: str, value: object) -> str | None:
-        """The value under which to count, None if it must become `OTHER`."""
-        text = value if isinstance(value, str) else str(value)
-        admitted = self._admitted.get(label)
-        if admitted is None or text in admitted:
-            return text
-        if len(text) > _LONGEST_VALUE:
-            return None
-        text.encode()  # a lone surrogate could not be written to the page
-        with self._admitting:
-            if len(admitted) >= self._budgets[label]:
-                return None
-            admitted.add(text)
-        return text
 
 
 class Recorder:

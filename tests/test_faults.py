@@ -149,7 +149,7 @@ def test_a_fault_at_every_hook_at_once_changes_no_answer(monkeypatch, bare):
         "otel_coach.recorder.Recorder.end",
         "otel_coach.recorder.Recorder.later",
         "otel_coach.recorder.Recorder._measure",
-        "otel_coach.recorder.LabelBudgets.admit",
+        "otel_coach.budgets.LabelBudgets.admit",
         "otel_coach.instrumentors.asgi.exchange.find_route",
         "otel_coach.instrumentors.langchain.runs.Run.start_span",
         "otel_coach.instrumentors.langchain.handler.response_attributes",
