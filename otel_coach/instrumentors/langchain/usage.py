@@ -29,7 +29,7 @@ def is_from_cache(response: Any) -> bool:
     langchain-core marks such a message with a total cost of 0 in its usage.
     """
     return any(
-        "total_cost" in (_mapping(getattr(message, "usage_metadata", None)) or {})
+        (_mapping(getattr(message, "usage_metadata", None)) or {}).get("total_cost") == 0
         for message in messages_of(response)
     )
 
