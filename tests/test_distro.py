@@ -226,7 +226,9 @@ def test_disabled_nothing_of_ours_is_on_the_path(tmp_path, variable):
     with small_service(tmp_path, command=BARE) as service:
         bare = service.client.get("/what-is-on-the-path").json()
         plain = service.client.get("/ask/x").content
-    with small_service(tmp_path, **{variable: "true"}) as service:
+    disabled = {variable: "true", "OTEL_PYTHON_DISTRO": "otel_coach"}
+    disabled["OTEL_PYTHON_CONFIGURATOR"] = "otel_coach"
+    with small_service(tmp_path, **disabled) as service:
         found = service.client.get("/what-is-on-the-path").json()
         assert service.client.get("/metrics").status_code == 404
         assert service.client.get("/ask/x").content == plain
@@ -302,6 +304,14 @@ def test_the_standard_variables_keep_their_meaning(tmp_path):
         assert '"name": "GET /ask/{name}"' in service.log
         traced = {span.name for span in server_spans(service)}
         assert traced == {"GET", "GET /ask/{name}", "GET /broken", "GET /stream"}
+
+
+def test_the_commands_own_options_set_our_variables(tmp_path):
+    options = ("--coach_metrics_path", "/internal/metrics")
+    command = (INSTRUMENTED[0], *options, *INSTRUMENTED[1:])
+    with small_service(tmp_path, command=command) as service:
+        assert service.client.get("/metrics").status_code == 404
+        Page(service.client.get("/internal/metrics").text)
 
 
 def test_what_is_not_sampled_is_not_exported_but_measured(tmp_path):

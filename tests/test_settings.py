@@ -87,3 +87,14 @@ def test_a_dependency_that_cannot_be_read_costs_only_itself_and_shows_no_passwor
     assert len(settings.problems) == 2
     assert "NOT_SET" in settings.problems[0]
     assert "hunter2" not in "".join(settings.problems)
+
+
+def test_every_variable_of_ours_is_an_option_of_the_command():
+    import re
+    from pathlib import Path
+
+    from otel_coach import environment_variables, settings
+
+    read = set(re.findall(r"OTEL_COACH_[A-Z_]+[A-Z]", Path(settings.__file__).read_text("utf-8")))
+    offered = {name for name in vars(environment_variables) if name.startswith("OTEL_COACH_")}
+    assert offered == read - {"OTEL_COACH_BUDGET"}  # one for each label, by OTEL_COACH_BUDGET_...
