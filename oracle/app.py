@@ -22,6 +22,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 
+from oracle import witness
+
 app = FastAPI()
 
 
@@ -32,6 +34,7 @@ def open_model(base_url: str, **options: Any) -> ChatOpenAI:
         base_url=base_url,
         stream_usage=True,
         max_retries=0,
+        **witness.clients(),
         **options,
     )
 
@@ -41,7 +44,7 @@ NOBODY = os.environ["ORACLE_CLOSED_URL"]  # nobody listens there
 MODELS = {
     "ok": open_model(PROVIDER, timeout=30),
     "connection_refused": open_model(NOBODY, timeout=5),
-    "time_out": open_model(PROVIDER, timeout=0.3),
+    "time_out": open_model(PROVIDER, timeout=0.8),
 }
 OTHER_MODEL = open_model(PROVIDER, model="gpt-4o-mini", timeout=30)
 CLOSED_MODEL = open_model(NOBODY, timeout=5)
@@ -69,7 +72,10 @@ class Call:
     def __init__(self, order: dict[str, Any]) -> None:
         self.text: str = order["text"]
         self.ending: str = order["ending"]
-        self.model = MODELS.get(self.ending, MODELS["ok"])
+        # The protocol's own field says in the ledger whose call it was.
+        self.user = {"model_kwargs": {"user": str(order["number"])}}
+        self.model = MODELS.get(self.ending, MODELS["ok"]).model_copy(update=self.user)
+        self.parts_before_the_cut: int = order["parts"]
 
     @property
     def state(self) -> dict[str, Any]:
@@ -136,7 +142,7 @@ async def both(model: Any, call: Call) -> Any:
 
 
 async def two_models(model: Any, call: Call) -> Any:
-    await OTHER_MODEL.ainvoke("[tokens:3] first")
+    await OTHER_MODEL.model_copy(update=call.user).ainvoke("[tokens:3] first")
     return await model.ainvoke(call.text)
 
 
@@ -256,6 +262,22 @@ async def health() -> str:
     return "ok"
 
 
+@app.get("/witness")
+async def heard() -> list[dict[str, Any]]:
+    return witness.notes()
+
+
+@app.delete("/witness")
+async def forget() -> None:
+    witness.reset()
+
+
+@app.post("/collect")
+def collect() -> None:
+    """What was dropped ends when the garbage collector finds it; oracles do not wait for it."""
+    gc.collect()
+
+
 @app.post("/await/{way}")
 async def awaited(way: str, request: Request) -> Any:
     call = Call(await request.json())
@@ -263,13 +285,13 @@ async def awaited(way: str, request: Request) -> Any:
     match call.ending:
         case "asyncio_timeout":
             try:
-                async with asyncio.timeout(0.2):
+                async with asyncio.timeout(0.8):
                     await work
             except TimeoutError:
                 return "it took too long"
         case "task_cancelled":
             task = asyncio.ensure_future(work)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.8)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return "cancelled"
@@ -305,7 +327,7 @@ async def _lines(way: str, call: Call) -> AsyncIterator[str]:
     async for part in parts:
         yield text_of(part).replace("\n", " ") + "\n"
         count += 1
-        if count == 3:  # noqa: PLR2004
+        if count == call.parts_before_the_cut:
             match call.ending:
                 case "application_raises":
                     raise ArithmeticError

@@ -42,6 +42,16 @@ class Usage:
     cache_write: int = 0
     reasoning: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        """The tokens of two parts of one call."""
+        return Usage(
+            self.prompt + other.prompt,
+            self.completion + other.completion,
+            self.cached + other.cached,
+            self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class OwnPrice:

@@ -19,6 +19,7 @@ class Entry:
 
     model: str
     stream: bool
+    user: str | None = None  # The end user, where the request names one.
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     status_code: int = 200
     outcome: Outcome = "open"

@@ -126,7 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             request = json.loads(body)
             directions, answer = direct(request["messages"])
-            entry = Entry(str(request["model"]), bool(request.get("stream")))
+            entry = Entry(
+                str(request["model"]), bool(request.get("stream")), user=request.get("user")
+            )
         except (ValueError, TypeError, LookupError, AttributeError):
             self._send_json(400, _error(400))
             return

@@ -280,7 +280,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
     def _end_span(self, run: Run, span: Span, end: End) -> None:
         attributes: dict[str, AttributeValue] = {}
         if isinstance(run, LlmRun):
-            attributes.update(response_attributes(end.response))
+            attributes.update(response_attributes(end.response, run.usage(end)))
             if is_from_cache(end.response):
                 attributes["otel_coach.outcome"] = "cached"
         if end.status == ABORTED:

@@ -18,7 +18,7 @@ from otel_coach.catalogue import (
     LLM_UNMEASURED,
 )
 from otel_coach.instrumentors.langchain.runs import End, Run
-from otel_coach.instrumentors.langchain.usage import messages_of, usage_of
+from otel_coach.instrumentors.langchain.usage import messages_of, usage_of, usage_of_chunks
 from otel_coach.vocabulary import (
     COMPLETION,
     ERROR,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
-    from otel_coach.pricing import PriceList
+    from otel_coach.pricing import PriceList, Usage
     from otel_coach.recorder import Recorder
 
 _SEMCONV_PROVIDER: Final = {
@@ -57,7 +57,15 @@ _REASONING_BLOCKS: Final = frozenset({"reasoning", "thinking"})
 class LlmRun(Run):
     """A run that is one call of a model."""
 
-    __slots__ = ("first_token", "last_token", "mode", "model", "provider", "was_streamed")
+    __slots__ = (
+        "chunk_usages",
+        "first_token",
+        "last_token",
+        "mode",
+        "model",
+        "provider",
+        "was_streamed",
+    )
 
     def __init__(
         self,
@@ -77,13 +85,18 @@ class LlmRun(Run):
         self.provider: str | None = metadata.get("ls_provider")
         self.mode: str | None = None
         self.was_streamed = False
+        self.chunk_usages: list[object] = []
+        """Usage blocks that chunks brought, for a run that nobody reports any more."""
         self.first_token: float | None = None
         self.last_token: float | None = None
 
     def token_came(self, token: object, chunk: object) -> None:
         """Note a chunk; one without content, tool call or reasoning is no token."""
         self.was_streamed = True
-        if token or _has_more_than_text(chunk):
+        message = getattr(chunk, "message", None)
+        if usage := getattr(message, "usage_metadata", None):
+            self.chunk_usages.append(usage)
+        if token or _has_more_than_text(message):
             self.last_token = perf_counter()
             if self.first_token is None:
                 self.first_token = self.last_token
@@ -98,6 +111,10 @@ class LlmRun(Run):
             attributes["gen_ai.provider.name"] = _SEMCONV_PROVIDER.get(self.provider, self.provider)
         return attributes
 
+    def usage(self, end: End) -> Usage | None:
+        """What the call billed, as far as it reached the application."""
+        return usage_of(end.response) or usage_of_chunks(self.chunk_usages)
+
     def record(self, recorder: Recorder, prices: PriceList, end: End) -> None:
         """Record the call. Made by the recorder, at a safe moment."""
         context = self.context
@@ -111,7 +128,7 @@ class LlmRun(Run):
         self._record_usage(recorder, prices, end)
 
     def _record_usage(self, recorder: Recorder, prices: PriceList, end: End) -> None:
-        usage, context = usage_of(end.response), self.context
+        usage, context = self.usage(end), self.context
         cost = None
         if usage is not None:
             record = recorder.record
@@ -135,10 +152,10 @@ class LlmRun(Run):
         recorder.record(LLM_UNMEASURED, int(no_price), (self.model, NO_PRICE))
 
 
-def response_attributes(response: object) -> dict[str, AttributeValue]:
+def response_attributes(response: object, usage: Usage | None) -> dict[str, AttributeValue]:
     """The span attributes that the answer brings (GenAI semantic conventions)."""
     attributes: dict[str, AttributeValue] = {}
-    if (usage := usage_of(response)) is not None:
+    if usage is not None:
         attributes["gen_ai.usage.input_tokens"] = usage.prompt
         attributes["gen_ai.usage.output_tokens"] = usage.completion
         if usage.cached:
@@ -182,9 +199,8 @@ def _serialized_model(serialized: object) -> object:
     return cast("Any", kwargs).get("model_name") or cast("Any", kwargs).get("model")
 
 
-def _has_more_than_text(chunk: object) -> bool:
+def _has_more_than_text(message: object) -> bool:
     """Whether a chunk without text brings a tool call or reasoning."""
-    message = getattr(chunk, "message", None)
     if getattr(message, "tool_call_chunks", None):
         return True
     extra: Any = getattr(message, "additional_kwargs", None)

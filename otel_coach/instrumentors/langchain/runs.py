@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MOST_OPEN_RUNS: Final = 50_000
 _NOWHERE: Final = otel_context.Context()
+_END_WHAT_THEY_START: Final = frozenset({"agenerate", "arun"})
+"""langchain-core's coroutines that hold a model's or a tool's run from its start to its end."""
 _NOT_THE_CALLER: Final = ("langchain_core.callbacks", "otel_coach.")
 _CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 
@@ -192,8 +194,8 @@ class OpenRuns:
     A cancelled `ainvoke` of a model or a tool fires no callback. Two things tell that a run is
     lost: LangChain's run manager holds the very id object that the start callback was given, and
     whoever could still report the run holds the manager, so it is lost when that object is gone
-    (perhaps inside the garbage collector). And a run that was started by a coroutine, not by a
-    generator, is lost when that coroutine's task is done.
+    (perhaps inside the garbage collector). And a run that a coroutine holds from its start to
+    its end (not a generator, nor an event stream's pump) is lost when that one's task is done.
     """
 
     def __init__(self, abandoned: Callable[[Run], None]) -> None:
@@ -250,10 +252,10 @@ class OpenRuns:
 
 
 def _task_of_calling_coroutine() -> asyncio.Task[Any] | None:
-    """The task of the coroutine that starts a run, None if a generator or a function does."""
+    """The task of the coroutine that starts a run, where that coroutine also ends it."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_CALLER):
         frame = frame.f_back
-    if frame is None or not frame.f_code.co_flags & inspect.CO_COROUTINE:
+    if frame is None or frame.f_code.co_name not in _END_WHAT_THEY_START:
         return None
-    return asyncio.current_task()
+    return asyncio.current_task() if frame.f_code.co_flags & inspect.CO_COROUTINE else None

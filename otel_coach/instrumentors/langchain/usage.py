@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from otel_coach.pricing import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _MOST_TOKENS = 10**12
 """More than any call can bill; a larger figure is garbage."""
@@ -21,6 +21,16 @@ def usage_of(response: Any) -> Usage | None:
         if usage is not None:
             return usage
     return None
+
+
+def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
+    """What the chunks of a stream say together; None if none says anything that can be trusted."""
+    total: Usage | None = None
+    for block in blocks:
+        usage = _from_langchain(mapping) if (mapping := _mapping(block)) is not None else None
+        if usage is not None:
+            total = usage if total is None else total + usage
+    return total
 
 
 def is_from_cache(response: Any) -> bool:

@@ -1,0 +1,152 @@
+"""What the page must have gained: from the plan, the provider's ledger and the users' notes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from oracle.plan import AI_ABORTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from oracle.drive import Received
+    from oracle.plan import Order
+    from otel_coach.testing import Page
+
+Figures = dict[str, float]
+
+_CALLS = "agent_llm_requests_total"
+_PRICES: Final = {"gpt-3.5-turbo": (0.5, 0.5, 1.5), "gpt-4o-mini": (0.15, 0.075, 0.6)}
+"""US dollars for a million tokens: input, cached input, output. As OpenAI publishes them."""
+
+
+def expected(
+    orders: Iterable[Order],
+    ledger: Iterable[Any],
+    heard: Iterable[Mapping[str, Any]],
+    received: Received,
+) -> Figures:
+    """Every figure by a name of its own; `found` gives the page's under the same names.
+
+    `ledger` is the provider's, `heard` the witness's: what the service asked its provider and
+    how much of each answer it read, in the order of its asking.
+    """
+    figures: Counter[str] = Counter()
+    orders = list(orders)
+    entries, asked = _by_user(ledger, lambda e: e.user), _by_user(heard, lambda h: h["user"])
+    for order in orders:
+        _calls(figures, order, entries[str(order.number)], asked[str(order.number)])
+    _requests(figures, orders, received)
+    return dict(figures)
+
+
+def _calls(
+    figures: Counter[str], order: Order, entries: list[Any], asked: list[Mapping[str, Any]]
+) -> None:
+    """The calls of one order. All that it asks for at the end of its way ends alike."""
+    read = sum(one["read_to_end"] for one in asked)
+    begun = sum(one["streamed"] and one["chunks"] > 0 for one in asked)
+    outcomes = Counter(entry.outcome for entry in entries)
+    failed = sum(outcomes[outcome] for outcome in ("refused", "cut", "garbled"))
+    if order.ending.llm_error or order.ending.never_sent:
+        ok, error = 0, len(asked)  # nobody heard, or the service itself gave up waiting
+    elif failed:
+        ok, error = outcomes["complete"], failed
+    elif order.ending.cut and not order.outlives:
+        ok, error = 0, 0  # who read it had enough, however much was read by then
+    else:
+        ok, error = read, 0
+    aborted = len(asked) - ok - error
+    figures["LLM calls ok"] += ok
+    figures["LLM calls error"] += error + order.way.refused_before
+    figures["LLM calls aborted"] += aborted
+    figures["LLM calls"] += len(asked) + order.way.refused_before
+    figures["LLM latency"] += len(asked) + order.way.refused_before
+    figures["first tokens"] += begun
+    # What was read to its end brought its usage, also where nobody wanted the answer any more.
+    answered = [entry for entry in entries if entry.outcome == "complete"][: max(ok, read)]
+    for entry in answered:
+        if entry.usage_sent:
+            figures["prompt tokens"] += entry.prompt_tokens
+            figures["completion tokens"] += entry.completion_tokens
+            figures["cached tokens"] += entry.cached_tokens
+            figures["reasoning tokens"] += entry.reasoning_tokens
+            figures["microdollars"] += _microdollars(entry)
+        if order.way.tools and entry.tool_call:
+            figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
+    told = sum(entry.usage_sent for entry in answered)
+    figures["unmeasured"] += ok + aborted - told + (begun if failed else 0)
+
+
+def _by_user(notes: Iterable[Any], user: Callable[[Any], str]) -> dict[str, list[Any]]:
+    found_by_user: dict[str, list[Any]] = defaultdict(list)
+    for note in notes:
+        found_by_user[user(note)].append(note)
+    return found_by_user
+
+
+def _requests(figures: Counter[str], orders: list[Order], received: Received) -> None:
+    for order in orders:
+        if order.way.route != "background":
+            figures[f"AI requests {order.ending.outcome}"] += 1
+        left = order.ending.outcome == AI_ABORTED and order.way.route == "stream"
+        figures["aborts"] += left
+    for (endpoint, status), count in received.statuses.items():
+        figures[f"HTTP {endpoint} {status}"] = count
+    for endpoint, chunks in received.chunks.items():
+        figures[f"chunks {endpoint}"] = chunks
+    figures["streams open"] = 0
+    figures["faults"] = 0
+
+
+def found(page: Page) -> Figures:
+    """The page's own figures, summed up since its service started."""
+    figures: Figures = {"LLM calls": page.sum(_CALLS)}
+    for status in ("ok", "error", "aborted"):
+        figures[f"LLM calls {status}"] = page.sum(_CALLS, status=status)
+        figures[f"AI requests {status}"] = page.sum(
+            "app_ai_request_duration_seconds_count", status=status
+        )
+    figures["LLM latency"] = page.sum("agent_llm_latency_seconds_count")
+    figures["prompt tokens"] = page.sum("agent_llm_tokens_total", mode="prompt")
+    figures["completion tokens"] = page.sum("agent_llm_tokens_total", mode="completion")
+    figures["cached tokens"] = page.sum("agent_llm_cached_tokens_total")
+    figures["reasoning tokens"] = page.sum("agent_llm_reasoning_tokens_total")
+    figures["microdollars"] = page.sum("agent_llm_cost_usd_total") * 1e6
+    figures["unmeasured"] = page.sum("agent_llm_unmeasured_total")
+    figures["first tokens"] = page.sum("agent_llm_time_to_first_token_seconds_count")
+    figures["tools ok"] = page.sum("agent_tool_calls_total", status="ok")
+    figures["tools error"] = page.sum("agent_tool_calls_total", status="error")
+    figures["aborts"] = page.sum("app_ai_stream_aborts_total")
+    for labels, value in page.samples("http_server_request_duration_seconds_count"):
+        if labels["endpoint"] not in {"/health", "/witness", "/collect"}:
+            figures[f"HTTP {labels['endpoint']} {labels['status']}"] = value
+    for endpoint in {
+        labels["endpoint"] for labels, _ in page.samples("app_ai_stream_chunks_total")
+    }:
+        figures[f"chunks {endpoint}"] = sum(
+            page.sum("app_ai_stream_chunks_total", endpoint=endpoint, status=status)
+            for status in ("ok", "error")
+        )
+    figures["streams open"] = page.sum("app_ai_streams_active")
+    figures["faults"] = page.sum("otel_coach_errors_total")
+    return figures
+
+
+def difference(before: Figures, after: Figures, wanted: Figures) -> list[str]:
+    """A line for each figure that did not gain what it should have."""
+    lines: list[str] = []
+    for name in sorted(after.keys() | wanted.keys()):
+        gained = after.get(name, 0) - before.get(name, 0)
+        if abs(gained - wanted.get(name, 0)) > 1e-3:  # noqa: PLR2004 - of a microdollar
+            lines.append(f"{name}: {gained:g} instead of {wanted.get(name, 0):g}")
+    return lines
+
+
+def _microdollars(entry: Any) -> float:
+    fresh, cached, output = _PRICES[entry.model]
+    if entry.model == "gpt-3.5-turbo":
+        cached = fresh  # it has no price of its own for cached input
+    prompt = (entry.prompt_tokens - entry.cached_tokens) * fresh + entry.cached_tokens * cached
+    return prompt + entry.completion_tokens * output
