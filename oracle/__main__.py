@@ -98,7 +98,7 @@ def run(oracle: Oracle, plan: list[Order], *, progress: bool) -> list[str]:
         if progress:
             done = begin + len(batch)
             rate = done / (time.monotonic() - started)
-            print(  # noqa: T201 - a command line
+            print(
                 f"\r{done} of {len(plan)} requests, {rate:.0f}/s, {len(findings)} differences",
                 end="",
                 flush=True,
@@ -116,13 +116,13 @@ def main() -> int:
     plan = orders(arguments.seed, arguments.n)
     if arguments.only is not None:
         plan = [order for order in plan if order.number in arguments.only]
-    print(f"seed {arguments.seed}, {len(plan)} requests")  # noqa: T201
+    print(f"seed {arguments.seed}, {len(plan)} requests")
     with oracle() as running:
         findings = run(running, plan, progress=True)
-    print()  # noqa: T201
+    print()
     for line in findings:
-        print(line)  # noqa: T201
-    print(f"seed {arguments.seed}: {len(findings)} differences in {len(plan)} requests")  # noqa: T201
+        print(line)
+    print(f"seed {arguments.seed}: {len(findings)} differences in {len(plan)} requests")
     return 1 if findings else 0
 
 

@@ -35,10 +35,12 @@ async def send(url: str, orders: Iterable[Order]) -> Received:
     """Send all `orders` at once."""
     received = Received()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        async with asyncio.TaskGroup() as group:
-            for order in orders:
-                group.create_task(_send(client, order, received))
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for order in orders:
+            group.create_task(_send(client, order, received))
     return received
 
 

@@ -44,7 +44,10 @@ def instrument(app: object = None, *, settings: Settings | None = None) -> None:
 
 
 def uninstrument() -> None:
-    """Undo `instrument`: nothing of otel-coach stays on the application's path."""
+    """Undo `instrument`: nothing of otel-coach stays on the application's path.
+
+    Providers that became the global ones stay so, shut down: OpenTelemetry takes none back.
+    """
     from otel_coach.installation import uninstall  # noqa: PLC0415
 
     uninstall()

@@ -40,6 +40,8 @@ INSTRUMENTORS: Final[Mapping[str, type[BaseInstrumentor]]] = {
 }
 """Our instrumentors by entry point, the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""
 
+_LONGEST_EXIT: Final = 3.0
+_SHORTEST_EXIT: Final = 0.5
 _STOCK_CLASSES: Final = {
     "fastapi": ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor"),
     "psycopg": ("opentelemetry.instrumentation.psycopg", "PsycopgInstrumentor"),
@@ -64,12 +66,33 @@ class Installation:
         )
         self._stop_port: Callable[[], None] | None = None
         self._instrumented: list[BaseInstrumentor] = []
+        self._uninstrumented = False
+        self._flushed = False
+
+    def flush(self) -> None:
+        """At the end of the application's lifespan: export what is ended."""
+        self._flushed = True
+        self.providers.flush()
+
+    def exit(self) -> None:
+        """At the end of the process: stop the exporters, without waiting for a dead back end.
+
+        After a lifespan there is little left to send, and its end may have waited already.
+        """
+        stopping = threading.Thread(target=self.providers.shutdown, daemon=True)
+        stopping.start()
+        stopping.join(_SHORTEST_EXIT if self._flushed else _LONGEST_EXIT)
 
     def instrument(self, name: str, app: object = None) -> None:
-        """Start the instrumentor of that entry point; once, however often it is asked for."""
+        """Start the instrumentor of that entry point; once, however often it is asked for.
+
+        `app` is for the ASGI instrumentor: the application to watch, None for all.
+        """
+        if name in self.settings.disabled_instrumentations:
+            return
         instrumentor = INSTRUMENTORS[name]()
         if instrumentor.is_instrumented_by_opentelemetry:
-            if isinstance(instrumentor, AsgiInstrumentor) and app is not None:
+            if isinstance(instrumentor, AsgiInstrumentor):
                 instrumentor.watch_also(app)
             return
         arguments = self._arguments(name)
@@ -82,16 +105,20 @@ class Installation:
         """Load the stock psycopg instrumentation as soon as the host imports psycopg."""
 
         def load(_module: object) -> None:
+            if self._uninstrumented:  # an import hook cannot be taken back
+                return
             instrumentor = stock_instrumentor(PSYCOPG)
             if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
                 return
             instrumentor.instrument(skip_dep_check=True, **(self.stock.arguments(PSYCOPG) or {}))
             self._instrumented.append(instrumentor)
 
-        wrapt.register_post_import_hook(load, PSYCOPG)
+        if PSYCOPG not in self.settings.disabled_instrumentations:
+            wrapt.register_post_import_hook(load, PSYCOPG)
 
     def uninstrument(self) -> None:
         """Take everything off the application's path, and flush."""
+        self._uninstrumented = True
         for instrumentor in reversed(self._instrumented):
             instrumentor.uninstrument()
         self._instrumented.clear()
@@ -122,13 +149,13 @@ class Installation:
             "excluded_urls": settings.excluded_urls,
             "page": MetricsEndpoint(self.page, settings.metrics_path) if serves_inside else None,
             "on_start": self._start,
-            "on_stop": self.providers.flush,
+            "on_stop": self.flush,
         }
 
     def _start(self) -> None:
         """The process begins to serve: it is no supervisor of others."""
         for instrumentor in self._instrumented:
-            if isinstance(instrumentor, DependenciesInstrumentor):
+            if isinstance(instrumentor, DependenciesInstrumentor | LangChainInstrumentor):
                 instrumentor.start()
         settings = self.settings
         if settings.serves_metrics and settings.metrics_port is not None:
@@ -147,7 +174,16 @@ def install(settings: Settings | None = None) -> Installation | None:
             settings = settings or Settings.from_env()
             if not settings.enabled:
                 return None
-            _installed = Installation(settings)
+            try:
+                _installed = Installation(settings)
+            except Exception as error:  # noqa: BLE001 - the service starts without us
+                _logger.error(  # noqa: TRY400 - one line; the next says what to do
+                    "otel-coach: it cannot start (%s: %s) and measures nothing; `otel-coach "
+                    "doctor` may tell more",
+                    type(error).__name__,
+                    error,
+                )
+                return None
             _installed.providers.become_global()
             atexit.register(_at_exit)
         return _installed
@@ -174,7 +210,7 @@ def stock_instrumentor(name: str) -> BaseInstrumentor | None:
 
 def _at_exit() -> None:
     if _installed is not None:
-        _installed.providers.shutdown()
+        _installed.exit()
 
 
 def _version() -> str:

@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -90,7 +91,8 @@ class Recorder:
         for metric in CATALOGUE:
             self._create(metric)
         gc.callbacks.append(self._note_collection)
-        os.register_at_fork(after_in_child=self._restart)
+        restart = weakref.WeakMethod(self._restart)
+        os.register_at_fork(after_in_child=lambda: (alive := restart()) and alive())
 
     @property
     def recorder(self) -> Recorder:

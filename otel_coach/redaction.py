@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
     from opentelemetry.util.types import Attributes
 
-STOCK_SCOPES: Final = ("opentelemetry.instrumentation.", "fastapi")
-"""Instrumentation scopes whose spans are cleaned, by the beginning of their name."""
+_STOCK_PREFIX: Final = "opentelemetry.instrumentation."
+_FASTAPI: Final = "fastapi"
+"""The scope of FastAPI's built-in telemetry."""
 
 ALLOWED_ATTRIBUTES: Final = frozenset(
     {
@@ -60,7 +61,7 @@ class RedactingSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Clean and hand on."""
         scope = span.instrumentation_scope
-        if scope is not None and scope.name.startswith(STOCK_SCOPES):
+        if scope is not None and (scope.name.startswith(_STOCK_PREFIX) or scope.name == _FASTAPI):
             span = cleaned(span)
         self._processor.on_end(span)
 

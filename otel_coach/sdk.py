@@ -141,8 +141,17 @@ def _push_readers(settings: Settings) -> Iterator[MetricReader]:
             exporter = _load(
                 "metrics", name, settings.otlp_metrics_protocol, "OTEL_METRICS_EXPORTER"
             )
-            if exporter is not None:
+            if exporter is None:
+                continue
+            try:
                 yield PeriodicExportingMetricReader(exporter)
+            except ValueError as error:
+                _logger.error(  # noqa: TRY400 - one line with the cure
+                    "otel-coach: OTEL_METRICS_EXPORTER=%r: metrics go nowhere through it: %s; "
+                    "correct the OTEL_METRIC_EXPORT_* variables",
+                    name,
+                    error,
+                )
 
 
 def _tracer_provider(
@@ -150,7 +159,14 @@ def _tracer_provider(
 ) -> TracerProvider | None:
     if not span_processors:
         return None
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    try:
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    except ValueError as error:
+        _logger.error(  # noqa: TRY400 - one line with the cure
+            "otel-coach: traces are off: %s; correct the OTEL_SPAN_* or OTEL_TRACES_* variable",
+            error,
+        )
+        return None
     for processor in span_processors:
         provider.add_span_processor(RedactingSpanProcessor(processor))
     return provider
@@ -159,8 +175,17 @@ def _tracer_provider(
 def _exporting_processors(settings: Settings) -> Iterator[SpanProcessor]:
     for name in settings.trace_exporters:
         exporter = _load("traces", name, settings.otlp_traces_protocol, "OTEL_TRACES_EXPORTER")
-        if exporter is not None:
+        if exporter is None:
+            continue
+        try:
             yield _processor(exporter)
+        except ValueError as error:
+            _logger.error(  # noqa: TRY400 - one line with the cure
+                "otel-coach: OTEL_TRACES_EXPORTER=%r: traces go nowhere through it: %s; correct "
+                "the OTEL_BSP_* variables",
+                name,
+                error,
+            )
 
 
 def _processor(exporter: SpanExporter) -> BatchSpanProcessor | SimpleSpanProcessor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 _T = TypeVar("_T")
+_NAME: Final = re.compile(r"[\w.-]+")
 
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
@@ -46,6 +48,9 @@ class Settings:
     server_spans: str = "otel_coach"
     """Who makes the server spans: otel_coach, or fastapi, the stock instrumentation."""
     excluded_urls: str = ""
+    """Regular expressions by comma; requests to such URLs are not traced."""
+    disabled_instrumentations: frozenset[str] = frozenset()
+    """Entry points that `instrument` leaves out, as the command does."""
     credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
     budgets: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_BUDGETS))
     prices_file: str | None = None
@@ -90,8 +95,11 @@ class _Environment:
             metrics_port=self._metrics_port(),
             target_info=self._flag("OTEL_COACH_TARGET_INFO"),
             server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", _server_spans),
-            excluded_urls=self._text("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS")
-            or self._text("OTEL_PYTHON_EXCLUDED_URLS"),
+            excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", _patterns)
+            or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", _patterns),
+            disabled_instrumentations=frozenset(
+                _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
+            ),
             credential_headers=frozenset(
                 word.lower() for word in _words(self._text("OTEL_COACH_CREDENTIAL_HEADERS"))
             )
@@ -158,17 +166,24 @@ class _Environment:
     def _dependencies(self) -> dict[str, str]:
         variable = "OTEL_COACH_DEPENDENCIES"
         addresses: dict[str, str] = {}
-        for entry in filter(None, map(str.strip, self._text(variable).split(","))):
+        # A comma may also stand in a password, or between the hosts of one address.
+        entries = re.split(r",(?=\s*[\w.-]+\s*=)", self._text(variable))
+        for position, entry in enumerate(filter(None, map(str.strip, entries)), start=1):
             name, separator, address = entry.partition("=")
-            if not separator or not name.strip() or not address.strip():
-                # An entry can hold a password: name only what stands before the sign.
+            if not separator or not _NAME.fullmatch(name.strip()) or not address.strip():
+                # It can hold a password, so it is not repeated.
                 self._problems.append(
-                    f"{variable}: {name.split(':')[0]!r} is not of the form name=address; left out"
+                    f"{variable}: entry {position} is not of the form name=address; left out"
                 )
                 continue
             address = address.strip()
             if address.startswith("env:"):
-                other = address.removeprefix("env:")
+                other = address.removeprefix("env:").strip()
+                if not other.isidentifier():
+                    self._problems.append(
+                        f"{variable}: entry {position} names no variable after env:; left out"
+                    )
+                    continue
                 if not (address := self._text(other)):
                     self._problems.append(
                         f"{variable}: {name.strip()} is at env:{other}, and {other} is not set; "
@@ -189,8 +204,18 @@ def _is_by_distro(text: str) -> bool:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    return () if words == ("none",) else words
+    words = (word.strip() for word in text.split(","))
+    return tuple(dict.fromkeys(word for word in words if word and word != "none"))
+
+
+def _patterns(text: str) -> str:
+    try:
+        for pattern in text.split(","):
+            re.compile(pattern.strip())
+    except re.error as error:
+        message = f"is no list of regular expressions by comma ({error})"
+        raise ValueError(message) from None
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -83,7 +83,8 @@ _MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 def stated_mode(value: object) -> str | None:
     """The application's mode if `value` is a short identifier, else None."""
-    return value if isinstance(value, str) and _MODE.fullmatch(value) else None
+    match = _MODE.fullmatch(value) if isinstance(value, str) else None
+    return match.group() if match else None  # the text, also of a str that is an Enum's member
 
 
 def fault_type(fault: BaseException) -> str:

@@ -95,6 +95,46 @@ def test_sqlalchemys_spelling_is_understood(database_url):
         assert up(measured) == 1
 
 
+def test_a_socket_in_a_folder_and_sqlalchemys_own_parameters_are_understood(database_url):
+    import psycopg
+
+    with psycopg.connect(database_url) as connection:
+        info = connection.info
+        folder = info.parameter_status("unix_socket_directories") or info.host
+        user, database = info.user, info.dbname
+    if folder.startswith("/"):
+        with probing(db=f"postgresql:///{database}?host={folder}&user={user}") as measured:
+            eventually(lambda: measured.page().samples("dependency_up"))
+            assert up(measured) == 1
+    joint = "&" if "?" in database_url else "?"
+    spelled = database_url.replace("postgresql://", "postgresql+asyncpg://")
+    with probing(db=f"{spelled}{joint}prepared_statement_cache_size=0") as measured:
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == 1
+
+
+def test_http_with_a_password_sends_it_as_it_should():
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        probe_of(f"http://user:p%40ss@127.0.0.1:{server.server_port}/")(1.0)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert seen == ["Basic dXNlcjpwQHNz"]  # user:p@ss
+
+
 def test_nobody_there_is_down(caplog):
     with probing(db=f"postgresql://127.0.0.1:{free_port()}/x?password=hunter2") as measured:
         eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 2)
@@ -254,6 +294,17 @@ def test_a_check_that_is_cancelled_says_nothing(measured):
 
     asyncio.run(cancelled())
     assert measured.page().samples("dependency_up") == []
+
+
+def test_an_object_whose_call_is_async_is_watched_to_its_end(measured):
+    class Check:
+        async def __call__(self):
+            await asyncio.sleep(0.02)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(otel_coach.watch_dependency("db")(Check())())
+    assert latencies(measured) == {"error": 1}
 
 
 def test_watching_without_otel_coach_does_nothing():

@@ -355,6 +355,66 @@ def test_wrong_settings_are_one_line_each_and_the_service_answers(tmp_path):
         assert "hunter2" not in service.log
 
 
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "["}, "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS='['"),
+        ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5000"}, "OTEL_BSP_*"),
+        (
+            {"OTEL_METRICS_EXPORTER": "prometheus,otlp", "OTEL_METRIC_EXPORT_INTERVAL": "-1"},
+            "OTEL_METRIC_EXPORT_*",
+        ),
+        ({"OTEL_EXPORTER_PROMETHEUS_HOST": "a..b"}, "OTEL_EXPORTER_PROMETHEUS_HOST=a..b"),
+    ],
+)
+def test_a_wrong_setting_of_the_sdk_takes_at_most_its_own_part_away(tmp_path, wrong, named):
+    with small_service(tmp_path, **wrong) as service:
+        assert service.client.get("/ask/x").status_code == 200
+        if "OTEL_EXPORTER_PROMETHEUS_HOST" not in wrong:
+            assert service.page().sum("agent_llm_requests_total") == 1
+        assert "Traceback" not in service.log
+        assert sum(named in line for line in service.log.splitlines()) == 1
+
+
+def test_a_back_end_that_hangs_does_not_keep_the_service_from_stopping(tmp_path):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        endpoint = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+        }
+        for how in (signal.SIGTERM, signal.SIGINT):
+            with small_service(tmp_path, **environment) as service:
+                service.client.get("/ask/x")
+                started = time.monotonic()
+                service.stop(how)
+                assert time.monotonic() - started < 7
+
+
+def test_a_stream_that_a_stopping_server_cuts_off_still_has_its_span(tmp_path):
+    command = (*INSTRUMENTED[:2], "--timeout-graceful-shutdown", "1", INSTRUMENTED[2])
+    with small_service(tmp_path, command=command) as service:
+        with service.client.stream("GET", "/stream?pause=0.5") as response:
+            next(response.iter_raw())
+            service.program.stop()
+        assert [s.name for s in server_spans(service) if "stream" in s.name] == ["GET /stream"]
+
+
+def test_what_is_disabled_stays_so_when_the_application_calls_instrument(tmp_path):
+    environment = {
+        "SMALL_APP": "calls instrument",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "otel_coach_langchain",
+    }
+    for command in (BARE, INSTRUMENTED):
+        with small_service(tmp_path, command=command, **environment) as service:
+            service.client.get("/ask/x")
+            page = service.page()
+            assert page.sum(HTTP, endpoint="/ask/{name}") == 1
+            assert page.sum("agent_llm_requests_total") == 0
+
+
 # In this process
 
 
@@ -395,6 +455,22 @@ def test_instrument_watches_only_the_applications_handed_over():
         with serving(other) as client:
             assert client.get("/metrics").status_code == 404
         assert page.sum(HTTP) == 1
+    finally:
+        otel_coach.uninstrument()
+
+
+def test_instrument_without_an_application_watches_all():
+    from fastapi import FastAPI
+
+    import otel_coach
+    from otel_coach.settings import Settings
+
+    one, other = FastAPI(), FastAPI()
+    otel_coach.instrument(one, settings=Settings())
+    otel_coach.instrument()
+    try:
+        with serving(other) as client:
+            assert client.get("/metrics").status_code == 200
     finally:
         otel_coach.uninstrument()
 

@@ -236,3 +236,46 @@ def test_no_page_where_prometheus_is_not_asked_for():
     settings = replace(Settings(), metric_exporters=())
     with measuring(settings), serving(hello()) as client:
         assert client.get("/metrics").status_code == 404
+
+
+def test_the_page_does_not_wait_for_the_applications_threads(measured):
+    import time
+
+    app = FastAPI()
+
+    @app.get("/slow")
+    def slow():
+        time.sleep(1.5)
+
+    with serving(app) as client:
+        sending = [
+            threading.Thread(target=httpx.get, args=(f"{client.base_url}/slow",)) for _ in range(45)
+        ]
+        for thread in sending:
+            thread.start()
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert client.get("/metrics").status_code == 200
+        waited = time.monotonic() - started
+        for thread in sending:
+            thread.join()
+    assert waited < 0.9
+
+
+def test_a_collector_that_raises_takes_no_page_away(measured, default_registry, caplog):
+    from prometheus_client.registry import Collector
+
+    class Broken(Collector):
+        def __init__(self):
+            REGISTRY.register(self)
+
+        def collect(self):
+            raise RuntimeError("postgres://u:hunter2@h")
+
+        def describe(self):
+            return []
+
+    default_registry(Broken)
+    assert measured.page().samples("otel_coach_errors_total")
+    assert "RuntimeError" in caplog.text
+    assert "hunter2" not in caplog.text

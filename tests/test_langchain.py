@@ -1,8 +1,10 @@
 """LLM calls, tools and agents: real ChatOpenAI over real HTTP, against the provider's ledger."""
 
 import asyncio
+import enum
 import gc
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypedDict
 
@@ -489,6 +491,47 @@ def test_a_mode_that_is_no_identifier_is_none(measured, model):
     state = {"messages": [HumanMessage("hi")], "mode": "who are you?"}
     agent(model, asynchronous=False).invoke(state)
     assert mode_of(measured) == "invoke"
+
+
+def test_a_mode_that_is_an_enums_member_is_its_text(measured, model):
+    class Mode(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+        PLAN = "plan_generator"
+
+    state = {"messages": [HumanMessage("hi")], "mode": Mode.PLAN}
+    agent(model, asynchronous=False).invoke(state)
+    assert mode_of(measured) == "plan_generator"
+
+
+@pytest.mark.parametrize("run_id", ["4b2ff6d4-7fd5-4bd9-a1b1-4a7b4e6f9d11", uuid.uuid4()])
+def test_a_run_id_of_the_callers_own_may_be_text(measured, model, run_id):
+    model.invoke("hi", {"run_id": run_id})
+    page = measured.page()
+    assert page.sum(CALLS, status="ok") == page.sum(CALLS) == 1
+    assert page.sum("otel_coach_errors_total") == 0
+
+
+def test_a_run_name_that_is_a_sentence_is_no_span_name(measured, model):
+    config = {"run_name": "coach for anna@example.org"}
+    agent(model, asynchronous=False).invoke(question("hi"), config)
+    assert not any("anna" in str((span.name, dict(span.attributes))) for span in measured.spans)
+    assert any(span.name == "invoke_agent agent" for span in measured.spans)
+
+
+def test_an_answer_from_langchains_cache_is_no_call(measured, provider):
+    from langchain_core.caches import InMemoryCache
+
+    cached = ChatOpenAI(
+        model="gpt-3.5-turbo", api_key="k", base_url=provider.base_url, cache=InMemoryCache()
+    )
+    for _ in range(3):
+        cached.invoke("hi")
+    asyncio.run(cached.ainvoke("hi"))
+    assert len(provider.ledger) == 1
+    assert measured.page().sum(CALLS) == 1
+    assert [s.attributes.get("otel_coach.outcome") for s in measured.spans] == [
+        None,
+        *["cached"] * 3,
+    ]
 
 
 @pytest.mark.parametrize("mode", ["", "two words", "x" * 41, "naïve"])

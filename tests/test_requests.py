@@ -173,6 +173,70 @@ def test_websockets_and_lifespan_pass(measured):
     assert not measured.spans
 
 
+def test_fastapis_own_root_path_is_no_part_of_the_endpoint(measured, tmp_path):
+    app = application(tmp_path)
+    app.root_path = "/api"
+    with serving(app) as client:
+        assert client.get("/api/health").status_code == 200
+        assert client.get("/api/sub/items/9").status_code == 200
+        assert client.get("/api/metrics").status_code == 200
+    found = set(counted(measured))
+    assert found == {("/health", "GET", "200"), ("/sub/items/{item}", "GET", "200")}
+
+
+def test_a_frontend_is_its_path_and_what_is_below(measured, tmp_path):
+    app = FastAPI()
+    if not hasattr(app, "frontend"):
+        pytest.skip("this FastAPI has no frontend routes")
+    (tmp_path / "index.html").write_text("<p>hi</p>")
+    app.frontend("/ui", directory=tmp_path)
+    with serving(app) as client:
+        assert client.get("/ui/").status_code == 200
+    assert set(counted(measured)) == {("/ui/{path}", "GET", "200")}
+
+
+class HeadersFromAGenerator:
+    """As ASGI allows: any iterable."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def with_generator(message):
+            if message["type"] == "http.response.start":
+                pairs = [*message["headers"], (b"x-mine", b"1")]
+                message = {**message, "headers": (pair for pair in pairs)}
+            await send(message)
+
+        await self.app(scope, receive, with_generator)
+
+
+def test_headers_that_can_be_read_only_once_reach_the_client(measured, tmp_path):
+    app = application(tmp_path)
+    app.add_middleware(HeadersFromAGenerator)
+    with serving(app) as client:
+        headers = client.get("/health").headers
+    assert headers["x-mine"] == "1"
+    assert headers["content-type"] == "application/json"
+
+
+def test_streams_on_trio_are_left_alone(measured):
+    from starlette.testclient import TestClient
+
+    app = FastAPI()
+
+    @app.get("/stream")
+    async def stream():
+        async def chunks():
+            yield "a"
+            yield "b"
+
+        return StreamingResponse(chunks())
+
+    assert TestClient(app, backend="trio").get("/stream").text == "ab"
+    assert measured.page().sum("otel_coach_errors_total") == 0
+
+
 # AI requests and streams
 
 MODEL = FakeListChatModel(responses=["one two three"])

@@ -33,6 +33,7 @@ def test_either_variable_disables(name, text, enabled):
         ({"OTEL_TRACES_EXPORTER": "console, otlp"}, ("console", "otlp"), ("prometheus",)),
         ({"OTEL_METRICS_EXPORTER": "prometheus,otlp"}, (), ("prometheus", "otlp")),
         ({"OTEL_METRICS_EXPORTER": "none"}, (), ()),
+        ({"OTEL_TRACES_EXPORTER": "none,console"}, ("console",), ("prometheus",)),
     ],
 )
 def test_the_standard_variables_choose_the_exporters(environ, traces, metrics):
@@ -53,6 +54,7 @@ def test_the_standard_variables_choose_the_exporters(environ, traces, metrics):
         ("OTEL_COACH_BUDGET_MODEL", "0"),
         ("OTEL_COACH_DISABLED", "perhaps"),
         ("OTEL_COACH_SERVER_SPANS", "mine"),
+        ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "health,["),
     ],
 )
 def test_a_wrong_value_is_one_line_with_variable_and_value_and_the_default_stands_in(name, text):
@@ -81,11 +83,13 @@ def test_dependencies_by_name_also_through_another_variable():
 
 def test_a_dependency_that_cannot_be_read_costs_only_itself_and_shows_no_password():
     settings = Settings.from_env(
-        {"OTEL_COACH_DEPENDENCIES": "a=env:NOT_SET,redis://:hunter2@h:1,b=tcp://h:2"}
+        {"OTEL_COACH_DEPENDENCIES": ":hunter2@h,a=env:NOT_SET,c=env:A hunter2,b=tcp://h:2"}
     )
     assert settings.dependencies == {"b": "tcp://h:2"}
-    assert len(settings.problems) == 2
-    assert "NOT_SET" in settings.problems[0]
+    assert len(settings.problems) == 3
+    assert "entry 1" in settings.problems[0]
+    assert "NOT_SET" in settings.problems[1]
+    assert "entry 3" in settings.problems[2]
     assert "hunter2" not in "".join(settings.problems)
 
 
@@ -98,3 +102,13 @@ def test_every_variable_of_ours_is_an_option_of_the_command():
     read = set(re.findall(r"OTEL_COACH_[A-Z_]+[A-Z]", Path(settings.__file__).read_text("utf-8")))
     offered = {name for name in vars(environment_variables) if name.startswith("OTEL_COACH_")}
     assert offered == read - {"OTEL_COACH_BUDGET"}  # one for each label, by OTEL_COACH_BUDGET_...
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://u:sec,ret2@h/db", "postgresql://h1:5432,h2:5432/db", "redis://:a=b@h:1"],
+)
+def test_an_address_may_hold_commas_and_equals_signs(address):
+    settings = Settings.from_env({"OTEL_COACH_DEPENDENCIES": f"db={address}, other=tcp://h:1"})
+    assert settings.dependencies == {"db": address, "other": "tcp://h:1"}
+    assert settings.problems == ()

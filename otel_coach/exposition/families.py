@@ -40,8 +40,20 @@ class _OnePage(Collector):
         # The stock reader hands its figures to whichever of two scrapes comes first.
         with self._one_at_a_time:
             self._before()
-            families = [family for registry in self._registries for family in registry.collect()]
+            families = [f for registry in self._registries for f in self._collected(registry)]
         return self._once_each(families)
+
+    def _collected(self, registry: CollectorRegistry) -> Iterator[Metric]:
+        try:
+            yield from registry.collect()
+        except Exception as error:  # noqa: BLE001 - a collector of others takes no page away
+            if (name := type(error).__name__) not in self._named:
+                self._named.add(name)
+                _logger.warning(
+                    "otel-coach: a collector in prometheus_client's registry raised %s; its "
+                    "families and those after it are not on the page",
+                    name,
+                )
 
     def _once_each(self, families: Iterable[Metric]) -> Iterator[Metric]:
         taken: set[str] = set()

@@ -22,14 +22,14 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], Non
     """
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a UnicodeError is one too: a host that is none
         _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
-            "otel-coach: OTEL_EXPORTER_PROMETHEUS_PORT=%d on %s cannot be used (%s); there is no "
-            "page for Prometheus. Choose a free port, or unset it to serve the page inside the "
-            "application.",
-            port,
+            "otel-coach: OTEL_EXPORTER_PROMETHEUS_HOST=%s with OTEL_EXPORTER_PROMETHEUS_PORT=%d "
+            "cannot be used (%s); there is no page for Prometheus. Choose a free port, or unset "
+            "both to serve the page inside the application.",
             host,
-            error.strerror,
+            port,
+            error,
         )
         return lambda: None
     _logger.info("otel-coach: metrics on http://%s:%d/metrics", host, server.server_port)

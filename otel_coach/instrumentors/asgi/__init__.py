@@ -45,8 +45,10 @@ class AsgiInstrumentor(BaseInstrumentor):
         return ()
 
     def watch_also(self, app: object) -> None:
-        """Watch `app` too, where only some applications are watched."""
-        if self._only is not None:
+        """Watch `app` too, where only some applications are watched; None for all."""
+        if app is None:
+            self._only = None
+        elif self._only is not None:
             self._only.add(app)
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -57,7 +59,7 @@ class AsgiInstrumentor(BaseInstrumentor):
         self._layer_arguments = kwargs
         self._undo = {}
         for module in _PATCHED:
-            wrapt.register_post_import_hook(self._patch, module)
+            wrapt.register_post_import_hook(self._patch_unless_it_fails, module)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         for undo in self._undo.values():
@@ -65,6 +67,13 @@ class AsgiInstrumentor(BaseInstrumentor):
         self._undo.clear()
         self._layer_arguments = {}
         self._layer = None
+
+    def _patch_unless_it_fails(self, module: ModuleType) -> None:
+        """What is raised here would break the host's own import."""
+        try:
+            self._patch(module)
+        except Exception as fault:  # noqa: BLE001 - the host goes on unmeasured
+            self._layer_arguments["recorder"].fault(fault, "AsgiInstrumentor")
 
     def _patch(self, module: ModuleType) -> None:
         # An import hook cannot be taken back: this may be an older one, or come too late.
@@ -76,10 +85,10 @@ class AsgiInstrumentor(BaseInstrumentor):
             self._layer = Layer(**self._layer_arguments)
         cls = getattr(module, _PATCHED[module.__name__])
         original: Application = cls.__dict__["__call__"]
-        layer, only = self._layer, self._only
+        layer = self._layer
 
         async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
-            if layer.is_around(scope) or (only is not None and app not in only):
+            if layer.is_around(scope) or (self._only is not None and app not in self._only):
                 await original(app, scope, receive, send)
             else:
                 await layer(app, original, scope, receive, send)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections import deque
 from dataclasses import dataclass
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
@@ -36,7 +38,7 @@ from otel_coach.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 
     from opentelemetry.util.types import AttributeValue
 
@@ -96,8 +98,11 @@ class Exchange:
         self.span: Span | None = None
         self._shared = shared
         self.app = app
-        # The application changes its scope while it routes; the look-up needs the original.
+        # The application changes its scope while it routes; the look-up needs the original, but
+        # for the root path that FastAPI sets itself, after us.
         self._scope = {**scope}
+        if root_path := getattr(app, "root_path", ""):
+            self._scope["root_path"] = root_path
         self._receive = receive
         self._send = send
         self._started = perf_counter()
@@ -171,7 +176,8 @@ class Exchange:
         """Whether `message` is the last of the response."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._headers = list(message.get("headers", ()))
+            # Any iterable may be sent: one that can be read only once is read here.
+            self._headers = message["headers"] = list(message.get("headers", ()))
             self._is_stream = all(name.lower() != b"content-length" for name, _ in self._headers)
             return False
         if message["type"] != "http.response.body":
@@ -200,12 +206,14 @@ class Exchange:
         """Learn whether the client has left, without waiting.
 
         What is read is kept for the application. A receive that would wait is closed at its
-        first step, as a cancelled one would be.
+        first step, as a cancelled one would be; only a coroutine on asyncio can be.
         """
+        if not (_runs_asyncio() and inspect.iscoroutinefunction(self._receive)):
+            return
         while not self._client_left and len(self._looked_ahead) < _MOST_LOOKED_AHEAD:
-            step = self._receive().__await__()
+            step = cast("Coroutine[Any, Any, Message]", self._receive())
             try:
-                next(step)
+                step.send(None)
             except StopIteration as stop:
                 message: Message = stop.value
                 self._looked_ahead.append(message)
@@ -295,3 +303,11 @@ class Exchange:
             yield "http.response.status_code", self._status
         if outcome == ABORTED:
             yield "otel_coach.outcome", ABORTED
+
+
+def _runs_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

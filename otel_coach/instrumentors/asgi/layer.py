@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _MARK: Final = "otel_coach.exchange"
-_LONGEST_FLUSH: Final = 5.0
+_LONGEST_UNWINDING: Final = 0.5
+_LONGEST_FLUSH: Final = 3.0
 _FASTAPI_TELEMETRY: Final = "fastapi.telemetry"
 """FastAPI's built-in telemetry leaves a request alone whose scope has this key."""
 
@@ -105,7 +106,7 @@ class Layer:
             await self._lifespan(app, call, scope, receive, send)
             return
         self._start()
-        if self._is_for_page(scope):
+        if self._is_for_page(app, scope):
             await self._page(scope, send)
             return
         exchange = self._exchanges.open(app, scope, receive, send)
@@ -127,8 +128,11 @@ class Layer:
             self._leave(entered)
 
     @guarded
-    def _is_for_page(self, scope: Scope) -> bool:
-        return self._page is not None and self._page.answers(scope)
+    def _is_for_page(self, app: object, scope: Scope) -> bool:
+        if self._page is None:
+            return False
+        root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
+        return self._page.answers(scope, root_path)
 
     @guarded
     def _server_context(self, exchange: Exchange, scope: Scope) -> Context | None:
@@ -205,6 +209,10 @@ class Layer:
         await call(app, scope, receive, stopping)
 
     async def _stop(self) -> None:
+        # uvicorn cancels what still runs and stops at once: what it cancelled shall end first.
+        with anyio.move_on_after(_LONGEST_UNWINDING):
+            while self._exchanges.opened:  # noqa: ASYNC110 - an exchange has no event to wait for
+                await anyio.sleep(0.01)
         if self._on_stop is None:
             return
         # A daemon: a back end that hangs must not keep the server from stopping.

@@ -38,7 +38,7 @@ def find_route(app: Any, scope: Scope) -> Route:
 
     Where the path matches but the method does not (405), the route whose path matched.
     """
-    return _find(getattr(app, "routes", ()), scope, "") or NO_ROUTE
+    return _find(getattr(app, "routes", ()), scope, "") or _frontend(app, scope) or NO_ROUTE
 
 
 def _find(routes: Iterable[Any], scope: Scope, prefix: str) -> Route | None:
@@ -65,6 +65,19 @@ def _inside(route: Any, scope: Scope, prefix: str) -> Route | None:
     if found is None and path_format:
         return Route(prefix + "/{path}")
     return found
+
+
+def _frontend(app: Any, scope: Scope) -> Route | None:
+    """Of FastAPI's `app.frontend("/ui", ...)`, whose routes come after all others."""
+    find = getattr(getattr(app, "router", None), "_match_low_priority", None)
+    if find is None:
+        return None
+    match, child_scope, *_ = find({**scope})
+    rest = child_scope.get("fastapi", {}).get("frontend_path") if match is not Match.NONE else None
+    if rest is None:
+        return None
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return Route(path.removesuffix(rest).rstrip("/") + "/{path}")
 
 
 def _flattened(routes: Iterable[Any]) -> Iterable[Any]:

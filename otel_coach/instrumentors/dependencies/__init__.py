@@ -75,7 +75,9 @@ class Watch:
 
     def __call__(self, check: _Check) -> _Check:
         """Watch each call of `check`."""
-        if inspect.iscoroutinefunction(check):
+        if inspect.iscoroutinefunction(check) or inspect.iscoroutinefunction(
+            getattr(check, "__call__", None)  # noqa: B004 - an object whose call is async
+        ):
 
             @functools.wraps(check)
             async def watched_async(*args: Any, **kwargs: Any) -> Any:

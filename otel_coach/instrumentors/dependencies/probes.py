@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import socket
 import urllib.request
+from base64 import b64encode
 from contextlib import closing
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,32 +43,53 @@ def probe_of(address: str) -> Probe:
     Raises:
         UnknownAddressError: another scheme, or no host where one is needed.
     """
-    try:
-        url = urlsplit(address)
-        scheme, host, _ = url.scheme.partition("+")[0], url.hostname, url.port
-    except ValueError:
-        message = "is at an address that cannot be read; check its host and port"
-        raise UnknownAddressError(message) from None
+    scheme = address.partition("://")[0].partition("+")[0] if "://" in address else ""
     make = _PROBES.get(scheme)
     if make is None:
         message = f"has the unknown scheme {scheme!r}; use one of {', '.join(_PROBES)}"
         raise UnknownAddressError(message)
-    if not host and scheme not in {"postgresql", "postgres"}:
-        message = f"needs a host: {scheme}://host:port"
+    return make(address)
+
+
+def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, int]:
+    """The parts of an address that has one host."""
+    try:
+        url = urlsplit(address)
+        host, port = url.hostname, url.port or default_port
+    except ValueError:
+        message = "is at an address that cannot be read; check its host and port"
+        raise UnknownAddressError(message) from None
+    if not host:
+        message = f"needs a host: {url.scheme}://host:port"
         raise UnknownAddressError(message)
-    return make(url)
+    if not port:
+        message = f"needs a port: {url.scheme}://host:port"
+        raise UnknownAddressError(message)
+    return url, host, port
 
 
-def _postgresql(url: SplitResult) -> Probe:
+def _postgresql(address: str) -> Probe:
     if find_spec("psycopg") is not None:
-        conninfo = url._replace(scheme="postgresql").geturl()
-        return functools.partial(_select_one, conninfo)
-    return functools.partial(_greet_postgresql, url.hostname or "localhost", url.port or 5432)
+        # libpq reads the rest itself: several hosts, a socket's folder, no host at all.
+        return functools.partial(_select_one, *_for_libpq(address))
+    _, host, port = _split(address, 5432)
+    return functools.partial(_greet_postgresql, host, port)
 
 
-def _select_one(conninfo: str, timeout: float, /) -> None:
+def _for_libpq(address: str) -> tuple[str, bool]:
+    """The address in libpq's spelling, and whether SQLAlchemy's own parameters may be in it."""
+    scheme, _, rest = address.partition("://")
+    return f"postgresql://{rest}", "+" in scheme
+
+
+def _select_one(conninfo: str, of_sqlalchemy: bool, timeout: float, /) -> None:  # noqa: FBT001
     import psycopg  # noqa: PLC0415 - only where the host has it
 
+    if of_sqlalchemy:
+        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+        address, _, query = conninfo.partition("?")
+        kept = [(key, value) for key, value in parse_qsl(query) if key in known]
+        conninfo = f"{address}?{urlencode(kept)}" if kept else address
     milliseconds = int(timeout * 1000)
     with psycopg.connect(
         conninfo,
@@ -87,8 +109,9 @@ def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
         raise UnexpectedAnswerError
 
 
-def _redis(url: SplitResult) -> Probe:
-    return functools.partial(_ping_redis, url.hostname or "localhost", url.port or 6379)
+def _redis(address: str) -> Probe:
+    _, host, port = _split(address, 6379)
+    return functools.partial(_ping_redis, host, port)
 
 
 def _ping_redis(host: str, port: int, timeout: float, /) -> None:
@@ -97,23 +120,26 @@ def _ping_redis(host: str, port: int, timeout: float, /) -> None:
         raise UnexpectedAnswerError
 
 
-def _http(url: SplitResult) -> Probe:
-    return functools.partial(_get, url.geturl())
+def _http(address: str) -> Probe:
+    url, _, _ = _split(address, 80)
+    headers = {"User-Agent": "otel-coach"}
+    credentials, at, host = url.netloc.rpartition("@")
+    if at:
+        headers["Authorization"] = f"Basic {b64encode(unquote(credentials).encode()).decode()}"
+    return functools.partial(_get, url._replace(netloc=host).geturl(), headers)
 
 
-def _get(url: str, timeout: float, /) -> None:
+def _get(url: str, headers: dict[str, str], timeout: float, /) -> None:
     # Raises for 4xx and 5xx. No proxy: the probe asks the dependency itself.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers={"User-Agent": "otel-coach"})  # noqa: S310 - http(s)
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s)
     with closing(opener.open(request, timeout=timeout)):
         pass
 
 
-def _tcp(url: SplitResult) -> Probe:
-    if not url.port:
-        message = "needs a port: tcp://host:port"
-        raise UnknownAddressError(message)
-    return functools.partial(_connect, url.hostname or "localhost", url.port)
+def _tcp(address: str) -> Probe:
+    _, host, port = _split(address, None)
+    return functools.partial(_connect, host, port)
 
 
 def _connect(host: str, port: int, timeout: float, /) -> None:
@@ -126,7 +152,7 @@ def _ask(host: str, port: int, question: bytes, timeout: float) -> bytes:
         return connection.recv(64)
 
 
-_PROBES: Final[Mapping[str, Callable[[SplitResult], Probe]]] = {
+_PROBES: Final[Mapping[str, Callable[[str], Probe]]] = {
     "postgresql": _postgresql,
     "postgres": _postgresql,
     "redis": _redis,

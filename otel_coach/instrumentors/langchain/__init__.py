@@ -32,13 +32,22 @@ class LangChainInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         kwargs.pop("skip_dep_check", None)
         self._arguments = kwargs
-        wrapt.register_post_import_hook(self._register, "langchain_core.tracers.context")
+        wrapt.register_post_import_hook(
+            self._register_unless_it_fails, "langchain_core.tracers.context"
+        )
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._arguments = {}
         if self._hooks is not None and self._hook in self._hooks:
             self._hooks.remove(self._hook)
         self._hooks = self._hook = None
+
+    def _register_unless_it_fails(self, module: ModuleType) -> None:
+        """What is raised here would break the host's own import."""
+        try:
+            self._register(module)
+        except Exception as fault:  # noqa: BLE001 - the host goes on unmeasured
+            self._arguments["recorder"].fault(fault, "LangChainInstrumentor")
 
     def _register(self, module: ModuleType) -> None:
         # An import hook cannot be taken back: this may be an older one, or come too late.
@@ -54,6 +63,12 @@ class LangChainInstrumentor(BaseInstrumentor):
         # LangChain has no way to take a hook back; its list is the only one.
         self._hooks = module._configure_hooks  # noqa: SLF001
         self._hook = self._hooks[-1] if self._hooks else None
-        # The price list takes 0.2 s and more to import, which the first answer should not pay.
-        prices = self._arguments["prices"]
-        threading.Thread(target=prices.load, name="otel-coach-prices", daemon=True).start()
+
+    def start(self) -> None:
+        """The process begins to serve: import the price list, which no answer should wait for.
+
+        Not before, because a process that forks in the middle of an import is lost.
+        """
+        if self._hook is not None:
+            prices = self._arguments["prices"]
+            threading.Thread(target=prices.load, name="otel-coach-prices", daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _GRAPH_STEP: Final = "graph:step:"
 """LangGraph tags each run of a node with this and the step's number, and nothing else."""
 
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PAUSES: Final = frozenset({"GraphBubbleUp"})
 """Exceptions by which LangGraph pauses a run for a human; nothing failed."""
 
@@ -72,7 +74,9 @@ class CoachCallbackHandler(BaseCallbackHandler):
         parent = self._runs.get(parent_run_id)
         if parent is not None and parent.span is None and _is_graph_step(tags):
             self._is_agent(parent)
-        run = Run(parent, str(kwargs.get("name") or "chain"))
+        name = kwargs.get("name")
+        # A run's name may be a sentence about a user; an agent's is an identifier.
+        run = Run(parent, name if isinstance(name, str) and _NAME.fullmatch(name) else "agent")
         run.input_mode = _input_mode(inputs)
         self._begin(run_id, run)
 

@@ -184,7 +184,7 @@ class End:
 @dataclass(slots=True)
 class _Entry:
     run: Run
-    lifeline: weakref.ref[UUID]
+    lifeline: weakref.ref[UUID] | None
     task: asyncio.Task[Any] | None
 
 
@@ -200,16 +200,18 @@ class OpenRuns:
 
     def __init__(self, abandoned: Callable[[Run], None]) -> None:
         self._abandoned = abandoned
-        self._entries: dict[int, _Entry] = {}
-        self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int]] = WeakKeyDictionary()
+        self._entries: dict[int | str, _Entry] = {}
+        self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, run_id: UUID, run: Run) -> None:
+    def add(self, run_id: UUID | str, run: Run) -> None:
         """Remember `run`. The oldest one goes when there are too many."""
-        key = run_id.int
-        lifeline = weakref.ref(run_id, lambda _: self._lose(key))
+        key = _key(run_id)
+        # A caller may give an id of his own, perhaps as text, which knows no weak reference.
+        is_text = isinstance(run_id, str)
+        lifeline = None if is_text else weakref.ref(run_id, lambda _: self._lose(key))
         # A chain reports its cancellation itself.
         task = None if type(run) is Run else _task_of_calling_coroutine()
         self._entries[key] = _Entry(run, lifeline, task)
@@ -218,16 +220,16 @@ class OpenRuns:
         if len(self._entries) > _MOST_OPEN_RUNS:
             self._lose(next(iter(self._entries)))
 
-    def get(self, run_id: UUID | None) -> Run | None:
+    def get(self, run_id: UUID | str | None) -> Run | None:
         """The open run of that id."""
-        entry = None if run_id is None else self._entries.get(run_id.int)
+        entry = None if run_id is None else self._entries.get(_key(run_id))
         return None if entry is None else entry.run
 
-    def pop(self, run_id: UUID) -> Run | None:
+    def pop(self, run_id: UUID | str) -> Run | None:
         """Forget the run of that id and return it; None if it ended already."""
-        return self._pop(run_id.int)
+        return self._pop(_key(run_id))
 
-    def _pop(self, key: int) -> Run | None:
+    def _pop(self, key: int | str) -> Run | None:
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
@@ -235,11 +237,11 @@ class OpenRuns:
             keys.discard(key)
         return entry.run
 
-    def _lose(self, key: int) -> None:
+    def _lose(self, key: int | str) -> None:
         if (run := self._pop(key)) is not None:
             self._abandoned(run)
 
-    def _runs_of(self, task: asyncio.Task[Any]) -> set[int]:
+    def _runs_of(self, task: asyncio.Task[Any]) -> set[int | str]:
         keys = self._by_task.get(task)
         if keys is None:
             keys = self._by_task[task] = set()
@@ -249,6 +251,10 @@ class OpenRuns:
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         for key in tuple(self._by_task.pop(task, ())):
             self._lose(key)
+
+
+def _key(run_id: UUID | str) -> int | str:
+    return run_id if isinstance(run_id, str) else run_id.int
 
 
 def _task_of_calling_coroutine() -> asyncio.Task[Any] | None:
