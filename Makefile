@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
+N ?= 1000
+SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint format types docs docs-check lock clean
+.PHONY: help install run demo test oracle lint format types docs docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,9 @@ demo: install ## the same, then exit: 0 only if every figure is right
 
 test: install ## the whole ordinary suite
 	@$(BIN)/python -m pytest $(PYTEST)
+
+oracle: install ## N random requests from SEED: each figure against the provider's ledger
+	@$(BIN)/python -m oracle --n $(N) --seed $(SEED)
 
 lint: install docs-check ## ruff, and that the generated pages are up to date
 	@$(BIN)/ruff check
