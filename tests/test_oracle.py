@@ -14,5 +14,5 @@ def test_three_hundred_random_requests_leave_no_figure_wrong(database_url):
 def test_a_plan_is_its_seeds_and_draws_every_cell():
     assert orders(1, 50) == orders(1, 50)
     assert orders(1, 50) != orders(2, 50)
-    drawn = {(order.way.name, order.ending.name) for order in orders(1, len(CELLS))}
+    drawn = {(order.way.path, order.ending.name) for order in orders(1, len(CELLS))}
     assert len(drawn) == len(CELLS)

@@ -38,7 +38,15 @@ from otel_coach.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        MutableMapping,
+    )
 
     from opentelemetry.util.types import AttributeValue
 
@@ -109,7 +117,7 @@ class Exchange:
         self._looked_ahead: deque[Message] = deque()
         self._route: Route | None = None
         self._status: int | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._is_stream = False
         self._chunks = 0
         self._first_chunk: float | None = None
@@ -176,8 +184,11 @@ class Exchange:
         """Whether `message` is the last of the response."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            # Any iterable may be sent: one that can be read only once is read here.
-            self._headers = message["headers"] = list(message.get("headers", ()))
+            headers = message.get("headers", ())
+            if not isinstance(headers, list | tuple):
+                # Any iterable may be sent; this one can perhaps be read only once.
+                headers = message["headers"] = list(headers)
+            self._headers = headers
             self._is_stream = all(name.lower() != b"content-length" for name, _ in self._headers)
             return False
         if message["type"] != "http.response.body":
