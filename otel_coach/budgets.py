@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.vocabulary import DEFAULT_BUDGETS
+from otel_coach.vocabulary import DEFAULT_BUDGETS, OUR_OWN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class LabelBudgets:
         """The value under which to count, None if it must become `OTHER`."""
         text = value if isinstance(value, str) else str(value)
         admitted = self._admitted.get(label)
-        if admitted is None or text in admitted:
+        if admitted is None or text in admitted or text in OUR_OWN_VALUES.get(label, ()):
             return text
         if len(text) > _LONGEST_VALUE:
             return None

@@ -78,6 +78,16 @@ FAULT_TYPES: Final = (
 )
 """The classes under which our own faults are counted; all others are `OTHER`."""
 
+OUR_OWN_VALUES: Final = {
+    ENDPOINT: frozenset({UNMATCHED}),
+    MODEL: frozenset({NO_MODEL}),
+    MODE: frozenset({STREAM, INVOKE, PROMPT, COMPLETION}),
+    ERROR_TYPE: BEARER_ERRORS
+    | {NO_ERROR, MISSING_CREDENTIALS, REJECTED, NO_USAGE, NO_PRICE, OTHER, *FAULT_TYPES}
+    | DEFAULT_BUDGETS.keys(),
+}
+"""Values that this page gives to open labels; they take nobody's place in a budget."""
+
 _MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 

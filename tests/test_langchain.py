@@ -592,6 +592,18 @@ def test_openais_own_block_in_llm_output_counts_where_the_message_has_none():
     assert usage_of(result) == Usage(20, 10, cached=5, reasoning=4)
 
 
+def test_a_model_name_that_changes_with_every_request_stays_within_its_budget(measured, provider):
+    options = {"api_key": "k", "base_url": provider.base_url}
+    for number in range(40):
+        ChatOpenAI(model=f"model-{number}", **options).invoke("[tokens:1]")
+    page = measured.page()
+    models = {labels["model"] for labels, _ in page.samples(CALLS)}
+    assert len(models - {"other"}) == 20
+    assert "other" in models
+    assert page.sum(CALLS) == 40
+    assert page.sum("otel_coach_label_overflow_total", error_type="model") > 0
+
+
 def test_uninstrumenting_takes_every_hook_back(provider):
     from langchain_core.tracers.context import _configure_hooks
 

@@ -50,6 +50,14 @@ def test_values_past_the_budget_become_other_and_the_sum_stays(metrics, caplog):
     assert "OTEL_COACH_BUDGET_ENDPOINT" in caplog.text
 
 
+def test_values_of_our_own_take_nobodys_place_in_a_budget(metrics):
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("unmatched",))
+    for number in range(3):
+        metrics.recorder.record(RATE_LIMIT_HITS, 1, (f"/route/{number}",))
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("unmatched",))
+    assert "other" not in {endpoint for (endpoint,) in metrics.points(RATE_LIMIT_HITS)}
+
+
 @pytest.mark.parametrize("value", ["x" * 1_000_000, "\ud800", object(), None, 7, b"bytes", ""])
 def test_any_value_gives_a_bounded_label(metrics, value):
     metrics.recorder.record(RATE_LIMIT_HITS, 1, (value,))

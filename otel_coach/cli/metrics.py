@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_coach.catalogue import CATALOGUE, SECONDS, Kind, Metric
 from otel_coach.vocabulary import DEFAULT_BUDGETS, OTHER
@@ -50,8 +50,10 @@ def markdown() -> Iterator[str]:
         yield _row(metric)
     yield ""
     yield "Every series of a family carries all of the family's labels. In OpenTelemetry the names"
-    yield "are written with dots and without the unit: "
+    yield "are written with dots and without the unit:"
     yield f"`{CATALOGUE[0].prometheus_name}` is `{CATALOGUE[0].name}`."
+    yield ""
+    yield from _MEANINGS
     yield ""
     yield "## At 0 from the start"
     yield ""
@@ -70,12 +72,32 @@ def markdown() -> Iterator[str]:
     yield "## Labels and their budgets"
     yield ""
     yield f"Past its budget a label's further values count as `{OTHER}`, in the label's own column,"
-    yield "so that sums stay right; `otel_coach_label_overflow_total` says how often."
+    yield "so that sums stay right; `otel_coach_label_overflow_total` says how often. Values of"
+    yield "our own (`none`, `unmatched`, `stream`, the auth reasons ...) take nobody's place."
     yield ""
     yield "| label | values | set with |"
     yield "|---|---|---|"
     for label, budget in DEFAULT_BUDGETS.items():
         yield f"| {label} | {budget} | `OTEL_COACH_BUDGET_{label.upper()}` |"
+
+
+_MEANINGS: Final = """\
+## What the labels say
+
+- **endpoint**: the route's template with prefix and mount, `/static/{path}` below a mount that
+  says no more, `unmatched` for no route; for a 405 the route whose path matched.
+- **model**: the model asked for, on `app_ai_*` that of the request's first LLM call; `none` where
+  none was reached.
+- **mode**: from `otel_coach.labels(mode=...)`, else the run's metadata or configurable `mode`,
+  else the graph input's `mode`; a short identifier. Where none is stated: `stream` or `invoke`.
+  On `agent_llm_tokens_total`: `prompt` or `completion`.
+- **status**: of AI work `ok`, `error` or `aborted`; of HTTP the code, `499` where the client left
+  before there was one. An AI request is aborted if the client left before the final body; in
+  error if an exception ended it, the answer is 5xx, or the outermost run that started last in it
+  failed, also behind a 200.
+- **error_type**: the class of the exception that the callback received, empty where nothing
+  failed; on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`.\
+""".splitlines()
 
 
 def _row(metric: Metric) -> str:
