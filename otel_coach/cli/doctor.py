@@ -63,7 +63,7 @@ def _missing_exporters(settings: Settings) -> Iterator[str]:
         }
         for name in names:
             if name == "otlp" and not any(one.startswith("otlp") for one in known):
-                yield f"{signal} go to OTLP, but: pip install 'otel-coach[otlp]'"
+                yield f"no OTLP exporter for {signal}: pip install 'otel-coach[otlp]'"
             elif name not in {"otlp", "prometheus"} and name not in known:
                 yield f"no exporter {name!r} for {signal}; known are {', '.join(sorted(known))}"
 
