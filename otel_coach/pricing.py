@@ -42,6 +42,11 @@ class Usage:
     cache_write: int = 0
     reasoning: int = 0
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether a part of the sums is known by itself."""
+        return bool(self.cached or self.cache_write or self.reasoning)
+
     def __add__(self, other: Usage) -> Usage:
         """The tokens of two parts of one call."""
         return Usage(

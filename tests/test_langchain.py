@@ -592,6 +592,27 @@ def test_openais_own_block_in_llm_output_counts_where_the_message_has_none():
     assert usage_of(result) == Usage(20, 10, cached=5, reasoning=4)
 
 
+def test_the_parts_that_only_the_providers_own_block_has_are_taken_from_there():
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from otel_coach.instrumentors.langchain.usage import usage_of
+    from otel_coach.pricing import Usage
+
+    message = AIMessage("hi")
+    message.usage_metadata = {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
+    block = {
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 5},
+    }
+    generations = [[ChatGeneration(message=message)]]
+    result = LLMResult(generations=generations, llm_output={"token_usage": block})
+    assert usage_of(result) == Usage(20, 10, cached=5)
+    block["prompt_tokens"] = 21  # another call's, perhaps: the message's own sums stand
+    result = LLMResult(generations=generations, llm_output={"token_usage": block})
+    assert usage_of(result) == Usage(20, 10)
+
+
 def test_a_model_name_that_changes_with_every_request_stays_within_its_budget(measured, provider):
     options = {"api_key": "k", "base_url": provider.base_url}
     for number in range(40):

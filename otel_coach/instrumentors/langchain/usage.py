@@ -16,11 +16,17 @@ _MOST_TOKENS = 10**12
 
 def usage_of(response: Any) -> Usage | None:
     """What the call billed, None if the response does not say so in a way that can be trusted."""
-    for block in _blocks(response):
-        usage = _from_langchain(block) or _from_openai(block)
-        if usage is not None:
-            return usage
-    return None
+    found = [
+        usage
+        for block in _blocks(response)
+        if (usage := _from_langchain(block) or _from_openai(block)) is not None
+    ]
+    if not found:
+        return None
+    # Older integrations put the sums on the message and leave the parts in the provider's block.
+    sums = (found[0].prompt, found[0].completion)
+    alike = (usage for usage in found if (usage.prompt, usage.completion) == sums)
+    return next((usage for usage in alike if usage.has_parts), found[0])
 
 
 def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
