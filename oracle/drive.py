@@ -28,7 +28,6 @@ class Received:
     """Lines of streams that were read to their end, or until they broke off, by endpoint."""
     first_chunks: int = 0
     """Streams of which at least one line came."""
-    streams: int = 0
 
 
 async def send(url: str, orders: Iterable[Order]) -> Received:
@@ -55,7 +54,6 @@ async def _send(client: httpx.AsyncClient, order: Order, received: Received) -> 
     if order.way.route != "stream":
         await _ask(client, order, body, received)
         return
-    received.streams += 1
     lines = 0
     async with client.stream("POST", order.way.path, json=body) as response:
         received.statuses[endpoint, response.status_code] += 1

@@ -96,6 +96,7 @@ def _requests(figures: Counter[str], orders: list[Order], received: Received) ->
         figures[f"HTTP {endpoint} {status}"] = count
     for endpoint, chunks in received.chunks.items():
         figures[f"chunks {endpoint}"] = chunks
+    figures["first chunks"] = received.first_chunks
     figures["streams open"] = 0
     figures["faults"] = 0
 
@@ -129,6 +130,7 @@ def found(page: Page) -> Figures:
             page.sum("app_ai_stream_chunks_total", endpoint=endpoint, status=status)
             for status in ("ok", "error")
         )
+    figures["first chunks"] = page.sum("app_ai_time_to_first_chunk_seconds_count")
     figures["streams open"] = page.sum("app_ai_streams_active")
     figures["faults"] = page.sum("otel_coach_errors_total")
     return figures

@@ -44,7 +44,6 @@ class Ending:
     outcome: str
     """Of the AI request, where the way streams or not."""
     status: int = 200
-    streamed_status: int = 200
     leaves: bool = False
     """The user leaves before the end."""
     before_response: bool = False
@@ -103,17 +102,16 @@ ENDINGS: Final = (
     Ending("empty", "[empty]", AI_OK, without=_PICKY),
     Ending("stalled_client", "[tokens:{n}]", AI_OK, routes=("stream",)),
     *(
-        Ending(f"refused_{code}", f"[fail:{code}]", AI_ERROR, 500, 200, without=_PICKY)
+        Ending(f"refused_{code}", f"[fail:{code}]", AI_ERROR, 500, without=_PICKY)
         for code in (400, 401, 429, 500)
     ),
-    Ending("cut", "[cut] [tokens:8]", AI_ERROR, 500, 200, without=_PICKY),
-    Ending("garbage", "[garbage] [tokens:8]", AI_ERROR, 500, 200, without=_PICKY),
+    Ending("cut", "[cut] [tokens:8]", AI_ERROR, 500, without=_PICKY),
+    Ending("garbage", "[garbage] [tokens:8]", AI_ERROR, 500, without=_PICKY),
     Ending(
         "connection_refused",
         "hi",
         AI_ERROR,
         500,
-        200,
         never_sent=True,
         without=_PICKY | {"two_models", "batch"},  # a batch gives up what it has not begun
     ),
@@ -122,7 +120,6 @@ ENDINGS: Final = (
         "[delay:2.0]",
         AI_ERROR,
         500,
-        200,
         llm_error=True,
         without=_PICKY | {"two_models", "invoke_blocking"},
     ),
@@ -161,10 +158,9 @@ ENDINGS: Final = (
         "[tool:broken]",
         AI_ERROR,
         500,
-        200,
         only=frozenset({"graph_tools", "graph_tools_astream"}),
     ),
-    Ending("application_raises", _SLOW, AI_ERROR, 500, 200, cut=True, routes=("stream",)),
+    Ending("application_raises", _SLOW, AI_ERROR, 500, cut=True, routes=("stream",)),
     Ending("break", _SLOW, AI_OK, cut=True, routes=("stream",)),
     Ending(
         "closed",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
@@ -24,11 +25,9 @@ from otel_coach.redaction import RedactingSpanProcessor
 from otel_coach.views import build_views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opentelemetry.metrics import Meter
-    from opentelemetry.sdk.metrics.export import MetricReader
-    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.util.types import Attributes
 
@@ -46,6 +45,7 @@ GIVING_WAY: Final = frozenset(
 )
 """Scopes that would measure the HTTP server a second time."""
 
+_Part = TypeVar("_Part")
 _OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
@@ -136,22 +136,12 @@ def _page_readers(settings: Settings, registry: CollectorRegistry) -> Iterator[M
 
 
 def _push_readers(settings: Settings) -> Iterator[MetricReader]:
-    for name in settings.metric_exporters:
-        if name != "prometheus":
-            exporter = _load(
-                "metrics", name, settings.otlp_metrics_protocol, "OTEL_METRICS_EXPORTER"
-            )
-            if exporter is None:
-                continue
-            try:
-                yield PeriodicExportingMetricReader(exporter)
-            except ValueError as error:
-                _logger.error(  # noqa: TRY400 - one line with the cure
-                    "otel-coach: OTEL_METRICS_EXPORTER=%r: metrics go nowhere through it: %s; "
-                    "correct the OTEL_METRIC_EXPORT_* variables",
-                    name,
-                    error,
-                )
+    names = (name for name in settings.metric_exporters if name != "prometheus")
+    return _started(_METRICS, names, settings.otlp_metrics_protocol)
+
+
+def _exporting_processors(settings: Settings) -> Iterator[SpanProcessor]:
+    return _started(_TRACES, settings.trace_exporters, settings.otlp_traces_protocol)
 
 
 def _tracer_provider(
@@ -172,57 +162,64 @@ def _tracer_provider(
     return provider
 
 
-def _exporting_processors(settings: Settings) -> Iterator[SpanProcessor]:
-    for name in settings.trace_exporters:
-        exporter = _load("traces", name, settings.otlp_traces_protocol, "OTEL_TRACES_EXPORTER")
-        if exporter is None:
-            continue
-        try:
-            yield _processor(exporter)
-        except ValueError as error:
-            _logger.error(  # noqa: TRY400 - one line with the cure
-                "otel-coach: OTEL_TRACES_EXPORTER=%r: traces go nowhere through it: %s; correct "
-                "the OTEL_BSP_* variables",
-                name,
-                error,
-            )
-
-
-def _processor(exporter: SpanExporter) -> BatchSpanProcessor | SimpleSpanProcessor:
+def _processor(exporter: SpanExporter) -> SpanProcessor:
     # A person who watches the console wants a span when it ends, not five seconds later.
     if isinstance(exporter, ConsoleSpanExporter):
         return SimpleSpanProcessor(exporter)
     return BatchSpanProcessor(exporter)
 
 
-def _load(signal: str, name: str, protocol: str, variable: str) -> Any:
-    """An exporter by its entry point; None, and one line with the cure, if it cannot be had."""
-    component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
-    for entry_point in entry_points(group=f"opentelemetry_{signal}_exporter", name=component):
+@dataclass(frozen=True)
+class _Signal(Generic[_Part]):
+    """What differs between traces and metrics where their exporters are started."""
+
+    name: str
+    variable: str
+    tuning: str
+    """The SDK's variables that say how often and how much."""
+    around: Callable[[Any], _Part]
+    """What sends through an exporter."""
+
+
+_TRACES: Final = _Signal[SpanProcessor]("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", _processor)
+_METRICS: Final = _Signal[MetricReader](
+    "metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PeriodicExportingMetricReader
+)
+
+
+def _started(signal: _Signal[_Part], names: Iterable[str], protocol: str) -> Iterator[_Part]:
+    """What sends `signal` through each exporter of `names`.
+
+    One that cannot be had is one line with the cure; the service starts whatever a plug-in does.
+    """
+    for name in names:
+        component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
+        found = tuple(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component))
+        if not found:
+            is_otlp = component.startswith("otlp")
+            _logger.error(
+                "otel-coach: %s=%r: no exporter %s is installed; %s go nowhere. Cure: %s",
+                signal.variable,
+                name,
+                component,
+                signal.name,
+                "pip install 'otel-coach[otlp]'" if is_otlp else "correct the name",
+            )
+            continue
         try:
-            return entry_point.load()()
-        except Exception as error:  # noqa: BLE001 - the service starts whatever a plug-in does
+            yield signal.around(found[0].load()())
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
             _logger.error(  # noqa: TRY400 - one line; a traceback says nothing more to its reader
-                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere "
-                "through it",
-                variable,
+                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere through "
+                "it. Its own variables or %s may be wrong",
+                signal.variable,
                 name,
                 component,
                 type(error).__name__,
                 error,
-                signal,
+                signal.name,
+                signal.tuning,
             )
-            return None
-    cure = "pip install 'otel-coach[otlp]'" if component.startswith("otlp") else "correct the name"
-    _logger.error(
-        "otel-coach: %s=%r: no exporter %s is installed; %s go nowhere through it. Cure: %s",
-        variable,
-        name,
-        component,
-        signal,
-        cure,
-    )
-    return None
 
 
 def _is_placeholder(provider: object) -> bool:
