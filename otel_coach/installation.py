@@ -163,20 +163,25 @@ class Installation:
 
 
 _installed: Installation | None = None
+_cannot_start = False
 _installing = threading.RLock()
 
 
 def install(settings: Settings | None = None) -> Installation | None:
-    """The installation of this process, made at the first call; None where it is disabled."""
-    global _installed  # noqa: PLW0603 - entry points have no other way to meet
+    """The installation of this process, made at the first call.
+
+    None where it is disabled, or cannot start, which is said once.
+    """
+    global _installed, _cannot_start  # noqa: PLW0603 - entry points have no other way to meet
     with _installing:
-        if _installed is None:
+        if _installed is None and not _cannot_start:
             settings = settings or Settings.from_env()
             if not settings.enabled:
                 return None
             try:
                 _installed = Installation(settings)
             except Exception as error:  # noqa: BLE001 - the service starts without us
+                _cannot_start = True
                 _logger.error(  # noqa: TRY400 - one line; the next says what to do
                     "otel-coach: it cannot start (%s: %s) and measures nothing; `otel-coach "
                     "doctor` may tell more",

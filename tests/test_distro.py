@@ -497,6 +497,21 @@ def test_uninstrument_restores_everything():
     ) == before
 
 
+def test_an_installation_that_cannot_start_says_so_once_and_the_host_goes_on(monkeypatch, caplog):
+    import otel_coach
+    from otel_coach import installation
+
+    def broken(*_args, **_kwargs):
+        raise LookupError("no SDK today")
+
+    monkeypatch.setattr(installation, "Providers", broken)
+    monkeypatch.setattr(installation, "_cannot_start", False)
+    otel_coach.instrument()
+    otel_coach.instrument()
+    assert installation.install() is None
+    assert caplog.text.count("no SDK today") == 1
+
+
 @pytest.mark.parametrize("app", ["module:app", 7, lambda scope: None])
 def test_instrument_says_what_it_takes(app):
     import otel_coach
