@@ -131,21 +131,16 @@ ENDINGS: Final = (
         routes=("await",),
         without=_PICKY | {"batch", "abatch"},  # the answer does not wait for their last run
     ),
-    Ending(
-        "asyncio_timeout",
-        "[delay:2.5]",
-        AI_OK,
-        200,
-        routes=("await",),
-        without=_PICKY | _BLOCKING | _GO_ON | {"two_models"},
-    ),
-    Ending(
-        "task_cancelled",
-        "[delay:2.5]",
-        AI_OK,
-        200,
-        routes=("await",),
-        without=_PICKY | _BLOCKING | _GO_ON | {"two_models"},
+    *(
+        Ending(
+            name,
+            "[delay:2.5]",
+            AI_OK,
+            200,
+            routes=("await",),
+            without=_PICKY | _BLOCKING | _GO_ON | {"two_models"},
+        )
+        for name in ("asyncio_timeout", "task_cancelled")
     ),
     Ending(
         "tool",

@@ -18,9 +18,8 @@ from otel_coach.installation import (
     INSTRUMENTORS,
     LANGCHAIN,
     install,
-    stock_instrumentor,
 )
-from otel_coach.instrumentors.stock import FASTAPI, PSYCOPG
+from otel_coach.instrumentors.stock import FASTAPI, PSYCOPG, module_of, stock_instrumentor
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -96,8 +95,10 @@ def after_all() -> None:
     if installation is None or OtelCoachDistro.chosen:
         return
     for name in (FASTAPI, PSYCOPG):
-        module = f"opentelemetry.instrumentation.{name}"
-        if module in sys.modules and (instrumentor := stock_instrumentor(name)) is not None:
+        if (
+            module_of(name) in sys.modules
+            and (instrumentor := stock_instrumentor(name)) is not None
+        ):
             installation.stock.correct(name, instrumentor)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from otel_coach.exposition.port import serve
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
-from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations
+from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
 from otel_coach.sdk import Providers
 from otel_coach.settings import Settings
@@ -42,10 +41,6 @@ INSTRUMENTORS: Final[Mapping[str, type[BaseInstrumentor]]] = {
 
 _LONGEST_EXIT: Final = 3.0
 _SHORTEST_EXIT: Final = 0.5
-_STOCK_CLASSES: Final = {
-    "fastapi": ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor"),
-    "psycopg": ("opentelemetry.instrumentation.psycopg", "PsycopgInstrumentor"),
-}
 
 
 class Installation:
@@ -202,15 +197,6 @@ def uninstall() -> None:
             _installed.uninstrument()
             _installed = None
             atexit.unregister(_at_exit)
-
-
-def stock_instrumentor(name: str) -> BaseInstrumentor | None:
-    """The stock instrumentor of that entry point; None where it or its library is missing."""
-    module, cls = _STOCK_CLASSES[name]
-    try:
-        return getattr(import_module(module), cls)()
-    except ImportError:
-        return None
 
 
 def _at_exit() -> None:

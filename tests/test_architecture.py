@@ -23,7 +23,7 @@ ALLOWED = {
     "recorder": {"budgets", "catalogue", "vocabulary"},
     "sdk": {"recorder", "redaction", "settings", "views"},
     "exposition": set(),
-    "instrumentors.asgi": {"catalogue", "recorder", "request", "settings", "vocabulary"},
+    "instrumentors.asgi": {"catalogue", "recorder", "request", "vocabulary"},
     "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
     "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},
     "instrumentors.stock": {"request"},

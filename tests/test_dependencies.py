@@ -113,13 +113,16 @@ def test_a_socket_in_a_folder_and_sqlalchemys_own_parameters_are_understood(data
         assert up(measured) == 1
 
 
-def test_http_with_a_password_sends_it_as_it_should():
+@contextmanager
+def http_server(status=200):
+    """Answers each GET with `status` and notes its Authorization."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             seen.append(self.headers.get("Authorization"))
-            self.send_response(200)
+            self.send_response(status)
+            self.send_header("content-length", "0")
             self.end_headers()
 
         def log_message(self, *_):
@@ -128,10 +131,15 @@ def test_http_with_a_password_sends_it_as_it_should():
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        probe_of(f"http://user:p%40ss@127.0.0.1:{server.server_port}/")(1.0)
+        yield server.server_port, seen
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_http_with_a_password_sends_it_as_it_should():
+    with http_server() as (port_number, seen):
+        probe_of(f"http://user:p%40ss@127.0.0.1:{port_number}/")(1.0)
     assert seen == ["Basic dXNlcjpwQHNz"]  # user:p@ss
 
 
@@ -189,24 +197,12 @@ def test_redis_by_its_own_ping(answer, value):
 
 @pytest.mark.parametrize(("status", "value"), [(200, 1), (204, 1), (404, 0), (503, 0)])
 def test_http_by_its_status(status, value):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        with probing(db=f"http://127.0.0.1:{server.server_port}/health") as measured:
-            eventually(lambda: measured.page().samples("dependency_up"))
-            assert up(measured) == value
-    finally:
-        server.shutdown()
-        server.server_close()
+    with (
+        http_server(status) as (port_number, _),
+        probing(db=f"http://127.0.0.1:{port_number}/health") as measured,
+    ):
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == value
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import NoOpMeterProvider
@@ -20,6 +21,7 @@ _logger = logging.getLogger("otel_coach")
 
 FASTAPI: Final = "fastapi"
 PSYCOPG: Final = "psycopg"
+_CLASSES: Final = {FASTAPI: "FastAPIInstrumentor", PSYCOPG: "PsycopgInstrumentor"}
 
 
 class StockInstrumentations:
@@ -67,6 +69,19 @@ class StockInstrumentations:
         instrumentor.uninstrument()
         if (arguments := self.arguments(name)) is not None:
             instrumentor.instrument(skip_dep_check=True, **arguments)
+
+
+def module_of(name: str) -> str:
+    """The module of the stock instrumentation of that entry point."""
+    return f"opentelemetry.instrumentation.{name}"
+
+
+def stock_instrumentor(name: str) -> BaseInstrumentor | None:
+    """The stock instrumentor of that entry point; None where it or its library is missing."""
+    try:
+        return getattr(import_module(module_of(name)), _CLASSES[name])()
+    except ImportError:
+        return None
 
 
 def _hand_over(span: Span, _scope: object) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otel_coach.settings import DEFAULT_CREDENTIAL_HEADERS
+from otel_coach.recorder import Recorder, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.asgi.layer import Layer
 
     Application = Callable[..., Awaitable[None]]
-
-_logger = logging.getLogger("otel_coach")
 
 _PATCHED: Final = {
     "starlette.applications": "Starlette",
@@ -44,6 +41,11 @@ class AsgiInstrumentor(BaseInstrumentor):
         """Nothing is required: what the host never imports is never touched."""
         return ()
 
+    @property
+    def recorder(self) -> Recorder:
+        """Where faults go."""
+        return self._layer_arguments["recorder"]
+
     def watch_also(self, app: object) -> None:
         """Watch `app` too, where only some applications are watched; None for all."""
         if app is None:
@@ -53,13 +55,11 @@ class AsgiInstrumentor(BaseInstrumentor):
 
     def _instrument(self, **kwargs: Any) -> None:
         app = kwargs.pop("app", None)
-        kwargs.pop("skip_dep_check", None)
-        kwargs.setdefault("credential_headers", DEFAULT_CREDENTIAL_HEADERS)
         self._only = None if app is None else WeakSet([app])
         self._layer_arguments = kwargs
         self._undo = {}
         for module in _PATCHED:
-            wrapt.register_post_import_hook(self._patch_unless_it_fails, module)
+            wrapt.register_post_import_hook(self._patch, module)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         for undo in self._undo.values():
@@ -68,13 +68,7 @@ class AsgiInstrumentor(BaseInstrumentor):
         self._layer_arguments = {}
         self._layer = None
 
-    def _patch_unless_it_fails(self, module: ModuleType) -> None:
-        """What is raised here would break the host's own import."""
-        try:
-            self._patch(module)
-        except Exception as fault:  # noqa: BLE001 - the host goes on unmeasured
-            self._layer_arguments["recorder"].fault(fault, "AsgiInstrumentor")
-
+    @guarded  # what is raised here would break the host's own import
     def _patch(self, module: ModuleType) -> None:
         # An import hook cannot be taken back: this may be an older one, or come too late.
         if not self._layer_arguments or module.__name__ in self._undo:

@@ -86,7 +86,7 @@ class Layer:
         self.recorder = recorder
         self._tracer = tracer
         self._exchanges = Exchanges.of(recorder, credential_headers)
-        self._excluded = parse_excluded_urls(excluded_urls)
+        self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
         self._page = page
         self._on_start = on_start
         self._on_stop = on_stop
@@ -139,7 +139,7 @@ class Layer:
         """The context of a new server span, None where there is to be none."""
         if self._tracer is None or self._gives_way(exchange.app):
             return None
-        if self._excluded.url_disabled(_url(scope)):
+        if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
             return None
         parent = propagate.extract(scope, getter=_HEADERS)
         span: Span = self._tracer.start_span(

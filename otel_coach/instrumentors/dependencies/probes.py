@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from base64 import b64encode
 from contextlib import closing
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
@@ -70,6 +71,7 @@ def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, in
 
 def _postgresql(address: str) -> Probe:
     if find_spec("psycopg") is not None:
+        import_module("psycopg")  # now, not within the time of the first probe
         # libpq reads the rest itself: several hosts, a socket's folder, no host at all.
         return functools.partial(_select_one, *_for_libpq(address))
     _, host, port = _split(address, 5432)

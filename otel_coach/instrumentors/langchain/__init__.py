@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from otel_coach.recorder import Recorder, guarded
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from types import ModuleType
@@ -29,12 +31,14 @@ class LangChainInstrumentor(BaseInstrumentor):
         """Nothing is required: what the host never imports is never touched."""
         return ()
 
+    @property
+    def recorder(self) -> Recorder:
+        """Where faults go."""
+        return self._arguments["recorder"]
+
     def _instrument(self, **kwargs: Any) -> None:
-        kwargs.pop("skip_dep_check", None)
         self._arguments = kwargs
-        wrapt.register_post_import_hook(
-            self._register_unless_it_fails, "langchain_core.tracers.context"
-        )
+        wrapt.register_post_import_hook(self._register, "langchain_core.tracers.context")
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._arguments = {}
@@ -42,13 +46,7 @@ class LangChainInstrumentor(BaseInstrumentor):
             self._hooks.remove(self._hook)
         self._hooks = self._hook = None
 
-    def _register_unless_it_fails(self, module: ModuleType) -> None:
-        """What is raised here would break the host's own import."""
-        try:
-            self._register(module)
-        except Exception as fault:  # noqa: BLE001 - the host goes on unmeasured
-            self._arguments["recorder"].fault(fault, "LangChainInstrumentor")
-
+    @guarded  # what is raised here would break the host's own import
     def _register(self, module: ModuleType) -> None:
         # An import hook cannot be taken back: this may be an older one, or come too late.
         if not self._arguments or self._hook is not None:

@@ -269,24 +269,25 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     def _record(self, run: Run, end: End) -> None:
         """Made by the recorder, at a safe moment."""
+        attributes: dict[str, AttributeValue] = {}
         try:
             if isinstance(run, ToolRun):
                 labels = (run.name, end.status)
                 self.recorder.record(TOOL_CALLS, 1, (*labels, end.error_type), run.context)
                 self.recorder.record(TOOL_LATENCY, end.seconds, labels, run.context)
-            elif isinstance(run, LlmRun) and not is_from_cache(end.response):
-                run.record(self.recorder, self._prices, end)
+            elif isinstance(run, LlmRun):
+                usage = run.usage(end)
+                attributes.update(response_attributes(end.response, usage))
+                if is_from_cache(end.response):
+                    attributes["otel_coach.outcome"] = "cached"
+                else:
+                    run.record(self.recorder, self._prices, end, usage)
             if run.span is not None:
-                self._end_span(run, run.span, end)
+                self._end_span(run.span, end, attributes)
         finally:
             run.let_go()
 
-    def _end_span(self, run: Run, span: Span, end: End) -> None:
-        attributes: dict[str, AttributeValue] = {}
-        if isinstance(run, LlmRun):
-            attributes.update(response_attributes(end.response, run.usage(end)))
-            if is_from_cache(end.response):
-                attributes["otel_coach.outcome"] = "cached"
+    def _end_span(self, span: Span, end: End, attributes: dict[str, AttributeValue]) -> None:
         if end.status == ABORTED:
             attributes["otel_coach.outcome"] = ABORTED
         failed = end.status == ERROR

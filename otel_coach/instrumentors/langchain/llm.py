@@ -115,7 +115,7 @@ class LlmRun(Run):
         """What the call billed, as far as it reached the application."""
         return usage_of(end.response) or usage_of_chunks(self.chunk_usages)
 
-    def record(self, recorder: Recorder, prices: PriceList, end: End) -> None:
+    def record(self, recorder: Recorder, prices: PriceList, end: End, usage: Usage | None) -> None:
         """Record the call. Made by the recorder, at a safe moment."""
         context = self.context
         mode = self.mode or (STREAM if self.was_streamed else INVOKE)
@@ -125,10 +125,12 @@ class LlmRun(Run):
         if self.first_token is not None:
             waited = self.first_token - self.started
             recorder.record(LLM_TIME_TO_FIRST_TOKEN, waited, (self.model,), context)
-        self._record_usage(recorder, prices, end)
+        self._record_usage(recorder, prices, end, usage)
 
-    def _record_usage(self, recorder: Recorder, prices: PriceList, end: End) -> None:
-        usage, context = self.usage(end), self.context
+    def _record_usage(
+        self, recorder: Recorder, prices: PriceList, end: End, usage: Usage | None
+    ) -> None:
+        context = self.context
         cost = None
         if usage is not None:
             record = recorder.record
