@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -141,6 +143,18 @@ def test_http_with_a_password_sends_it_as_it_should():
     with http_server() as (port_number, seen):
         probe_of(f"http://user:p%40ss@127.0.0.1:{port_number}/")(1.0)
     assert seen == ["Basic dXNlcjpwQHNz"]  # user:p@ss
+
+
+def test_the_driver_is_not_imported_within_the_time_of_a_probe():
+    script = (
+        "import sys; from otel_coach.instrumentors.dependencies.probes import probe_of; "
+        "probe_of('tcp://h:1'); print('psycopg' in sys.modules); "
+        "probe_of('postgresql://h/db'); print('psycopg' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["False", "True"]
 
 
 def test_nobody_there_is_down(caplog):
