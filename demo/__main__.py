@@ -37,6 +37,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, help=f"of the service (default {_PORT})")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell that starts us in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     port = arguments.port or (free_port() if arguments.once else _PORT)
     if not _is_free(port):
         console.print(f"port {port} is taken; choose another one: make run PORT=8010")

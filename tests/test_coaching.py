@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from conftest import eventually
 
@@ -268,14 +269,11 @@ def test_the_reference_service_knows_nothing_of_us():
 
 def programs():
     """{pid: command line} of all that runs, but for the dead that nobody has fetched."""
-    table = subprocess.run(
-        ["ps", "-e", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = (row.split(None, 2) for row in table.splitlines())
+    running = psutil.process_iter(["pid", "status", "cmdline"])
     return {
-        int(pid): args
-        for pid, stat, args in rows
-        if not stat.startswith("Z") and not args.startswith("[")  # the kernel's own
+        process.pid: " ".join(process.info["cmdline"] or ())
+        for process in running
+        if process.info["status"] != psutil.STATUS_ZOMBIE and process.info["cmdline"]
     }
 
 
