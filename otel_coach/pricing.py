@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import tomllib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _MILLION: Final = 1_000_000
-_PRICE_KEYS: Final = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
 _GENAI_PRICES_PROVIDER: Final = {
     "amazon_bedrock": "aws",
     "bedrock": "aws",
@@ -33,7 +33,8 @@ _GENAI_PRICES_PROVIDER: Final = {
 class Usage:
     """The tokens of one LLM call, as its provider billed them.
 
-    `cached` and `cache_write` are parts of `prompt`, `reasoning` is a part of `completion`.
+    All but the first two are parts of them: `cached`, `cache_write` and `input_audio` of `prompt`
+    (and `cache_write_1h` of `cache_write`), `reasoning` and `output_audio` of `completion`.
     """
 
     prompt: int
@@ -41,21 +42,27 @@ class Usage:
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
 
     @property
     def has_parts(self) -> bool:
         """Whether a part of the sums is known by itself."""
-        return bool(self.cached or self.cache_write or self.reasoning)
+        return any(astuple(self)[2:])
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether a part is larger than what it is a part of."""
+        return (
+            max(self.cached + self.cache_write, self.input_audio) > self.prompt
+            or max(self.reasoning, self.output_audio) > self.completion
+            or self.cache_write_1h > self.cache_write
+        )
 
     def __add__(self, other: Usage) -> Usage:
         """The tokens of two parts of one call."""
-        return Usage(
-            self.prompt + other.prompt,
-            self.completion + other.completion,
-            self.cached + other.cached,
-            self.cache_write + other.cache_write,
-            self.reasoning + other.reasoning,
-        )
+        return Usage(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +73,32 @@ class OwnPrice:
     output_mtok: float
     cache_read_mtok: float | None = None
     cache_write_mtok: float | None = None
+    cache_write_1h_mtok: float | None = None
 
     def cost(self, usage: Usage) -> float:
-        """US dollars for `usage`; a kind of cached token without a price costs as input."""
-        cache_read = self.input_mtok if self.cache_read_mtok is None else self.cache_read_mtok
-        cache_write = self.input_mtok if self.cache_write_mtok is None else self.cache_write_mtok
+        """US dollars for `usage`; cached tokens without a price of their own cost as input.
+
+        Those kept for an hour cost as other ones that are written to the cache, unless the file
+        says more; audio costs as text.
+        """
+        cache_read = _first(self.cache_read_mtok, self.input_mtok)
+        cache_write = _first(self.cache_write_mtok, self.input_mtok)
+        cache_write_1h = _first(self.cache_write_1h_mtok, cache_write)
         fresh = usage.prompt - usage.cached - usage.cache_write
         return (
             fresh * self.input_mtok
             + usage.cached * cache_read
-            + usage.cache_write * cache_write
+            + (usage.cache_write - usage.cache_write_1h) * cache_write
+            + usage.cache_write_1h * cache_write_1h
             + usage.completion * self.output_mtok
         ) / _MILLION
+
+
+_PRICE_KEYS: Final = frozenset(price.name for price in fields(OwnPrice))
+
+
+def _first(price: float | None, otherwise: float) -> float:
+    return otherwise if price is None else price
 
 
 class PriceList:
@@ -91,8 +112,9 @@ class PriceList:
         """Read own prices from a JSON or TOML file; None means there are none.
 
         The file maps a model's name to `input_mtok` and `output_mtok`, and optionally
-        `cache_read_mtok` and `cache_write_mtok`, all in US dollars for a million tokens. A file
-        that cannot be used is one line in the log, and the price list goes on without it.
+        `cache_read_mtok`, `cache_write_mtok` and `cache_write_1h_mtok`, all in US dollars for a
+        million tokens. A file that cannot be used is one line in the log, and the price list
+        goes on without it.
         """
         if path is None:
             return cls()
@@ -129,12 +151,17 @@ class PriceList:
 def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None:
     import genai_prices  # noqa: PLC0415 - 0.2 s that a host without LLM calls saves
 
-    tokens = genai_prices.Usage(
-        input_tokens=usage.prompt,
-        output_tokens=usage.completion,
-        cache_read_tokens=usage.cached,
-        cache_write_tokens=usage.cache_write,
-    )
+    counts = {
+        "input_tokens": usage.prompt,
+        "output_tokens": usage.completion,
+        "cache_read_tokens": usage.cached,
+        "cache_write_tokens": usage.cache_write,
+        "cache_write_1h_tokens": usage.cache_write_1h,
+        "input_audio_tokens": usage.input_audio,
+        "output_audio_tokens": usage.output_audio,
+    }
+    # A part of 0 that is named asks for prices of its own where it overlaps another one.
+    tokens = genai_prices.Usage(**{kind: count for kind, count in counts.items() if count})
     known = _GENAI_PRICES_PROVIDER.get(provider or "", provider)
     for provider_id in dict.fromkeys((known, None)):
         try:

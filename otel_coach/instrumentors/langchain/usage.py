@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from otel_coach.pricing import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_MOST_TOKENS = 10**12
+_MOST_TOKENS: Final = 10**12
 """More than any call can bill; a larger figure is garbage."""
 
 
 def usage_of(response: Any) -> Usage | None:
     """What the call billed, None if the response does not say so in a way that can be trusted."""
-    found = [
-        usage
-        for block in _blocks(response)
-        if (usage := _from_langchain(block) or _from_openai(block)) is not None
-    ]
+    found = [usage for block in _blocks(response) if (usage := _read(block)) is not None]
     if not found:
         return None
     # Older integrations put the sums on the message and leave the parts in the provider's block.
@@ -33,7 +30,7 @@ def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
     """What the chunks of a stream say together; None if none says anything that can be trusted."""
     total: Usage | None = None
     for block in blocks:
-        usage = _from_langchain(mapping) if (mapping := _mapping(block)) is not None else None
+        usage = _read(mapping) if (mapping := _mapping(block)) is not None else None
         if usage is not None:
             total = usage if total is None else total + usage
     return total
@@ -66,8 +63,9 @@ def _blocks(response: Any) -> Iterator[Mapping[str, Any]]:
         metadata.append(getattr(message, "response_metadata", None))
     for outer in (getattr(response, "llm_output", None), *metadata):
         if (mapping := _mapping(outer)) is not None:
-            yield from _found(mapping.get("token_usage"))
-            yield from _found(mapping.get("usage"))
+            for key in ("token_usage", "usage", "usage_metadata"):
+                yield from _found(mapping.get(key))
+            yield mapping  # Ollama's counts lie among the rest
 
 
 def _found(block: object) -> Iterator[Mapping[str, Any]]:
@@ -79,43 +77,122 @@ def _mapping(value: object) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else None
 
 
-def _from_langchain(block: Mapping[str, Any]) -> Usage | None:
-    """langchain_core.messages.ai.UsageMetadata: cache and reasoning are parts of the sums."""
-    prompt_details = _mapping(block.get("input_token_details")) or {}
-    completion_details = _mapping(block.get("output_token_details")) or {}
-    return _usage(
-        block.get("input_tokens"),
-        block.get("output_tokens"),
-        prompt_details.get("cache_read"),
-        prompt_details.get("cache_creation"),
-        completion_details.get("reasoning"),
-    )
+@dataclass(frozen=True)
+class _Shape:
+    """Where a usage block keeps its counts: sums of paths, those that are absent being 0.
+
+    The first path of `prompt` and of `completion` must be there.
+    """
+
+    prompt: tuple[str, ...]
+    completion: tuple[str, ...]
+    cached: tuple[str, ...] = ()
+    cache_write: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    cache_write_1h: tuple[str, ...] = ()
+    input_audio: tuple[str, ...] = ()
+    output_audio: tuple[str, ...] = ()
+
+    def read(self, block: Mapping[str, Any]) -> Usage | None:
+        if _at(block, self.prompt[0]) is None or _at(block, self.completion[0]) is None:
+            return None
+        sums = (
+            sum(_at(block, path) or 0 for path in getattr(self, part.name)) for part in fields(self)
+        )
+        usage = Usage(*sums)
+        return None if usage.contradicts_itself else usage
 
 
-def _from_openai(block: Mapping[str, Any]) -> Usage | None:
-    """The usage object of OpenAI's chat completions, as ChatOpenAI leaves it in llm_output."""
-    prompt_details = _mapping(block.get("prompt_tokens_details")) or {}
-    completion_details = _mapping(block.get("completion_tokens_details")) or {}
-    return _usage(
-        block.get("prompt_tokens"),
-        block.get("completion_tokens"),
-        prompt_details.get("cached_tokens"),
-        None,
-        completion_details.get("reasoning_tokens"),
-    )
+_LANGCHAIN: Final = _Shape(
+    ("input_tokens",),
+    ("output_tokens",),
+    cached=("input_token_details.cache_read",),
+    # langchain-anthropic gives 0 for the first where it knows the two others.
+    cache_write=(
+        "input_token_details.cache_creation",
+        "input_token_details.ephemeral_5m_input_tokens",
+        "input_token_details.ephemeral_1h_input_tokens",
+    ),
+    reasoning=("output_token_details.reasoning",),
+    cache_write_1h=("input_token_details.ephemeral_1h_input_tokens",),
+    input_audio=("input_token_details.audio",),
+    output_audio=("output_token_details.audio",),
+)
+"""langchain_core.messages.ai.UsageMetadata."""
+
+_OPENAI_RESPONSES: Final = _Shape(
+    ("input_tokens",),
+    ("output_tokens",),
+    cached=("input_tokens_details.cached_tokens",),
+    cache_write=("input_tokens_details.cache_write_tokens",),
+    reasoning=("output_tokens_details.reasoning_tokens",),
+)
+"""OpenAI's Responses API."""
+
+_OPENAI_CHAT: Final = _Shape(
+    ("prompt_tokens",),
+    ("completion_tokens",),
+    cached=("prompt_tokens_details.cached_tokens",),
+    cache_write=("prompt_tokens_details.cache_write_tokens",),
+    reasoning=("completion_tokens_details.reasoning_tokens",),
+    input_audio=("prompt_tokens_details.audio_tokens",),
+    output_audio=("completion_tokens_details.audio_tokens",),
+)
+"""OpenAI's chat completions, and all who speak their protocol."""
+
+_ANTHROPIC: Final = _Shape(
+    # What was read from the cache or written to it is not among the input tokens.
+    ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+    ("output_tokens",),
+    cached=("cache_read_input_tokens",),
+    cache_write=("cache_creation_input_tokens",),
+    cache_write_1h=("cache_creation.ephemeral_1h_input_tokens",),
+)
+"""Anthropic's Messages API."""
+
+_BEDROCK: Final = _Shape(
+    ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+    ("outputTokens",),
+    cached=("cacheReadInputTokens",),
+    cache_write=("cacheWriteInputTokens",),
+)
+"""Amazon Bedrock's Converse API."""
+
+_GEMINI: Final = _Shape(
+    ("prompt_token_count", "tool_use_prompt_token_count"),
+    ("candidates_token_count", "thoughts_token_count"),
+    cached=("cached_content_token_count",),
+    reasoning=("thoughts_token_count",),
+)
+"""Gemini's UsageMetadata, as Google's Python libraries spell it."""
+
+_OLLAMA: Final = _Shape(("prompt_eval_count",), ("eval_count",))
+"""Ollama's final answer."""
 
 
-def _usage(
-    prompt: object, completion: object, cached: object, cache_write: object, reasoning: object
-) -> Usage | None:
-    if not (_is_count(prompt) and _is_count(completion)):
-        return None
-    parts = [part if _is_count(part) else 0 for part in (cached, cache_write, reasoning)]
-    usage = Usage(cast("int", prompt), cast("int", completion), *cast("list[int]", parts))
-    if usage.cached + usage.cache_write > usage.prompt or usage.reasoning > usage.completion:
-        return None  # parts larger than their sum: the block contradicts itself
-    return usage
+def _shape_of(block: Mapping[str, Any]) -> _Shape | None:
+    """The shape that the keys of `block` tell."""
+    if "input_tokens" in block:
+        if "cache_read_input_tokens" in block or "cache_creation_input_tokens" in block:
+            return _ANTHROPIC
+        return _OPENAI_RESPONSES if "input_tokens_details" in block else _LANGCHAIN
+    others = (_OPENAI_CHAT, _GEMINI, _BEDROCK, _OLLAMA)
+    return next((shape for shape in others if shape.prompt[0] in block), None)
 
 
-def _is_count(value: object) -> bool:
+def _read(block: Mapping[str, Any]) -> Usage | None:
+    """The usage of a block, None if it is of no known shape or cannot be trusted."""
+    shape = _shape_of(block)
+    return None if shape is None else shape.read(block)
+
+
+def _at(block: Mapping[str, Any], path: str) -> int | None:
+    """The count at `path`, None if there is none."""
+    value: Any = block
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if _is_count(value) else None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
