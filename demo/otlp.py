@@ -72,8 +72,12 @@ class Receiver:
     @property
     def spans(self) -> list[ReceivedSpan]:
         """All spans so far, in the order of their starts."""
+        return self.spans_since(0)
+
+    def spans_since(self, request: int) -> list[ReceivedSpan]:
+        """The spans that came with `requests[request]` and later, in the order of their starts."""
         spans: list[ReceivedSpan] = []
-        for path, body in tuple(self.requests):
+        for path, body in self.requests[request:]:
             if path == "/v1/traces":
                 spans.extend(_spans(ExportTraceServiceRequest.FromString(body)))
         return sorted(spans, key=lambda span: span.start)

@@ -20,13 +20,15 @@ import httpx
 from demo.programs import free_port
 from demo.stack import INSTRUMENTED, coaching_stack
 from oracle.drive import send
-from oracle.expect import difference, expected, found
+from oracle.expect import calls_of, difference, expected, found
 from oracle.plan import orders
+from oracle.spans import Traces
 from otel_coach.testing import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from demo.otlp import Receiver
     from oracle.plan import Order
 
 _BATCH = 40
@@ -39,22 +41,24 @@ class Oracle:
 
     url: str
     provider: Any
+    receiver: Receiver
 
     def compare(self, batch: list[Order]) -> list[str]:
         """Send `batch` at once; the differences that remain when all has come to rest."""
         self.provider.reset()
         httpx.delete(f"{self.url}/witness")
-        before = found(self._page())
-        received = asyncio.run(send(self.url, batch))
+        before, exported = found(self._page()), len(self.receiver.requests)
+        traces = Traces()
+        received = asyncio.run(send(self.url, batch, traces))
         deadline = time.monotonic() + _PATIENCE
         while True:
             ledger = self.provider.ledger
             if all(entry.outcome != "open" for entry in ledger):
-                heard = httpx.get(f"{self.url}/witness").json()
-                wanted = expected(batch, ledger, heard, received)
-                lines = difference(before, found(self._page()), wanted)
+                calls = calls_of(batch, ledger, httpx.get(f"{self.url}/witness").json())
+                lines = difference(before, found(self._page()), expected(calls, received))
+                lines += traces.differences(calls, self.receiver.spans_since(exported))
                 if not lines:
-                    return []
+                    return received.surprises
                 httpx.post(f"{self.url}/collect")
                 if time.monotonic() > deadline:
                     return lines
@@ -81,28 +85,32 @@ def oracle(database_url: str | None = "") -> Generator[Oracle]:
         cwd=Path(__file__).parent.parent,
         database_url=database_url,
     ) as stack:
-        yield Oracle(stack.url, stack.provider)
+        yield Oracle(stack.url, stack.provider, stack.receiver)
 
 
-def run(oracle: Oracle, plan: list[Order], *, progress: bool) -> list[str]:
+def run(
+    oracle: Oracle, plan: list[Order], say: Callable[[str], None] = lambda _: None
+) -> list[str]:
     """All differences, each with the request that makes it, where one alone does."""
     findings: list[str] = []
     started = time.monotonic()
+
+    def find(lines: list[str]) -> None:
+        for line in lines:
+            say(line)
+        findings.extend(lines)
+
     for begin in range(0, len(plan), _BATCH):
         batch = plan[begin : begin + _BATCH]
-        lines = oracle.compare(batch)
-        if lines:
-            findings += [f"requests {begin} to {begin + len(batch) - 1}: {line}" for line in lines]
+        if lines := oracle.compare(batch):
+            find([f"requests {begin} to {begin + len(batch) - 1}: {line}" for line in lines])
             for order in batch:
-                findings += [f"{order} alone: {line}" for line in oracle.compare([order])]
-        if progress:
-            done = begin + len(batch)
-            rate = done / (time.monotonic() - started)
-            print(
-                f"\r{done} of {len(plan)} requests, {rate:.0f}/s, {len(findings)} differences",
-                end="",
-                flush=True,
-            )
+                find([f"{order} alone: {line}" for line in oracle.compare([order])])
+        rate = (begin + len(batch)) / (time.monotonic() - started)
+        say(
+            f"{begin + len(batch)} of {len(plan)} requests, {rate:.0f}/s, "
+            f"{len(findings)} differences"
+        )
     return findings
 
 
@@ -111,17 +119,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m oracle", description=__doc__)
     parser.add_argument("--n", type=int, default=300, help="how many requests")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the plan")
+    parser.add_argument("--cells", default="*", help="route/way/ending, with wildcards")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of requests to send again")
     arguments = parser.parse_args()
-    plan = orders(arguments.seed, arguments.n)
+    plan = orders(arguments.seed, arguments.n, arguments.cells)
     if arguments.only is not None:
         plan = [order for order in plan if order.number in arguments.only]
     print(f"seed {arguments.seed}, {len(plan)} requests")
     with oracle() as running:
-        findings = run(running, plan, progress=True)
-    print()
-    for line in findings:
-        print(line)
+        findings = run(running, plan, say=lambda line: print(line, flush=True))
     print(f"seed {arguments.seed}: {len(findings)} differences in {len(plan)} requests")
     return 1 if findings else 0
 

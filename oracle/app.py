@@ -8,6 +8,8 @@ import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from threading import Thread
 from typing import Any
 
 from fastapi import BackgroundTasks, FastAPI, Request
@@ -23,8 +25,20 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 
 from oracle import witness
+from oracle.drive import LAST
 
-app = FastAPI()
+RUNNING: set[asyncio.Future[Any]] = set()
+"""Runs that outlive their requests; a task that nobody holds may be collected."""
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    # None of a batch's calls waits for another one's thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(100))
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 def open_model(base_url: str, **options: Any) -> ChatOpenAI:
@@ -73,7 +87,8 @@ class Call:
         self.text: str = order["text"]
         self.ending: str = order["ending"]
         # The protocol's own field says in the ledger whose call it was.
-        self.user = {"model_kwargs": {"user": str(order["number"])}}
+        self.number = str(order["number"])
+        self.user = {"model_kwargs": {"user": self.number}}
         self.model = MODELS.get(self.ending, MODELS["ok"]).model_copy(update=self.user)
         self.parts_before_the_cut: int = order["parts"]
 
@@ -147,16 +162,16 @@ async def two_models(model: Any, call: Call) -> Any:
 
 
 def retried(call: Call) -> Any:
-    """Fails once with an exception of the application's, then calls the model."""
+    """The provider fails at the first try."""
     tries: list[int] = []
 
-    def flaky(text: str) -> str:
+    def text(_: str) -> str:
         tries.append(1)
-        if len(tries) == 1:
-            raise ConnectionError
-        return text
+        return "[fail:500]" if len(tries) == 1 else call.text
 
-    return (RunnableLambda(flaky)).with_retry(wait_exponential_jitter=False) | call.model
+    return (RunnableLambda(text) | call.model).with_retry(
+        wait_exponential_jitter=False, stop_after_attempt=2
+    )
 
 
 # Awaited: the answer is one JSON document.
@@ -295,6 +310,13 @@ async def awaited(way: str, request: Request) -> Any:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return "cancelled"
+        case "goes_on":
+            task = asyncio.ensure_future(work)
+            while not (witness.has_heard(call.number) or task.done()):  # noqa: ASYNC110 - from threads too
+                await asyncio.sleep(0.01)
+            RUNNING.add(task)
+            task.add_done_callback(RUNNING.discard)
+            return "it goes on"
         case "hidden":
             try:
                 await work
@@ -313,6 +335,22 @@ async def background(way: str, request: Request, tasks: BackgroundTasks) -> str:
 
     tasks.add_task(later)
     return "later"
+
+
+@app.post("/outside/{way}")
+def outside(way: str, order: dict[str, Any]) -> str:
+    """A new thread knows nothing of the request, as a script does."""
+    call = Call(order)
+    # The others' connections belong to the service's event loop.
+    call.model = open_model(PROVIDER, timeout=30).model_copy(update=call.user)
+    thread = Thread(target=lambda: asyncio.run(_awaiting(AWAITED[way](call))))
+    thread.start()
+    thread.join()
+    return "done"
+
+
+async def _awaiting(work: Awaitable[Any]) -> Any:
+    return await work
 
 
 @app.post("/stream/{way}")
@@ -340,4 +378,7 @@ async def _lines(way: str, call: Call) -> AsyncIterator[str]:
                     del part, parts
                     gc.collect()
                     break
+    if call.ending == "leaves_after_last_chunk":
+        yield f"{LAST}\n"
+        await asyncio.sleep(30)
     yield "end\n"

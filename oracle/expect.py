@@ -1,11 +1,12 @@
-"""What the page must have gained: from the plan, the provider's ledger and the users' notes."""
+"""What must be measured: from the plan, the provider's ledger and the users' notes."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from oracle.plan import AI_ABORTED
+from oracle.matrix import AI_ABORTED, BACKGROUND, OUTSIDE, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,62 +22,69 @@ _PRICES: Final = {"gpt-3.5-turbo": (0.5, 0.5, 1.5), "gpt-4o-mini": (0.15, 0.075,
 """US dollars for a million tokens: input, cached input, output. As OpenAI publishes them."""
 
 
-def expected(
-    orders: Iterable[Order],
-    ledger: Iterable[Any],
-    heard: Iterable[Mapping[str, Any]],
-    received: Received,
-) -> Figures:
-    """Every figure by a name of its own; `found` gives the page's under the same names.
+@dataclass
+class Calls:
+    """What the provider and the witness know about the LLM calls of one order."""
+
+    ok: int
+    error: int
+    aborted: int
+    begun: int
+    """Streamed, and their first chunk was read."""
+    refused: int
+    """In error before their first chunk."""
+    answered: list[Any] = field(default_factory=list)
+    """The ledger's entries of answers that were read to their end."""
+
+    @property
+    def all(self) -> int:
+        """How many there were."""
+        return self.ok + self.error + self.aborted
+
+    @property
+    def told(self) -> int:
+        """How many brought their usage."""
+        return sum(entry.usage_sent for entry in self.answered)
+
+
+def calls_of(
+    orders: Iterable[Order], ledger: Iterable[Any], heard: Iterable[Mapping[str, Any]]
+) -> dict[Order, Calls]:
+    """The calls by order.
 
     `ledger` is the provider's, `heard` the witness's: what the service asked its provider and
     how much of each answer it read, in the order of its asking.
     """
-    figures: Counter[str] = Counter()
-    orders = list(orders)
     entries, asked = _by_user(ledger, lambda e: e.user), _by_user(heard, lambda h: h["user"])
-    for order in orders:
-        _calls(figures, order, entries[str(order.number)], asked[str(order.number)])
-    _requests(figures, orders, received)
-    return dict(figures)
+    return {
+        order: _calls(order, entries[str(order.number)], asked[str(order.number)])
+        for order in orders
+    }
 
 
-def _calls(
-    figures: Counter[str], order: Order, entries: list[Any], asked: list[Mapping[str, Any]]
-) -> None:
+def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> Calls:
     """The calls of one order. All that it asks for at the end of its way ends alike."""
     read = sum(one["read_to_end"] for one in asked)
     begun = sum(one["streamed"] and one["chunks"] > 0 for one in asked)
+    unanswered = sum(one["failed"] for one in asked)
     outcomes = Counter(entry.outcome for entry in entries)
     failed = sum(outcomes[outcome] for outcome in ("refused", "cut", "garbled"))
-    if order.ending.llm_error or order.ending.never_sent:
-        ok, error = 0, len(asked)  # nobody heard, or the service itself gave up waiting
-    elif failed:
-        ok, error = outcomes["complete"], failed
+    if failed:
+        ok = outcomes["complete"]
     elif order.ending.cut and not order.outlives:
-        ok, error = 0, 0  # who read it had enough, however much was read by then
+        ok = 0  # who read it had enough, however much was read by then
     else:
-        ok, error = read, 0
-    aborted = len(asked) - ok - error
-    figures["LLM calls ok"] += ok
-    figures["LLM calls error"] += error + order.way.refused_before
-    figures["LLM calls aborted"] += aborted
-    figures["LLM calls"] += len(asked) + order.way.refused_before
-    figures["LLM latency"] += len(asked) + order.way.refused_before
-    figures["first tokens"] += begun
-    # What was read to its end brought its usage, also where nobody wanted the answer any more.
-    answered = [entry for entry in entries if entry.outcome == "complete"][: max(ok, read)]
-    for entry in answered:
-        if entry.usage_sent:
-            figures["prompt tokens"] += entry.prompt_tokens
-            figures["completion tokens"] += entry.completion_tokens
-            figures["cached tokens"] += entry.cached_tokens
-            figures["reasoning tokens"] += entry.reasoning_tokens
-            figures["microdollars"] += _microdollars(entry)
-        if order.way.tools and entry.tool_call:
-            figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
-    told = sum(entry.usage_sent for entry in answered)
-    figures["unmeasured"] += ok + aborted - told + (begun if failed else 0)
+        ok = read
+    error = failed + unanswered
+    return Calls(
+        ok=ok,
+        error=error + order.way.refused_before,
+        aborted=len(asked) - ok - error,
+        begun=begun,
+        refused=error + order.way.refused_before - (begun if failed else 0),
+        # What was read to its end brought its usage, also where nobody wanted it any more.
+        answered=[entry for entry in entries if entry.outcome == "complete"][: max(ok, read)],
+    )
 
 
 def _by_user(notes: Iterable[Any], user: Callable[[Any], str]) -> dict[str, list[Any]]:
@@ -86,11 +94,14 @@ def _by_user(notes: Iterable[Any], user: Callable[[Any], str]) -> dict[str, list
     return found_by_user
 
 
-def _requests(figures: Counter[str], orders: list[Order], received: Received) -> None:
-    for order in orders:
-        if order.way.route != "background":
+def expected(calls: Mapping[Order, Calls], received: Received) -> Figures:
+    """Every figure by a name of its own; `found` gives the page's under the same names."""
+    figures: Counter[str] = Counter()
+    for order, made in calls.items():
+        _count_calls(figures, made)
+        if order.way.route not in {BACKGROUND, OUTSIDE}:
             figures[f"AI requests {order.ending.outcome}"] += 1
-        left = order.ending.outcome == AI_ABORTED and order.way.route == "stream"
+        left = order.ending.outcome == AI_ABORTED and order.way.route == STREAM
         figures["aborts"] += left
     for (endpoint, status), count in received.statuses.items():
         figures[f"HTTP {endpoint} {status}"] = count
@@ -99,6 +110,26 @@ def _requests(figures: Counter[str], orders: list[Order], received: Received) ->
     figures["first chunks"] = received.first_chunks
     figures["streams open"] = 0
     figures["faults"] = 0
+    return dict(figures)
+
+
+def _count_calls(figures: Counter[str], made: Calls) -> None:
+    figures["LLM calls ok"] += made.ok
+    figures["LLM calls error"] += made.error
+    figures["LLM calls aborted"] += made.aborted
+    figures["LLM calls"] += made.all
+    figures["LLM latency"] += made.all
+    figures["first tokens"] += made.begun
+    for entry in made.answered:
+        if entry.usage_sent:
+            figures["prompt tokens"] += entry.prompt_tokens
+            figures["completion tokens"] += entry.completion_tokens
+            figures["cached tokens"] += entry.cached_tokens
+            figures["reasoning tokens"] += entry.reasoning_tokens
+            figures["microdollars"] += _microdollars(entry)
+        if entry.tool_call:
+            figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
+    figures["LLM calls measured or refused"] += made.told + made.refused
 
 
 def found(page: Page) -> Figures:
@@ -115,7 +146,8 @@ def found(page: Page) -> Figures:
     figures["cached tokens"] = page.sum("agent_llm_cached_tokens_total")
     figures["reasoning tokens"] = page.sum("agent_llm_reasoning_tokens_total")
     figures["microdollars"] = page.sum("agent_llm_cost_usd_total") * 1e6
-    figures["unmeasured"] = page.sum("agent_llm_unmeasured_total")
+    unmeasured = page.sum("agent_llm_unmeasured_total")
+    figures["LLM calls measured or refused"] = page.sum(_CALLS) - unmeasured
     figures["first tokens"] = page.sum("agent_llm_time_to_first_token_seconds_count")
     figures["tools ok"] = page.sum("agent_tool_calls_total", status="ok")
     figures["tools error"] = page.sum("agent_tool_calls_total", status="error")

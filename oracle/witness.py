@@ -29,6 +29,8 @@ class Heard:
     chunks: int = 0
     """Pieces of the answer, of its text or of a tool call, that were read."""
     read_to_end: bool = False
+    failed: bool = False
+    """No answer began: nobody listened, or the client gave up waiting."""
 
 
 _NOTES: list[Heard] = []
@@ -37,6 +39,11 @@ _NOTES: list[Heard] = []
 def notes() -> list[dict[str, Any]]:
     """All that was heard, as JSON has it."""
     return [asdict(heard) for heard in tuple(_NOTES)]
+
+
+def has_heard(user: str) -> bool:
+    """Whether that user's order has reached the model's client."""
+    return any(heard.user == user for heard in tuple(_NOTES))
 
 
 def reset() -> None:
@@ -84,7 +91,11 @@ class _Stream(_http.SyncByteStream, _http.AsyncByteStream):
 class Transport(_http.HTTPTransport):
     def handle_request(self, request: Any) -> Any:
         heard = _hear(request)
-        response = super().handle_request(request)
+        try:
+            response = super().handle_request(request)
+        except Exception:
+            heard.failed = True
+            raise
         response.stream = _Stream(response.stream, heard)
         return response
 
@@ -92,7 +103,11 @@ class Transport(_http.HTTPTransport):
 class AsyncTransport(_http.AsyncHTTPTransport):
     async def handle_async_request(self, request: Any) -> Any:
         heard = _hear(request)
-        response = await super().handle_async_request(request)
+        try:
+            response = await super().handle_async_request(request)
+        except Exception:
+            heard.failed = True
+            raise
         response.stream = _Stream(response.stream, heard)
         return response
 
