@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 N ?= 1000
+CELLS ?= *
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
@@ -33,7 +34,7 @@ test: install ## the whole ordinary suite
 	@$(BIN)/python -m pytest $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
-	@$(BIN)/python -m oracle --n $(N) --seed $(SEED)
+	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
 
 lint: install docs-check ## ruff, and that the generated pages are up to date
 	@$(BIN)/ruff check
@@ -48,9 +49,11 @@ types: install ## pyright, strict
 
 docs: install ## write the generated pages
 	@$(BIN)/otel-coach metrics --write docs/metrics.md
+	@$(BIN)/python -m oracle.truth --write docs/truth.md
 
 docs-check: install
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
+	@$(BIN)/python -m oracle.truth --check docs/truth.md
 
 lock: install ## resolve the development environment anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -55,11 +55,9 @@ def open_model(base_url: str, **options: Any) -> ChatOpenAI:
 
 PROVIDER = os.environ["OPENAI_BASE_URL"]
 NOBODY = os.environ["ORACLE_CLOSED_URL"]  # nobody listens there
-MODELS = {
-    "ok": open_model(PROVIDER, timeout=30),
-    "connection_refused": open_model(NOBODY, timeout=5),
-    "time_out": open_model(PROVIDER, timeout=0.8),
-}
+ENDPOINTS = {"ok": (PROVIDER, 30), "connection_refused": (NOBODY, 5), "time_out": (PROVIDER, 0.8)}
+"""Where a call goes, and how many seconds it waits, by its ending."""
+MODELS = {ending: open_model(url, timeout=timeout) for ending, (url, timeout) in ENDPOINTS.items()}
 OTHER_MODEL = open_model(PROVIDER, model="gpt-4o-mini", timeout=30)
 CLOSED_MODEL = open_model(NOBODY, timeout=5)
 
@@ -263,6 +261,11 @@ STREAMED: dict[str, Callable[[Call], AsyncIterator[Any]]] = {
     "graph_stream": lambda c: in_steps(
         graph(c.model, asynchronous=False).stream(c.state, stream_mode="messages")
     ),
+    "graph_stream_all": lambda c: in_steps(
+        graph(c.model, asynchronous=False).stream(
+            c.state, stream_mode=["messages", "updates", "values", "debug", "custom"]
+        )
+    ),
     "graph_tools_astream": lambda c: graph(c.model, asynchronous=True, tools=True).astream(
         c.state, stream_mode=["messages", "updates"]
     ),
@@ -342,7 +345,8 @@ def outside(way: str, order: dict[str, Any]) -> str:
     """A new thread knows nothing of the request, as a script does."""
     call = Call(order)
     # The others' connections belong to the service's event loop.
-    call.model = open_model(PROVIDER, timeout=30).model_copy(update=call.user)
+    url, timeout = ENDPOINTS.get(call.ending, ENDPOINTS["ok"])
+    call.model = open_model(url, timeout=timeout).model_copy(update=call.user)
     thread = Thread(target=lambda: asyncio.run(_awaiting(AWAITED[way](call))))
     thread.start()
     thread.join()

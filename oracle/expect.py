@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from oracle.matrix import AI_ABORTED, BACKGROUND, OUTSIDE, STREAM
+from oracle.matrix import AI_ABORTED, NO_AI_REQUEST, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -99,7 +99,7 @@ def expected(calls: Mapping[Order, Calls], received: Received) -> Figures:
     figures: Counter[str] = Counter()
     for order, made in calls.items():
         _count_calls(figures, made)
-        if order.way.route not in {BACKGROUND, OUTSIDE}:
+        if order.way.route not in NO_AI_REQUEST:
             figures[f"AI requests {order.ending.outcome}"] += 1
         left = order.ending.outcome == AI_ABORTED and order.way.route == STREAM
         figures["aborts"] += left

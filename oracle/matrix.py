@@ -8,6 +8,8 @@ from typing import Final
 AI_OK, AI_ERROR, AI_ABORTED = "ok", "error", "aborted"
 
 AWAIT, STREAM, BACKGROUND, OUTSIDE = "await", "stream", "background", "outside"
+NO_AI_REQUEST: Final = frozenset({BACKGROUND, OUTSIDE})
+_EVERYWHERE: Final = (AWAIT, STREAM, BACKGROUND, OUTSIDE)
 ROUTES: Final = {
     AWAIT: "answered with one JSON document",
     STREAM: "answered with a stream",
@@ -118,6 +120,7 @@ WAYS: Final = (
     Way("graph_updates", STREAM, "graph.astream, mode updates", agents=1, collects=True),
     Way("graph_values", STREAM, "graph.astream, mode values", agents=1, collects=True),
     Way("graph_stream", STREAM, "graph.stream in worker threads", agents=1),
+    Way("graph_stream_all", STREAM, "graph.stream, all modes at once, in worker threads", agents=1),
     Way("graph_events_v2", STREAM, "graph.astream_events, version 2", agents=1, parts=16),
     Way("graph_tools_astream", STREAM, "graph.astream with tools", agents=1, parts=6),
     Way("ainvoke", BACKGROUND, "model.ainvoke"),
@@ -136,7 +139,7 @@ ENDINGS: Final = (
         "the model answers",
         "[tokens:{n}] [cached:{k}] [reasoning:{m}]",
         AI_OK,
-        routes=(AWAIT, STREAM, BACKGROUND, OUTSIDE),
+        routes=_EVERYWHERE,
     ),
     Ending("no_usage", "it does not say what it billed", "[no-usage] [tokens:{n}]", AI_OK),
     Ending("empty", "it answers without a word", "[empty]", AI_OK),
@@ -147,14 +150,36 @@ ENDINGS: Final = (
             f"the provider answers {code}",
             f"[fail:{code}]",
             AI_ERROR,
+            _EVERYWHERE,
             status=500,
         )
         for code in (400, 401, 429, 500)
     ),
-    Ending("cut", "the connection breaks half-way", "[cut] [tokens:8]", AI_ERROR, status=500),
-    Ending("garbage", "garbage instead of JSON", "[garbage] [tokens:8]", AI_ERROR, status=500),
-    Ending("connection_refused", "the provider is down", "hi", AI_ERROR, status=500),
-    Ending("time_out", "the model's client gives up waiting", "[delay:2.0]", AI_ERROR, status=500),
+    Ending(
+        "cut",
+        "the connection breaks half-way",
+        "[cut] [tokens:8]",
+        AI_ERROR,
+        _EVERYWHERE,
+        status=500,
+    ),
+    Ending(
+        "garbage",
+        "garbage instead of JSON",
+        "[garbage] [tokens:8]",
+        AI_ERROR,
+        _EVERYWHERE,
+        status=500,
+    ),
+    Ending("connection_refused", "the provider is down", "hi", AI_ERROR, _EVERYWHERE, status=500),
+    Ending(
+        "time_out",
+        "the model's client gives up waiting",
+        "[delay:2.0]",
+        AI_ERROR,
+        _EVERYWHERE,
+        status=500,
+    ),
     Ending(
         "hidden",
         "the application makes a 200 of the provider's error",
@@ -254,20 +279,20 @@ LEFT_OUT: Final = (
         "The answer does not wait for the batch's last call, so that either may come first.",
     ),
     LeftOut(
-        frozenset({"stream", "graph_stream", "task_per_chunk", "events_v3"}),
+        frozenset({"stream", "graph_stream", "graph_stream_all", "task_per_chunk", "events_v3"}),
         frozenset({"closed"}),
         "What the application holds is no generator of LangChain's that it could close.",
     ),
     LeftOut(
         frozenset(
             "events_v1 events_v2 events_v3 graph_messages graph_all graph_stream "
-            "graph_events_v2 graph_tools_astream".split()
+            "graph_stream_all graph_events_v2 graph_tools_astream".split()
         ),
         frozenset({"application_raises"}),
         "The exception's traceback keeps the stream until the garbage collector comes.",
     ),
     LeftOut(
-        frozenset({"graph_stream"}),
+        frozenset({"graph_stream", "graph_stream_all"}),
         frozenset({"break", "dropped", "leaves_mid_stream", "leaves_before_first_chunk"}),
         "A closed synchronous graph waits for its nodes: it blocks the event loop, and where the "
         "collector closes it in its own node's thread it waits for ever, also without us.",

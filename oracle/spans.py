@@ -6,7 +6,7 @@ import secrets
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from oracle.matrix import AI_ABORTED, AI_ERROR, OUTSIDE
+from oracle.matrix import AI_ABORTED, AI_ERROR, NO_AI_REQUEST, OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,8 +63,9 @@ class Traces:
 def _server_span(order: Order) -> str:
     if order.ending.outcome == AI_ABORTED:
         return "server aborted"
-    # The application's own 200 is what the server did, whatever it hides.
-    failed = order.ending.outcome == AI_ERROR and order.ending.name != "hidden"
+    # The application's own 200 is what the server did, whatever it hides or does afterwards.
+    answered = order.way.route in NO_AI_REQUEST or order.ending.name == "hidden"
+    failed = order.ending.outcome == AI_ERROR and not answered
     return "server error" if failed else "server ok"
 
 
