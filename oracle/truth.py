@@ -60,7 +60,7 @@ def _lines() -> Iterator[str]:
     for route, what in ROUTES.items():
         yield f"\n## {what[0].upper()}{what[1:]}\n"
         if route in NO_AI_REQUEST:
-            yield "It makes no AI request; its LLM calls count as any others, and the mark is theirs.\n"
+            yield "It makes no AI request; its LLM calls count as any others: the mark is theirs.\n"
         yield from _table(route)
     yield "\n## Why some are left out\n"
     for left_out in LEFT_OUT:

@@ -17,7 +17,9 @@ from otel_coach.testing import measuring
 
 @pytest.fixture
 def measured():
-    with measuring() as measurements:
+    from conservation import conserved  # it waits with `eventually`, below
+
+    with measuring() as measurements, conserved(measurements):
         yield measurements
 
 

@@ -1,0 +1,108 @@
+"""After each test: all that started has ended once, as witnesses beside otel-coach counted it."""
+
+import gc
+from collections import Counter
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+
+from conftest import eventually
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
+from opentelemetry.sdk.trace import SpanProcessor
+from starlette.applications import Starlette
+
+_MARK = "tests.witnessed"
+
+
+class StartedRuns(BaseCallbackHandler):
+    """Counts the starts of LLM calls and tools."""
+
+    run_inline = True
+
+    def on_chat_model_start(self, *args, **kwargs):
+        started["LLM calls"] += 1
+
+    def on_llm_start(self, *args, **kwargs):
+        started["LLM calls"] += 1
+
+    def on_tool_start(self, *args, **kwargs):
+        started["tools"] += 1
+
+    def on_llm_end(self, response, **kwargs):
+        usages = (
+            getattr(getattr(generation, "message", None), "usage_metadata", None) or {}
+            for generations in response.generations
+            for generation in generations
+        )
+        # LangChain's cache answered.
+        started["LLM calls"] -= any(usage.get("total_cost") == 0 for usage in usages)
+
+
+class Spans(SpanProcessor):
+    """Counts the starts and the ends of spans."""
+
+    def __init__(self):
+        self.started = self.ended = 0
+
+    def on_start(self, span, parent_context=None):
+        self.started += 1
+
+    def on_end(self, span):
+        self.ended += 1
+
+
+started = Counter()
+_handler = StartedRuns()
+register_configure_hook(ContextVar("tests_runs", default=_handler), inheritable=True)
+
+
+@contextmanager
+def requests_counted():
+    """Count the requests that reach an application, a mounted one's only once."""
+    bare = Starlette.__call__
+
+    async def counting(self, scope, receive, send):
+        if scope["type"] == "http" and _MARK not in scope and not _is_scrape(scope):
+            started["requests"] += 1
+        scope[_MARK] = True
+        await bare(self, scope, receive, send)
+
+    Starlette.__call__ = counting
+    try:
+        yield
+    finally:
+        Starlette.__call__ = bare
+
+
+def _is_scrape(scope):
+    return scope["path"] == "/metrics" and scope["method"] in {"GET", "HEAD"}
+
+
+@contextmanager
+def conserved(measured):
+    """All that starts inside is recorded once when it has ended."""
+    spans = Spans()
+    measured.installation.providers.tracer_provider.add_span_processor(spans)
+    started.clear()
+    with requests_counted():
+        yield
+
+    def at_rest():
+        return finished(measured) == +started and spans.started == spans.ended
+
+    with suppress(AssertionError):
+        eventually(lambda: at_rest() or (gc.collect() >= 0 and at_rest()))
+    assert finished(measured) == +started
+    assert spans.started == spans.ended
+
+
+def finished(measured):
+    page = measured.page()
+    assert page.sum("app_ai_streams_active") == 0
+    return +Counter(
+        {
+            "LLM calls": int(page.sum("agent_llm_requests_total")),
+            "tools": int(page.sum("agent_tool_calls_total")),
+            "requests": int(page.sum("http_server_request_duration_seconds_count")),
+        }
+    )
