@@ -9,7 +9,7 @@ CELLS ?= *
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test oracle lint format types docs docs-check lock clean
+.PHONY: help install run demo test oracle abandoned lint format types docs docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: install ## the whole ordinary suite
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
 	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
+
+abandoned: install ## 100,000 runs that nobody ends: what is left of them in memory
+	@$(BIN)/python -m oracle.abandoned
 
 lint: install docs-check ## ruff, and that the generated pages are up to date
 	@$(BIN)/ruff check

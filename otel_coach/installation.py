@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
     from opentelemetry.sdk.trace import SpanProcessor
 
+    from otel_coach.instrumentors.langchain.runs import Run
+
 _logger = logging.getLogger("otel_coach")
 
 ASGI: Final = "otel_coach_asgi"
@@ -64,9 +66,13 @@ class Installation:
         self._uninstrumented = False
         self._flushed = False
 
-    def flush(self) -> None:
-        """At the end of the application's lifespan: export what is ended."""
+    def application_stopped(self, app: object) -> None:
+        """At the end of the application's lifespan: end what is left of it, and export.
+
+        A server that was stopped by a signal lets nothing run after this.
+        """
         self._flushed = True
+        self._end_runs(lambda run: run.application is app)
         self.providers.flush()
 
     def exit(self) -> None:
@@ -74,6 +80,7 @@ class Installation:
 
         After a lifespan there is little left to send, and its end may have waited already.
         """
+        self._end_runs(lambda _: True)
         stopping = threading.Thread(target=self.providers.shutdown, daemon=True)
         stopping.start()
         stopping.join(_SHORTEST_EXIT if self._flushed else _LONGEST_EXIT)
@@ -122,6 +129,11 @@ class Installation:
             self._stop_port = None
         self.providers.shutdown()
 
+    def _end_runs(self, which: Callable[[Run], bool]) -> None:
+        for instrumentor in self._instrumented:
+            if isinstance(instrumentor, LangChainInstrumentor):
+                instrumentor.end_runs(which)
+
     def _arguments(self, name: str) -> dict[str, Any]:
         recorder, tracers = self.providers.recorder, self.providers.tracer_provider
         settings = self.settings
@@ -144,7 +156,7 @@ class Installation:
             "excluded_urls": settings.excluded_urls,
             "page": MetricsEndpoint(self.page, settings.metrics_path) if serves_inside else None,
             "on_start": self._start,
-            "on_stop": self.flush,
+            "on_stop": self.application_stopped,
         }
 
     def _start(self) -> None:

@@ -59,6 +59,8 @@ class Request:
 
 
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)
+current_application: ContextVar[object] = ContextVar("otel_coach_application", default=None)
+"""The application in whose lifespan or request code runs."""
 _mode: ContextVar[str | None] = ContextVar("otel_coach_mode", default=None)
 
 

@@ -82,6 +82,11 @@ class Measured:
         self.installation.providers.recorder.settle_all()
         return self._exporter.get_finished_spans()
 
+    def forget_spans(self) -> None:
+        """Begin anew with `spans`."""
+        self.installation.providers.recorder.settle_all()
+        self._exporter.clear()
+
 
 @contextmanager
 def measuring(settings: Settings | None = None) -> Generator[Measured]:

@@ -283,9 +283,7 @@ def test_a_long_loop_in_one_context_keeps_nothing(measured):
     def loop(count):
         for _ in range(count):
             model.invoke("hi")
-        measured.installation.providers.recorder.settle_all()
-        measured.installation.providers.tracer_provider.force_flush()
-        measured._exporter.clear()
+        measured.forget_spans()
         gc.collect()
 
     loop(200)

@@ -1,6 +1,7 @@
 """The random oracle, in its short form; `make oracle N=10000 SEED=...` is the long one."""
 
 from oracle.__main__ import oracle, run
+from oracle.abandoned import growth, kept_for_each
 from oracle.matrix import CELLS, ENDINGS, LEFT_OUT, WAYS
 from oracle.plan import orders
 
@@ -24,3 +25,8 @@ def test_what_is_left_out_exists():
     for left_out in LEFT_OUT:
         assert left_out.ways <= ways
         assert left_out.endings <= endings
+
+
+def test_memory_stays_flat_while_runs_are_abandoned():
+    rows = list(growth(6_000))  # `make abandoned` is the long form
+    assert kept_for_each(rows) < 20  # bytes; a run that is kept costs thousands

@@ -137,9 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait(directions.delay)
             self._reply(entry, request, directions, answer)
         except ConnectionError:
-            entry.usage_sent = False
-            entry.end("abandoned")
             self.close_connection = True
+            if entry.outcome != "garbled":  # whoever hangs up on garbage was not the first to fail
+                entry.usage_sent = False
+                entry.end("abandoned")
 
     def _reply(
         self, entry: Entry, request: dict[str, Any], directions: Directions, answer: Answer
@@ -209,8 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if directions.garbage:
-            entry.end("garbled")
             self._send_event('{"id": "chatcmpl-')
+            entry.end("garbled")
         else:
             send({}, _finish_reason(answer))
             if usage:

@@ -74,7 +74,7 @@ class Exchanges:
     """Endpoints that streamed AI work once; they keep a 0 where no stream is open."""
 
     @classmethod
-    def of(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
+    def new(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
         """Without any request yet."""
         return cls(recorder, credential_headers, set(), set(), set())
 
@@ -84,6 +84,10 @@ class Exchanges:
         exchange = Exchange(self, app, scope, receive, send)
         self.opened.add(exchange)
         return exchange
+
+    def of(self, app: object) -> list[Exchange]:
+        """The application's that are not finished yet."""
+        return [exchange for exchange in tuple(self.opened) if exchange.app is app]
 
     def active_streams(self) -> Mapping[tuple[object, ...], float]:
         """AI streams that are open now, by endpoint."""

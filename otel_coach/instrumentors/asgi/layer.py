@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -17,7 +18,7 @@ from opentelemetry.util.http import parse_excluded_urls
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.recorder import Recorder, guarded
-from otel_coach.request import current_request
+from otel_coach.request import current_application, current_request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -68,8 +69,8 @@ class Layer:
         excluded_urls: regular expressions, by comma, of URLs that are not traced.
         page: answers for Prometheus inside the application, or None.
         on_start: called once, before the first request or at the lifespan's start.
-        on_stop: called in a thread at the lifespan's end, the last moment that a server
-            stopped by a signal grants.
+        on_stop: called with the application, in a thread, at its lifespan's end: the last
+            moment that a server stopped by a signal grants.
     """
 
     def __init__(  # noqa: PLR0913 - each is one fact, named at its only call
@@ -81,11 +82,11 @@ class Layer:
         excluded_urls: str = "",
         page: Any = None,
         on_start: Callable[[], None] | None = None,
-        on_stop: Callable[[], None] | None = None,
+        on_stop: Callable[[object], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self._tracer = tracer
-        self._exchanges = Exchanges.of(recorder, credential_headers)
+        self._exchanges = Exchanges.new(recorder, credential_headers)
         self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
         self._page = page
         self._on_start = on_start
@@ -176,6 +177,7 @@ class Layer:
     @guarded
     def _enter(self, exchange: Exchange, context: Context | None) -> _Entered:
         return (
+            current_application.set(exchange.app),
             current_request.set(exchange.request),
             None if context is None else otel_context.attach(context),
         )
@@ -184,10 +186,11 @@ class Layer:
     def _leave(self, entered: _Entered | None) -> None:
         if entered is None:
             return
-        request, context = entered
+        application, request, context = entered
         if context is not None:
             otel_context.detach(context)
         current_request.reset(request)
+        current_application.reset(application)
 
     @guarded
     def _start(self) -> None:
@@ -202,28 +205,33 @@ class Layer:
 
         async def stopping(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
-                await self._stop()
+                await self._stop(app)
             await send(message)
 
         scope[_MARK] = True
+        # What it starts in the background belongs to it, and ends with it at the latest. Servers
+        # run a lifespan in a task of its own: nothing has to be taken back.
+        current_application.set(app)
         await call(app, scope, receive, stopping)
 
-    async def _stop(self) -> None:
+    async def _stop(self, app: object) -> None:
         # uvicorn cancels what still runs and stops at once: what it cancelled shall end first.
         with anyio.move_on_after(_LONGEST_UNWINDING):
-            while self._exchanges.opened:  # noqa: ASYNC110 - an exchange has no event to wait for
+            while self._exchanges.of(app):  # noqa: ASYNC110 - an exchange has no event to wait for
                 await anyio.sleep(0.01)
+        for exchange in self._exchanges.of(app):
+            exchange.ended(CancelledError())
         if self._on_stop is None:
             return
         # A daemon: a back end that hangs must not keep the server from stopping.
-        flushing = Thread(target=self._on_stop, name="otel-coach-flush", daemon=True)
+        flushing = Thread(target=self._on_stop, args=(app,), name="otel-coach-flush", daemon=True)
         flushing.start()
         with anyio.move_on_after(_LONGEST_FLUSH):
             while flushing.is_alive():  # noqa: ASYNC110 - a thread, on any event loop
                 await anyio.sleep(0.01)
 
 
-_Entered = tuple["Token[Any]", "Token[Context] | None"]
+_Entered = tuple["Token[object]", "Token[Any]", "Token[Context] | None"]
 
 
 def _url(scope: Scope) -> str:

@@ -12,8 +12,11 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from otel_coach.recorder import Recorder, guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from types import ModuleType
+
+    from otel_coach.instrumentors.langchain.handler import CoachCallbackHandler
+    from otel_coach.instrumentors.langchain.runs import Run
 
 
 class LangChainInstrumentor(BaseInstrumentor):
@@ -26,6 +29,7 @@ class LangChainInstrumentor(BaseInstrumentor):
     _arguments: dict[str, Any]
     _hooks: list[Any] | None = None
     _hook: Any = None
+    _handler: CoachCallbackHandler | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing is required: what the host never imports is never touched."""
@@ -44,23 +48,26 @@ class LangChainInstrumentor(BaseInstrumentor):
         self._arguments = {}
         if self._hooks is not None and self._hook in self._hooks:
             self._hooks.remove(self._hook)
-        self._hooks = self._hook = None
+        self._hooks = self._hook = self._handler = None
 
     @guarded  # what is raised here would break the host's own import
     def _register(self, module: ModuleType) -> None:
         # An import hook cannot be taken back: this may be an older one, or come too late.
         if not self._arguments or self._hook is not None:
             return
-        from otel_coach.instrumentors.langchain.handler import (  # noqa: PLC0415 - needs LangChain
-            CoachCallbackHandler,
-        )
+        from otel_coach.instrumentors.langchain import handler  # noqa: PLC0415 - needs LangChain
 
-        handler = CoachCallbackHandler(**self._arguments)
-        variable = ContextVar("otel_coach_handler", default=handler)
+        self._handler = handler.CoachCallbackHandler(**self._arguments)
+        variable = ContextVar("otel_coach_handler", default=self._handler)
         module.register_configure_hook(variable, inheritable=True)
         # LangChain has no way to take a hook back; its list is the only one.
         self._hooks = module._configure_hooks  # noqa: SLF001
         self._hook = self._hooks[-1] if self._hooks else None
+
+    def end_runs(self, which: Callable[[Run], bool]) -> None:
+        """Count as aborted those open runs that nobody will report any more."""
+        if self._handler is not None:
+            self._handler.end_runs(which)
 
     def start(self) -> None:
         """The process begins to serve: import the price list, which no answer should wait for.

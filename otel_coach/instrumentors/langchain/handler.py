@@ -20,7 +20,7 @@ from otel_coach.request import labelled_mode
 from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, stated_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from opentelemetry.trace import Span, Tracer
@@ -203,6 +203,12 @@ class CoachCallbackHandler(BaseCallbackHandler):
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """A retriever failed."""
         self._end(run_id, error)
+
+    @guarded
+    def end_runs(self, which: Callable[[Run], bool]) -> None:
+        """Count as aborted those open runs that nobody will report any more."""
+        self._runs.lose(which)
+        self.recorder.settle()
 
     # What they share
 

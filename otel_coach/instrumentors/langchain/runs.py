@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from otel_coach.request import Request, current_request
+from otel_coach.request import Request, current_application, current_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +34,7 @@ class Run:
     """One run of a chain, an agent, an LLM or a tool, from its start to its one end."""
 
     __slots__ = (
+        "application",
         "context",
         "ended",
         "input_mode",
@@ -52,6 +53,7 @@ class Run:
         self.name = name
         self.is_llm = is_llm
         self.request: Request | None = current_request.get()
+        self.application = current_application.get()
         self.started = perf_counter()
         self.started_ns = time_ns()
         self.outer_context: Context = otel_context.get_current()
@@ -228,6 +230,12 @@ class OpenRuns:
     def pop(self, run_id: UUID | str) -> Run | None:
         """Forget the run of that id and return it; None if it ended already."""
         return self._pop(_key(run_id))
+
+    def lose(self, which: Callable[[Run], bool]) -> None:
+        """Nothing can end these any more."""
+        for key, entry in tuple(self._entries.items()):
+            if which(entry.run):
+                self._lose(key)
 
     def _pop(self, key: int | str) -> Run | None:
         entry = self._entries.pop(key, None)

@@ -1,0 +1,133 @@
+"""A server that is stopped in the middle of its work: all that started ends once."""
+
+import os
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import eventually
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from demo.otlp import Receiver
+from demo.programs import free_port
+from demo.stack import bin_path, coaching_stack
+
+ROOT = Path(__file__).parent.parent
+STREAMS = [
+    "astream",
+    "chain_astream",
+    "task_per_chunk",
+    "events_v1",
+    "events_v2",
+    "events_v3",
+    "graph_messages",
+    "graph_all",
+    "graph_events_v2",
+    "graph_tools_astream",
+]
+AWAITED = ("ainvoke", "graph_ainvoke", "abatch")
+
+
+def sums(receiver):
+    """{(metric, status): sum} of the last metrics that left the process."""
+    body = [body for path, body in receiver.requests if path == "/v1/metrics"][-1]
+    found = Counter()
+    for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                points = metric.sum.data_points or metric.histogram.data_points
+                for point in points:
+                    labels = {pair.key: pair.value.string_value for pair in point.attributes}
+                    value = (
+                        point.as_double or point.as_int if metric.HasField("sum") else point.count
+                    )
+                    found[metric.name, labels.get("status")] += value
+    return found
+
+
+@pytest.fixture
+def service():
+    environment = {
+        "ORACLE_CLOSED_URL": f"http://127.0.0.1:{free_port()}/v1",
+        "OTEL_COACH_DEPENDENCIES": "",
+        "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = (
+        "opentelemetry-instrument",
+        "uvicorn",
+        "--timeout-graceful-shutdown",
+        "1",
+        "oracle.app:app",
+    )
+    with coaching_stack(
+        command=command, environment=environment, cwd=ROOT, database_url=""
+    ) as stack:
+        yield stack
+
+
+def test_open_streams_and_calls_end_once_when_the_server_stops(service):
+    def ask(path):
+        order = {"text": "[pace:0.2] [tokens:200]", "number": 1, "ending": "ok", "parts": 3}
+        if path.startswith("/await"):
+            order["text"] = "[delay:20]"
+        try:
+            with httpx.stream("POST", service.url + path, json=order, timeout=30) as response:
+                for _ in response.iter_lines():
+                    pass
+        except httpx.HTTPError:
+            pass  # the server hung up
+
+    paths = [f"/stream/{way}" for way in STREAMS] + [f"/await/{way}" for way in AWAITED]
+    calls = len(paths) + 1  # abatch makes two
+    with ThreadPoolExecutor(len(paths)) as users:
+        asking = [users.submit(ask, path) for path in paths]
+        eventually(lambda: len(service.provider.ledger) == calls)
+        eventually(
+            lambda: all(entry.chunks_sent > 3 for entry in service.provider.ledger if entry.stream)
+        )
+        service.program.stop()
+        for one in asking:
+            one.result()
+    spans = service.receiver.spans
+    assert max(Counter(span.span_id for span in spans).values()) == 1
+    assert sum(span.name.startswith("chat ") for span in spans) == calls
+    assert sum(span.name.startswith("POST /") for span in spans) == len(paths)
+    ids = {span.span_id for span in spans}
+    assert not [span.name for span in spans if span.parent_id and span.parent_id not in ids]
+    chats = [span for span in spans if span.name.startswith("chat ")]
+    assert {span.attributes["otel_coach.outcome"] for span in chats} == {"aborted"}
+    last = sums(service.receiver)
+    assert last["agent.llm.requests", "aborted"] == calls
+    assert last["agent.llm.unmeasured", None] == calls  # no usage came
+    # The users did not leave: the server broke its answers off.
+    assert last["app.ai.request.duration", "error"] == len(paths)
+    assert last["app.ai.stream.aborts", "aborted"] == 0
+    assert {kind for kind in last if kind[0] == "agent.llm.requests"} == {
+        ("agent.llm.requests", "aborted")
+    }
+
+
+def test_a_script_that_ends_with_a_stream_open_has_its_span(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from langchain_core.language_models import FakeListChatModel\n"
+        "stream = FakeListChatModel(responses=['one two']).stream('hi')\n"
+        "next(stream)\n"
+    )
+    with Receiver() as receiver:
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_METRICS_EXPORTER": "otlp",
+        }
+        command = [bin_path("opentelemetry-instrument"), bin_path("python"), script]
+        subprocess.run(command, env=environment, check=True, timeout=60)
+        (span,) = receiver.spans
+        assert span.attributes["otel_coach.outcome"] == "aborted"
+        assert sums(receiver)["agent.llm.requests", "aborted"] == 1
