@@ -3,13 +3,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOWEST ?= .venv-lowest
 PORT ?= 8000
 N ?= 1000
 CELLS ?= *
 SEED ?= $(shell date +%s)
 
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
+
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test oracle abandoned lint format types docs docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned lint format types docs docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,12 +21,19 @@ help: ## list the targets
 install: $(VENV)/.installed ## make .venv with everything that development needs
 
 $(VENV)/.installed: requirements-dev.txt pyproject.toml
-	@echo "installing into $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otel-coach needs Python 3.11 or newer; set PYTHON=python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	$(call install_into,$(VENV),requirements-dev.txt)
+
+$(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
+	$(call install_into,$(LOWEST),requirements-lowest.txt)
+
+define install_into
+@echo "installing into $(1)"
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otel-coach needs Python 3.11 or newer; set PYTHON=python3.11")'
+@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+@$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(2)
+@$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+@touch $(1)/.installed
+endef
 
 run: install ## start the reference service, measured, send one round of users, go on serving
 	@$(BIN)/python -m demo --port $(PORT)
@@ -32,6 +43,9 @@ demo: install ## the same, then exit: 0 only if every figure is right
 
 test: install ## the whole ordinary suite
 	@$(BIN)/python -m pytest $(PYTEST)
+
+test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest --disable-warnings $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
 	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
@@ -58,11 +72,10 @@ docs-check: install
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
 	@$(BIN)/python -m oracle.truth --check docs/truth.md
 
-lock: install ## resolve the development environment anew
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-		--extra otlp --group dev --group example \
-		--output-file requirements-dev.txt pyproject.toml
+lock: install ## resolve the development environment, and the lowest versions, anew
+	@$(LOCK) --group dev --output-file requirements-dev.txt pyproject.toml
+	@$(LOCK) --resolution lowest-direct --group test --group example \
+		--output-file requirements-lowest.txt pyproject.toml
 
 clean: ## remove .venv and what was built
-	@rm -rf $(VENV) dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(LOWEST) dist .pytest_cache .ruff_cache

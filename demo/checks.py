@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from demo.users import ADVANCED, CHAT, LEGACY, PLAN, Notes
+from demo.versions import STREAMS_TELL_PARTS
 from otel_coach.catalogue import CATALOGUE, Kind
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def expectations(page: Page, notes: Notes, ledger: list[Any]) -> Iterator[tuple[
     yield "prompt tokens", prompt, page.sum(tokens, mode="prompt")
     completion = sum(entry.completion_tokens for entry in told)
     yield "completion tokens", completion, page.sum(tokens, mode="completion")
-    cached = sum(entry.cached_tokens for entry in told)
+    telling = [entry for entry in told if STREAMS_TELL_PARTS or not entry.stream]
+    cached = sum(entry.cached_tokens for entry in telling)
     yield "cached tokens", cached, page.sum("agent_llm_cached_tokens_total")
-    reasoning = sum(entry.reasoning_tokens for entry in told)
+    reasoning = sum(entry.reasoning_tokens for entry in telling)
     yield "reasoning tokens", reasoning, page.sum("agent_llm_reasoning_tokens_total")
     tools = sum(entry.tool_call is not None for entry in ledger)
     yield "tool calls", tools, page.sum("agent_tool_calls_total")

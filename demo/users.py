@@ -99,7 +99,7 @@ def one_round(users: Users, stack: Stack, say: Callable[[str], None]) -> None:
     say("a chat in the older style")
     users.chat("[cached:4] How do I start?", endpoint=LEGACY)
     say("a training plan, after a look at the weather")
-    users.plan("[tool:weather] [reasoning:3] A marathon")
+    users.plan("[tool:weather] [cached:2] [reasoning:3] A marathon")
     say("an advanced training plan")
     users.plan("Ten kilometres", endpoint=ADVANCED)
     say("a user who leaves in the middle of a stream")

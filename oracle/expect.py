@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from demo.versions import STREAMS_TELL_PARTS
 from oracle.matrix import AI_ABORTED, NO_AI_REQUEST, STREAM
 
 if TYPE_CHECKING:
@@ -124,8 +125,9 @@ def _count_calls(figures: Counter[str], made: Calls) -> None:
         if entry.usage_sent:
             figures["prompt tokens"] += entry.prompt_tokens
             figures["completion tokens"] += entry.completion_tokens
-            figures["cached tokens"] += entry.cached_tokens
-            figures["reasoning tokens"] += entry.reasoning_tokens
+            if STREAMS_TELL_PARTS or not entry.stream:
+                figures["cached tokens"] += entry.cached_tokens
+                figures["reasoning tokens"] += entry.reasoning_tokens
             figures["microdollars"] += _microdollars(entry)
         if entry.tool_call:
             figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
@@ -182,5 +184,7 @@ def _microdollars(entry: Any) -> float:
     fresh, cached, output = _PRICES[entry.model]
     if entry.model == "gpt-3.5-turbo":
         cached = fresh  # it has no price of its own for cached input
+    if entry.stream and not STREAMS_TELL_PARTS:
+        cached = fresh
     prompt = (entry.prompt_tokens - entry.cached_tokens) * fresh + entry.cached_tokens * cached
     return prompt + entry.completion_tokens * output

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from demo.versions import HAS_EVENTS_V3
+
 AI_OK, AI_ERROR, AI_ABORTED = "ok", "error", "aborted"
 
 AWAIT, STREAM, BACKGROUND, OUTSIDE = "await", "stream", "background", "outside"
@@ -83,7 +85,7 @@ class LeftOut:
 
 _GRAPH_TOOLS = frozenset({"graph_tools", "graph_tools_astream"})
 
-WAYS: Final = (
+_WAYS = (
     Way("ainvoke", AWAIT, "model.ainvoke"),
     Way("invoke", AWAIT, "model.invoke in a worker thread"),
     Way("invoke_blocking", AWAIT, "model.invoke on the event loop"),
@@ -130,6 +132,8 @@ WAYS: Final = (
     Way("graph_ainvoke", OUTSIDE, "graph.ainvoke", agents=1),
     Way("batch", OUTSIDE, "model.batch of two"),
 )
+
+WAYS: Final = tuple(way for way in _WAYS if HAS_EVENTS_V3 or way.name != "events_v3")
 
 _SLOW: Final = "[pace:0.03] [tokens:80]"
 

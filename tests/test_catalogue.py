@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from otel_coach.catalogue import CATALOGUE, Kind
-from otel_coach.testing import Page
+from otel_coach.testing import Page, measuring
 from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, stated_mode
 
 FIXED = """
@@ -64,6 +64,13 @@ def test_buckets_reach_what_they_time(metric):
         assert metric.buckets[-1] == 120
     if metric.name == "dependency.latency":
         assert metric.buckets[0] == 0.001
+
+
+@pytest.fixture
+def measured():
+    """Without the witnesses: what is recorded here never happened."""
+    with measuring() as measurements:
+        yield measurements
 
 
 def measure_everything(measured):

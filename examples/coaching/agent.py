@@ -1,16 +1,18 @@
 """The coach: a LangGraph agent that alternates between the model and its tools."""
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from langchain_core.messages import AnyMessage, SystemMessage
+from langchain_core.messages import AnyMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from psycopg_pool import ConnectionPool
 from tools import build_tools
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
 
 Mode: TypeAlias = Literal["streamlit", "plan_generator"]
 
@@ -32,7 +34,7 @@ class CoachState(MessagesState):
     mode: Mode
 
 
-CoachGraph: TypeAlias = CompiledStateGraph[CoachState, None, CoachState, CoachState]
+CoachGraph: TypeAlias = "CompiledStateGraph[CoachState, None, CoachState, CoachState]"
 
 
 def build_graph(
@@ -58,3 +60,8 @@ def build_graph(
     graph.add_conditional_edges("coach", tools_condition)
     graph.add_edge("tools", "coach")
     return graph.compile(checkpointer=checkpointer)
+
+
+def text_of(message: BaseMessage) -> str:
+    """Return a message's words; a message that is a tool call has none."""
+    return message.content if isinstance(message.content, str) else ""

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
-from agent import CoachGraph, CoachState, build_graph
+from agent import CoachGraph, CoachState, build_graph, text_of
 from database import open_pool
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, status
 from fastapi.responses import StreamingResponse
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.memory import MemorySaver
 from model import PROVIDER_ERRORS, open_model
 from schemas import AdvancedPlan, ChatRequest, Plan, PlanRequest
 from security import caller, require_api_key, require_chat_token
@@ -28,7 +28,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Open the database and the model, and close them when the service stops."""
     with open_pool(settings.database_url) as pool, open_model(settings) as model:
         app.state.coach = build_graph(model, pool)
-        app.state.remembering_coach = build_graph(model, pool, InMemorySaver())
+        app.state.remembering_coach = build_graph(model, pool, MemorySaver())
         yield
 
 
@@ -58,7 +58,7 @@ async def generate_training_plan(request: Request, body: PlanRequest) -> Plan:
     coach: CoachGraph = request.app.state.coach
     with provider_failure_as_bad_gateway():
         result = await coach.ainvoke(assignment(body), run_config(body.user_id))
-    return Plan(plan=result["messages"][-1].text)
+    return Plan(plan=text_of(result["messages"][-1]))
 
 
 @router.post("/generate-training-plan-advanced", dependencies=[Depends(require_api_key)])
@@ -73,7 +73,7 @@ async def generate_training_plan_advanced(request: Request, body: PlanRequest) -
         ):
             steps += 1
             if "coach" in update:
-                plan = update["coach"]["messages"][-1].text
+                plan = text_of(update["coach"]["messages"][-1])
     return AdvancedPlan(plan=plan, steps=steps)
 
 

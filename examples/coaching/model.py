@@ -4,14 +4,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from json import JSONDecodeError
 
+from httpx import HTTPError
 from langchain_openai import ChatOpenAI
 from openai import APIError
 from provider import Provider
 from pydantic import SecretStr
 from settings import Settings
 
-# An unreadable stream surfaces as the decoder's own error, not as one of OpenAI's.
-PROVIDER_ERRORS = (APIError, JSONDecodeError)
+# An unreadable stream surfaces as the decoder's own error, not as one of OpenAI's; one that
+# breaks off surfaces as the HTTP client's in older versions of langchain-openai.
+PROVIDER_ERRORS = (APIError, JSONDecodeError, HTTPError)
 
 
 @contextmanager

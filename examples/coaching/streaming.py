@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar, cast
 
-from agent import CoachGraph, CoachState
+from agent import CoachGraph, CoachState, text_of
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from model import PROVIDER_ERRORS
@@ -46,8 +46,8 @@ async def stream_text(
             message, _ = await anext(run)
         except StopAsyncIteration:
             break
-        if isinstance(message, AIMessageChunk) and message.text:
-            yield message.text
+        if isinstance(message, AIMessageChunk) and (text := text_of(message)):
+            yield text
 
 
 async def _in_own_task(run: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -77,8 +77,8 @@ async def _in_own_task(run: AsyncIterator[T]) -> AsyncIterator[T]:
 
 def _token_events(message: object, _metadata: object) -> Iterator[dict[str, str]]:
     # Tool results pass through here too; only the model's own words are tokens.
-    if isinstance(message, AIMessageChunk) and message.text:
-        yield {"type": "token", "content": message.text}
+    if isinstance(message, AIMessageChunk) and (text := text_of(message)):
+        yield {"type": "token", "content": text}
 
 
 def _tool_events(update: dict[str, Any]) -> Iterator[dict[str, str]]:

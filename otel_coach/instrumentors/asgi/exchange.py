@@ -302,7 +302,7 @@ class Exchange:
         status: Status | None = None
         if outcome != ABORTED:
             if error is not None:
-                attributes["error.type"] = type(error).__qualname__
+                attributes["error.type"] = type(_only_one(error)).__qualname__
                 status = Status(StatusCode.ERROR)
             elif self._status is None or self._status >= _SERVER_ERROR:
                 attributes["error.type"] = str(self._status or _SERVER_ERROR)
@@ -318,6 +318,16 @@ class Exchange:
             yield "http.response.status_code", self._status
         if outcome == ABORTED:
             yield "otel_coach.outcome", ABORTED
+
+
+def _only_one(error: BaseException) -> BaseException:
+    """The exception inside, where a task group wrapped a single one."""
+    while isinstance(error, BaseExceptionGroup):
+        inside = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(inside) != 1:
+            break
+        error = inside[0]
+    return error
 
 
 def _runs_asyncio() -> bool:

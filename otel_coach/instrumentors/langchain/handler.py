@@ -166,7 +166,10 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     @guarded
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
-        """An LLM call succeeded."""
+        """An LLM call succeeded, or LangChain's cache made it unnecessary."""
+        run = self._runs.get(run_id)
+        if isinstance(run, LlmRun):
+            run.is_from_cache = is_from_cache(response, run_id)
         self._end(run_id, response=response)
 
     @guarded
@@ -284,7 +287,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
             elif isinstance(run, LlmRun):
                 usage = run.usage(end)
                 attributes.update(response_attributes(end.response, usage))
-                if is_from_cache(end.response):
+                if run.is_from_cache:
                     attributes["otel_coach.outcome"] = "cached"
                 else:
                     run.record(self.recorder, self._prices, end, usage)

@@ -60,6 +60,7 @@ class LlmRun(Run):
     __slots__ = (
         "chunk_usages",
         "first_token",
+        "is_from_cache",
         "last_token",
         "mode",
         "model",
@@ -85,6 +86,8 @@ class LlmRun(Run):
         self.provider: str | None = metadata.get("ls_provider")
         self.mode: str | None = None
         self.was_streamed = False
+        self.is_from_cache = False
+        """LangChain's own cache answered: there was no call."""
         self.chunk_usages: list[object] = []
         """Usage blocks that chunks brought, for a run that nobody reports any more."""
         self.first_token: float | None = None

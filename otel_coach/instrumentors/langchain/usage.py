@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from otel_coach.pricing import Usage
@@ -36,15 +37,28 @@ def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
     return total
 
 
-def is_from_cache(response: Any) -> bool:
-    """Whether LangChain's own cache gave the answer, so that there was no call.
+def is_from_cache(response: Any, run_id: object) -> bool:
+    """Whether LangChain's own cache gave the answer to that run, so that there was no call.
 
-    langchain-core marks such a message with a total cost of 0 in its usage.
+    langchain-core marks such a message with a total cost of 0 in its usage. Before it did, the
+    message still carries the id of the run that it was the answer to at first.
     """
-    return any(
-        (_mapping(getattr(message, "usage_metadata", None)) or {}).get("total_cost") == 0
-        for message in messages_of(response)
+    if _core_marks_cached():
+        return any(
+            (_mapping(getattr(message, "usage_metadata", None)) or {}).get("total_cost") == 0
+            for message in messages_of(response)
+        )
+    ids = (str(getattr(message, "id", None)) for message in messages_of(response))
+    return any(one.startswith("run-") and str(run_id) not in one for one in ids)
+
+
+@cache
+def _core_marks_cached() -> bool:
+    from langchain_core.language_models.chat_models import (  # noqa: PLC0415 - not while it loads
+        BaseChatModel,
     )
+
+    return hasattr(BaseChatModel, "_convert_cached_generations")
 
 
 def messages_of(response: Any) -> Iterator[Any]:

@@ -1,0 +1,15 @@
+"""What the installed libraries can do; the lowest versions that are supported lack some of it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from langchain_core.callbacks import BaseCallbackHandler
+from packaging.version import Version
+
+HAS_EVENTS_V3: Final = hasattr(BaseCallbackHandler, "on_stream_event")
+"""Whether langchain-core knows `astream_events(version="v3")`."""
+
+STREAMS_TELL_PARTS: Final = Version(version("langchain-openai")) >= Version("0.2.2")
+"""Whether ChatOpenAI hands over cached and reasoning tokens also on a stream."""
