@@ -4,10 +4,13 @@ users' own notes, for each of the four endpoints.
 
 import ast
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -269,22 +272,26 @@ def test_the_reference_service_knows_nothing_of_us():
             assert not any(n.startswith(("otel_coach", "opentelemetry")) for n in names), path
 
 
-def programs():
-    """{pid: command line} of all that runs, but for the dead that nobody has fetched."""
-    running = psutil.process_iter(["pid", "status", "cmdline"])
-    return {
-        process.pid: " ".join(process.info["cmdline"] or ())
-        for process in running
-        if process.info["status"] != psutil.STATUS_ZOMBIE and process.info["cmdline"]
-    }
+def programs(mark):
+    """{pid: command line} of all that run with `mark` in their environment, but for the dead."""
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if (
+                process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get("TEST_MARK") == mark
+            ):
+                found[process.pid] = " ".join(process.cmdline())
+    return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_leaves_no_process_behind(how):
-    before = programs()
+    mark = uuid.uuid4().hex
     demo = subprocess.Popen(
         [sys.executable, "-m", "demo", "--port", str(free_port())],
         cwd=Path(__file__).parent.parent,
+        env={**os.environ, "TEST_MARK": mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -296,7 +303,7 @@ def test_the_demo_leaves_no_process_behind(how):
             lines.append(line)
             if line.startswith("serving until"):
                 break
-        started = {pid: args for pid, args in programs().items() if pid not in before}
+        started = programs(mark)
         assert any("uvicorn app:app" in args for args in started.values()), "".join(lines)
         assert any("postgres" in args for args in started.values())
         demo.send_signal(how)
@@ -304,7 +311,7 @@ def test_the_demo_leaves_no_process_behind(how):
     finally:
         demo.kill()
     assert demo.returncode == (0 if how is signal.SIGINT else 143)
-    assert not started.keys() & programs().keys()
+    assert programs(mark) == {}
 
 
 def test_the_ledger_over_http_is_the_one_in_process(stack):
