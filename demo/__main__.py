@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 from rich.console import Console
 
-from demo.checks import missing
+from demo.checks import missing_at_rest
 from demo.programs import ProgramError, free_port
 from demo.report import metrics_table, trace_tree
 from demo.stack import coaching_stack
@@ -64,10 +64,9 @@ def _run(port: int, *, once: bool) -> int:
         users = Users(stack)
         one_round(users, stack, say)
         users.close()
-        page = Page(httpx.get(f"{stack.url}/metrics").text)
-        console.print(metrics_table(page))
+        wrong = missing_at_rest(lambda: _page(stack), users.notes, stack.provider)
+        console.print(metrics_table(_page(stack)))
         console.print("one trace:", trace_tree(*_a_chat_with_a_tool(stack)))
-        wrong = missing(page, users.notes, stack.provider.ledger)
         for line in wrong:
             console.print(f"[red]wrong: {line}[/red]")
         if not wrong:
@@ -78,6 +77,10 @@ def _run(port: int, *, once: bool) -> int:
             console.print("serving until Ctrl-C")
             stack.program.process.wait()
     return 1 if wrong else 0
+
+
+def _page(stack: Stack) -> Page:
+    return Page(httpx.get(f"{stack.url}/metrics").text)
 
 
 def _a_chat_with_a_tool(stack: Stack) -> tuple[list[ReceivedSpan], ReceivedSpan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from demo.users import ADVANCED, CHAT, LEGACY, PLAN, Notes
@@ -9,12 +10,24 @@ from demo.versions import STREAMS_TELL_PARTS
 from otel_coach.catalogue import CATALOGUE, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from demo.stack import Provider
     from otel_coach.testing import Page
 
 AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
 _REFUSALS = (401, 403)
+_LONGEST_REST = 8.0
+
+
+def missing_at_rest(page: Callable[[], Page], notes: Notes, provider: Provider) -> list[str]:
+    """`missing`, when all has come to rest: a user's run may go on after he left."""
+    deadline = time.monotonic() + _LONGEST_REST
+    while True:
+        lines = missing(page(), notes, provider.ledger)
+        if not lines or time.monotonic() > deadline:
+            return lines
+        time.sleep(0.1)
 
 
 def missing(page: Page, notes: Notes, ledger: list[Any]) -> list[str]:

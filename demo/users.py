@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -118,5 +117,3 @@ def one_round(users: Users, stack: Stack, say: Callable[[str], None]) -> None:
     users.get("/no/such/page", endpoint="unmatched")
     users.get(CHAT)
     users.until_limited()
-    # The run of a user who left goes on to its end; it is measured when it gets there.
-    time.sleep(1.5)

@@ -85,7 +85,7 @@ class LeftOut:
 
 _GRAPH_TOOLS = frozenset({"graph_tools", "graph_tools_astream"})
 
-_WAYS = (
+ALL_WAYS: Final = (
     Way("ainvoke", AWAIT, "model.ainvoke"),
     Way("invoke", AWAIT, "model.invoke in a worker thread"),
     Way("invoke_blocking", AWAIT, "model.invoke on the event loop"),
@@ -133,7 +133,7 @@ _WAYS = (
     Way("batch", OUTSIDE, "model.batch of two"),
 )
 
-WAYS: Final = tuple(way for way in _WAYS if HAS_EVENTS_V3 or way.name != "events_v3")
+WAYS: Final = tuple(way for way in ALL_WAYS if HAS_EVENTS_V3 or way.name != "events_v3")
 
 _SLOW: Final = "[pace:0.03] [tokens:80]"
 

@@ -2,7 +2,7 @@
 
 from oracle.__main__ import oracle, run
 from oracle.abandoned import growth, kept_for_each
-from oracle.matrix import CELLS, ENDINGS, LEFT_OUT, WAYS
+from oracle.matrix import ALL_WAYS, CELLS, ENDINGS, LEFT_OUT
 from oracle.plan import orders
 
 SEED = 20_260
@@ -21,7 +21,7 @@ def test_a_plan_is_its_seeds_and_draws_every_cell():
 
 
 def test_what_is_left_out_exists():
-    ways, endings = {way.name for way in WAYS}, {ending.name for ending in ENDINGS}
+    ways, endings = {way.name for way in ALL_WAYS}, {ending.name for ending in ENDINGS}
     for left_out in LEFT_OUT:
         assert left_out.ways <= ways
         assert left_out.endings <= endings
