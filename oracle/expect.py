@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Figures = dict[str, float]
 
 _CALLS = "agent_llm_requests_total"
+_REFUSED: Final = 400
 _PRICES: Final = {"gpt-3.5-turbo": (0.5, 0.5, 1.5), "gpt-4o-mini": (0.15, 0.075, 0.6)}
 """US dollars for a million tokens: input, cached input, output. As OpenAI publishes them."""
 
@@ -69,7 +70,9 @@ def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> 
     begun = sum(one["streamed"] and one["chunks"] > 0 for one in asked)
     unanswered = sum(one["failed"] for one in asked)
     outcomes = Counter(entry.outcome for entry in entries)
-    failed = sum(outcomes[outcome] for outcome in ("refused", "cut", "garbled"))
+    # A refusal that nobody read, because the call was cancelled meanwhile, ended no call.
+    refused = sum(one["status"] >= _REFUSED and one["read_to_end"] for one in asked)
+    failed = refused + outcomes["cut"] + outcomes["garbled"]
     if failed:
         ok = outcomes["complete"]
     elif order.ending.cut and not order.outlives:

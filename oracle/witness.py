@@ -29,6 +29,8 @@ class Heard:
     chunks: int = 0
     """Pieces of the answer, of its text or of a tool call, that were read."""
     read_to_end: bool = False
+    status: int = 0
+    """Of the answer; 0 before it began."""
     failed: bool = False
     """No answer began: nobody listened, or the client gave up waiting."""
 
@@ -96,6 +98,7 @@ class Transport(_http.HTTPTransport):
         except Exception:
             heard.failed = True
             raise
+        heard.status = response.status_code
         response.stream = _Stream(response.stream, heard)
         return response
 
@@ -108,6 +111,7 @@ class AsyncTransport(_http.AsyncHTTPTransport):
         except Exception:
             heard.failed = True
             raise
+        heard.status = response.status_code
         response.stream = _Stream(response.stream, heard)
         return response
 
