@@ -37,6 +37,13 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
+class Merge(Enum):
+    """What a gauge's values in several workers make together."""
+
+    SUM = "the sum over the workers that live"
+    LATEST = "the one measured last"
+
+
 SECONDS: Final = "s"
 _LLM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 120.0)
@@ -63,6 +70,8 @@ class Metric:
     help: str
     buckets: tuple[float, ...] = ()
     zeros: tuple[tuple[str, ...], ...] = ()
+    merge: Merge = Merge.SUM
+    """Of a gauge; counters and histograms always add up."""
 
     @property
     def prometheus_name(self) -> str:
@@ -214,6 +223,7 @@ DEPENDENCY_UP: Final = Metric(
     "",
     (DEPENDENCY_NAME,),
     "1 if the last probe of the dependency succeeded, else 0.",
+    merge=Merge.LATEST,
 )
 DEPENDENCY_LATENCY: Final = Metric(
     "dependency.latency",

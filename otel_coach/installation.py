@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
+import os
 import threading
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
 from otel_coach.exposition.endpoint import MetricsEndpoint
-from otel_coach.exposition.families import one_page
+from otel_coach.exposition.families import LocalFamilies
+from otel_coach.exposition.page import Page
 from otel_coach.exposition.port import serve
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
@@ -20,9 +24,13 @@ from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock
 from otel_coach.pricing import PriceList
 from otel_coach.sdk import Providers
 from otel_coach.settings import Settings
+from otel_coach.workers.folder import base_folder, remove_run
+from otel_coach.workers.group import Group
+from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
     from opentelemetry.sdk.trace import SpanProcessor
@@ -54,13 +62,16 @@ class Installation:
         settings.log_problems()
         self.settings = settings
         self.providers = Providers(settings, span_processors, version=_version())
-        self.page = one_page(self.providers.registry, self.providers.recorder.settle_all)
+        self.page = _page(self.providers, settings)
         self.stock = StockInstrumentations(
             self.providers.tracer_provider,
             server_spans=settings.server_spans == "fastapi",
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
         )
+        self._group: Group | None = None
+        self._has_served = False
+        self._pid = os.getpid()
         self._stop_port: Callable[[], None] | None = None
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
@@ -73,6 +84,8 @@ class Installation:
         """
         self._flushed = True
         self._end_runs(lambda run: run.application is app)
+        if self._group is not None:
+            self._group.refresh()
         self.providers.flush()
 
     def exit(self) -> None:
@@ -81,6 +94,7 @@ class Installation:
         After a lifespan there is little left to send, and its end may have waited already.
         """
         self._end_runs(lambda _: True)
+        self._leave()
         stopping = threading.Thread(target=self.providers.shutdown, daemon=True)
         stopping.start()
         stopping.join(_SHORTEST_EXIT if self._flushed else _LONGEST_EXIT)
@@ -154,19 +168,75 @@ class Installation:
             "tracer": tracer if settings.server_spans == "otel_coach" else None,
             "credential_headers": settings.credential_headers,
             "excluded_urls": settings.excluded_urls,
-            "page": MetricsEndpoint(self.page, settings.metrics_path) if serves_inside else None,
+            "page": MetricsEndpoint(self.page, settings.metrics_path, settings.metrics_token)
+            if serves_inside
+            else None,
             "on_start": self._start,
             "on_stop": self.application_stopped,
         }
 
     def _start(self) -> None:
-        """The process begins to serve: it is no supervisor of others."""
-        for instrumentor in self._instrumented:
-            if isinstance(instrumentor, DependenciesInstrumentor | LangChainInstrumentor):
-                instrumentor.start()
+        """The process begins to serve: it is no supervisor of others, but may be one's worker."""
+        self._has_served = True
         settings = self.settings
-        if settings.serves_metrics and settings.metrics_port is not None:
-            self._stop_port = serve(self.page, settings.metrics_host, settings.metrics_port)
+        if settings.serves_metrics:
+            self._group = self._join()
+        for instrumentor in self._instrumented:
+            if isinstance(instrumentor, LangChainInstrumentor):
+                instrumentor.start()
+            elif isinstance(instrumentor, DependenciesInstrumentor):
+                self._once_for_all("probes", instrumentor.start)
+        if settings.serves_metrics and (port := settings.metrics_port) is not None:
+            self._once_for_all("port", functools.partial(self._serve_port, port))
+
+    def _join(self) -> Group | None:
+        supervisor = supervisor_of_this_process()
+        if supervisor is None:
+            return None
+        group = Group.join(
+            supervisor,
+            self._base_folder,
+            measure=self.page.measure,
+            changed=self.page.changed,
+            retire=self.page.retire,
+        )
+        if group is not None:
+            self.page.show_all(group.everybody)
+        return group
+
+    def _leave(self) -> None:
+        if self._group is not None:
+            self._group.close()
+        elif not self._has_served and os.getpid() == self._pid:
+            # Perhaps a supervisor: its workers are gone, or soon will be.
+            with suppress(OSError):
+                if (me := supervisor(os.getpid())) is not None:
+                    remove_run(self._base_folder(), me)
+
+    def _base_folder(self) -> Path:
+        return base_folder(self.settings.shared_folder, self.settings.runtime_folder)
+
+    def _once_for_all(self, task: str, begin: Callable[[], None]) -> None:
+        """Let one worker of the service have `task`."""
+        if self._group is None:
+            begin()
+        else:
+            self._group.when_mine(task, begin)
+
+    def _serve_port(self, port: int) -> None:
+        settings = self.settings
+        self._stop_port = serve(self.page, settings.metrics_host, port, settings.metrics_token)
+
+
+def _page(providers: Providers, settings: Settings) -> Page:
+    reader, recorder = providers.page_reader, providers.recorder
+    local = LocalFamilies(
+        providers.registry,
+        reader.add_exemplars if reader else lambda _: None,
+        recorder.settle_all,
+        multiprocess=settings.prometheus_multiprocess,
+    )
+    return Page(local, recorder)
 
 
 _installed: Installation | None = None

@@ -88,6 +88,8 @@ class Recorder:
         self._logged_faults: set[str] = set()
         self._logged_overflows: set[str] = set()
         self._instruments: dict[Metric, Callable[..., None]] = {}
+        self._settled = 0
+        self._times: dict[Metric, Callable[[], Mapping[tuple[object, ...], float]]] = {}
         for metric in CATALOGUE:
             self._create(metric)
         gc.callbacks.append(self._note_collection)
@@ -129,12 +131,18 @@ class Recorder:
         self._pending.append(fact)
 
     def observe(
-        self, metric: Metric, values: Callable[[], Mapping[tuple[object, ...], float]]
+        self,
+        metric: Metric,
+        values: Callable[[], Mapping[tuple[object, ...], float]],
+        times: Callable[[], Mapping[tuple[object, ...], float]] | None = None,
     ) -> None:
         """Ask `values` for a gauge's value by labels each time that it is collected.
 
-        Values whose labels become the same past their budget add up.
+        Values whose labels become the same past their budget add up. `times` says when each was
+        measured, in seconds since the epoch, where that matters among several processes.
         """
+        if times is not None:
+            self._times[metric] = times
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             sums: dict[tuple[str, ...], float] = {}
@@ -152,6 +160,21 @@ class Recorder:
         self._meter.create_observable_gauge(
             metric.name, [callback], unit=metric.unit, description=metric.help
         )
+
+    def gauge_times(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """When gauges were measured, by their Prometheus name and label values."""
+        return {
+            metric.prometheus_name: {
+                tuple(map(self._bounded, metric.labels, labels)): at
+                for labels, at in times().items()
+            }
+            for metric, times in self._times.items()
+        }
+
+    @property
+    def facts(self) -> int:
+        """How many facts there were so far."""
+        return self._settled + len(self._pending)
 
     def fault(self, fault: BaseException, place: str) -> None:
         """Count a fault of ours; the first of its kind at a place is logged.
@@ -188,6 +211,7 @@ class Recorder:
                 fact = self._pending.popleft()
             except IndexError:
                 return
+            self._settled += 1
             try:
                 fact()
             except Exception as fault:  # noqa: BLE001 - one bad fact must not stop the others

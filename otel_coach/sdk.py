@@ -8,7 +8,6 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from opentelemetry import metrics, trace
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -20,6 +19,7 @@ from opentelemetry.sdk.trace.export import (
 )
 from prometheus_client import CollectorRegistry
 
+from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingSpanProcessor
 from otel_coach.views import build_views
@@ -82,9 +82,13 @@ class Providers:
     ) -> None:
         resource = Resource.create()
         self.registry = CollectorRegistry(auto_describe=False)
+        self.page_reader = _page_reader(settings, self.registry)
         self._push_readers = list(_push_readers(settings))
         self.meter_provider = CoachMeterProvider(
-            metric_readers=[*_page_readers(settings, self.registry), *self._push_readers],
+            metric_readers=[
+                *([self.page_reader] if self.page_reader else []),
+                *self._push_readers,
+            ],
             resource=resource,
             views=build_views(),
             shutdown_on_exit=False,
@@ -126,13 +130,14 @@ class Providers:
         self.meter_provider.shutdown()
 
 
-def _page_readers(settings: Settings, registry: CollectorRegistry) -> Iterator[MetricReader]:
-    if settings.serves_metrics:
-        yield PrometheusMetricReader(
-            disable_target_info=not settings.target_info,
-            scope_info_enabled=False,
-            registry=registry,
-        )
+def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarReader | None:
+    if not settings.serves_metrics:
+        return None
+    return ExemplarReader(
+        disable_target_info=not settings.target_info,
+        scope_info_enabled=False,
+        registry=registry,
+    )
 
 
 def _push_readers(settings: Settings) -> Iterator[MetricReader]:

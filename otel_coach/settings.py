@@ -44,6 +44,14 @@ class Settings:
     metrics_host: str = "localhost"
     metrics_port: int | None = None
     """A port of its own for the page; None serves it inside the application."""
+    metrics_token: str | None = field(default=None, repr=False)
+    """Who scrapes must bear it (RFC 6750); None lets everybody."""
+    shared_folder: str | None = None
+    """Where the workers of a service share their figures; None finds a private place."""
+    runtime_folder: str | None = None
+    """Where the system wants a user's short-lived files (XDG base directories)."""
+    prometheus_multiprocess: bool = False
+    """Whether the application uses prometheus_client's multiprocess mode."""
     target_info: bool = False
     server_spans: str = "otel_coach"
     """Who makes the server spans: otel_coach, or fastapi, the stock instrumentation."""
@@ -93,6 +101,12 @@ class _Environment:
             metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", _path),
             metrics_host=self._text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             metrics_port=self._metrics_port(),
+            metrics_token=self._text("OTEL_COACH_METRICS_TOKEN") or None,
+            shared_folder=self._text("OTEL_COACH_SHARED_DIR") or None,
+            runtime_folder=self._text("XDG_RUNTIME_DIR") or None,
+            prometheus_multiprocess=bool(
+                self._text("PROMETHEUS_MULTIPROC_DIR") or self._text("prometheus_multiproc_dir")
+            ),
             target_info=self._flag("OTEL_COACH_TARGET_INFO"),
             server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", _server_spans),
             excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", _patterns)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from otel_coach.installation import INSTRUMENTORS, Installation
@@ -74,7 +73,7 @@ class Measured:
 
     def page(self) -> Page:
         """The metrics page as Prometheus would read it now."""
-        return Page(generate_latest(self.installation.page).decode())
+        return Page(self.installation.page.render("")[0].decode())
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:

@@ -58,6 +58,14 @@ async def what_is_on_the_path():
 
 
 match os.environ.get("SMALL_APP"):
+    case "says who answers":
+
+        @app.middleware("http")
+        async def say_who_answers(request, call_next):
+            response = await call_next(request)
+            response.headers["x-worker"] = str(os.getpid())
+            return response
+
     case "instruments itself":
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 

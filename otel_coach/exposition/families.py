@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.registry import Collector
+from prometheus_client.multiprocess import MultiProcessCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,22 +26,51 @@ _SAMPLE_SUFFIXES: Final = {
 """What a family's samples may be called beside its own name, by its type (OpenMetrics 1.0)."""
 
 
-class _OnePage(Collector):
-    """Collects several registries in order; the first family of a name is the one shown."""
+class LocalFamilies:
+    """The families of this process: ours, then those of prometheus_client's default registry.
 
-    def __init__(self, registries: Iterable[CollectorRegistry], before: Callable[[], None]) -> None:
-        self._registries = tuple(registries)
+    Args:
+        ours: the registry of our reader.
+        add_exemplars: puts our exemplars on our families.
+        before: called at each collection, to bring `ours` up to date.
+        multiprocess: whether the application uses prometheus_client's multiprocess mode; what it
+            registered is then shared by its own files, and read from them.
+    """
+
+    def __init__(
+        self,
+        ours: CollectorRegistry,
+        add_exemplars: Callable[[Iterable[Metric]], None],
+        before: Callable[[], None],
+        *,
+        multiprocess: bool = False,
+    ) -> None:
+        self._ours = ours
+        self._add_exemplars = add_exemplars
         self._before = before
+        self._multiprocess = multiprocess
         self._named: set[str] = set()
         self._one_at_a_time = threading.Lock()
 
-    def collect(self) -> Iterator[Metric]:
-        """The families as they are now."""
+    def collect(self) -> list[Metric]:
+        """The families as they are now; of two with one name, the first."""
         # The stock reader hands its figures to whichever of two scrapes comes first.
         with self._one_at_a_time:
             self._before()
-            families = [f for registry in self._registries for f in self._collected(registry)]
-        return self._once_each(families)
+            families = list(self._collected(self._ours))
+            self._add_exemplars(families)
+            if not self._multiprocess:
+                families += self._collected(REGISTRY)
+        return list(self._once_each(families))
+
+    def with_shared(self, families: Iterable[Metric]) -> list[Metric]:
+        """`families` and those that all processes share by prometheus_client's own files."""
+        shared: list[Metric] = []
+        if self._multiprocess:
+            registry = CollectorRegistry(auto_describe=False)
+            MultiProcessCollector(registry)
+            shared.extend(self._collected(registry))
+        return list(self._once_each([*families, *shared]))
 
     def _collected(self, registry: CollectorRegistry) -> Iterator[Metric]:
         try:
@@ -70,13 +99,3 @@ class _OnePage(Collector):
                     "shows the first one only. Rename the other, or remove it.",
                     family.name,
                 )
-
-
-def one_page(registry: CollectorRegistry, before: Callable[[], None]) -> CollectorRegistry:
-    """A registry that shows `registry` first and prometheus_client's default one after it.
-
-    `before` is called at each collection, to bring `registry` up to date.
-    """
-    page = CollectorRegistry(auto_describe=False)
-    page.register(_OnePage([registry, REGISTRY], before))
-    return page

@@ -7,7 +7,7 @@ import inspect
 import logging
 import threading
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -33,7 +33,8 @@ class Health:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._up: dict[str, bool] = {}
-        recorder.observe(DEPENDENCY_UP, self._values)
+        self._probed: dict[str, float] = {}
+        recorder.observe(DEPENDENCY_UP, self._values, self._times)
 
     def note(self, name: str, seconds: float, error: str | None) -> None:
         """A probe of `name` took `seconds`; `error` names what failed, None for success."""
@@ -46,10 +47,14 @@ class Health:
                 # The message of an exception may hold an address with a password.
                 _logger.warning("otel-coach: dependency %s is down (%s)", name, error)
         self._up[name] = up
+        self._probed[name] = time()
         self.recorder.settle()
 
     def _values(self) -> Mapping[tuple[object, ...], float]:
         return {(name,): float(up) for name, up in tuple(self._up.items())}
+
+    def _times(self) -> Mapping[tuple[object, ...], float]:
+        return {(name,): at for name, at in tuple(self._probed.items())}
 
 
 class Watch:

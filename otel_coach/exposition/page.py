@@ -1,0 +1,119 @@
+"""The page: this process's families where it serves alone, else those of all workers."""
+
+from __future__ import annotations
+
+import logging
+from time import sleep
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from otel_coach.exposition.merging import Merged
+from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from prometheus_client.metrics_core import Metric
+
+    from otel_coach.exposition.families import LocalFamilies
+    from otel_coach.recorder import Recorder
+    from otel_coach.workers.group import Figures
+
+_logger = logging.getLogger("otel_coach")
+
+_EOF: Final = b"# EOF\n"
+_STALE: Final = b"# otel-coach: worker %b does not answer; these are its last figures\n"
+
+
+class Page(Collector):
+    """What Prometheus reads.
+
+    Args:
+        local: the families of this process.
+        recorder: says when gauges were measured, and whether anything was since.
+    """
+
+    def __init__(self, local: LocalFamilies, recorder: Recorder) -> None:
+        self._local = local
+        self._recorder = recorder
+        self._measured = -1
+        self._everybody: Callable[[], Sequence[Figures]] | None = None
+
+    def show_all(self, everybody: Callable[[], Sequence[Figures]]) -> None:
+        """Show the figures of all workers from now on."""
+        self._everybody = everybody
+
+    def measure(self) -> bytes:
+        """This process's figures, for the other workers."""
+        self._measured = self._recorder.facts
+        families = self._local.collect()
+        return to_bytes(Snapshot("", families, gauge_times=self._recorder.gauge_times()))
+
+    def changed(self) -> bool:
+        """Whether there are facts that `measure` has not seen."""
+        return self._recorder.facts != self._measured
+
+    @staticmethod
+    def retire(contents: Sequence[bytes]) -> bytes:
+        """One content of several workers' that are dead."""
+        merged = Merged()
+        for content in contents:
+            if (snapshot := _read(content)) is not None:
+                snapshot.lives = False
+                merged.add(snapshot)
+        return to_bytes(merged.retired())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families as they are now."""
+        families, _ = self._collect()
+        return iter(families)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The page in the format that `accept` asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        families, stale = self._collect()
+        parts: list[bytes] = []
+        for family in families:
+            sleep(0)  # lets the event loop's thread run
+            parts.append(encode(_Only([family])).removesuffix(_EOF))
+        if "openmetrics" in content_type:
+            parts.append(_EOF)  # that format knows no comments
+        else:
+            parts += [_STALE % worker.encode() for worker in stale]
+        return b"".join(parts), content_type
+
+    def _collect(self) -> tuple[Iterable[Metric], Sequence[str]]:
+        if self._everybody is None:
+            return self._local.collect(), ()
+        merged, stale = Merged(), list[str]()
+        for figures in self._everybody():
+            snapshot = _read(figures.content)
+            if snapshot is None:
+                continue
+            snapshot.worker, snapshot.lives = figures.worker, figures.lives
+            merged.add(snapshot)
+            if figures.stale:
+                stale.append(figures.worker.partition("-")[0])
+        return self._local.with_shared(merged.families()), stale
+
+
+class _Only(CollectorRegistry):
+    """A registry of the families given."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        super().__init__(auto_describe=False)
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._families)
+
+
+def _read(content: bytes) -> Snapshot | None:
+    try:
+        return from_bytes(content)
+    except ValueError as error:
+        _logger.warning("otel-coach: a worker's figures cannot be read (%s); left out", error)
+        return None

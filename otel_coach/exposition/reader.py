@@ -1,0 +1,78 @@
+"""The stock Prometheus reader, with the exemplars that it leaves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics.export import Histogram
+from opentelemetry.trace import format_span_id, format_trace_id
+from prometheus_client.samples import Exemplar
+
+from otel_coach.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData
+    from prometheus_client.metrics_core import Metric
+
+_PROMETHEUS_NAMES = {metric.name: metric.prometheus_name for metric in CATALOGUE}
+_NANOSECONDS = 1e9
+
+_Bucket = tuple[str, tuple[tuple[str, str], ...], str]
+"""A family's name, the labels of a series and the upper bound of a bucket."""
+
+
+class ExemplarReader(PrometheusMetricReader):
+    """Keeps each bucket's last exemplar: the SDK hands one over once and forgets it.
+
+    An exemplar names the trace and the span of a sampled request and nothing else; what a View
+    has stripped, and the SDK keeps as filtered attributes, stays behind.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._exemplars: dict[_Bucket, Exemplar] = {}
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> None:
+        super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
+        for resource in metrics_data.resource_metrics if metrics_data else ():
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    name = _PROMETHEUS_NAMES.get(metric.name)
+                    if name is not None and isinstance(metric.data, Histogram):
+                        for point in metric.data.data_points:
+                            self._keep(name, point)
+
+    def _keep(self, name: str, point: HistogramDataPoint) -> None:
+        labels = _sorted((point.attributes or {}).items())
+        for exemplar in point.exemplars:
+            if not exemplar.trace_id or not exemplar.span_id:
+                continue
+            ids = {
+                "trace_id": format_trace_id(exemplar.trace_id),
+                "span_id": format_span_id(exemplar.span_id),
+            }
+            bounds = (bound for bound in point.explicit_bounds if exemplar.value <= bound)
+            self._exemplars[name, labels, str(next(bounds, "+Inf"))] = Exemplar(
+                ids, exemplar.value, exemplar.time_unix_nano / _NANOSECONDS
+            )
+
+    def add_exemplars(self, families: Iterable[Metric]) -> None:
+        """Put them on the buckets of `families`, which this reader's registry collected."""
+        for family in families:
+            if family.type != "histogram":
+                continue
+            for place, sample in enumerate(family.samples):
+                if "le" in sample.labels:
+                    labels = _sorted((k, v) for k, v in sample.labels.items() if k != "le")
+                    kept = self._exemplars.get((family.name, labels, sample.labels["le"]))
+                    if kept is not None:
+                        family.samples[place] = sample._replace(exemplar=kept)
+
+
+def _sorted(labels: Iterable[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, str(value)) for name, value in labels))

@@ -1,0 +1,1 @@
+"""The worker processes of one service: who they are, and how they know of each other."""

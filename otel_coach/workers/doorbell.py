@@ -1,0 +1,91 @@
+"""How workers ask each other to bring their snapshots up to date.
+
+Whoever connects to a worker's socket waits; the worker writes its snapshot and answers one byte.
+No figure goes through a socket: a worker that is hung or dead is read as it last wrote.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+_DONE: Final = b"1"
+_MOST_WAITING: Final = 128
+
+
+class Doorbell:
+    """A worker's own end."""
+
+    def __init__(self, path: Path) -> None:
+        """Listen at `path`.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        path.chmod(0o600)
+        self._socket.listen(_MOST_WAITING)
+
+    def wait(self, seconds: float, answer: Callable[[], object]) -> bool:
+        """Wait for a ring, call `answer` once for all who rang before it; False after `seconds`."""
+        self._socket.settimeout(seconds)
+        try:
+            waiting = [self._socket.accept()[0]]
+        except TimeoutError:
+            return False
+        self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        with suppress(BlockingIOError):
+            while len(waiting) < _MOST_WAITING:
+                waiting.append(self._socket.accept()[0])
+        try:
+            answer()
+        finally:
+            for one in waiting:
+                with suppress(OSError):
+                    one.send(_DONE)
+                one.close()
+        return True
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._socket.close()
+
+
+def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], None]) -> set[str]:
+    """Ring at `doors`, do something `meanwhile`; the names of those that did not answer in time."""
+    deadline = monotonic() + seconds
+    silent: set[str] = set()
+    bells: dict[str, socket.socket] = {}
+    with selectors.DefaultSelector() as answers:
+        for name, path in doors.items():
+            bell = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            bell.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            try:
+                bell.connect(str(path))
+            except (ConnectionRefusedError, FileNotFoundError):
+                bell.close()  # it just died, or has just begun: it has nothing newer to write
+            except OSError:
+                bell.close()  # its queue is full
+                silent.add(name)
+            else:
+                bells[name] = bell
+                answers.register(bell, selectors.EVENT_READ, name)
+        meanwhile()
+        while bells and (left := deadline - monotonic()) > 0:
+            for key, _ in answers.select(left):
+                bell = bells.pop(key.data)
+                answers.unregister(bell)
+                with suppress(OSError):  # it died over it
+                    bell.recv(1)
+                bell.close()
+    for bell in bells.values():
+        bell.close()
+    return silent.union(bells)

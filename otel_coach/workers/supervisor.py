@@ -1,0 +1,98 @@
+"""Whether this process is one worker among several, and whose."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_START_TIME: Final = 19
+"""The place of `starttime` in /proc/PID/stat, counted after the command's closing bracket (proc(5),
+field 22)."""
+
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked  # noqa: PLW0603 - a fork has no other way to leave a note
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """The process that starts a service's workers and starts new ones where they end."""
+
+    pid: int
+    started: str
+    """When, as the kernel says it: a process that took over the pid has another one."""
+
+    @property
+    def key(self) -> str:
+        """A file name that no other supervisor of this machine has, nor had."""
+        # Process ids repeat across containers that share a folder, and across boots.
+        where = (*_namespace(), platform.node())
+        digest = hashlib.sha256(repr(where).encode()).hexdigest()[:8]
+        return f"{self.pid}-{self.started}-{digest}"
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs still."""
+        return start_time(self.pid) == self.started
+
+
+def supervisor_of_this_process() -> Supervisor | None:
+    """Whose worker this process is; None where it serves alone.
+
+    uvicorn, hypercorn and granian start workers by multiprocessing; gunicorn forks them.
+    """
+    is_worker = (
+        multiprocessing.parent_process() is not None or _forked or "gunicorn.arbiter" in sys.modules
+    )
+    return supervisor(os.getppid()) if is_worker else None
+
+
+def supervisor(pid: int) -> Supervisor | None:
+    """The process `pid` as a supervisor; None where nobody can say when it was started."""
+    started = start_time(pid)
+    return None if started is None else Supervisor(pid, started)
+
+
+def start_time(pid: int) -> str | None:
+    """When the process `pid` was started, in the words of its system; None if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in {"Z", "X"} else fields[_START_TIME - 1]
+
+
+def _start_time_by_ps(pid: int) -> str | None:
+    """Where there is no /proc."""
+    command = ["/bin/ps", "-o", "lstart=", "-p", str(pid)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
+    except OSError:
+        return None
+    return "".join(filter(str.isalnum, answer.stdout)) or None
+
+
+def _namespace() -> tuple[str, ...]:
+    """What tells this boot and this container from others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return boot, str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ()

@@ -1,0 +1,166 @@
+"""`python -m soak --minutes 20 --seed 1`: no counter falls, and in the end every one is right.
+
+For each server in turn: users ask, a scraper reads ten times a second, and by a seeded chance
+workers are killed, terminated, stopped and reloaded, and end after some requests by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from soak.clients import Scraper, Users
+from soak.servers import KILL, RELOAD, SERVERS, STOP, TERM, Running, Server, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BETWEEN_ACCIDENTS: Final = 1.5
+_STOPPED_FOR: Final = 2.0
+_LONGEST_LOSS: Final = 1.0
+"""Seconds of a worker's counts that a SIGKILL may lose."""
+_REST: Final = 3.0
+_HTTP: Final = "http_server_request_duration_seconds_count"
+
+
+@dataclass
+class Report:
+    """What came of one server."""
+
+    problems: list[str]
+    answered: int
+    scrapes: int
+    accidents: dict[str, int] = field(default_factory=dict[str, int])
+    lost_at_most: int = 0
+    lost: int = 0
+
+
+def soak(
+    server: Server,
+    seconds: float,
+    seed: int,
+    *,
+    accidents: frozenset[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Run `server` for `seconds`, with those of its accidents that are asked for."""
+    chance = random.Random(seed)  # noqa: S311 - a plan, no secret
+    kinds = sorted(server.accidents if accidents is None else server.accidents & accidents)
+    options = server.recycles if accidents is None or accidents else ()
+    with running(server, *options) as service:
+        users, scraper = Users(service.url), Scraper(service.url)
+        report = Report([], 0, 0, dict.fromkeys(kinds, 0))
+        with scraper.reading():
+            with users.asking():
+                deadline = time.monotonic() + seconds
+                while time.monotonic() < deadline:
+                    time.sleep(_BETWEEN_ACCIDENTS)
+                    if kinds:
+                        _befall(service, chance.choice(kinds), chance, users, report)
+                    say(
+                        f"{server.name}: {sum(users.answered.values())} answers, "
+                        f"{scraper.scrapes} scrapes, {len(scraper.fallen)} falls, "
+                        f"{deadline - time.monotonic():.0f} s to go"
+                    )
+            time.sleep(_REST)
+        _last_read(scraper)
+        report.problems += [f"{server.name}: fell: {line}" for line in scraper.fallen]
+        report.answered, report.scrapes = sum(users.answered.values()), scraper.scrapes
+        _compare(server, users, scraper, report)
+    return report
+
+
+def _befall(
+    service: Running, accident: str, chance: random.Random, users: Users, report: Report
+) -> None:
+    workers = service.workers()
+    if not workers:
+        return
+    victim = chance.choice(workers)
+    report.accidents[accident] += 1
+    try:
+        if accident == RELOAD:
+            os.kill(service.program.process.pid, signal.SIGHUP)
+        elif accident == TERM:
+            victim.terminate()
+        elif accident == KILL:
+            since = time.monotonic() - _LONGEST_LOSS
+            victim.kill()
+            time.sleep(_LONGEST_LOSS)  # answers that were on their way are noted then
+            report.lost_at_most += users.answered_by(victim.pid, since)
+        else:
+            victim.suspend()
+            time.sleep(_STOPPED_FOR)
+            victim.resume()
+    except psutil.Error:
+        pass  # it ended by itself
+
+
+def _last_read(scraper: Scraper) -> None:
+    for _ in range(20):
+        try:
+            scraper.read()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _compare(server: Server, users: Users, scraper: Scraper, report: Report) -> None:
+    found: dict[tuple[str, int], float] = {}
+    for (name, labels), value in scraper.last.items():
+        if name == _HTTP:
+            by_name = dict(labels)
+            found[by_name["endpoint"], int(by_name["status"])] = value
+    for (endpoint, status), answered in sorted(users.answered.items()):
+        count = found.get((endpoint, status), 0)
+        report.lost += max(0, answered - int(count))
+        if count > answered + users.broken[endpoint]:
+            report.problems.append(f"{server.name}: {endpoint} {status}: {count:g} of {answered}")
+    if report.lost > report.lost_at_most:
+        report.problems.append(
+            f"{server.name}: {report.lost} answers are not counted; kills may lose "
+            f"{report.lost_at_most}"
+        )
+
+
+def main() -> int:
+    """Exit code 0 if nothing fell and nothing is missing."""
+    parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20, help="for all servers together")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--server", choices=[*SERVERS], action="append", help="only these")
+    arguments = parser.parse_args()
+    chosen = arguments.server or [*SERVERS]
+    seconds = arguments.minutes * 60 / len(chosen)
+    print(f"seed {arguments.seed}, {seconds:.0f} s for each of {', '.join(chosen)}", flush=True)
+    problems: list[str] = []
+    for name in chosen:
+        report = soak(
+            SERVERS[name],
+            seconds,
+            arguments.seed,
+            say=lambda line: print(f"\r{line:<90}", end="", flush=True),
+        )
+        done = ", ".join(f"{count} x {kind}" for kind, count in report.accidents.items())
+        print(
+            f"\r{name}: {report.answered} answers, {report.scrapes} scrapes, {done}; "
+            f"{report.lost} lost of {report.lost_at_most} that kills may lose, "
+            f"{len(report.problems)} problems"
+        )
+        for line in report.problems:
+            print(line)
+        problems += report.problems
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Users who note what they were answered, and a scraper that notes what fell."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as text
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_REQUESTS: Final = {
+    "/ask/anna": ("/ask/{name}", 200),
+    "/stream": ("/stream", 200),
+    "/refuse": ("/refuse", 401),
+    "/broken": ("/broken", 500),
+    "/no/such/page": ("unmatched", 404),
+}
+_PATIENCE: Final = 5.0
+_BETWEEN_SCRAPES: Final = 0.1
+_LONGEST_SCRAPE: Final = 2.0
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
+Series = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class Users:
+    """Several users, each in a thread of its own, with a connection for each request."""
+
+    def __init__(self, url: str, count: int = 3) -> None:
+        self._url = url
+        self._count = count
+        self._noting = threading.Lock()
+        self._leaving = threading.Event()
+        self.answered: Counter[tuple[str, int]] = Counter()
+        """Complete answers by endpoint and status."""
+        self.broken: Counter[str] = Counter()
+        """Requests without a complete answer, by endpoint: they may have been served."""
+        self.by_worker: dict[int | None, list[float]] = defaultdict(list)
+        """When each worker answered; None for answers that do not say whose they are."""
+
+    @contextmanager
+    def asking(self) -> Generator[None]:
+        """They ask all the time, until the block ends."""
+        threads = [threading.Thread(target=self._ask) for _ in range(self._count)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._leaving.set()
+            for thread in threads:
+                thread.join()
+
+    def answered_by(self, worker: int, since: float) -> int:
+        """How many answers came since then (time.monotonic) that may be that worker's."""
+        with self._noting:
+            return sum(at >= since for who in (worker, None) for at in self.by_worker[who])
+
+    def _ask(self) -> None:
+        while not self._leaving.is_set():
+            for path, (endpoint, status) in _REQUESTS.items():
+                try:
+                    answer = httpx.get(self._url + path, timeout=_PATIENCE)
+                except httpx.HTTPError:
+                    with self._noting:
+                        self.broken[endpoint] += 1
+                    continue
+                with self._noting:
+                    self.answered[endpoint, answer.status_code] += 1
+                    if answer.status_code != status:
+                        self.broken[endpoint] += 1
+                    worker = answer.headers.get("x-worker")
+                    self.by_worker[int(worker) if worker else None].append(time.monotonic())
+
+
+class Scraper:
+    """Reads the page ten times a second, in both formats, and compares it with the one before."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/metrics"
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._scrape)
+        self.last: dict[Series, float] = {}
+        self.fallen: list[str] = []
+        """What must not happen."""
+        self.scrapes = self.unanswered = 0
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """It reads all the time, until the block ends."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._leaving.set()
+            self._thread.join()
+
+    def read(self) -> dict[Series, float]:
+        """One scrape: the amounts, by sample name and labels; compared with the last.
+
+        Raises:
+            httpx.HTTPError: whoever was asked did not answer.
+        """
+        in_text = self.scrapes % 2 == 0
+        headers = {} if in_text else {"accept": _OPENMETRICS}
+        answer = httpx.get(self._url, headers=headers, timeout=_LONGEST_SCRAPE)
+        answer.raise_for_status()
+        self.scrapes += 1
+        amounts: dict[Series, float] = {}
+        for family in (text if in_text else openmetrics)(answer.text):
+            if family.type in {"counter", "histogram"}:
+                for sample in family.samples:
+                    if not sample.name.endswith("_created"):
+                        amounts[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+        for series, value in self.last.items():
+            if amounts.get(series, -1.0) < value:
+                self.fallen.append(f"{series}: {value!r} then {amounts.get(series)!r}")
+        self.last = amounts
+        return amounts
+
+    def _scrape(self) -> None:
+        while not self._leaving.wait(_BETWEEN_SCRAPES):
+            try:
+                self.read()
+            except httpx.HTTPError:
+                self.unanswered += 1  # it met a worker that is stopped, or dying

@@ -1,0 +1,133 @@
+"""The servers: how each is started with several workers, and what can be done to them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from demo.programs import Program, free_port
+from demo.stack import bin_path
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+APP_FOLDER: Final = Path(__file__).parent.parent / "tests"
+APP: Final = "small_app:app"
+WORKERS: Final = 4
+
+KILL, TERM, STOP, RELOAD = "kill", "terminate", "stop", "reload"
+
+
+@dataclass(frozen=True)
+class Server:
+    """One way to serve an application by several processes."""
+
+    name: str
+    command: tuple[str, ...]
+    """`{port}` stands for the port."""
+    accidents: frozenset[str]
+    """What its supervisor survives, starting new workers where some ended."""
+    recycles: tuple[str, ...] = ()
+    """Options by which its workers end after some requests, and others take their place."""
+
+
+_ALL = frozenset({KILL, TERM, STOP, RELOAD})
+_GUNICORN = (
+    *("gunicorn", "--workers", str(WORKERS), "--worker-class", "uvicorn_worker.UvicornWorker"),
+    *("--bind", "127.0.0.1:{port}", "--graceful-timeout", "5", APP),
+)
+_GUNICORN_RECYCLES = ("--max-requests", "200", "--max-requests-jitter", "100")
+
+SERVERS: Final[Mapping[str, Server]] = {
+    server.name: server
+    for server in (
+        Server(
+            "uvicorn",
+            ("uvicorn", "--workers", str(WORKERS), "--port", "{port}", "--no-access-log", APP),
+            _ALL,
+            ("--limit-max-requests", "200"),
+        ),
+        Server(
+            "fastapi",
+            ("fastapi", "run", "--workers", str(WORKERS), "--port", "{port}", "small_app.py"),
+            _ALL,
+        ),
+        Server("gunicorn", _GUNICORN, _ALL, _GUNICORN_RECYCLES),
+        Server(
+            "gunicorn --preload",
+            (*_GUNICORN[:1], "--preload", *_GUNICORN[1:]),
+            frozenset({KILL, TERM, STOP}),
+            _GUNICORN_RECYCLES,
+        ),
+        # hypercorn ends where a worker of it ends.
+        Server(
+            "hypercorn",
+            ("hypercorn", "--workers", str(WORKERS), "--bind", "127.0.0.1:{port}", APP),
+            frozenset({STOP}),
+        ),
+        Server(
+            "granian",
+            (
+                *("granian", "--interface", "asgi", "--workers", str(WORKERS)),
+                *("--respawn-failed-workers", "--port", "{port}", APP),
+            ),
+            frozenset({KILL, STOP, RELOAD}),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs."""
+
+    server: Server
+    url: str
+    program: Program
+    shared: Path
+    """What its workers share."""
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes."""
+        found: list[psutil.Process] = []
+        for child in psutil.Process(self.program.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it just ended
+                if "resource_tracker" not in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+
+@contextmanager
+def running(
+    server: Server, *options: str, environment: Mapping[str, str] | None = None
+) -> Generator[Running]:
+    """Start `server`, instrumented; stop it at the end of the block."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*(argument.format(port=port) for argument in server.command), *options]
+    with TemporaryDirectory(prefix="otel-coach-soak-") as folder:
+        shared = Path(folder) / "shared"
+        variables = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
+        program = Program(
+            [bin_path("opentelemetry-instrument"), bin_path(command[0]), *command[1:]],
+            cwd=APP_FOLDER,
+            ready=f"{url}/health",
+            environment={
+                **variables,
+                "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
+                "OTEL_COACH_SHARED_DIR": str(shared),
+                "SMALL_APP": "says who answers",
+                **(environment or {}),
+            },
+            log=Path(folder) / "server.log",
+        )
+        try:
+            yield Running(server, url, program, shared)
+        finally:
+            program.stop()
