@@ -7,13 +7,14 @@ LOWEST ?= .venv-lowest
 PORT ?= 8000
 N ?= 1000
 CELLS ?= *
+MINUTES ?= 20
 SEED ?= $(shell date +%s)
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned lint format types docs docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned soak lint format types docs docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ oracle: install ## N random requests from SEED: each figure against the provider
 
 abandoned: install ## 100,000 runs that nobody ends: what is left of them in memory
 	@$(BIN)/python -m oracle.abandoned
+
+soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
+	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED)
 
 lint: install docs-check ## ruff, and that the generated pages are up to date
 	@$(BIN)/ruff check

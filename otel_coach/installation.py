@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
-import os
 import threading
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,21 +13,17 @@ import wrapt
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
-from otel_coach.exposition.port import serve
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
 from otel_coach.sdk import Providers
+from otel_coach.serving import Serving
 from otel_coach.settings import Settings
-from otel_coach.workers.folder import base_folder, remove_run
-from otel_coach.workers.group import Group
-from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
     from opentelemetry.sdk.trace import SpanProcessor
@@ -69,10 +62,7 @@ class Installation:
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
         )
-        self._group: Group | None = None
-        self._has_served = False
-        self._pid = os.getpid()
-        self._stop_port: Callable[[], None] | None = None
+        self.serving = Serving(self.page, settings)
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
         self._flushed = False
@@ -84,8 +74,7 @@ class Installation:
         """
         self._flushed = True
         self._end_runs(lambda run: run.application is app)
-        if self._group is not None:
-            self._group.refresh()
+        self.serving.refresh()
         self.providers.flush()
 
     def exit(self) -> None:
@@ -94,7 +83,7 @@ class Installation:
         After a lifespan there is little left to send, and its end may have waited already.
         """
         self._end_runs(lambda _: True)
-        self._leave()
+        self.serving.end()
         stopping = threading.Thread(target=self.providers.shutdown, daemon=True)
         stopping.start()
         stopping.join(_SHORTEST_EXIT if self._flushed else _LONGEST_EXIT)
@@ -138,9 +127,7 @@ class Installation:
         for instrumentor in reversed(self._instrumented):
             instrumentor.uninstrument()
         self._instrumented.clear()
-        if self._stop_port is not None:
-            self._stop_port()
-            self._stop_port = None
+        self.serving.stop_port()
         self.providers.shutdown()
 
     def _end_runs(self, which: Callable[[Run], bool]) -> None:
@@ -176,56 +163,12 @@ class Installation:
         }
 
     def _start(self) -> None:
-        """The process begins to serve: it is no supervisor of others, but may be one's worker."""
-        self._has_served = True
-        settings = self.settings
-        if settings.serves_metrics:
-            self._group = self._join()
+        self.serving.begin()
         for instrumentor in self._instrumented:
             if isinstance(instrumentor, LangChainInstrumentor):
                 instrumentor.start()
             elif isinstance(instrumentor, DependenciesInstrumentor):
-                self._once_for_all("probes", instrumentor.start)
-        if settings.serves_metrics and (port := settings.metrics_port) is not None:
-            self._once_for_all("port", functools.partial(self._serve_port, port))
-
-    def _join(self) -> Group | None:
-        supervisor = supervisor_of_this_process()
-        if supervisor is None:
-            return None
-        group = Group.join(
-            supervisor,
-            self._base_folder,
-            measure=self.page.measure,
-            changed=self.page.changed,
-            retire=self.page.retire,
-        )
-        if group is not None:
-            self.page.show_all(group.everybody)
-        return group
-
-    def _leave(self) -> None:
-        if self._group is not None:
-            self._group.close()
-        elif not self._has_served and os.getpid() == self._pid:
-            # Perhaps a supervisor: its workers are gone, or soon will be.
-            with suppress(OSError):
-                if (me := supervisor(os.getpid())) is not None:
-                    remove_run(self._base_folder(), me)
-
-    def _base_folder(self) -> Path:
-        return base_folder(self.settings.shared_folder, self.settings.runtime_folder)
-
-    def _once_for_all(self, task: str, begin: Callable[[], None]) -> None:
-        """Let one worker of the service have `task`."""
-        if self._group is None:
-            begin()
-        else:
-            self._group.when_mine(task, begin)
-
-    def _serve_port(self, port: int) -> None:
-        settings = self.settings
-        self._stop_port = serve(self.page, settings.metrics_host, port, settings.metrics_token)
+                self.serving.once_for_all("probes", instrumentor.start)
 
 
 def _page(providers: Providers, settings: Settings) -> Page:

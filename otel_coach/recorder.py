@@ -14,8 +14,9 @@ import os
 import threading
 import weakref
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from opentelemetry.metrics import Observation
@@ -25,7 +26,7 @@ from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.vocabulary import ERROR_TYPE, OTHER, fault_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Meter
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _MOST_LOGGED_FAULTS: Final = 100
+_LONGEST_WAIT: Final = 0.05
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -89,6 +91,7 @@ class Recorder:
         self._logged_overflows: set[str] = set()
         self._instruments: dict[Metric, Callable[..., None]] = {}
         self._settled = 0
+        self._about_to_record: set[object] = set()
         self._times: dict[Metric, Callable[[], Mapping[tuple[object, ...], float]]] = {}
         for metric in CATALOGUE:
             self._create(metric)
@@ -194,8 +197,25 @@ class Recorder:
             finally:
                 self._settling.release()
 
+    @contextmanager
+    def about_to_record(self, who: object) -> Generator[None]:
+        """What is recorded inside belongs to what happened before: `settle_all` waits for it."""
+        self._about_to_record.add(who)
+        try:
+            yield
+        finally:
+            self._about_to_record.discard(who)
+
     def settle_all(self) -> None:
-        """Hand everything recorded before this call to the API, waiting for who is at it."""
+        """Hand everything recorded before this call to the API, waiting for who is at it.
+
+        Who is about to record is waited for only a moment: a slow client may hold an answer's
+        last piece for long.
+        """
+        deadline = monotonic() + _LONGEST_WAIT
+        waited_for = set(self._about_to_record)
+        while waited_for & self._about_to_record and monotonic() < deadline:
+            sleep(0.001)
         with self._settling:
             self._empty()
 

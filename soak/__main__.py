@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from soak.clients import Scraper, Users
-from soak.servers import KILL, RELOAD, SERVERS, STOP, TERM, Running, Server, running
+from soak.servers import KILL, RELOAD, SERVERS, TERM, WORKERS, Running, Server, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,8 @@ _BETWEEN_ACCIDENTS: Final = 1.5
 _STOPPED_FOR: Final = 2.0
 _LONGEST_LOSS: Final = 1.0
 """Seconds of a worker's counts that a SIGKILL may lose."""
-_REST: Final = 3.0
+_REST: Final = 1.5
+_OTHERS: Final = 0o077
 _HTTP: Final = "http_server_request_duration_seconds_count"
 
 
@@ -56,6 +57,7 @@ def soak(
     kinds = sorted(server.accidents if accidents is None else server.accidents & accidents)
     options = server.recycles if accidents is None or accidents else ()
     with running(server, *options) as service:
+        service.wait()
         users, scraper = Users(service.url), Scraper(service.url)
         report = Report([], 0, 0, dict.fromkeys(kinds, 0))
         with scraper.reading():
@@ -71,10 +73,19 @@ def soak(
                         f"{deadline - time.monotonic():.0f} s to go"
                     )
             time.sleep(_REST)
-        _last_read(scraper)
+        for _ in range(2 * WORKERS):  # whoever answers says the same
+            _last_read(scraper)
         report.problems += [f"{server.name}: fell: {line}" for line in scraper.fallen]
         report.answered, report.scrapes = sum(users.answered.values()), scraper.scrapes
         _compare(server, users, scraper, report)
+        report.problems += [
+            f"{server.name}: others can read {path}"
+            for path in service.shared.rglob("*")
+            if path.stat().st_mode & _OTHERS
+        ]
+        shared = service.shared
+        service.program.stop()
+        report.problems += [f"{server.name}: left behind: {path}" for path in shared.rglob("*")]
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 APP_FOLDER: Final = Path(__file__).parent.parent / "tests"
 APP: Final = "small_app:app"
 WORKERS: Final = 4
+"""Unless a test needs less of them."""
 
 KILL, TERM, STOP, RELOAD = "kill", "terminate", "stop", "reload"
 
@@ -39,23 +41,23 @@ class Server:
 
 _ALL = frozenset({KILL, TERM, STOP, RELOAD})
 _GUNICORN = (
-    *("gunicorn", "--workers", str(WORKERS), "--worker-class", "uvicorn_worker.UvicornWorker"),
+    *("gunicorn", "--workers", "{workers}", "--worker-class", "uvicorn_worker.UvicornWorker"),
     *("--bind", "127.0.0.1:{port}", "--graceful-timeout", "5", APP),
 )
 _GUNICORN_RECYCLES = ("--max-requests", "200", "--max-requests-jitter", "100")
 
-SERVERS: Final[Mapping[str, Server]] = {
+_SERVERS: Final[Mapping[str, Server]] = {
     server.name: server
     for server in (
         Server(
             "uvicorn",
-            ("uvicorn", "--workers", str(WORKERS), "--port", "{port}", "--no-access-log", APP),
+            ("uvicorn", "--workers", "{workers}", "--port", "{port}", "--no-access-log", APP),
             _ALL,
             ("--limit-max-requests", "200"),
         ),
         Server(
             "fastapi",
-            ("fastapi", "run", "--workers", str(WORKERS), "--port", "{port}", "small_app.py"),
+            ("fastapi", "run", "--workers", "{workers}", "--port", "{port}", "small_app.py"),
             _ALL,
         ),
         Server("gunicorn", _GUNICORN, _ALL, _GUNICORN_RECYCLES),
@@ -68,18 +70,25 @@ SERVERS: Final[Mapping[str, Server]] = {
         # hypercorn ends where a worker of it ends.
         Server(
             "hypercorn",
-            ("hypercorn", "--workers", str(WORKERS), "--bind", "127.0.0.1:{port}", APP),
+            ("hypercorn", "--workers", "{workers}", "--bind", "127.0.0.1:{port}", APP),
             frozenset({STOP}),
         ),
         Server(
             "granian",
             (
-                *("granian", "--interface", "asgi", "--workers", str(WORKERS)),
+                *("granian", "--interface", "asgi", "--workers", "{workers}"),
                 *("--respawn-failed-workers", "--port", "{port}", APP),
             ),
             frozenset({KILL, STOP, RELOAD}),
         ),
     )
+}
+
+
+SERVERS: Final[Mapping[str, Server]] = {
+    name: server
+    for name, server in _SERVERS.items()
+    if bin_path(server.command[0]).exists()  # FastAPI has a command line since 0.111
 }
 
 
@@ -92,6 +101,21 @@ class Running:
     program: Program
     shared: Path
     """What its workers share."""
+    count: int
+    """How many workers it was asked for."""
+
+    def wait(self) -> None:
+        """Until all its workers share what they count.
+
+        Raises:
+            TimeoutError: they do not.
+        """
+        deadline = time.monotonic() + 15
+        while len(list(self.shared.rglob("*.lock"))) < self.count:
+            if time.monotonic() > deadline:
+                message = f"the workers do not serve; the log ends:\n{self.program.last_lines()}"
+                raise TimeoutError(message)
+            time.sleep(0.05)
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""
@@ -105,12 +129,18 @@ class Running:
 
 @contextmanager
 def running(
-    server: Server, *options: str, environment: Mapping[str, str] | None = None
+    server: Server,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    workers: int = WORKERS,
 ) -> Generator[Running]:
     """Start `server`, instrumented; stop it at the end of the block."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [*(argument.format(port=port) for argument in server.command), *options]
+    command = [
+        *(argument.format(port=port, workers=workers) for argument in server.command),
+        *options,
+    ]
     with TemporaryDirectory(prefix="otel-coach-soak-") as folder:
         shared = Path(folder) / "shared"
         variables = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
@@ -128,6 +158,6 @@ def running(
             log=Path(folder) / "server.log",
         )
         try:
-            yield Running(server, url, program, shared)
+            yield Running(server, url, program, shared, workers)
         finally:
             program.stop()

@@ -21,8 +21,11 @@ ALLOWED = {
     "redaction": set(),
     "budgets": {"vocabulary"},
     "recorder": {"budgets", "catalogue", "vocabulary"},
-    "sdk": {"recorder", "redaction", "settings", "views"},
-    "exposition": set(),
+    "sdk": {"exposition.reader", "recorder", "redaction", "settings", "views"},
+    "workers": set(),
+    "exposition": {"catalogue", "recorder", "workers"},
+    "exposition.reader": {"catalogue"},
+    "serving": {"exposition", "settings", "workers"},
     "instrumentors.asgi": {"catalogue", "recorder", "request", "vocabulary"},
     "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
     "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},
@@ -35,6 +38,7 @@ ALLOWED = {
         "instrumentors.stock",
         "pricing",
         "sdk",
+        "serving",
         "settings",
     },
     "distro": {"installation", "instrumentors.stock"},
@@ -46,7 +50,7 @@ ALLOWED = {
 
 # Third parties that only these rooms may import.
 SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
-MAY_IMPORT_SDK = {"views", "sdk", "redaction", "testing"}
+MAY_IMPORT_SDK = {"views", "sdk", "redaction", "testing", "exposition.reader"}
 
 
 def room_of(module):

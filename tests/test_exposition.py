@@ -1,9 +1,13 @@
 """The page: its formats, its place, and other people's families on it."""
 
 import gzip
+import os
+import subprocess
+import sys
 import threading
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -230,6 +234,102 @@ def test_a_port_that_is_taken_is_one_line_and_the_service_goes_on(caplog):
     (record,) = (r for r in caplog.records if r.name == "otel_coach")
     assert "OTEL_EXPORTER_PROMETHEUS_PORT" in record.getMessage()
     assert str(port) in record.getMessage()
+
+
+TOKEN = "a-token-of-the-operators"
+
+
+def test_a_page_closed_to_strangers():
+    with measuring(Settings(metrics_token=TOKEN)), serving(FastAPI()) as client:
+        for headers in (
+            {},
+            {"authorization": TOKEN},
+            {"authorization": f"Basic {TOKEN}"},
+            {"authorization": f"Bearer {TOKEN}x"},
+            {"authorization": "Bearer"},
+            {"authorization": "Bearer tökèn".encode()},
+        ):
+            answer = client.get("/metrics", headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.content == b""
+        answer = client.get("/metrics", headers={"authorization": f"bearer {TOKEN}"})
+        assert answer.status_code == 200
+        assert Page(answer.text).sum("auth_failures_total") == 0
+
+
+def test_a_port_of_its_own_closed_to_strangers():
+    port = free_port()
+    settings = Settings(metrics_port=port, metrics_host="127.0.0.1", metrics_token=TOKEN)
+    with measuring(settings), serving(FastAPI()) as client:
+        client.get("/")
+        url = f"http://127.0.0.1:{port}/metrics"
+        assert httpx.get(url).status_code == 401
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        page = Page(httpx.get(url, headers=headers).text)
+        assert page.sum("http_server_request_duration_seconds_count") == 1
+
+
+def test_the_token_is_in_no_settings_that_are_printed():
+    assert TOKEN not in repr(Settings.from_env({"OTEL_COACH_METRICS_TOKEN": TOKEN}))
+
+
+def test_exemplars_name_the_trace_and_nothing_else(measured):
+    with serving(hello()) as client:
+        client.get("/hello")
+        for _ in range(2):  # the SDK hands an exemplar over once
+            text = client.get("/metrics", headers={"accept": OPENMETRICS}).text
+            (exemplar,) = (
+                sample.exemplar
+                for family in strict(text)
+                for sample in family.samples
+                if sample.exemplar is not None
+            )
+            (span,) = measured.spans
+            assert exemplar.labels == {
+                "trace_id": f"{span.context.trace_id:032x}",
+                "span_id": f"{span.context.span_id:016x}",
+            }
+            seconds = (span.end_time - span.start_time) / 1e9
+            assert exemplar.value == pytest.approx(seconds, abs=0.01)
+        assert "# {" not in client.get("/metrics").text  # the text format has no exemplars
+
+
+@pytest.mark.parametrize("multiprocess", [False, True])
+def test_what_the_application_shares_by_prometheus_clients_files_is_on_the_page_once(
+    tmp_path, multiprocess
+):
+    """In a process of its own: prometheus_client reads its variable when it is imported."""
+    program = """
+import os, httpx
+from conftest import serving
+from fastapi import FastAPI
+from prometheus_client import Counter
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+
+orders = Counter("shop_orders", "Orders")
+orders.inc(3)
+with measuring(Settings.from_env()), serving(FastAPI()) as client:
+    print(client.get("/metrics").text)
+"""
+    environment = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
+    if multiprocess:
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path)
+        # Another worker's, that has ended.
+        other = "from prometheus_client import Counter; Counter('shop_orders', 'Orders').inc(4)"
+        subprocess.run([sys.executable, "-c", other], env=environment, check=True)
+    here = Path(__file__).parent
+    environment["PYTHONPATH"] = f"{here}{os.pathsep}{here.parent}"
+    text = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert Page(text).sum("shop_orders_total") == (7 if multiprocess else 3)
 
 
 def test_no_page_where_prometheus_is_not_asked_for():

@@ -100,7 +100,8 @@ def application(tmp_path):
 def test_the_endpoint_is_the_template_with_prefix_and_mount(
     measured, tmp_path, method, path, endpoint, status
 ):
-    with serving(application(tmp_path)) as client:
+    # httptools, which uvicorn takes where it is installed, refuses verbs that it does not know.
+    with serving(application(tmp_path), http="h11") as client:
         assert client.request(method, path).status_code == status
     known = "_OTHER" if method == "BREW" else method
     assert counted(measured) == {(endpoint, known, str(status)): 1}

@@ -87,7 +87,7 @@ class Page(Collector):
 
     def _collect(self) -> tuple[Iterable[Metric], Sequence[str]]:
         if self._everybody is None:
-            return self._local.collect(), ()
+            return self._local.with_shared(self._local.collect()), ()
         merged, stale = Merged(), list[str]()
         for figures in self._everybody():
             snapshot = _read(figures.content)

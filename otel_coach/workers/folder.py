@@ -76,12 +76,10 @@ class Folder:
         self.me = f"{os.getpid()}-{token_hex(4)}"
         self._locks: dict[Path, int] = {}
         """Open files by the lock that this process holds on them."""
-        if len(os.fsencode(self.socket(self.me))) > _LONGEST_SOCKET_PATH:
-            message = f"{base} is too long a path for a socket"
-            raise FolderError(message)
         try:
             _sweep(base)
             self.path.mkdir(mode=0o700, exist_ok=True)
+            self._sockets = _short(self.path)
             # Locked before it has its name: nobody shall take it for a dead worker's.
             unnamed = self.path / f"{self.me}.new"
             self.take(unnamed)
@@ -89,10 +87,13 @@ class Folder:
         except OSError as error:
             message = f"{self.path} cannot be written ({error.strerror})"
             raise FolderError(message) from error
+        if len(os.fsencode(self.socket(self.me))) > _LONGEST_SOCKET_PATH:
+            message = f"{base} is too long a path for a socket"
+            raise FolderError(message)
 
     def socket(self, worker: str) -> Path:
         """Where `worker` is asked for its figures."""
-        return self.path / f"{worker}{_SOCKET}"
+        return self._sockets / f"{worker}{_SOCKET}"
 
     def snapshot(self, worker: str) -> Path:
         """Where its figures are."""
@@ -187,6 +188,14 @@ def _is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _short(folder: Path) -> Path:
+    """A short path of `folder`, where the system has one: a socket's path must not be long."""
+    by_descriptor = Path("/proc/self/fd")
+    if not by_descriptor.exists():
+        return folder
+    return by_descriptor / str(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _private(path: str, flags: int) -> int:

@@ -167,14 +167,21 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Hand `message` to the server, noting what it is."""
         final = self._note(message)
+        if not final:
+            await self._hand_over(message)
+            return
+        # Whoever has the whole answer may look at the figures before this coroutine goes on.
+        with self.recorder.about_to_record(self):
+            await self._hand_over(message)
+            self._finish(None)
+
+    async def _hand_over(self, message: Message) -> None:
         try:
             await self._send(message)
         except OSError:
             # How servers of ASGI spec 2.4 say that the client is gone.
             self._note_client_left()
             raise
-        if final:
-            self._finish(None)
 
     @guarded
     def ended(self, error: BaseException | None) -> None:

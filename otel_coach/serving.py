@@ -1,0 +1,98 @@
+"""What begins when a process begins to serve: alone, or as one worker among several."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from otel_coach.exposition.port import serve
+from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from otel_coach.exposition.page import Page
+    from otel_coach.settings import Settings
+    from otel_coach.workers.group import Group
+
+_logger = logging.getLogger("otel_coach")
+
+
+class Serving:
+    """This process's part in its service."""
+
+    def __init__(self, page: Page, settings: Settings) -> None:
+        self._page = page
+        self._settings = settings
+        self._group: Group | None = None
+        self._has_begun = False
+        self._pid = os.getpid()
+        self._stop_port: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """The process serves: it is no supervisor of others, but may be one's worker."""
+        self._has_begun = True
+        settings = self._settings
+        if not settings.serves_metrics:
+            return
+        whose = supervisor_of_this_process()
+        if whose is not None:
+            try:
+                from otel_coach.workers import folder, group  # noqa: PLC0415 - only where POSIX is
+            except ImportError:
+                _logger.warning(
+                    "otel-coach: workers share their figures on POSIX systems only; each shows "
+                    "its own on /metrics"
+                )
+            else:
+                self._group = group.Group.join(
+                    whose,
+                    lambda: folder.base_folder(settings.shared_folder, settings.runtime_folder),
+                    measure=self._page.measure,
+                    changed=self._page.changed,
+                    retire=self._page.retire,
+                )
+        if self._group is not None:
+            self._page.show_all(self._group.everybody)
+        if (port := settings.metrics_port) is not None:
+            self.once_for_all("port", functools.partial(self._serve_port, port))
+
+    def once_for_all(self, task: str, start: Callable[[], None]) -> None:
+        """Let one process of the service have `task`; if it dies, another one starts it."""
+        if self._group is None:
+            start()
+        else:
+            self._group.when_mine(task, start)
+
+    def refresh(self) -> None:
+        """Let the other workers know all that this one measured."""
+        if self._group is not None:
+            self._group.refresh()
+
+    def end(self) -> None:
+        """The process ends."""
+        if self._group is not None:
+            self._group.close()
+        elif not self._has_begun and os.getpid() == self._pid:
+            # Perhaps a supervisor, whose workers are gone.
+            with suppress(ImportError, OSError):
+                from otel_coach.workers import folder  # noqa: PLC0415 - only where POSIX is
+
+                if (me := supervisor(os.getpid())) is not None:
+                    settings = self._settings
+                    base: Path = folder.base_folder(settings.shared_folder, settings.runtime_folder)
+                    folder.remove_run(base, me)
+
+    def stop_port(self) -> None:
+        """Serve no page on a port of its own any more."""
+        if self._stop_port is not None:
+            self._stop_port()
+            self._stop_port = None
+
+    def _serve_port(self, port: int) -> None:
+        settings = self._settings
+        self._stop_port = serve(self._page, settings.metrics_host, port, settings.metrics_token)

@@ -1,0 +1,445 @@
+"""Several workers of one service show one page."""
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from conftest import eventually
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.samples import Exemplar, Sample
+
+from demo.programs import free_port
+from otel_coach.exposition.merging import Merged
+from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
+from otel_coach.testing import Page
+from otel_coach.workers.doorbell import Doorbell, ring
+from otel_coach.workers.folder import Folder, FolderError, base_folder
+from otel_coach.workers.group import Group
+from otel_coach.workers.supervisor import (
+    Supervisor,
+    start_time,
+    supervisor,
+    supervisor_of_this_process,
+)
+from soak.__main__ import soak
+from soak.clients import Scraper, Users
+from soak.servers import SERVERS, WORKERS, running
+
+HTTP = "http_server_request_duration_seconds_count"
+OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+
+# Real servers
+
+
+def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
+    with running(SERVERS["uvicorn"]) as service:
+        service.wait()
+        for number in range(60):
+            assert httpx.get(f"{service.url}/ask/x").status_code == 200
+            page = Page(httpx.get(f"{service.url}/metrics").text)
+            assert page.sum(HTTP, endpoint="/ask/{name}") == number + 1
+        assert page.sum("agent_llm_requests_total") == 60
+        assert page.sum("agent_llm_latency_seconds_bucket", le="+Inf") == 60
+        assert page.sum("otel_coach_errors_total") == 0
+        assert page.sum("process_open_fds") > 3 * WORKERS
+        assert [value for _, value in page.samples("python_info")] == [1]
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "gunicorn"])  # `make soak` has the others too
+def test_without_a_kill_nothing_is_lost_and_nothing_falls(name):
+    report = soak(SERVERS[name], 5, 1, accidents=frozenset({"terminate", "reload", "stop"}))
+    assert report.problems == []
+    assert report.lost == 0
+    assert report.answered > 50
+    assert report.scrapes > 10
+
+
+def test_a_kill_loses_a_second_at_most_and_nothing_falls():
+    report = soak(SERVERS["gunicorn"], 8, 2, accidents=frozenset({"kill"}))
+    assert report.problems == []
+    assert report.accidents["kill"] > 1
+
+
+def test_a_worker_that_hangs_is_read_as_it_last_wrote():
+    with running(SERVERS["gunicorn"], workers=2) as service:
+        service.wait()
+        for _ in range(20):
+            httpx.get(f"{service.url}/ask/x")
+        httpx.get(f"{service.url}/metrics")
+        hung = service.workers()[0]
+        hung.suspend()
+        try:
+            answer, seconds = _scrape_by_another(service)
+        finally:
+            hung.resume()
+        assert Page(answer.text).sum("agent_llm_requests_total") == 20
+        assert f"# otel-coach: worker {hung.pid} does not answer" in answer.text
+        assert seconds < 1
+        assert f"worker {hung.pid} does not answer" in service.program.log.read_text()
+
+
+def _scrape_by_another(service):
+    """A scrape by a worker that is not the one that hangs."""
+    while True:
+        started = time.monotonic()
+        try:
+            return httpx.get(f"{service.url}/metrics", timeout=2), time.monotonic() - started
+        except httpx.TimeoutException:
+            continue  # it met the one that hangs
+
+
+def test_one_worker_probes_and_another_takes_over(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        environment = {
+            "OTEL_COACH_DEPENDENCIES": f"db=tcp://127.0.0.1:{database.getsockname()[1]}",
+            "OTEL_COACH_DEPENDENCY_INTERVAL": "0.5",
+        }
+        with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
+            service.wait()
+
+            def probes():
+                page = Page(httpx.get(f"{service.url}/metrics").text)
+                assert [value for _, value in page.samples("dependency_up")] in ([], [1])
+                return page.sum("dependency_latency_seconds_count")
+
+            eventually(lambda: probes() > 0)
+            started, before = time.monotonic(), probes()
+            time.sleep(3)
+            made = probes() - before
+            assert made <= (time.monotonic() - started) / 0.5 + 1  # not one for each worker
+            assert made >= 3
+            prober = _holder(next(service.shared.rglob("probes.task")))
+            os.kill(prober, signal.SIGKILL)
+            before = probes()
+            eventually(lambda: probes() > before + 2, within=10)
+
+
+def _holder(path):
+    """The process that holds the lock, as the kernel lists it."""
+    inode = str(path.stat().st_ino)
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[5].rpartition(":")[2] == inode:
+            return int(fields[4])
+    raise LookupError(path)
+
+
+def test_a_port_of_its_own_is_served_once_and_taken_over():
+    port = free_port()
+    environment = {
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+    }
+    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+        service.wait()
+        assert httpx.get(f"{service.url}/metrics").status_code == 404
+        for _ in range(20):
+            httpx.get(f"{service.url}/ask/x")
+
+        def calls():
+            try:
+                page = Page(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+            except httpx.HTTPError:
+                return -1
+            return page.sum("agent_llm_requests_total")
+
+        assert calls() == 20
+        assert "cannot be used" not in service.program.log.read_text()
+        os.kill(_holder(next(service.shared.rglob("port.task"))), signal.SIGTERM)
+        eventually(lambda: calls() == 20, within=10)
+
+
+def test_two_services_of_one_machine_and_two_runs_of_one_know_nothing_of_each_other(tmp_path):
+    shared = {"OTEL_COACH_SHARED_DIR": str(tmp_path / "shared")}
+    with running(SERVERS["gunicorn"], environment=shared, workers=2) as one:
+        for _ in range(5):
+            httpx.get(f"{one.url}/ask/x")
+        with running(SERVERS["gunicorn"], environment=shared, workers=2) as other:
+            httpx.get(f"{other.url}/ask/x")
+            page = Page(httpx.get(f"{other.url}/metrics").text)
+            assert page.sum("agent_llm_requests_total") == 1
+        page = Page(httpx.get(f"{one.url}/metrics").text)
+        assert page.sum("agent_llm_requests_total") == 5
+        # All at once, as when the machine fails.
+        supervisor_process = psutil.Process(one.program.process.pid)
+        for process in [supervisor_process, *one.workers()]:
+            process.kill()
+    assert list((tmp_path / "shared").glob("*"))  # nobody was left to clean up
+    with running(SERVERS["gunicorn"], environment=shared, workers=2) as again:
+        assert httpx.get(f"{again.url}/ask/x").status_code == 200
+        page = Page(httpx.get(f"{again.url}/metrics").text)
+        assert page.sum("agent_llm_requests_total") == 1
+        assert len(list((tmp_path / "shared").glob("*"))) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_each_worker_by_itself(tmp_path):
+    place = tmp_path / "file"
+    place.write_text("")
+    environment = {"OTEL_COACH_SHARED_DIR": str(place / "below")}
+    with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
+        assert httpx.get(f"{service.url}/ask/x").status_code == 200
+        assert httpx.get(f"{service.url}/metrics").status_code == 200
+        log = service.program.log.read_text()
+        assert "cannot share their figures" in log
+        assert "OTEL_COACH_SHARED_DIR" in log
+        assert "Traceback" not in log
+
+
+def test_a_scrape_of_openmetrics_has_exemplars_of_all_workers(tmp_path):
+    environment = {"OTEL_TRACES_EXPORTER": "console"}
+    with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
+        for _ in range(20):
+            httpx.get(f"{service.url}/ask/x")
+        text = httpx.get(f"{service.url}/metrics", headers=OPENMETRICS).text
+        exemplars = [
+            sample.exemplar
+            for family in openmetrics(text)
+            if family.name == "http_server_request_duration_seconds"
+            for sample in family.samples
+            if sample.exemplar is not None
+        ]
+        assert exemplars
+        log = service.program.log.read_text()
+        for exemplar in exemplars:
+            assert set(exemplar.labels) == {"trace_id", "span_id"}
+            assert f"0x{exemplar.labels['trace_id']}" in log  # the console's own words
+            assert f"0x{exemplar.labels['span_id']}" in log
+
+
+# Who is whose worker
+
+
+def test_this_process_has_no_supervisor_but_a_child_of_multiprocessing_has():
+    assert supervisor_of_this_process() is None
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        found = pool.apply(supervisor_of_this_process)
+    assert found == supervisor(os.getpid())
+
+
+def test_a_supervisor_lives_as_long_as_its_process():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        found = supervisor(process.pid)
+        assert found.lives
+        assert not Supervisor(process.pid, "1").lives  # another one had that pid
+        process.communicate(b"\n")
+    assert not found.lives
+    assert start_time(process.pid) is None
+
+
+# The folder
+
+
+def test_the_folder_is_private_or_refused(tmp_path):
+    base = base_folder(str(tmp_path / "mine"), None)
+    assert base.stat().st_mode & 0o777 == 0o700
+    base.chmod(0o755)
+    with pytest.raises(FolderError, match="others"):
+        base_folder(str(base), None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="cannot be made"):
+        base_folder(str(tmp_path / "file"), None)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "mine")
+    with pytest.raises(FolderError):
+        base_folder(str(link), None)
+    assert base_folder(None, str(tmp_path)) == tmp_path / "otel-coach"
+
+
+def test_a_path_too_long_for_a_socket_is_said_to_be(tmp_path, monkeypatch):
+    base = base_folder(str(tmp_path / ("x" * 100)), None)
+    assert len(str(Folder(base, supervisor(os.getpid())).socket("1-a"))) < 50
+    monkeypatch.setattr("otel_coach.workers.folder._short", lambda folder: folder)  # not Linux
+    with pytest.raises(FolderError, match="too long"):
+        Folder(base, supervisor(os.getpid()))
+
+
+# Asking each other
+
+
+def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_path):
+    door, hung = tmp_path / "door", tmp_path / "hung"
+    rang = []
+    doorbell, _silent = Doorbell(door), Doorbell(hung)
+    answering = threading.Thread(target=doorbell.wait, args=(5, lambda: rang.append(1)))
+    answering.start()
+    started = time.monotonic()
+    doors = {"well": door, "hung": hung, "dead": tmp_path / "nobody"}
+    assert ring(doors, 0.3, lambda: None) == {"hung"}
+    assert time.monotonic() - started < 1
+    answering.join()
+    assert rang == [1]
+
+
+# Merging
+
+
+def counter(name, *values, **labels):
+    family = Metric(name, "help", "counter")
+    family.samples = [Sample(f"{name}_total", labels, value) for value in values]
+    return family
+
+
+def snapshot(worker, *families, lives=True, **times):
+    return Snapshot(worker, list(families), lives=lives, gauge_times=times)
+
+
+def merged_value(merged):
+    ((sample,),) = (family.samples for family in merged.families())
+    return sample.value
+
+
+def test_sums_are_exact_and_never_fall_by_a_rounding():
+    values = [0.1 * n + 1e-9 / n for n in range(1, 200)]
+    truth = Fraction(0)
+    retired = None
+    last = 0.0
+    for number, value in enumerate(values):
+        truth += Fraction(value)
+        merged = Merged()
+        if retired is not None:
+            merged.add(from_bytes(to_bytes(retired)))
+        merged.add(snapshot(str(number), counter("c", value)))
+        retired = merged.retired()
+        again = Merged()
+        again.add(retired)
+        now = merged_value(again)
+        assert now == float(truth)  # Fraction rounds once, to the nearest
+        assert now >= last
+        last = now
+    assert math.isfinite(last)
+
+
+def test_gauges_merge_by_their_meaning():
+    def gauge(name, value, **labels):
+        family = Metric(name, "help", "gauge")
+        family.samples = [Sample(name, labels, value)]
+        return family
+
+    def families(up, streams, memory, own):
+        return (
+            gauge("dependency_up", up, dependency_name="db"),
+            gauge("app_ai_streams_active", streams, endpoint="/x"),
+            gauge("process_resident_memory_bytes", memory),
+            gauge("their_own", own),
+        )
+
+    at = {"dependency_up": {("db",): 100.0}}
+    later = {"dependency_up": {("db",): 200.0}}
+    merged = Merged()
+    merged.add(snapshot("11-a", *families(0, 2, 10, 5), **later))
+    merged.add(snapshot("12-b", *families(1, 3, 20, 6), **at))
+    merged.add(snapshot("13-c", *families(1, 4, 40, 7), lives=False, **at))
+    found = {
+        (sample.name, sample.labels.get("pid")): sample.value
+        for family in merged.families()
+        for sample in family.samples
+    }
+    assert found == {
+        ("dependency_up", None): 0,  # the probe made last
+        ("app_ai_streams_active", None): 5,  # of those that live
+        ("process_resident_memory_bytes", None): 30,
+        ("their_own", "11"): 5,  # nobody knows what it means: each worker's own
+        ("their_own", "12"): 6,
+    }
+
+
+def test_the_latest_exemplar_of_a_bucket_is_shown():
+    def bucket(trace, at):
+        family = Metric("h", "help", "histogram")
+        exemplar = Exemplar({"trace_id": trace}, 0.1, at)
+        family.samples = [Sample("h_bucket", {"le": "1.0"}, 1, None, exemplar)]
+        return family
+
+    merged = Merged()
+    merged.add(from_bytes(to_bytes(snapshot("1-a", bucket("new", 20.0)))))
+    merged.add(from_bytes(to_bytes(snapshot("2-b", bucket("old", 10.0)))))
+    ((sample,),) = (family.samples for family in merged.families())
+    assert sample.value == 2
+    assert sample.exemplar.labels == {"trace_id": "new"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]\n[]", b'{"worker":""}', b"\x00" * 9])
+def test_figures_that_cannot_be_read_raise_what_the_page_expects(content):
+    with pytest.raises(ValueError):  # noqa: PT011 - json's own are among them
+        from_bytes(content)
+
+
+def test_the_dead_are_retired_once(tmp_path):
+    """Also by who crashed between writing the retired figures and removing the files."""
+    base = base_folder(str(tmp_path / "shared"), None)
+    me = supervisor(os.getpid())
+    contents = [b"own"]
+    retired = []
+
+    def retire(dead):
+        retired.append(list(dead))
+        return b"+".join(dead)
+
+    group = Group(
+        Folder(base, me),
+        me,
+        measure=lambda: contents[0],
+        changed=lambda: False,
+        retire=retire,
+    )
+    folder = group._folder
+    for worker in ("1-dead", "2-dead"):
+        folder._lock(worker).write_text("")
+        folder.snapshot(worker).write_bytes(worker.encode())
+    group._bury()
+    assert retired == [[b"1-dead", b"2-dead"]]
+    assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
+    # As if it had not come to remove them.
+    folder._lock("1-dead").write_text("")
+    folder.snapshot("1-dead").write_bytes(b"1-dead")
+    assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
+    group._bury()
+    assert retired[1:] == [[b"1-dead+2-dead"]]
+    assert json.loads((folder.path / "retired").read_bytes().partition(b"\n")[0])
+    assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
+    group.close()
+
+
+def test_a_forked_child_leaves_its_parents_figures_alone(tmp_path):
+    base = base_folder(str(tmp_path / "shared"), None)
+    me = supervisor(os.getpid())
+    group = Group(
+        Folder(base, me), me, measure=lambda: str(os.getpid()).encode(), changed=bool, retire=bytes
+    )
+    group.refresh()
+    if (child := os.fork()) == 0:
+        group.refresh()
+        group.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert group._folder.snapshot(group._folder.me).read_bytes() == str(os.getpid()).encode()
+    group.close()
+
+
+def test_the_users_and_the_scraper_of_the_soak_can_fail():
+    """A page that falls is noticed."""
+    scraper = Scraper("http://nowhere")
+    scraper.last = {("x_total", ()): 2.0}
+    with running(SERVERS["gunicorn"], workers=2) as service:
+        scraper._url = f"{service.url}/metrics"
+        scraper.read()
+        assert len(scraper.fallen) == 1
+        users = Users(service.url, 1)
+        with users.asking():
+            eventually(lambda: sum(users.answered.values()) > 5)
+        assert not users.broken
