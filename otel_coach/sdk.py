@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -22,12 +21,14 @@ from prometheus_client import CollectorRegistry
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingSpanProcessor
+from otel_coach.resource import ProcessResource
 from otel_coach.views import build_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opentelemetry.metrics import Meter
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.util.types import Attributes
 
@@ -80,7 +81,7 @@ class Providers:
         *,
         version: str = "",
     ) -> None:
-        resource = Resource.create()
+        resource = ProcessResource()
         self.registry = CollectorRegistry(auto_describe=False)
         self.page_reader = _page_reader(settings, self.registry)
         self._push_readers = list(_push_readers(settings))

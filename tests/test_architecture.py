@@ -21,7 +21,8 @@ ALLOWED = {
     "redaction": set(),
     "budgets": {"vocabulary"},
     "recorder": {"budgets", "catalogue", "vocabulary"},
-    "sdk": {"exposition.reader", "recorder", "redaction", "settings", "views"},
+    "resource": {"workers"},
+    "sdk": {"exposition.reader", "recorder", "redaction", "resource", "settings", "views"},
     "workers": set(),
     "exposition": {"catalogue", "recorder", "workers"},
     "exposition.reader": {"catalogue"},
@@ -50,7 +51,7 @@ ALLOWED = {
 
 # Third parties that only these rooms may import.
 SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
-MAY_IMPORT_SDK = {"views", "sdk", "redaction", "testing", "exposition.reader"}
+MAY_IMPORT_SDK = {"views", "sdk", "redaction", "testing", "resource", "exposition.reader"}
 
 
 def room_of(module):

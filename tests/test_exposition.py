@@ -168,11 +168,13 @@ def test_a_family_of_our_name_is_shown_once_and_named_once(measured, default_reg
     theirs.labels("x").inc()
     from otel_coach.catalogue import AUTH_FAILURES
 
+    # Also before ours has a series: a family that changes hands looks as if it fell.
+    assert measured.page().samples("auth_failures_total") == []
     measured.installation.providers.recorder.record(
         AUTH_FAILURES, 1, ("/a", "GET", "401", "rejected")
     )
-    measured.page()
     page = measured.page()  # Page refuses a family that is there twice
+    assert "# otel-coach: another family auth_failures of this process is not shown" in page.text
     assert [set(labels) for labels, _ in page.samples("auth_failures_total")] == [
         {"endpoint", "method", "status", "error_type"}
     ]

@@ -17,11 +17,17 @@ import httpx
 import psutil
 import pytest
 from conftest import eventually
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.samples import Exemplar, Sample
 
+from demo.otlp import Receiver
 from demo.programs import free_port
+from demo.stack import coaching_stack
+from demo.users import Users as CoachingUsers
 from otel_coach.exposition.merging import Merged
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
 from otel_coach.testing import Page
@@ -218,6 +224,63 @@ def test_a_scrape_of_openmetrics_has_exemplars_of_all_workers(tmp_path):
             assert set(exemplar.labels) == {"trace_id", "span_id"}
             assert f"0x{exemplar.labels['trace_id']}" in log  # the console's own words
             assert f"0x{exemplar.labels['span_id']}" in log
+
+
+def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
+    command = ("opentelemetry-instrument", "uvicorn", "--workers", "2", "app_with_metrics:app")
+    environment = {"OTEL_COACH_DEPENDENCIES": "", "COACH_PLAN_LIMIT": "1000/minute"}
+    with coaching_stack(command=command, environment=environment) as stack:
+        users = CoachingUsers(stack)
+        for _ in range(10):
+            assert users.plan("Ten kilometres").status_code == 200
+            users.plan("Ten kilometres", key="wrong")
+        users.close()
+        for _ in range(6):
+            text = httpx.get(f"{stack.url}/metrics").text
+            page = Page(text)
+            strict = httpx.get(f"{stack.url}/metrics", headers=OPENMETRICS).text
+            assert len({family.name for family in openmetrics(strict)}) > 20
+            assert page.sum("coach_plans_total") == 20  # theirs, of both workers
+            assert page.sum("auth_failures_total") == 10  # ours, of both
+            assert {"reason", "path"}.isdisjoint(page.labels)  # theirs of our names
+            pids = {labels["pid"] for labels, _ in page.samples("coach_requests_in_progress")}
+            assert len(pids) == 2
+        assert "another family auth_failures of this process is not shown" in text
+        log = stack.program.log.read_text()
+        assert "the family auth_failures is defined twice" in log
+
+
+@pytest.mark.parametrize("name", ["gunicorn", "uvicorn"])
+def test_each_worker_pushes_as_a_resource_of_its_own_so_that_sums_add_up(name):
+    with Receiver() as receiver:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+            "OTEL_METRIC_EXPORT_INTERVAL": "400",
+            "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=pod-7",
+        }
+        with running(SERVERS[name], environment=environment, workers=2) as service:
+            service.wait()
+            for _ in range(30):
+                assert httpx.get(f"{service.url}/ask/x").status_code == 200
+        last = {}
+        for path, body in receiver.requests:
+            if path == "/v1/metrics":
+                for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                    attributes = {a.key: a.value.string_value for a in resource.resource.attributes}
+                    last[attributes["service.instance.id"]] = resource
+        calls = [
+            point.as_double or point.as_int
+            for resource in last.values()
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "agent.llm.requests"
+            for point in metric.sum.data_points
+        ]
+        assert sum(calls) == 30
+        # The supervisor is a third one, which did nothing.
+        assert len({instance for instance in last if instance.startswith("pod-7-")}) == 2
+        assert sum(span.name == "GET /ask/{name}" for span in receiver.spans) == 30
 
 
 # Who is whose worker

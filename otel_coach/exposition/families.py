@@ -7,12 +7,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from otel_coach.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from prometheus_client.metrics_core import Metric
 
 _logger = logging.getLogger("otel_coach")
 
@@ -49,7 +50,9 @@ class LocalFamilies:
         self._add_exemplars = add_exemplars
         self._before = before
         self._multiprocess = multiprocess
-        self._named: set[str] = set()
+        self.hidden: set[str] = set()
+        """Families that are not shown, because another one has their name."""
+        self._raised: set[str] = set()
         self._one_at_a_time = threading.Lock()
 
     def collect(self) -> list[Metric]:
@@ -57,45 +60,56 @@ class LocalFamilies:
         # The stock reader hands its figures to whichever of two scrapes comes first.
         with self._one_at_a_time:
             self._before()
-            families = list(self._collected(self._ours))
-            self._add_exemplars(families)
-            if not self._multiprocess:
-                families += self._collected(REGISTRY)
-        return list(self._once_each(families))
+            ours = list(self._collected(self._ours))
+            self._add_exemplars(ours)
+            theirs = () if self._multiprocess else self._collected(REGISTRY)
+            return [*ours, *self._once_each(theirs, ours)]
 
-    def with_shared(self, families: Iterable[Metric]) -> list[Metric]:
+    def with_shared(self, families: list[Metric]) -> list[Metric]:
         """`families` and those that all processes share by prometheus_client's own files."""
-        shared: list[Metric] = []
-        if self._multiprocess:
-            registry = CollectorRegistry(auto_describe=False)
-            MultiProcessCollector(registry)
-            shared.extend(self._collected(registry))
-        return list(self._once_each([*families, *shared]))
+        if not self._multiprocess:
+            return families
+        registry = CollectorRegistry(auto_describe=False)
+        MultiProcessCollector(registry)
+        return [*families, *self._once_each(self._collected(registry), families)]
 
     def _collected(self, registry: CollectorRegistry) -> Iterator[Metric]:
         try:
             yield from registry.collect()
         except Exception as error:  # noqa: BLE001 - a collector of others takes no page away
-            if (name := type(error).__name__) not in self._named:
-                self._named.add(name)
+            if (name := type(error).__name__) not in self._raised:
+                self._raised.add(name)
                 _logger.warning(
                     "otel-coach: a collector in prometheus_client's registry raised %s; its "
                     "families and those after it are not on the page",
                     name,
                 )
 
-    def _once_each(self, families: Iterable[Metric]) -> Iterator[Metric]:
-        taken: set[str] = set()
-        for family in families:
-            suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
-            names = {family.name + suffix for suffix in suffixes}
+    def _once_each(self, others: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metric]:
+        # Ours are taken before they have a series: no family may change hands later.
+        taken = _OUR_NAMES.union(*map(_sample_names, before))
+        for family in others:
+            names = _sample_names(family)
             if taken.isdisjoint(names):
                 taken |= names
                 yield family
-            elif family.name not in self._named:
-                self._named.add(family.name)
+            elif family.name not in self.hidden:
+                self.hidden.add(family.name)
                 _logger.warning(
                     "otel-coach: the family %s is defined twice in this process; the page "
                     "shows the first one only. Rename the other, or remove it.",
                     family.name,
                 )
+
+
+def _sample_names(family: Metric) -> frozenset[str]:
+    suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
+    return frozenset(family.name + suffix for suffix in suffixes)
+
+
+_OUR_NAMES: Final = frozenset[str]().union(
+    *(
+        _sample_names(Metric(metric.prometheus_name.removesuffix("_total"), "", metric.kind.value))
+        for metric in CATALOGUE
+    )
+)

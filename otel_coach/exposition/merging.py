@@ -85,6 +85,8 @@ class Merged:
         if not adds_up and not snapshot.lives and _OURS.get(family.name) is not Merge.LATEST:
             return
         by_worker = not adds_up and family.name not in _OURS and family.name not in _OF_PROCESSES
+        if family.type == "info" and series:
+            return  # one service has one target_info
         times = snapshot.gauge_times.get(family.name, {})
         for sample in family.samples:
             labels = sample.labels

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _EOF: Final = b"# EOF\n"
+_HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
 _STALE: Final = b"# otel-coach: worker %b does not answer; these are its last figures\n"
 
 
@@ -83,6 +84,7 @@ class Page(Collector):
             parts.append(_EOF)  # that format knows no comments
         else:
             parts += [_STALE % worker.encode() for worker in stale]
+            parts += [_HIDDEN % name.encode() for name in sorted(self._local.hidden)]
         return b"".join(parts), content_type
 
     def _collect(self) -> tuple[Iterable[Metric], Sequence[str]]:
