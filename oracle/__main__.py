@@ -49,7 +49,7 @@ class Oracle:
         httpx.delete(f"{self.url}/witness")
         before, exported = found(self._page()), len(self.receiver.requests)
         traces = Traces()
-        received = asyncio.run(send(self.url, batch, traces))
+        received = asyncio.run(send(self.url, batch, traces, self._asked))
         deadline = time.monotonic() + _PATIENCE
         while True:
             ledger = self.provider.ledger
@@ -65,6 +65,9 @@ class Oracle:
             elif time.monotonic() > deadline + _PATIENCE:
                 return ["the provider still has a request open"]
             time.sleep(0.3)
+
+    def _asked(self, order: Order) -> int:
+        return sum(entry.user == str(order.number) for entry in self.provider.ledger)
 
     def _page(self) -> Page:
         return Page(httpx.get(f"{self.url}/metrics", timeout=30).text)

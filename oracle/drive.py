@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,11 @@ import httpx
 from oracle.matrix import AWAIT, STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from oracle.plan import Order
     from oracle.spans import Traces
 
-_LEAVES_AFTER = 0.8
 _STALL = 0.3
 LAST = "last"
 """The line after which a user leaves who leaves between the last chunk and the end."""
@@ -37,8 +37,13 @@ class Received:
     """Streams of which at least one line came."""
 
 
-async def send(url: str, orders: Iterable[Order], traces: Traces) -> Received:
-    """Send all `orders` at once, each in its trace."""
+async def send(
+    url: str, orders: Iterable[Order], traces: Traces, asked: Callable[[Order], int]
+) -> Received:
+    """Send all `orders` at once, each in its trace.
+
+    `asked` says how often the provider was asked for an order so far.
+    """
     received = Received()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with (
@@ -46,30 +51,34 @@ async def send(url: str, orders: Iterable[Order], traces: Traces) -> Received:
         asyncio.TaskGroup() as group,
     ):
         for order in orders:
-            group.create_task(_send(client, order, received, traces.headers(order)))
+            group.create_task(_send(client, order, received, traces.headers(order), asked))
     return received
 
 
 async def _send(
-    client: httpx.AsyncClient, order: Order, received: Received, headers: dict[str, str]
+    client: httpx.AsyncClient,
+    order: Order,
+    received: Received,
+    headers: dict[str, str],
+    asked: Callable[[Order], int],
 ) -> None:
     body = {
         "text": order.text,
         "ending": order.ending.name,
         "number": order.number,
         "parts": order.way.parts,
+        "calls": order.way.calls,
     }
     endpoint = order.way.endpoint
     if order.way.route != STREAM:
-        await _ask(client, order, body, received, headers)
+        await _ask(client, order, body, received, headers, asked)
         return
     lines = 0
     async with client.stream("POST", order.way.path, json=body, headers=headers) as response:
         received.statuses[endpoint, response.status_code] += 1
         try:
-            async with asyncio.timeout(
-                _LEAVES_AFTER if order.ending.name == "leaves_before_first_chunk" else None
-            ):
+            leaves = order.ending.name == "leaves_before_first_chunk"
+            async with _patience(order, asked, leaves=leaves):
                 async for line in response.aiter_lines():
                     lines += 1
                     if order.ending.name == "stalled_client" and lines == 1:
@@ -85,16 +94,40 @@ async def _send(
         received.chunks[endpoint] += lines
 
 
-async def _ask(
+@asynccontextmanager
+async def _patience(
+    order: Order, asked: Callable[[Order], int], *, leaves: bool
+) -> AsyncGenerator[None]:
+    """A user who `leaves` does so a moment after the provider was asked for all of his order.
+
+    Time alone would say little on a busy machine.
+    """
+
+    async def leave(limit: asyncio.Timeout) -> None:
+        while asked(order) < order.way.calls:  # noqa: ASYNC110 - the ledger has no event
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async with asyncio.timeout(None) as limit:
+        leaving = asyncio.create_task(leave(limit)) if leaves else None
+        try:
+            yield
+        finally:
+            if leaving is not None:
+                leaving.cancel()
+
+
+async def _ask(  # noqa: PLR0913, PLR0917 - one request's facts
     client: httpx.AsyncClient,
     order: Order,
     body: dict[str, object],
     received: Received,
     headers: dict[str, str],
+    asked: Callable[[Order], int],
 ) -> None:
-    patience = _LEAVES_AFTER if order.ending.before_response else None
     try:
-        async with asyncio.timeout(patience):
+        async with _patience(order, asked, leaves=order.ending.before_response):
             response = await client.post(order.way.path, json=body, headers=headers)
     except TimeoutError:
         received.statuses[order.way.endpoint, order.ending.status] += 1

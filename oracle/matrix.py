@@ -29,6 +29,8 @@ class Way:
     route: str
     what: str
     """In the words of LangChain's and LangGraph's own documentation."""
+    calls: int = 1
+    """How often it asks the provider."""
     agents: int = 0
     """Graphs that run in it."""
     refused_before: int = 0
@@ -89,19 +91,19 @@ ALL_WAYS: Final = (
     Way("ainvoke", AWAIT, "model.ainvoke"),
     Way("invoke", AWAIT, "model.invoke in a worker thread"),
     Way("invoke_blocking", AWAIT, "model.invoke on the event loop"),
-    Way("abatch", AWAIT, "model.abatch of two"),
-    Way("batch", AWAIT, "model.batch of two"),
-    Way("agenerate", AWAIT, "model.agenerate of two"),
+    Way("abatch", AWAIT, "model.abatch of two", calls=2),
+    Way("batch", AWAIT, "model.batch of two", calls=2),
+    Way("agenerate", AWAIT, "model.agenerate of two", calls=2),
     Way("generate", AWAIT, "model.generate"),
     Way("chain", AWAIT, "prompt | model | parser"),
-    Way("with_retry", AWAIT, "a chain with_retry, whose first call fails"),
+    Way("with_retry", AWAIT, "a chain with_retry, whose first call fails", calls=2),
     Way(
         "with_fallbacks", AWAIT, "model.with_fallbacks, whose first model is down", refused_before=1
     ),
     Way("bind_tools", AWAIT, "model.bind_tools"),
     Way("structured_output", AWAIT, "model.with_structured_output"),
-    Way("parallel", AWAIT, "RunnableParallel of two"),
-    Way("two_models", AWAIT, "one model after another"),
+    Way("parallel", AWAIT, "RunnableParallel of two", calls=2),
+    Way("two_models", AWAIT, "one model after another", calls=2),
     Way("thread_pool", AWAIT, "model.invoke in the application's own thread pool"),
     Way("graph_ainvoke", AWAIT, "graph.ainvoke, asynchronous nodes", agents=1),
     Way("graph_ainvoke_sync_nodes", AWAIT, "graph.ainvoke, synchronous nodes", agents=1),
@@ -130,7 +132,7 @@ ALL_WAYS: Final = (
     Way("graph_invoke", BACKGROUND, "graph.invoke in a worker thread", agents=1),
     Way("ainvoke", OUTSIDE, "model.ainvoke"),
     Way("graph_ainvoke", OUTSIDE, "graph.ainvoke", agents=1),
-    Way("batch", OUTSIDE, "model.batch of two"),
+    Way("batch", OUTSIDE, "model.batch of two", calls=2),
 )
 
 WAYS: Final = tuple(way for way in ALL_WAYS if HAS_EVENTS_V3 or way.name != "events_v3")

@@ -43,9 +43,9 @@ def notes() -> list[dict[str, Any]]:
     return [asdict(heard) for heard in tuple(_NOTES)]
 
 
-def has_heard(user: str) -> bool:
-    """Whether that user's order has reached the model's client."""
-    return any(heard.user == user for heard in tuple(_NOTES))
+def heard_of(user: str) -> int:
+    """How many requests of that user's order have reached the model's client."""
+    return sum(heard.user == user for heard in tuple(_NOTES))
 
 
 def reset() -> None:

@@ -297,6 +297,26 @@ def test_exemplars_name_the_trace_and_nothing_else(measured):
         assert "# {" not in client.get("/metrics").text  # the text format has no exemplars
 
 
+def test_an_application_with_prometheus_fastapi_instrumentator_shows_both(measured):
+    from prometheus_fastapi_instrumentator import Instrumentator
+
+    registered = set(REGISTRY._collector_to_names)
+    app = hello()
+    Instrumentator().instrument(app).expose(app)
+    try:
+        with serving(app) as client:
+            for _ in range(3):
+                client.get("/hello")
+            page = Page(client.get("/metrics").text)
+            text = client.get("/metrics", headers={"accept": OPENMETRICS}).text
+        assert page.sum("http_requests_total", handler="/hello") == 3
+        assert page.sum("http_server_request_duration_seconds_count", endpoint="/hello") == 3
+        assert len(list(strict(text))) > 10
+    finally:
+        for collector in set(REGISTRY._collector_to_names) - registered:
+            REGISTRY.unregister(collector)
+
+
 @pytest.mark.parametrize("multiprocess", [False, True])
 def test_what_the_application_shares_by_prometheus_clients_files_is_on_the_page_once(
     tmp_path, multiprocess

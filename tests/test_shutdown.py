@@ -69,7 +69,13 @@ def service():
 
 def test_open_streams_and_calls_end_once_when_the_server_stops(service):
     def ask(path):
-        order = {"text": "[pace:0.2] [tokens:200]", "number": 1, "ending": "ok", "parts": 3}
+        order = {
+            "text": "[pace:0.2] [tokens:200]",
+            "number": 1,
+            "ending": "ok",
+            "parts": 3,
+            "calls": 1,
+        }
         if path.startswith("/await"):
             order["text"] = "[delay:20]"
         try:
