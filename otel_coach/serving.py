@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otel_coach.exposition.port import serve
+from otel_coach.recorder import guarded
 from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otel_coach.exposition.page import Page
+    from otel_coach.recorder import Recorder
     from otel_coach.settings import Settings
     from otel_coach.workers.group import Group
 
@@ -25,21 +27,28 @@ _logger = logging.getLogger("otel_coach")
 class Serving:
     """This process's part in its service."""
 
-    def __init__(self, page: Page, settings: Settings) -> None:
+    def __init__(self, page: Page, recorder: Recorder, settings: Settings) -> None:
         self._page = page
+        self._recorder = recorder
         self._settings = settings
         self._group: Group | None = None
         self._has_begun = False
         self._pid = os.getpid()
         self._stop_port: Callable[[], None] | None = None
 
+    @property
+    def recorder(self) -> Recorder:
+        """Where faults go."""
+        return self._recorder
+
+    @guarded
     def begin(self) -> None:
         """The process serves: it is no supervisor of others, but may be one's worker."""
         self._has_begun = True
         settings = self._settings
         if not settings.serves_metrics:
             return
-        whose = supervisor_of_this_process()
+        whose = supervisor_of_this_process() if settings.shares_figures else None
         if whose is not None:
             try:
                 from otel_coach.workers import folder, group  # noqa: PLC0415 - only where POSIX is
@@ -50,11 +59,10 @@ class Serving:
                 )
             else:
                 self._group = group.Group.join(
-                    whose,
                     lambda: folder.base_folder(settings.shared_folder, settings.runtime_folder),
-                    measure=self._page.measure,
-                    changed=self._page.changed,
-                    retire=self._page.retire,
+                    whose,
+                    self._page,
+                    self._recorder.fault,
                 )
         if self._group is not None:
             self._page.show_all(self._group.everybody)
@@ -68,16 +76,18 @@ class Serving:
         else:
             self._group.when_mine(task, start)
 
+    @guarded
     def refresh(self) -> None:
         """Let the other workers know all that this one measured."""
         if self._group is not None:
             self._group.refresh()
 
+    @guarded
     def end(self) -> None:
         """The process ends."""
         if self._group is not None:
             self._group.close()
-        elif not self._has_begun and os.getpid() == self._pid:
+        elif self._settings.shares_figures and not self._has_begun and os.getpid() == self._pid:
             # Perhaps a supervisor, whose workers are gone.
             with suppress(ImportError, OSError):
                 from otel_coach.workers import folder  # noqa: PLC0415 - only where POSIX is

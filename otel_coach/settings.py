@@ -46,6 +46,8 @@ class Settings:
     """A port of its own for the page; None serves it inside the application."""
     metrics_token: str | None = field(default=None, repr=False)
     """Who scrapes must bear it (RFC 6750); None lets everybody."""
+    shares_figures: bool = True
+    """Whether the workers of a service show one page."""
     shared_folder: str | None = None
     """Where the workers of a service share their figures; None finds a private place."""
     runtime_folder: str | None = None

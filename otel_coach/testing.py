@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -94,9 +95,9 @@ def measuring(settings: Settings | None = None) -> Generator[Measured]:
     The environment is not read, unless by the `settings` handed over.
     """
     exporter = InMemorySpanExporter()
-    installation = Installation(
-        settings or Settings(), span_processors=[SimpleSpanProcessor(exporter)]
-    )
+    # A test's figures are its own, also where tests run in forked processes.
+    alone = replace(settings or Settings(), shares_figures=False)
+    installation = Installation(alone, span_processors=[SimpleSpanProcessor(exporter)])
     try:
         for name in INSTRUMENTORS:
             installation.instrument(name)

@@ -26,7 +26,7 @@ ALLOWED = {
     "workers": set(),
     "exposition": {"catalogue", "recorder", "workers"},
     "exposition.reader": {"catalogue"},
-    "serving": {"exposition", "settings", "workers"},
+    "serving": {"exposition", "recorder", "settings", "workers"},
     "instrumentors.asgi": {"catalogue", "recorder", "request", "vocabulary"},
     "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
     "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},

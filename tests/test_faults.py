@@ -131,7 +131,11 @@ def test_a_fault_at_any_hook_changes_no_answer_and_is_counted(monkeypatch, bare,
             "on_tool_start",
             "on_tool_end",
         }
-        if exercised and name != "_note_client_left":
+        # No client leaves here, and no process ends.
+        if exercised and (cls.__name__, name) not in {
+            ("Exchange", "_note_client_left"),
+            ("Serving", "end"),
+        }:
             assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") > 0
 
 

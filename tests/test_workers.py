@@ -442,48 +442,87 @@ def test_figures_that_cannot_be_read_raise_what_the_page_expects(content):
         from_bytes(content)
 
 
+class Source:
+    """What a worker measures, as bytes that say who they are."""
+
+    def __init__(self, content=lambda: b"own"):
+        self.content = content
+        self.retired = []
+
+    def measure(self):
+        return self.content()
+
+    def changed(self):
+        return True
+
+    def retire(self, contents):
+        self.retired.append(list(contents))
+        return b"+".join(contents)
+
+
+def never(fault, place):
+    raise AssertionError(place) from fault
+
+
+def group_in(folder, source):
+    me = supervisor(os.getpid())
+    return Group(Folder(base_folder(str(folder), None), me), me, source, never)
+
+
+def test_a_fault_in_the_background_is_counted_and_the_next_tick_tries_again(tmp_path):
+    faults, measured = [], []
+
+    def content():
+        measured.append(1)
+        if len(measured) == 1:
+            raise ZeroDivisionError
+        return b"figures"
+
+    group = Group.join(
+        lambda: base_folder(str(tmp_path / "shared"), None),
+        supervisor(os.getpid()),
+        Source(content),
+        lambda fault, place: faults.append((type(fault), place)),
+    )
+    eventually(lambda: len(measured) >= 2)
+    assert faults == [(ZeroDivisionError, "Group")]
+    assert [figures.content for figures in group.everybody()] == [b"figures"]
+    group.close()
+
+
+def test_no_file_grows_old_enough_to_be_swept_away(tmp_path):
+    folder = Folder(base_folder(str(tmp_path / "shared"), None), supervisor(os.getpid()))
+    folder.exclusive("probes")
+    for path in [folder.path, *folder.path.iterdir()]:
+        os.utime(path, (1, 1))
+    folder.touch()
+    assert all(path.stat().st_mtime > 1e9 for path in [folder.path, *folder.path.iterdir()])
+
+
 def test_the_dead_are_retired_once(tmp_path):
     """Also by who crashed between writing the retired figures and removing the files."""
-    base = base_folder(str(tmp_path / "shared"), None)
-    me = supervisor(os.getpid())
-    contents = [b"own"]
-    retired = []
-
-    def retire(dead):
-        retired.append(list(dead))
-        return b"+".join(dead)
-
-    group = Group(
-        Folder(base, me),
-        me,
-        measure=lambda: contents[0],
-        changed=lambda: False,
-        retire=retire,
-    )
+    source = Source()
+    group = group_in(tmp_path / "shared", source)
     folder = group._folder
     for worker in ("1-dead", "2-dead"):
         folder._lock(worker).write_text("")
         folder.snapshot(worker).write_bytes(worker.encode())
     group._bury()
-    assert retired == [[b"1-dead", b"2-dead"]]
+    assert source.retired == [[b"1-dead", b"2-dead"]]
     assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
     # As if it had not come to remove them.
     folder._lock("1-dead").write_text("")
     folder.snapshot("1-dead").write_bytes(b"1-dead")
     assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
     group._bury()
-    assert retired[1:] == [[b"1-dead+2-dead"]]
+    assert source.retired[1:] == [[b"1-dead+2-dead"]]
     assert json.loads((folder.path / "retired").read_bytes().partition(b"\n")[0])
     assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
     group.close()
 
 
 def test_a_forked_child_leaves_its_parents_figures_alone(tmp_path):
-    base = base_folder(str(tmp_path / "shared"), None)
-    me = supervisor(os.getpid())
-    group = Group(
-        Folder(base, me), me, measure=lambda: str(os.getpid()).encode(), changed=bool, retire=bytes
-    )
+    group = group_in(tmp_path / "shared", Source(lambda: str(os.getpid()).encode()))
     group.refresh()
     if (child := os.fork()) == 0:
         group.refresh()

@@ -140,6 +140,12 @@ class Folder:
             file.write(content)
         unfinished.replace(path)
 
+    def touch(self) -> None:
+        """Make all files look new: systems sweep old ones from their temporary folders."""
+        for path in (self.path.parent, self.path, *self.path.iterdir()):
+            with suppress(OSError):
+                os.utime(path)
+
     def forget(self, worker: str) -> None:
         """Remove the files of a dead worker; its lock last, by which it is found."""
         for path in (self.socket(worker), self.snapshot(worker), self._lock(worker)):

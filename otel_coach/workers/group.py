@@ -11,8 +11,8 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
-from typing import TYPE_CHECKING, Final
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_coach.workers.doorbell import Doorbell, ring
 from otel_coach.workers.folder import Folder, FolderError
@@ -31,6 +31,7 @@ LONGEST_WAIT: Final = 0.5
 _TICK: Final = 0.4
 """Seconds between two looks at what has changed: what a kill can lose at most, and some."""
 _TICKS_BETWEEN_FUNERALS: Final = 5
+_TICKS_BETWEEN_TOUCHES: Final = 1000
 _RETIRED: Final = "retired"
 _MOST_NAMES: Final = 1000
 """Of workers whose figures are retired already."""
@@ -47,31 +48,43 @@ class Figures:
     """It was asked for newer figures, and did not answer in time."""
 
 
+class Source(Protocol):
+    """What this worker measures."""
+
+    def measure(self) -> bytes:
+        """The figures as they are now."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether they changed since they were measured last."""
+        ...
+
+    def retire(self, contents: Sequence[bytes]) -> bytes:
+        """One content of several dead workers', of which the first may be such a one."""
+        ...
+
+
 class Group:
     """The workers of one run of a service, seen by one of them.
 
     Args:
         folder: what they share.
         supervisor: whose workers they are.
-        measure: this worker's figures as they are now.
-        changed: whether they changed since they were measured last.
-        retire: one content of several dead workers', of which the first may be such a one.
+        source: what this worker measures.
+        fault: told of what fails in the background.
     """
 
     def __init__(
         self,
         folder: Folder,
         supervisor: Supervisor,
-        *,
-        measure: Callable[[], bytes],
-        changed: Callable[[], bool],
-        retire: Callable[[Sequence[bytes]], bytes],
+        source: Source,
+        fault: Callable[[BaseException, str], None],
     ) -> None:
         self._folder = folder
         self._supervisor = supervisor
-        self._measure = measure
-        self._changed = changed
-        self._retire = retire
+        self._source = source
+        self._fault = fault
         self._pid = os.getpid()
         self._doorbell = Doorbell(folder.socket(folder.me))
         self._refreshing = threading.Lock()
@@ -84,20 +97,17 @@ class Group:
     @classmethod
     def join(
         cls,
-        supervisor: Supervisor,
         base: Callable[[], Path],
-        *,
-        measure: Callable[[], bytes],
-        changed: Callable[[], bool],
-        retire: Callable[[Sequence[bytes]], bytes],
+        supervisor: Supervisor,
+        source: Source,
+        fault: Callable[[BaseException, str], None],
     ) -> Group | None:
         """Become one of the workers of `supervisor`; None, and one line, where they cannot share.
 
         `base` finds the folder for all runs of all services; it may raise FolderError.
         """
         try:
-            folder = Folder(base(), supervisor)
-            group = cls(folder, supervisor, measure=measure, changed=changed, retire=retire)
+            group = cls(Folder(base(), supervisor), supervisor, source, fault)
         except (FolderError, OSError) as error:
             _logger.error(  # noqa: TRY400 - one line with the cure
                 "otel-coach: the workers of this service cannot share their figures: %s. Each "
@@ -119,7 +129,7 @@ class Group:
     def refresh(self) -> bytes:
         """Write this worker's figures as they are now."""
         with self._refreshing:
-            content = self._measure()
+            content = self._source.measure()
             # A child that a worker forked has the figures of its parent, once and for ever.
             if os.getpid() == self._pid and not self._cannot_write:
                 try:
@@ -180,14 +190,13 @@ class Group:
                 if monotonic() - ticked >= _TICK:
                     ticked = monotonic()
                     self._tick()
-            except Exception:
-                if self._closed:
-                    return
-                _logger.exception("otel-coach: a worker's figures could not be written")
-                threading.Event().wait(_TICK)
+            except Exception as fault:  # noqa: BLE001 - the next tick tries again
+                if not self._closed:
+                    self._fault(fault, "Group")
+                    sleep(_TICK)
 
     def _tick(self) -> None:
-        if self._changed():
+        if self._source.changed():
             self.refresh()
         for task in tuple(self._tasks):
             if self._folder.exclusive(task):
@@ -195,6 +204,8 @@ class Group:
         self._ticks += 1
         if self._ticks % _TICKS_BETWEEN_FUNERALS == 0:
             self._bury()
+        if self._ticks % _TICKS_BETWEEN_TOUCHES == 0:
+            self._folder.touch()
 
     def _bury(self) -> None:
         """Retire the figures of workers that died, so that their files do not become many."""
@@ -212,7 +223,7 @@ class Group:
                         contents.append(self._folder.snapshot(worker).read_bytes())
             header = json.dumps([*names, *dead][-_MOST_NAMES:]).encode()
             path = self._folder.path / _RETIRED
-            self._folder.write(path, header + b"\n" + self._retire(contents))
+            self._folder.write(path, header + b"\n" + self._source.retire(contents))
             for worker in dead:
                 self._folder.forget(worker)
 
