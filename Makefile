@@ -14,7 +14,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned soak lint format types docs docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned soak bench lint format types docs docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ abandoned: install ## 100,000 runs that nobody ends: what is left of them in mem
 
 soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
 	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED)
+
+bench: install ## what a scrape of four workers costs, beside the bare application
+	@$(BIN)/python -m bench.scrape
 
 lint: install docs-check ## ruff, and that the generated pages are up to date
 	@$(BIN)/ruff check

@@ -41,7 +41,7 @@ from otel_coach.workers.supervisor import (
     supervisor_of_this_process,
 )
 from soak.__main__ import soak
-from soak.clients import Scraper, Users
+from soak.clients import Scraper
 from soak.servers import SERVERS, WORKERS, running
 
 HTTP = "http_server_request_duration_seconds_count"
@@ -65,9 +65,12 @@ def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
         assert [value for _, value in page.samples("python_info")] == [1]
 
 
-@pytest.mark.parametrize("name", ["uvicorn", "gunicorn"])  # `make soak` has the others too
-def test_without_a_kill_nothing_is_lost_and_nothing_falls(name):
-    report = soak(SERVERS[name], 5, 1, accidents=frozenset({"terminate", "reload", "stop"}))
+# `make soak` has the other servers too, and more of each.
+
+
+def test_without_a_kill_nothing_is_lost_and_nothing_falls():
+    accidents = frozenset({"terminate", "reload", "stop"})
+    report = soak(SERVERS["uvicorn"], 5, 1, accidents=accidents)
     assert report.problems == []
     assert report.lost == 0
     assert report.answered > 50
@@ -75,9 +78,9 @@ def test_without_a_kill_nothing_is_lost_and_nothing_falls(name):
 
 
 def test_a_kill_loses_a_second_at_most_and_nothing_falls():
-    report = soak(SERVERS["gunicorn"], 8, 2, accidents=frozenset({"kill"}))
+    report = soak(SERVERS["gunicorn"], 8, 2)
     assert report.problems == []
-    assert report.accidents["kill"] > 1
+    assert report.accidents["kill"] > 0
 
 
 def test_a_worker_that_hangs_is_read_as_it_last_wrote():
@@ -85,7 +88,10 @@ def test_a_worker_that_hangs_is_read_as_it_last_wrote():
         service.wait()
         for _ in range(20):
             httpx.get(f"{service.url}/ask/x")
-        httpx.get(f"{service.url}/metrics")
+        scraper = Scraper(service.url)
+        scraper.last = {("agent_llm_requests_total", ()): 2.0}
+        scraper.read()
+        assert len(scraper.fallen) == 1  # what the soak looks for, it finds
         hung = service.workers()[0]
         hung.suspend()
         try:
@@ -250,8 +256,7 @@ def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
         assert "the family auth_failures is defined twice" in log
 
 
-@pytest.mark.parametrize("name", ["gunicorn", "uvicorn"])
-def test_each_worker_pushes_as_a_resource_of_its_own_so_that_sums_add_up(name):
+def test_each_worker_pushes_as_a_resource_of_its_own_also_after_a_fork():
     with Receiver() as receiver:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
@@ -259,10 +264,14 @@ def test_each_worker_pushes_as_a_resource_of_its_own_so_that_sums_add_up(name):
             "OTEL_METRIC_EXPORT_INTERVAL": "400",
             "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=pod-7",
         }
-        with running(SERVERS[name], environment=environment, workers=2) as service:
+        with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
             service.wait()
-            for _ in range(30):
-                assert httpx.get(f"{service.url}/ask/x").status_code == 200
+            answers, workers = 0, set()
+            while len(workers) < 2 or answers < 30:
+                answer = httpx.get(f"{service.url}/ask/x")
+                assert answer.status_code == 200
+                workers.add(answer.headers["x-worker"])
+                answers += 1
         last = {}
         for path, body in receiver.requests:
             if path == "/v1/metrics":
@@ -277,10 +286,10 @@ def test_each_worker_pushes_as_a_resource_of_its_own_so_that_sums_add_up(name):
             if metric.name == "agent.llm.requests"
             for point in metric.sum.data_points
         ]
-        assert sum(calls) == 30
+        assert sum(calls) == answers
         # The supervisor is a third one, which did nothing.
-        assert len({instance for instance in last if instance.startswith("pod-7-")}) == 2
-        assert sum(span.name == "GET /ask/{name}" for span in receiver.spans) == 30
+        assert {f"pod-7-{worker}" for worker in workers} <= set(last)
+        assert sum(span.name == "GET /ask/{name}" for span in receiver.spans) == answers
 
 
 # Who is whose worker
@@ -531,17 +540,3 @@ def test_a_forked_child_leaves_its_parents_figures_alone(tmp_path):
     os.waitpid(child, 0)
     assert group._folder.snapshot(group._folder.me).read_bytes() == str(os.getpid()).encode()
     group.close()
-
-
-def test_the_users_and_the_scraper_of_the_soak_can_fail():
-    """A page that falls is noticed."""
-    scraper = Scraper("http://nowhere")
-    scraper.last = {("x_total", ()): 2.0}
-    with running(SERVERS["gunicorn"], workers=2) as service:
-        scraper._url = f"{service.url}/metrics"
-        scraper.read()
-        assert len(scraper.fallen) == 1
-        users = Users(service.url, 1)
-        with users.asking():
-            eventually(lambda: sum(users.answered.values()) > 5)
-        assert not users.broken
