@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingSpanProcessor
-from otel_coach.resource import ProcessResource
+from otel_coach.resource import process_resource
 from otel_coach.views import build_views
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Providers:
         *,
         version: str = "",
     ) -> None:
-        resource = ProcessResource()
+        resource = process_resource()
         self.registry = CollectorRegistry(auto_describe=False)
         self.page_reader = _page_reader(settings, self.registry)
         self._push_readers = list(_push_readers(settings))

@@ -30,6 +30,7 @@ from demo.stack import coaching_stack
 from demo.users import Users as CoachingUsers
 from otel_coach.exposition.merging import Merged
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
+from otel_coach.resource import process_resource
 from otel_coach.testing import Page
 from otel_coach.workers.doorbell import Doorbell, ring
 from otel_coach.workers.folder import Folder, FolderError, base_folder
@@ -262,7 +263,6 @@ def test_each_worker_pushes_as_a_resource_of_its_own_also_after_a_fork():
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
             "OTEL_METRICS_EXPORTER": "prometheus,otlp",
             "OTEL_METRIC_EXPORT_INTERVAL": "400",
-            "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=pod-7",
         }
         with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
             service.wait()
@@ -272,24 +272,35 @@ def test_each_worker_pushes_as_a_resource_of_its_own_also_after_a_fork():
                 assert answer.status_code == 200
                 workers.add(answer.headers["x-worker"])
                 answers += 1
-        last = {}
+        calls = {}
         for path, body in receiver.requests:
             if path == "/v1/metrics":
                 for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                     attributes = {a.key: a.value.string_value for a in resource.resource.attributes}
-                    last[attributes["service.instance.id"]] = resource
-        calls = [
-            point.as_double or point.as_int
-            for resource in last.values()
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if metric.name == "agent.llm.requests"
-            for point in metric.sum.data_points
-        ]
-        assert sum(calls) == answers
-        # The supervisor is a third one, which did nothing.
-        assert {f"pod-7-{worker}" for worker in workers} <= set(last)
+                    calls[attributes["service.instance.id"]] = sum(
+                        point.as_double or point.as_int
+                        for scope in resource.scope_metrics
+                        for metric in scope.metrics
+                        if metric.name == "agent.llm.requests"
+                        for point in metric.sum.data_points
+                    )
+        assert sum(calls.values()) == answers
+        assert len([instance for instance, made in calls.items() if made]) == 2
         assert sum(span.name == "GET /ask/{name}" for span in receiver.spans) == answers
+
+
+def instance_id():
+    return process_resource().attributes["service.instance.id"]
+
+
+def test_each_spawned_worker_is_an_instance_of_its_own(monkeypatch):
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as one, context.Pool(1) as other:
+        assert len({instance_id(), one.apply(instance_id), other.apply(instance_id)}) == 3
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=pod-7")
+    assert instance_id() == "pod-7"
+    with context.Pool(1) as pool:
+        assert pool.apply(instance_id) == f"pod-7-{pool.apply(os.getpid)}"
 
 
 # Who is whose worker
