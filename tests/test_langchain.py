@@ -16,7 +16,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode, tools_condition
@@ -534,6 +534,20 @@ def test_an_answer_from_langchains_cache_is_no_call(measured, provider):
         None,
         *["cached"] * 3,
     ]
+
+
+def test_embeddings_are_no_calls_and_untouched(measured, provider):
+    embeddings = OpenAIEmbeddings(
+        model="text-embedding-3-small",
+        api_key="k",
+        base_url=provider.base_url,
+        check_embedding_ctx_length=False,  # which would ask the network for a tokenizer
+    )
+    assert embeddings.embed_query("one two") == [7, 2]
+    assert asyncio.run(embeddings.aembed_documents(["one", "two three"])) == [[3, 1], [9, 2]]
+    page = measured.page()
+    assert page.sum(CALLS) == page.sum(TOKENS) == page.sum("agent_llm_cost_usd_total") == 0
+    assert not measured.spans
 
 
 @pytest.mark.parametrize("mode", ["", "two words", "x" * 41, "naïve"])

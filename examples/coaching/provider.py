@@ -120,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/v1/embeddings":
+            self._send_json(200, _embeddings(json.loads(body)))
+            return
         if self.path != "/v1/chat/completions":
             self._send_json(404, _error(404))
             return
@@ -256,6 +259,19 @@ class _Handler(BaseHTTPRequestHandler):
 def _error(status_code: int) -> dict[str, Any]:
     kind, code, message = _ERRORS.get(status_code, _ERRORS[500])
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
+    """Embed each text as its length and its number of words; no chat, so not in the ledger."""
+    given = request["input"]
+    texts: list[str] = [given] if isinstance(given, str) else given
+    data = [
+        {"object": "embedding", "index": place, "embedding": [len(text), len(text.split())]}
+        for place, text in enumerate(texts)
+    ]
+    tokens = sum(len(text.split()) for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": request["model"], "usage": usage}
 
 
 def _envelope(entry: Entry, kind: str) -> dict[str, Any]:
