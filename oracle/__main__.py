@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import sys
 import time
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from demo.programs import free_port
 from demo.stack import INSTRUMENTED, coaching_stack
 from oracle.drive import send
 from oracle.expect import calls_of, difference, expected, found
@@ -76,18 +76,24 @@ class Oracle:
 @contextmanager
 def oracle(database_url: str | None = "") -> Generator[Oracle]:
     """Start the service under test."""
+    # Bound, so that no other program takes it, but deaf: who connects is refused.
+    deaf = socket.socket()
+    deaf.bind(("127.0.0.1", 0))
     environment = {
-        "ORACLE_CLOSED_URL": f"http://127.0.0.1:{free_port()}/v1",
+        "ORACLE_CLOSED_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}/v1",
         "OTEL_COACH_DEPENDENCIES": "",
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }
     command = (*INSTRUMENTED[:2], "oracle.app:app")
-    with coaching_stack(
-        command=command,
-        environment=environment,
-        cwd=Path(__file__).parent.parent,
-        database_url=database_url,
-    ) as stack:
+    with (
+        deaf,
+        coaching_stack(
+            command=command,
+            environment=environment,
+            cwd=Path(__file__).parent.parent,
+            database_url=database_url,
+        ) as stack,
+    ):
         yield Oracle(stack.url, stack.provider, stack.receiver)
 
 
