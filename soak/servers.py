@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 APP_FOLDER: Final = Path(__file__).parent.parent / "tests"
 APP: Final = "small_app:app"
+_START_UP: Final = 40.0
 WORKERS: Final = 4
 """Unless a test needs less of them."""
 
@@ -110,7 +111,7 @@ class Running:
         Raises:
             TimeoutError: they do not.
         """
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + _START_UP
         while len(list(self.shared.rglob("*.lock"))) < self.count:
             if time.monotonic() > deadline:
                 message = f"the workers do not serve; the log ends:\n{self.program.last_lines()}"

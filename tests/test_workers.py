@@ -101,7 +101,7 @@ def test_a_worker_that_hangs_is_read_as_it_last_wrote():
             hung.resume()
         assert Page(answer.text).sum("agent_llm_requests_total") == 20
         assert f"# otel-coach: worker {hung.pid} does not answer" in answer.text
-        assert seconds < 1
+        assert seconds < 5  # half a second is waited; without that, as long as it hangs
         assert f"worker {hung.pid} does not answer" in service.program.log.read_text()
 
 
