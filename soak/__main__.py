@@ -15,9 +15,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import httpx
 import psutil
 
-from soak.clients import Scraper, Users
+from soak.clients import PROMTOOL, Scraper, Users
 from soak.servers import KILL, RELOAD, SERVERS, TERM, WORKERS, Running, Server, running
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def soak(
         report.problems += [f"{server.name}: fell: {line}" for line in scraper.fallen]
         report.answered, report.scrapes = sum(users.answered.values()), scraper.scrapes
         _compare(server, users, scraper, report)
+        report.problems += [f"{server.name}: {line}" for line in scraper.complaints()]
         report.problems += [
             f"{server.name}: others can read {path}"
             for path in service.shared.rglob("*")
@@ -119,7 +121,7 @@ def _last_read(scraper: Scraper) -> None:
     for _ in range(20):
         try:
             scraper.read()
-        except OSError:
+        except httpx.HTTPError:
             time.sleep(0.2)
         else:
             return
@@ -152,6 +154,8 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = arguments.server or [*SERVERS]
     seconds = arguments.minutes * 60 / len(chosen)
+    if PROMTOOL is None:
+        print("promtool is not on the PATH: the pages are checked by prometheus_client alone")
     print(f"seed {arguments.seed}, {seconds:.0f} s for each of {', '.join(chosen)}", flush=True)
     problems: list[str] = []
     for name in chosen:

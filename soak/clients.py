@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
@@ -22,6 +24,7 @@ _REQUESTS: Final = {
     "/broken": ("/broken", 500),
     "/no/such/page": ("unmatched", 404),
 }
+PROMTOOL: Final = shutil.which("promtool")
 _PATIENCE: Final = 5.0
 _BETWEEN_SCRAPES: Final = 0.1
 _LONGEST_SCRAPE: Final = 2.0
@@ -123,6 +126,19 @@ class Scraper:
                 self.fallen.append(f"{series}: {value!r} then {amounts.get(series)!r}")
         self.last = amounts
         return amounts
+
+    def complaints(self) -> list[str]:
+        """What Prometheus' own tool says of the page; nothing where it is not there."""
+        if PROMTOOL is None:
+            return []
+        checked = subprocess.run(  # noqa: S603 - a program of Prometheus
+            [PROMTOOL, "check", "metrics"],
+            input=httpx.get(self._url, timeout=_LONGEST_SCRAPE).text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return (checked.stdout + checked.stderr).splitlines() if checked.returncode else []
 
     def _scrape(self) -> None:
         while not self._leaving.wait(_BETWEEN_SCRAPES):
