@@ -314,6 +314,28 @@ def test_this_process_has_no_supervisor_but_a_child_of_multiprocessing_has():
     assert found == supervisor(os.getpid())
 
 
+def test_a_fork_has_one_and_a_daemon_has_none():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.write(write, repr(supervisor_of_this_process()).encode() + b"\n")
+        if os.fork() == 0:
+            while os.getppid() == _parent_of_daemon():
+                time.sleep(0.01)
+            os.write(write, repr(supervisor_of_this_process()).encode() + b"\n")
+            os._exit(0)
+        os._exit(0)
+    os.close(write)
+    os.wait()
+    with os.fdopen(read) as answers:
+        assert answers.read().splitlines() == [repr(supervisor(os.getpid())), "None"]
+
+
+def _parent_of_daemon():
+    from otel_coach.workers import supervisor as module
+
+    return module._forked_by
+
+
 def test_a_supervisor_lives_as_long_as_its_process():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         found = supervisor(process.pid)

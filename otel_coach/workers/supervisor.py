@@ -16,16 +16,22 @@ _START_TIME: Final = 19
 """The place of `starttime` in /proc/PID/stat, counted after the command's closing bracket (proc(5),
 field 22)."""
 
-_forked = False
+_forking = _forked_by = 0
+"""The process that forks, and the one that forked this process."""
 
 
-def _note_fork() -> None:
-    global _forked  # noqa: PLW0603 - a fork has no other way to leave a note
-    _forked = True
+def _before_fork() -> None:
+    global _forking  # noqa: PLW0603 - a fork has no other way to leave a note
+    _forking = os.getpid()
+
+
+def _after_fork() -> None:
+    global _forked_by  # noqa: PLW0603
+    _forked_by = _forking
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,14 @@ class Supervisor:
 def supervisor_of_this_process() -> Supervisor | None:
     """Whose worker this process is; None where it serves alone.
 
-    uvicorn, hypercorn and granian start workers by multiprocessing; gunicorn forks them.
+    uvicorn, hypercorn and granian start workers by multiprocessing; gunicorn forks them. Who made
+    itself a daemon has another parent than the one that forked it, and serves alone.
     """
-    is_worker = (
-        multiprocessing.parent_process() is not None or _forked or "gunicorn.arbiter" in sys.modules
-    )
-    return supervisor(os.getppid()) if is_worker else None
+    if (starter := multiprocessing.parent_process()) is not None and starter.pid is not None:
+        return supervisor(starter.pid)
+    parent = os.getppid()
+    is_worker = parent == _forked_by or "gunicorn.arbiter" in sys.modules
+    return supervisor(parent) if is_worker else None
 
 
 def supervisor(pid: int) -> Supervisor | None:
