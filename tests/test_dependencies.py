@@ -276,7 +276,7 @@ def test_watching_a_check_sync_and_async_decorated_and_entered(measured):
         pass
     assert latencies(measured) == {"ok": 4}
     assert up(measured) == 1
-    assert measured.page().sum("dependency_latency_seconds_sum") >= 0.05
+    assert measured.page().sum("dependency_latency_seconds_sum") >= 0.045  # a sleep may end early
 
 
 def test_a_check_that_raises_is_down_and_still_raises(measured):
