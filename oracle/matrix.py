@@ -306,13 +306,6 @@ LEFT_OUT: Final = (
 )
 """Cells without a truth of their own among others."""
 
-OLD_CORE_LEFT_OUT: Final = LeftOut(
-    frozenset({"events_v1", "events_v2", "graph_events_v2"}),
-    frozenset({"leaves_mid_stream", "leaves_before_first_chunk"}),
-    "On langchain-core 0.3 a run whose event stream nobody reads any more may stay open for long.",
-)
-"""Left out where `astream_events` has no version 3 yet."""
-
 OUTLIVES: Final = frozenset(
     {
         # astream_events v1 and v3 run their model in a task that nobody ends.
@@ -335,7 +328,7 @@ def why_not(way: Way, ending: Ending) -> str | None:
     """Why the two cannot meet; None if they can, the empty string where it goes without saying."""
     if way.route not in ending.routes or (ending.only and way.name not in ending.only):
         return ""
-    for left_out in LEFT_OUT if HAS_EVENTS_V3 else (*LEFT_OUT, OLD_CORE_LEFT_OUT):
+    for left_out in LEFT_OUT:
         if way.name in left_out.ways and ending.name in left_out.endings:
             return left_out.why
     return None

@@ -1,6 +1,7 @@
 """After each test: all that started has ended once, as witnesses beside otel-coach counted it."""
 
 import gc
+import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -15,18 +16,23 @@ _MARK = "tests.witnessed"
 
 
 class StartedRuns(BaseCallbackHandler):
-    """Counts the starts of LLM calls and tools."""
+    """Counts the starts of LLM calls and tools, from any thread: as most handlers, not inline."""
 
-    run_inline = True
+    def __init__(self):
+        self._lock = threading.Lock()
 
     def on_chat_model_start(self, *args, **kwargs):
-        started["LLM calls"] += 1
+        self._count("LLM calls")
 
     def on_llm_start(self, *args, **kwargs):
-        started["LLM calls"] += 1
+        self._count("LLM calls")
 
     def on_tool_start(self, *args, **kwargs):
-        started["tools"] += 1
+        self._count("tools")
+
+    def _count(self, what):
+        with self._lock:
+            started[what] += 1
 
 
 class Spans(SpanProcessor):

@@ -3,6 +3,8 @@
 import asyncio
 import enum
 import gc
+import subprocess
+import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import pytest
 from conftest import eventually
 from conservation import started
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import LLM, FakeListLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -267,6 +270,116 @@ def test_a_call_cut_off_by_its_consumer_is_aborted_and_never_an_error(measured, 
     (span,) = measured.spans
     assert span.attributes["otel_coach.outcome"] == "aborted"
     assert span.status.status_code.name == "UNSET"
+
+
+class SlowLLM(LLM):
+    """A text completion model, whose callbacks start in helper tasks."""
+
+    @property
+    def _llm_type(self):
+        return "slow"
+
+    def _call(self, prompt, stop=None, run_manager=None, **kwargs):
+        raise NotImplementedError
+
+    async def _acall(self, prompt, stop=None, run_manager=None, **kwargs):
+        await asyncio.sleep(5)
+
+
+@tool
+async def slow_tool() -> str:
+    """Slow."""
+    await asyncio.sleep(5)
+    return ""
+
+
+@tool
+async def quick_tool() -> str:
+    """Quick."""
+    return ""
+
+
+class KeepsIds(BaseCallbackHandler):
+    """Holds the ids of runs for ever, as the tracer of an event stream in a pooled connection."""
+
+    def __init__(self):
+        self.ids = {}
+
+    def on_chat_model_start(self, serialized, messages, *, run_id, **kwargs):
+        self.ids[run_id] = serialized
+
+    def on_llm_start(self, serialized, prompts, *, run_id, **kwargs):
+        self.ids[run_id] = serialized
+
+    def on_tool_start(self, serialized, input_str, *, run_id, **kwargs):
+        self.ids[run_id] = serialized
+
+
+@pytest.mark.parametrize("kind", ["chat model", "text model", "tool"])
+def test_a_cancelled_call_is_aborted_though_somebody_keeps_its_id(measured, model, kind):
+    keeps = KeepsIds()
+    config = {"callbacks": [keeps]}
+    calls = {
+        "chat model": lambda: model.ainvoke("[delay:5]", config),
+        "text model": lambda: SlowLLM().ainvoke("hi", config),
+        "tool": lambda: slow_tool.ainvoke({}, config),
+    }
+    counter = "agent_tool_calls_total" if kind == "tool" else CALLS
+
+    async def cut_off():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await calls[kind]()
+
+    asyncio.run(cut_off())
+    assert len(keeps.ids) == 1
+    assert measured.page().sum(counter, status="aborted") == measured.page().sum(counter) == 1
+
+
+@pytest.mark.parametrize("kind", ["chat model", "text model", "tool"])
+def test_other_handlers_are_told_what_they_are_told_without_us(measured, model, kind):
+    keeps = KeepsIds()
+    config = {"callbacks": [keeps]}
+    text_model = FakeListLLM(responses=["fine"])
+    ways = {
+        "chat model": lambda: model.ainvoke("hi", config),
+        "text model": lambda: text_model.ainvoke("hi", config),
+        "tool": lambda: quick_tool.ainvoke({}, config),
+    }
+    asyncio.run(ways[kind]())
+    assert len(keeps.ids) == 1
+    counter = "agent_tool_calls_total" if kind == "tool" else CALLS
+    assert measured.page().sum(counter, status="ok") == measured.page().sum(counter) == 1
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "langchain_core.callbacks",
+        "langchain_core.callbacks.manager",
+        "langchain_core.tracers.context",
+        "langchain_core.language_models",
+        "langchain_openai",
+        "langgraph.graph",
+    ],
+)
+def test_whatever_the_host_imports_first_calls_are_seen_from_then_on(first):
+    script = f"""
+import asyncio
+from otel_coach.testing import measuring
+with measuring() as measured:
+    import {first}
+    from langchain_core.callbacks import AsyncCallbackManager
+    from langchain_core.language_models import FakeListChatModel
+    asyncio.run(FakeListChatModel(responses=["a"]).ainvoke("hi"))
+    print(measured.page().sum("agent_llm_requests_total", status="ok"))
+    print(hasattr(AsyncCallbackManager.on_llm_start, "__wrapped__"))
+print(hasattr(AsyncCallbackManager.on_llm_start, "__wrapped__"))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.stdout.split() == ["1.0", "True", "False"], found.stderr
+    assert not found.stderr
 
 
 def test_a_stream_read_by_one_task_per_chunk_ends_once_and_well(measured, model):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from otel_coach.instrumentors.langchain import starts
 from otel_coach.recorder import Recorder, guarded
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LangChainInstrumentor(BaseInstrumentor):
-    """Adds one callback handler to every run of the process; nothing is patched.
+    """Adds one callback handler to every run of the process.
 
     `instrument` takes `recorder`, `tracer` and `prices`. LangChain itself is not imported: the
     handler is added when the host imports it.
@@ -30,6 +31,7 @@ class LangChainInstrumentor(BaseInstrumentor):
     _hooks: list[Any] | None = None
     _hook: Any = None
     _handler: CoachCallbackHandler | None = None
+    _restore: Callable[[], None] | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing is required: what the host never imports is never touched."""
@@ -43,12 +45,15 @@ class LangChainInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         self._arguments = kwargs
         wrapt.register_post_import_hook(self._register, "langchain_core.tracers.context")
+        wrapt.register_post_import_hook(self._watch_starts, "langchain_core.callbacks.manager")
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._arguments = {}
         if self._hooks is not None and self._hook in self._hooks:
             self._hooks.remove(self._hook)
-        self._hooks = self._hook = self._handler = None
+        if self._restore is not None:
+            self._restore()
+        self._hooks = self._hook = self._handler = self._restore = None
 
     @guarded  # what is raised here would break the host's own import
     def _register(self, module: ModuleType) -> None:
@@ -63,6 +68,11 @@ class LangChainInstrumentor(BaseInstrumentor):
         # LangChain has no way to take a hook back; its list is the only one.
         self._hooks = module._configure_hooks  # noqa: SLF001
         self._hook = self._hooks[-1] if self._hooks else None
+
+    @guarded
+    def _watch_starts(self, module: ModuleType) -> None:
+        if self._arguments and self._restore is None:
+            self._restore = starts.watch_starts(module.AsyncCallbackManager)
 
     def end_runs(self, which: Callable[[Run], bool]) -> None:
         """Count as aborted those open runs that nobody will report any more."""

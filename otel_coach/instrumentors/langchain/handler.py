@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
 from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run
+from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.instrumentors.langchain.usage import is_from_cache
 from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import labelled_mode
@@ -45,17 +46,20 @@ class ToolRun(Run):
 class CoachCallbackHandler(BaseCallbackHandler):
     """Sees every run of the process, sync and async, in any thread.
 
-    Inline: a handler that is not costs a thread switch per chunk. It may be called by a
-    finaliser in the middle of other code, so it only appends to the recorder's queue.
+    It may be called by a finaliser in the middle of other code, so it only appends to the
+    recorder's queue.
     """
-
-    run_inline = True
 
     def __init__(self, recorder: Recorder, tracer: Tracer, prices: PriceList) -> None:
         self.recorder = recorder
         self._tracer = tracer
         self._prices = prices
         self._runs = OpenRuns(self._abandoned)
+
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override] - LangChain only reads it
+        """A handler that is not inline costs a thread switch per chunk."""
+        return not current_start.get().steps_aside
 
     # Starts
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import weakref
 from dataclasses import dataclass
 from time import perf_counter, time_ns
@@ -13,9 +11,11 @@ from weakref import WeakKeyDictionary
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.request import Request, current_application, current_request
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
     from uuid import UUID
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 _MOST_OPEN_RUNS: Final = 50_000
 _NOWHERE: Final = otel_context.Context()
-_END_WHAT_THEY_START: Final = frozenset({"agenerate", "arun"})
-"""langchain-core's coroutines that hold a model's or a tool's run from its start to its end."""
-_NOT_THE_CALLER: Final = ("langchain_core.callbacks", "otel_coach.")
 _CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 
 
@@ -197,7 +194,9 @@ class OpenRuns:
     lost: LangChain's run manager holds the very id object that the start callback was given, and
     whoever could still report the run holds the manager, so it is lost when that object is gone
     (perhaps inside the garbage collector). And a run that a coroutine holds from its start to
-    its end (not a generator, nor an event stream's pump) is lost when that one's task is done.
+    its end (not a generator, nor an event stream's pump) is lost when that one's task is done:
+    an event stream's tracer keeps the ids of its runs, and may itself be kept by the context in
+    which a pooled connection was opened.
     """
 
     def __init__(self, abandoned: Callable[[Run], None]) -> None:
@@ -215,7 +214,7 @@ class OpenRuns:
         is_text = isinstance(run_id, str)
         lifeline = None if is_text else weakref.ref(run_id, lambda _: self._lose(key))
         # A chain reports its cancellation itself.
-        task = None if type(run) is Run else _task_of_calling_coroutine()
+        task = None if type(run) is Run else current_start.get().task
         self._entries[key] = _Entry(run, lifeline, task)
         if task is not None:
             self._runs_of(task).add(key)
@@ -263,13 +262,3 @@ class OpenRuns:
 
 def _key(run_id: UUID | str) -> int | str:
     return run_id if isinstance(run_id, str) else run_id.int
-
-
-def _task_of_calling_coroutine() -> asyncio.Task[Any] | None:
-    """The task of the coroutine that starts a run, where that coroutine also ends it."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_CALLER):
-        frame = frame.f_back
-    if frame is None or frame.f_code.co_name not in _END_WHAT_THEY_START:
-        return None
-    return asyncio.current_task() if frame.f_code.co_flags & inspect.CO_COROUTINE else None
