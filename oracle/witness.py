@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import openai
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator, Iterator
 
 # The HTTP library under the OpenAI client, which changed its name between versions.
 _http: Any = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
@@ -90,30 +91,32 @@ class _Stream(_http.SyncByteStream, _http.AsyncByteStream):
         await self._stream.aclose()
 
 
+@contextmanager
+def _hearing(request: Any) -> Generator[Heard]:
+    heard = _hear(request)
+    try:
+        yield heard
+    except Exception:
+        heard.failed = True
+        raise
+
+
+def _listening(response: Any, heard: Heard) -> Any:
+    heard.status = response.status_code
+    response.stream = _Stream(response.stream, heard)
+    return response
+
+
 class Transport(_http.HTTPTransport):
     def handle_request(self, request: Any) -> Any:
-        heard = _hear(request)
-        try:
-            response = super().handle_request(request)
-        except Exception:
-            heard.failed = True
-            raise
-        heard.status = response.status_code
-        response.stream = _Stream(response.stream, heard)
-        return response
+        with _hearing(request) as heard:
+            return _listening(super().handle_request(request), heard)
 
 
 class AsyncTransport(_http.AsyncHTTPTransport):
     async def handle_async_request(self, request: Any) -> Any:
-        heard = _hear(request)
-        try:
-            response = await super().handle_async_request(request)
-        except Exception:
-            heard.failed = True
-            raise
-        heard.status = response.status_code
-        response.stream = _Stream(response.stream, heard)
-        return response
+        with _hearing(request) as heard:
+            return _listening(await super().handle_async_request(request), heard)
 
 
 def clients() -> dict[str, Any]:

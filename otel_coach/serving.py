@@ -14,7 +14,6 @@ from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from otel_coach.exposition.page import Page
     from otel_coach.recorder import Recorder
@@ -31,6 +30,7 @@ class Serving:
         self._page = page
         self._recorder = recorder
         self._settings = settings
+        self._folders = settings.shared_folder, settings.runtime_folder
         self._group: Group | None = None
         self._has_begun = False
         self._pid = os.getpid()
@@ -59,7 +59,7 @@ class Serving:
                 )
             else:
                 self._group = group.Group.join(
-                    lambda: folder.base_folder(settings.shared_folder, settings.runtime_folder),
+                    lambda: folder.base_folder(*self._folders),
                     whose,
                     self._page,
                     self._recorder.fault,
@@ -93,9 +93,7 @@ class Serving:
                 from otel_coach.workers import folder  # noqa: PLC0415 - only where POSIX is
 
                 if (me := supervisor(os.getpid())) is not None:
-                    settings = self._settings
-                    base: Path = folder.base_folder(settings.shared_folder, settings.runtime_folder)
-                    folder.remove_run(base, me)
+                    folder.remove_run(folder.base_folder(*self._folders), me)
 
     def stop_port(self) -> None:
         """Serve no page on a port of its own any more."""

@@ -222,6 +222,9 @@ def test_a_port_of_its_own_and_then_not_inside_the_application():
         assert client.get("/metrics").status_code == 404
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             page = Page(answer.read().decode())
+        compressed = httpx.get(f"http://127.0.0.1:{port}/metrics")
+        assert compressed.headers["content-encoding"] == "gzip"
+        assert Page(compressed.text).types == page.types
     assert page.sum("http_server_request_duration_seconds_count", endpoint="/hello") == 1
 
 

@@ -30,10 +30,15 @@ AWAITED = ("ainvoke", "graph_ainvoke", "abatch")
 
 
 def sums(receiver):
-    """{(metric, status): sum} of the last metrics that left the process."""
-    body = [body for path, body in receiver.requests if path == "/v1/metrics"][-1]
+    """{(metric, status): sum} of the last metrics that left each process."""
+    last = {}
+    for path, body in receiver.requests:
+        if path == "/v1/metrics":
+            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                about = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+                last[about["service.instance.id"]] = resource
     found = Counter()
-    for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+    for resource in last.values():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 points = metric.sum.data_points or metric.histogram.data_points
@@ -46,8 +51,8 @@ def sums(receiver):
     return found
 
 
-@pytest.fixture
-def service():
+@pytest.fixture(params=[(), ("--workers", "3")], ids=["one process", "three workers"])
+def service(request):
     environment = {
         "ORACLE_CLOSED_URL": f"http://127.0.0.1:{free_port()}/v1",
         "OTEL_COACH_DEPENDENCIES": "",
@@ -59,6 +64,7 @@ def service():
         "uvicorn",
         "--timeout-graceful-shutdown",
         "1",
+        *request.param,
         "oracle.app:app",
     )
     with coaching_stack(

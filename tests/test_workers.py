@@ -1,7 +1,6 @@
 """Several workers of one service show one page."""
 
 import json
-import math
 import multiprocessing
 import os
 import signal
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import httpx
@@ -20,16 +18,12 @@ from conftest import eventually
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
-from prometheus_client.samples import Exemplar, Sample
 
 from demo.otlp import Receiver
 from demo.programs import free_port
 from demo.stack import coaching_stack
 from demo.users import Users as CoachingUsers
-from otel_coach.exposition.merging import Merged
-from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
 from otel_coach.resource import process_resource
 from otel_coach.testing import Page
 from otel_coach.workers.doorbell import Doorbell, ring
@@ -391,97 +385,6 @@ def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_pat
 
 
 # Merging
-
-
-def counter(name, *values, **labels):
-    family = Metric(name, "help", "counter")
-    family.samples = [Sample(f"{name}_total", labels, value) for value in values]
-    return family
-
-
-def snapshot(worker, *families, lives=True, **times):
-    return Snapshot(worker, list(families), lives=lives, gauge_times=times)
-
-
-def merged_value(merged):
-    ((sample,),) = (family.samples for family in merged.families())
-    return sample.value
-
-
-def test_sums_are_exact_and_never_fall_by_a_rounding():
-    values = [0.1 * n + 1e-9 / n for n in range(1, 200)]
-    truth = Fraction(0)
-    retired = None
-    last = 0.0
-    for number, value in enumerate(values):
-        truth += Fraction(value)
-        merged = Merged()
-        if retired is not None:
-            merged.add(from_bytes(to_bytes(retired)))
-        merged.add(snapshot(str(number), counter("c", value)))
-        retired = merged.retired()
-        again = Merged()
-        again.add(retired)
-        now = merged_value(again)
-        assert now == float(truth)  # Fraction rounds once, to the nearest
-        assert now >= last
-        last = now
-    assert math.isfinite(last)
-
-
-def test_gauges_merge_by_their_meaning():
-    def gauge(name, value, **labels):
-        family = Metric(name, "help", "gauge")
-        family.samples = [Sample(name, labels, value)]
-        return family
-
-    def families(up, streams, memory, own):
-        return (
-            gauge("dependency_up", up, dependency_name="db"),
-            gauge("app_ai_streams_active", streams, endpoint="/x"),
-            gauge("process_resident_memory_bytes", memory),
-            gauge("their_own", own),
-        )
-
-    at = {"dependency_up": {("db",): 100.0}}
-    later = {"dependency_up": {("db",): 200.0}}
-    merged = Merged()
-    merged.add(snapshot("11-a", *families(0, 2, 10, 5), **later))
-    merged.add(snapshot("12-b", *families(1, 3, 20, 6), **at))
-    merged.add(snapshot("13-c", *families(1, 4, 40, 7), lives=False, **at))
-    found = {
-        (sample.name, sample.labels.get("pid")): sample.value
-        for family in merged.families()
-        for sample in family.samples
-    }
-    assert found == {
-        ("dependency_up", None): 0,  # the probe made last
-        ("app_ai_streams_active", None): 5,  # of those that live
-        ("process_resident_memory_bytes", None): 30,
-        ("their_own", "11"): 5,  # nobody knows what it means: each worker's own
-        ("their_own", "12"): 6,
-    }
-
-
-def test_the_latest_exemplar_of_a_bucket_is_shown():
-    def bucket(trace, at):
-        family = Metric("h", "help", "histogram")
-        exemplar = Exemplar({"trace_id": trace}, 0.1, at)
-        family.samples = [Sample("h_bucket", {"le": "1.0"}, 1, None, exemplar)]
-        return family
-
-    merged = Merged()
-    merged.add(from_bytes(to_bytes(snapshot("1-a", bucket("new", 20.0)))))
-    merged.add(from_bytes(to_bytes(snapshot("2-b", bucket("old", 10.0)))))
-    ((sample,),) = (family.samples for family in merged.families())
-    assert sample.value == 2
-    assert sample.exemplar.labels == {"trace_id": "new"}
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]\n[]", b'{"worker":""}', b"\x00" * 9])
-def test_figures_that_cannot_be_read_raise_what_the_page_expects(content):
-    with pytest.raises(ValueError):  # noqa: PT011 - json's own are among them
-        from_bytes(content)
 
 
 class Source:

@@ -1,16 +1,15 @@
-"""The page as an ASGI answer."""
+"""The page inside the application, by ASGI."""
 
 from __future__ import annotations
 
-import gzip
-from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
-from anyio import CapacityLimiter, to_thread
-from prometheus_client.exposition import gzip_accepted
+from otel_coach.exposition.answer import UNAUTHORIZED, Answer, answer, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    from anyio import CapacityLimiter
 
     from otel_coach.exposition.page import Page
 
@@ -19,11 +18,9 @@ if TYPE_CHECKING:
 
 
 class MetricsEndpoint:
-    """Answers GET and HEAD on `path` with `page`.
+    """Answers GET and HEAD on `path` with `page`; where there is a `token`, who bears it.
 
-    Content-negotiated: Prometheus text 0.0.4 or OpenMetrics 1.0, gzip if accepted. Collecting
-    and rendering happen in a thread, so the event loop goes on serving. With a `token`, only who
-    bears it (RFC 6750) is answered.
+    Collecting and rendering happen in a thread, so the event loop goes on serving.
     """
 
     def __init__(self, page: Page, path: str, token: str | None = None) -> None:
@@ -40,39 +37,29 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, send: Send) -> None:
         """Send the page."""
-        if not is_allowed(self._token, _header(scope["headers"], b"authorization")):
-            await _send(send, 401, [(b"www-authenticate", b"Bearer")], b"")
+        from anyio import CapacityLimiter, to_thread  # noqa: PLC0415 - Starlette brings it
+
+        accept, accept_encoding, authorization = (
+            _header(scope["headers"], name)
+            for name in (b"accept", b"accept-encoding", b"authorization")
+        )
+        if not is_allowed(self._token, authorization):
+            await _send(send, UNAUTHORIZED)
             return
         # Threads of our own: the application's may all be busy, which one wants to see then.
         self._threads = self._threads or CapacityLimiter(2)
-        accept = _header(scope["headers"], b"accept")
-        render = self._page.render
-        body, content_type = await to_thread.run_sync(render, accept, limiter=self._threads)
-        headers = [
-            (b"content-type", content_type.encode()),
-            (b"vary", b"accept, accept-encoding"),
-        ]
-        if gzip_accepted(_header(scope["headers"], b"accept-encoding")):
-            headers.append((b"content-encoding", b"gzip"))
-            body = await to_thread.run_sync(gzip.compress, body, 1, limiter=self._threads)
-        await _send(send, 200, headers, body)
+        found = await to_thread.run_sync(
+            answer, self._page, accept, accept_encoding, limiter=self._threads
+        )
+        await _send(send, found)
 
 
-def is_allowed(token: str | None, authorization: str) -> bool:
-    """Whether the header `authorization` bears `token`; always where there is none to bear."""
-    if token is None:
-        return True
-    scheme, _, given = authorization.partition(" ")
-    # Compared as a whole, in the same time whatever is wrong with it.
-    same = compare_digest(given.strip().encode(), token.encode())
-    return same and scheme.lower() == "bearer"
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers = [*headers, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _send(send: Send, found: Answer) -> None:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in found.headers]
+    headers.append((b"content-length", str(len(found.body)).encode()))
+    await send({"type": "http.response.start", "status": found.status.value, "headers": headers})
     # The server leaves the body of an answer to HEAD out.
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": found.body})
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

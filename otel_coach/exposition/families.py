@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from otel_coach.catalogue import CATALOGUE
+from otel_coach.exposition.turns import short_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,18 +61,20 @@ class LocalFamilies:
         # The stock reader hands its figures to whichever of two scrapes comes first.
         with self._one_at_a_time:
             self._before()
-            ours = list(self._collected(self._ours))
-            self._add_exemplars(ours)
+            with short_turns:
+                ours = list(self._collected(self._ours))
+                self._add_exemplars(ours)
             theirs = () if self._multiprocess else self._collected(REGISTRY)
             return [*ours, *self._once_each(theirs, ours)]
 
-    def with_shared(self, families: list[Metric]) -> list[Metric]:
+    def with_shared(self, families: Iterable[Metric]) -> Iterable[Metric]:
         """`families` and those that all processes share by prometheus_client's own files."""
         if not self._multiprocess:
             return families
         registry = CollectorRegistry(auto_describe=False)
         MultiProcessCollector(registry)
-        return [*families, *self._once_each(self._collected(registry), families)]
+        known = list(families)
+        return [*known, *self._once_each(self._collected(registry), known)]
 
     def _collected(self, registry: CollectorRegistry) -> Iterator[Metric]:
         try:

@@ -8,27 +8,27 @@ retired is kept as numbers whose exact sum is that of the workers it came from.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from time import sleep
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar, Sample
 
 from otel_coach.catalogue import CATALOGUE, Kind, Merge
-from otel_coach.exposition.snapshot import Snapshot
+from otel_coach.exposition.snapshot import Part, Snapshot, key_of, keyed, sample_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-_Key = tuple[str, tuple[tuple[str, str], ...]]
-"""A sample's name and labels."""
+    Total = Callable[[Iterable[float]], float]
+    _Column = tuple[int, int]
+    """A snapshot, and the place of its numbers among those that add up to one value."""
 
 _ADD_UP: Final = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
+_ONE_FOR_ALL: Final = frozenset({"info", "stateset"})
 _OURS: Final[Mapping[str, Merge]] = {
     metric.prometheus_name: metric.merge for metric in CATALOGUE if metric.kind is Kind.GAUGE
 }
-_OF_PROCESSES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
+_OF_PROCESSES: Final[Mapping[str, Total]] = {
     "process_virtual_memory_bytes": math.fsum,
     "process_resident_memory_bytes": math.fsum,
     "process_open_fds": math.fsum,
@@ -38,138 +38,142 @@ _OF_PROCESSES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
 }
 """prometheus_client's own collectors: what their gauges mean for several processes."""
 
+_ONLY: Final = (0, 0)
 _PID: Final = "pid"
 _CREATED: Final = "_created"
-
-
-@dataclass
-class _Series:
-    """One sample of the merged page, as the parts that it is made of."""
-
-    labels: dict[str, str]
-    parts: list[float] = field(default_factory=list[float])
-    exemplar: Exemplar | None = None
-    at: float = -math.inf
-
-
-def merge(snapshots: Iterable[Snapshot]) -> list[Metric]:
-    """One page of all snapshots, in the order in which the first of them has its families."""
-    merged = Merged()
-    for snapshot in snapshots:
-        merged.add(snapshot)
-    return merged.families()
 
 
 class Merged:
     """Snapshots that are being merged."""
 
     def __init__(self) -> None:
-        self._families: dict[str, Metric] = {}
-        self._series: dict[str, dict[_Key, _Series]] = {}
+        self._families: dict[str, _Family] = {}
+        self._added = 0
 
-    def add(self, snapshot: Snapshot) -> None:
-        """Add what one worker measured."""
-        for family in snapshot.families:
-            sleep(0)  # lets the event loop's thread run
-            known = self._families.get(family.name)
-            if known is None:
-                known = Metric(family.name, family.documentation, family.type, family.unit)
-                self._families[family.name] = known
-                self._series[family.name] = {}
-            if known.type == family.type:
-                self._add(family, snapshot)
+    def add(self, snapshot: Snapshot, worker: str = "", *, lives: bool = True) -> None:
+        """Add what `worker`, whose name begins with its pid, measured."""
+        self._added += 1
+        pid = worker.partition("-")[0]
+        for part in snapshot.parts:
+            family = self._families.get(part.name)
+            if family is None:
+                family = self._families[part.name] = _Family(part)
+            if family.type == part.type and (lives or family.outlives_workers):
+                times = snapshot.gauge_times.get(part.name, {})
+                family.add(part, (self._added, part.place), pid, times)
 
-    def _add(self, family: Metric, snapshot: Snapshot) -> None:
-        series = self._series[family.name]
-        adds_up = family.type in _ADD_UP
-        if not adds_up and not snapshot.lives and _OURS.get(family.name) is not Merge.LATEST:
-            return
-        by_worker = not adds_up and family.name not in _OURS and family.name not in _OF_PROCESSES
-        if family.type == "info" and series:
-            return  # one service has one target_info
-        times = snapshot.gauge_times.get(family.name, {})
-        for sample in family.samples:
-            labels = sample.labels
-            if by_worker and family.type not in {"info", "stateset"}:
-                labels = {**labels, _PID: snapshot.worker.partition("-")[0]}
-            key = (sample.name, tuple(labels.items()))
-            one = series.get(key)
-            if one is None:
-                one = series[key] = _Series(labels)
-            _put(one, sample, family, times.get(tuple(labels.values()), 0.0))
-
-    def families(self) -> list[Metric]:
-        """The merged families."""
-        for name, family in self._families.items():
-            sleep(0)
-            total = _total(family)
-            family.samples = [
-                Sample(
-                    sample_name,
-                    one.labels,
-                    _once(sample_name, total)(one.parts),
-                    None,
-                    one.exemplar,
-                )
-                for (sample_name, _), one in self._series[name].items()
-            ]
-        return list(self._families.values())
+    def families(self) -> Iterator[Metric]:
+        """The merged families, in the order in which the first snapshot has them."""
+        return (family.merged() for family in self._families.values())
 
     def retired(self) -> Snapshot:
-        """What stays when the workers are gone, each number in its exact parts.
-
-        A number that one float cannot hold becomes several samples of the same labels.
-        """
-        retired = Snapshot("retired", [], lives=False)
-        for name, family in self._families.items():
-            is_latest = _OURS.get(name) is Merge.LATEST
-            if family.type not in _ADD_UP and not is_latest:
-                continue
-            series = self._series[name]
-            family.samples = [
-                Sample(sample_name, one.labels, part, None, one.exemplar if place == 0 else None)
-                for (sample_name, _), one in series.items()
-                for place, part in enumerate(_exact(sample_name, one.parts))
-            ]
-            retired.families.append(family)
-            if is_latest:
-                times = {tuple(one.labels.values()): one.at for one in series.values()}
-                retired.gauge_times[name] = times
-        return retired
+        """What stays when the workers are gone, each number in its exact parts."""
+        families = [family for family in self._families.values() if family.outlives_workers]
+        times = {
+            family.name: {_label_values(key): at for key, at in family.times.items()}
+            for family in families
+            if family.times
+        }
+        return Snapshot([part for family in families for part in family.retired()], times)
 
 
-def _put(one: _Series, sample: Sample, family: Metric, at: float) -> None:
-    if _OURS.get(family.name) is Merge.LATEST:
-        if at >= one.at:
-            one.parts, one.at = [sample.value], at
-        return
-    one.parts.append(sample.value)
-    exemplar = sample.exemplar
-    if exemplar is not None and (one.exemplar is None or _time(exemplar) >= _time(one.exemplar)):
-        one.exemplar = exemplar
+class _Family:
+    """All samples of one family, with the numbers of each worker."""
+
+    def __init__(self, part: Part) -> None:
+        self.name, self.documentation, self.type, self.unit = part[:4]
+        self.times: dict[str, float] = {}
+        """When a gauge was measured of which the latest counts."""
+        self._columns: dict[_Column, dict[str, float]] = {}
+        self._exemplars: dict[str, Exemplar] = {}
+        self._adds_up = self.type in _ADD_UP
+        self._is_latest = _OURS.get(self.name) is Merge.LATEST
+        self._is_each_workers_own = not (
+            self._adds_up
+            or self.type in _ONE_FOR_ALL
+            or self.name in _OURS
+            or self.name in _OF_PROCESSES
+        )
+
+    @property
+    def outlives_workers(self) -> bool:
+        """Whether what a worker measured holds when it is dead."""
+        return self._adds_up or self._is_latest
+
+    def add(
+        self, part: Part, where: _Column, pid: str, times: Mapping[tuple[str, ...], float]
+    ) -> None:
+        """Add what the worker `pid` measured at `times` to the column `where`."""
+        if self.type == "info" and self._columns:
+            return  # one service has one target_info
+        if self._is_latest:
+            self._add_latest(part, times)
+            return
+        column = self._columns.setdefault(where, {})
+        if self._is_each_workers_own:
+            for key, value in zip(part.keys, part.values, strict=True):
+                name, labels = sample_of(key)
+                column[key_of(name, {**labels, _PID: pid})] = value
+        else:
+            column.update(zip(part.keys, part.values, strict=True))
+        for key, labels, value, at in part.exemplars:
+            known = self._exemplars.get(key)
+            if known is None or (at or 0) >= float(known.timestamp or 0):
+                self._exemplars[key] = Exemplar(dict(labels), value, at)
+
+    def _add_latest(self, part: Part, times: Mapping[tuple[str, ...], float]) -> None:
+        column = self._columns.setdefault(_ONLY, {})
+        for key, value in zip(part.keys, part.values, strict=True):
+            at = times.get(_label_values(key), 0.0)
+            if at >= self.times.get(key, -math.inf):
+                column[key], self.times[key] = value, at
+
+    def _numbers(self) -> Iterator[tuple[str, list[float]]]:
+        """Of each sample, in the order in which the first worker has them."""
+        columns = [*self._columns.values()]
+        keys: dict[str, None] = {}
+        for column in columns:
+            keys.update(dict.fromkeys(column))
+        return ((key, [column[key] for column in columns if key in column]) for key in keys)
+
+    def merged(self) -> Metric:
+        family = Metric(self.name, self.documentation, self.type, self.unit)
+        total, exemplars = self._total(), self._exemplars
+        for key, numbers in self._numbers():
+            name, labels = sample_of(key)
+            value = min(numbers) if self._is_time_of_creation(name) else total(numbers)
+            family.samples.append(Sample(name, labels, value, None, exemplars.get(key)))
+        return family
+
+    def _total(self) -> Total:
+        if self._adds_up or _OURS.get(self.name) is Merge.SUM:
+            return math.fsum
+        return _OF_PROCESSES.get(self.name, max)
+
+    def _is_time_of_creation(self, sample_name: str) -> bool:
+        return self._adds_up and sample_name.endswith(_CREATED)
+
+    def retired(self) -> Iterator[Part]:
+        """A number that one float cannot hold is spread over several parts."""
+        places: list[dict[str, float]] = [{}]
+        for key, numbers in self._numbers():
+            name, _ = sample_of(key)
+            exact = [min(numbers)] if self._is_time_of_creation(name) else _exact(numbers)
+            places += [{} for _ in exact[len(places) :]]
+            for column, number in zip(places, exact, strict=False):
+                column[key] = number
+        about = self.name, self.documentation, self.type, self.unit
+        exemplars = [keyed(key, exemplar) for key, exemplar in self._exemplars.items()]
+        for place, column in enumerate(places):
+            yield Part(*about, [*column], [*column.values()], [] if place else exemplars, place)
 
 
-def _time(exemplar: Exemplar) -> float:
-    return float(exemplar.timestamp or 0)
+def _label_values(key: str) -> tuple[str, ...]:
+    return tuple(sample_of(key)[1].values())
 
 
-def _total(family: Metric) -> Callable[[Iterable[float]], float]:
-    if family.type in _ADD_UP or _OURS.get(family.name) is Merge.SUM:
-        return math.fsum
-    return _OF_PROCESSES.get(family.name, max)
-
-
-def _once(
-    sample_name: str, total: Callable[[Iterable[float]], float]
-) -> Callable[[Iterable[float]], float]:
-    # When a series was created is no amount.
-    return min if sample_name.endswith(_CREATED) else total
-
-
-def _exact(sample_name: str, parts: list[float]) -> list[float]:
+def _exact(parts: list[float]) -> list[float]:
     """As few floats as have the exact sum of `parts` (Shewchuk's expansion)."""
-    if sample_name.endswith(_CREATED):
-        return [min(parts)]
     if not all(map(math.isfinite, parts)):
         return [sum(parts)]
     expansion: list[float] = []

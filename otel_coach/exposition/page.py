@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from time import sleep
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from otel_coach.exposition.merging import Merged
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
+from otel_coach.exposition.turns import short_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +28,7 @@ _HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown;
 _STALE: Final = b"# otel-coach: worker %b does not answer; these are its last figures\n"
 
 
-class Page(Collector):
+class Page:
     """What Prometheus reads.
 
     Args:
@@ -51,7 +50,8 @@ class Page(Collector):
         """This process's figures, for the other workers."""
         self._measured = self._recorder.facts
         families = self._local.collect()
-        return to_bytes(Snapshot("", families, gauge_times=self._recorder.gauge_times()))
+        with short_turns:
+            return to_bytes(Snapshot.of(families, self._recorder.gauge_times()))
 
     def changed(self) -> bool:
         """Whether there are facts that `measure` has not seen."""
@@ -61,45 +61,33 @@ class Page(Collector):
     def retire(contents: Sequence[bytes]) -> bytes:
         """One content of several workers' that are dead."""
         merged = Merged()
-        for content in contents:
-            if (snapshot := _read(content)) is not None:
-                snapshot.lives = False
-                merged.add(snapshot)
-        return to_bytes(merged.retired())
-
-    def collect(self) -> Iterator[Metric]:
-        """The families as they are now."""
-        families, _ = self._collect()
-        return iter(families)
+        with short_turns:
+            for content in contents:
+                if (snapshot := _read(content)) is not None:
+                    merged.add(snapshot, lives=False)
+            return to_bytes(merged.retired())
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The page in the format that `accept` asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
-        families, stale = self._collect()
-        parts: list[bytes] = []
-        for family in families:
-            sleep(0)  # lets the event loop's thread run
-            parts.append(encode(_Only([family])).removesuffix(_EOF))
+        everybody: Sequence[Figures] = ()
+        if self._everybody is None:
+            families = iter(self._local.collect())
+        else:
+            everybody = self._everybody()
+            families = _merged(everybody)
+        with short_turns:
+            parts = [
+                encode(_Only([family])).removesuffix(_EOF)
+                for family in self._local.with_shared(families)
+            ]
         if "openmetrics" in content_type:
             parts.append(_EOF)  # that format knows no comments
         else:
-            parts += [_STALE % worker.encode() for worker in stale]
+            stale = (figures.worker for figures in everybody if figures.stale)
+            parts += [_STALE % worker.partition("-")[0].encode() for worker in stale]
             parts += [_HIDDEN % name.encode() for name in sorted(self._local.hidden)]
         return b"".join(parts), content_type
-
-    def _collect(self) -> tuple[Iterable[Metric], Sequence[str]]:
-        if self._everybody is None:
-            return self._local.with_shared(self._local.collect()), ()
-        merged, stale = Merged(), list[str]()
-        for figures in self._everybody():
-            snapshot = _read(figures.content)
-            if snapshot is None:
-                continue
-            snapshot.worker, snapshot.lives = figures.worker, figures.lives
-            merged.add(snapshot)
-            if figures.stale:
-                stale.append(figures.worker.partition("-")[0])
-        return self._local.with_shared(merged.families()), stale
 
 
 class _Only(CollectorRegistry):
@@ -111,6 +99,15 @@ class _Only(CollectorRegistry):
 
     def collect(self) -> Iterator[Metric]:
         return iter(self._families)
+
+
+def _merged(everybody: Iterable[Figures]) -> Iterator[Metric]:
+    merged = Merged()
+    with short_turns:
+        for figures in everybody:
+            if (snapshot := _read(figures.content)) is not None:
+                merged.add(snapshot, figures.worker, lives=figures.lives)
+    return merged.families()
 
 
 def _read(content: bytes) -> Snapshot | None:

@@ -6,6 +6,7 @@ No figure goes through a socket: a worker that is hung or dead is read as it las
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 from contextlib import suppress
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _DONE: Final = b"1"
 _MOST_WAITING: Final = 128
+_PROCESSORS: Final = os.cpu_count() or 1
+_HOLD_UP: Final = 0.02
+"""Seconds for which a worker that does not answer holds up the next one."""
 
 
 class Doorbell:
@@ -60,32 +64,55 @@ class Doorbell:
 
 
 def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], None]) -> set[str]:
-    """Ring at `doors`, do something `meanwhile`; the names of those that did not answer in time."""
+    """Ring at `doors`, do something `meanwhile`; the names of those that did not answer in time.
+
+    No more of them work at once than there are processors: one that works and is not let run
+    keeps its event loop waiting. Who is slow holds the next one up for a moment only.
+    """
     deadline = monotonic() + seconds
-    silent: set[str] = set()
+    waiting, silent = dict(doors), set[str]()
     bells: dict[str, socket.socket] = {}
     with selectors.DefaultSelector() as answers:
-        for name, path in doors.items():
-            bell = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            bell.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            try:
-                bell.connect(str(path))
-            except (ConnectionRefusedError, FileNotFoundError):
-                bell.close()  # it just died, or has just begun: it has nothing newer to write
-            except OSError:
-                bell.close()  # its queue is full
-                silent.add(name)
-            else:
-                bells[name] = bell
-                answers.register(bell, selectors.EVENT_READ, name)
+
+        def ring_next(doors: int) -> None:
+            while waiting and doors:
+                name, path = waiting.popitem()
+                try:
+                    bell = _connected(path)
+                except OSError:  # its queue is full
+                    silent.add(name)
+                    continue
+                if bell is not None:
+                    bells[name] = bell
+                    answers.register(bell, selectors.EVENT_READ, name)
+                    doors -= 1
+
+        ring_next(_PROCESSORS - 1)
         meanwhile()
+        ring_next(1)
         while bells and (left := deadline - monotonic()) > 0:
-            for key, _ in answers.select(left):
+            answered = answers.select(min(left, _HOLD_UP))
+            for key, _ in answered:
                 bell = bells.pop(key.data)
                 answers.unregister(bell)
                 with suppress(OSError):  # it died over it
                     bell.recv(1)
                 bell.close()
+            ring_next(len(answered) or 1)
     for bell in bells.values():
         bell.close()
-    return silent.union(bells)
+    return silent.union(bells, waiting)
+
+
+def _connected(path: Path) -> socket.socket | None:
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bell.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    try:
+        bell.connect(str(path))
+    except (ConnectionRefusedError, FileNotFoundError):
+        bell.close()  # it just died, or has just begun: it has nothing newer to write
+        return None
+    except OSError:
+        bell.close()
+        raise
+    return bell
