@@ -9,12 +9,14 @@ N ?= 1000
 CELLS ?= *
 MINUTES ?= 20
 SEED ?= $(shell date +%s)
+COLLECTOR := v0.145.0
+JAEGER := v1.76.0
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned soak bench lint format types docs docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned soak up e2e e2e-tools bench lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,10 +59,26 @@ abandoned: install ## 100,000 runs that nobody ends: what is left of them in mem
 soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
 	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED)
 
+up: install ## the whole stack on this machine (Collector, Jaeger, Prometheus, 4 workers), with users
+	@$(BIN)/python -m e2e.up $(UP)
+
+e2e: install ## send known requests through the whole stack, then ask Prometheus and Jaeger
+	@$(BIN)/python -m e2e $(E2E)
+
+e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes
+	@mkdir -p .e2e-tools/bin
+	GOBIN=$(CURDIR)/.e2e-tools go install go.opentelemetry.io/collector/cmd/builder@$(COLLECTOR)
+	CGO_ENABLED=0 .e2e-tools/builder --config e2e/ocb.yaml
+	cp .e2e-tools/otelcol/otelcol .e2e-tools/bin/
+	rm -rf .e2e-tools/jaeger
+	cp -r "$$(go mod download -json github.com/jaegertracing/jaeger@$(JAEGER) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" .e2e-tools/jaeger
+	chmod -R u+w .e2e-tools/jaeger
+	cd .e2e-tools/jaeger && CGO_ENABLED=0 go build -o ../bin/jaeger ./cmd/jaeger
+
 bench: install ## what a scrape of four workers costs, beside the bare application
 	@$(BIN)/python -m bench.scrape
 
-lint: install docs-check ## ruff, and that the generated pages are up to date
+lint: install docs-check ## ruff, and that all that is generated is up to date
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
@@ -75,7 +93,15 @@ docs: install ## write the generated pages
 	@$(BIN)/otel-coach metrics --write docs/metrics.md
 	@$(BIN)/python -m oracle.truth --write docs/truth.md
 
+dashboards: install ## write the Grafana dashboard from the catalogue
+	@$(BIN)/python -m monitoring dashboards --write
+
+rules: install ## write the recording rules and alerts from the catalogue
+	@$(BIN)/python -m monitoring rules --write
+
 docs-check: install
+	@$(BIN)/python -m monitoring dashboards --check
+	@$(BIN)/python -m monitoring rules --check
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
 	@$(BIN)/python -m oracle.truth --check docs/truth.md
 

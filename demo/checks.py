@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from demo.users import ADVANCED, CHAT, LEGACY, PLAN, Notes
 from demo.versions import STREAMS_TELL_PARTS
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     from demo.stack import Provider
     from otel_coach.testing import Page
+
+
+class Sums(Protocol):
+    """Where figures can be looked up: a page, or a Prometheus that scraped one."""
+
+    def sum(self, name: str, **labels: str) -> float:
+        """The sum of the samples called `name` that carry `labels`."""
+        ...
+
 
 AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
 _REFUSALS = (401, 403)
@@ -53,7 +62,7 @@ def _wrong_sums(page: Page, notes: Notes, ledger: list[Any]) -> Iterator[str]:
             yield f"{what}: {found:g} instead of {expected:g}"
 
 
-def expectations(page: Page, notes: Notes, ledger: list[Any]) -> Iterator[tuple[str, float, float]]:
+def expectations(page: Sums, notes: Notes, ledger: list[Any]) -> Iterator[tuple[str, float, float]]:
     """(what, as the ledger or the users have it, as the page has it)."""
     told = [entry for entry in ledger if entry.usage_sent and entry.outcome == "complete"]
     tokens = "agent_llm_tokens_total"

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -103,11 +103,9 @@ class Program:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            try:
-                httpx.get(ready, timeout=1)
-            except httpx.HTTPError:
-                time.sleep(0.05)
-            else:
-                return
+            with suppress(httpx.HTTPError):
+                if not httpx.get(ready, timeout=1).is_server_error:
+                    return
+            time.sleep(0.05)
         message = f"{self._name} does not answer at {ready}. Its log ends:\n{self.last_lines()}"
         raise ProgramError(message)

@@ -79,7 +79,11 @@ def soak(
         report.problems += [f"{server.name}: fell: {line}" for line in scraper.fallen]
         report.answered, report.scrapes = sum(users.answered.values()), scraper.scrapes
         _compare(server, users, scraper, report)
-        report.problems += [f"{server.name}: {line}" for line in scraper.complaints()]
+        if service.program.process.poll() is None:
+            report.problems += [f"{server.name}: {line}" for line in scraper.complaints()]
+        else:
+            last = service.program.last_lines()
+            report.problems.append(f"{server.name}: ended by itself. Its log ends:\n{last}")
         report.problems += [
             f"{server.name}: others can read {path}"
             for path in service.shared.rglob("*")
@@ -95,6 +99,8 @@ def _befall(
     service: Running, accident: str, chance: random.Random, users: Users, report: Report
 ) -> None:
     workers = service.workers()
+    if accident in {KILL, TERM}:
+        workers = [worker for worker in workers if service.can_die(worker)]
     if not workers:
         return
     victim = chance.choice(workers)

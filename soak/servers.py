@@ -38,6 +38,8 @@ class Server:
     """What its supervisor survives, starting new workers where some ended."""
     recycles: tuple[str, ...] = ()
     """Options by which its workers end after some requests, and others take their place."""
+    crash_loop: float = 0.0
+    """Seconds: a worker that dies sooner after its start ends the whole server."""
 
 
 _ALL = frozenset({KILL, TERM, STOP, RELOAD})
@@ -81,6 +83,7 @@ _SERVERS: Final[Mapping[str, Server]] = {
                 *("--respawn-failed-workers", "--port", "{port}", APP),
             ),
             frozenset({KILL, STOP, RELOAD}),
+            crash_loop=6,
         ),
     )
 }
@@ -117,6 +120,10 @@ class Running:
                 message = f"the workers do not serve; the log ends:\n{self.program.last_lines()}"
                 raise TimeoutError(message)
             time.sleep(0.05)
+
+    def can_die(self, worker: psutil.Process) -> bool:
+        """Whether its server starts another one in its place."""
+        return time.time() - worker.create_time() > self.server.crash_loop
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""

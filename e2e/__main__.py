@@ -1,0 +1,89 @@
+"""`python -m e2e`: start the real programs, send known requests, ask the back ends."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from demo.programs import ProgramError
+from demo.stack import coaching_stack
+from demo.users import Users
+from e2e import checks, gateways
+from e2e.backends import SERVICE, Ports, Programs, backends, url
+from e2e.database import database
+from e2e.jaeger import Jaeger
+from e2e.prometheus import Prometheus
+from e2e.report import Report
+from e2e.tools import ToolError
+
+_HEAD = """# End to end
+
+Printed by `make e2e`, which starts the reference service with 4 workers, a Collector with
+[collector-config.yaml](../collector-config.yaml), Jaeger, Prometheus with our rules, and
+PostgreSQL, sends known requests, and then asks Prometheus' and Jaeger's query APIs.
+`make e2e E2E="--write docs/e2e.md"` writes this page from such a run.
+
+"""
+
+
+def main() -> int:
+    """Exit code 0 if the back ends answer what they should, 2 if something did not start."""
+    parser = argparse.ArgumentParser(prog="python -m e2e", description=__doc__)
+    parser.add_argument("--write", type=Path, help="write the report there too")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    console = Console(highlight=False, width=150)
+    report = Report(console)
+    try:
+        with TemporaryDirectory(prefix="otel-coach-e2e-") as folder:
+            _run(report, Path(folder))
+    except (ProgramError, ToolError) as error:
+        console.print(f"[red]{error}[/red]")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if arguments.write is not None:
+        arguments.write.write_text(_HEAD + report.markdown())
+    for finding in report.wrong:
+        console.print(f"[red]{finding.question}: {finding.found} instead of {finding.expected}[/]")
+    findings = sum(map(len, report.chapters.values()))
+    console.print(f"{findings} questions asked, {len(report.wrong)} answered wrongly")
+    return 1 if report.wrong else 0
+
+
+def _run(report: Report, folder: Path) -> None:
+    ports = Ports.free()
+    with backends(folder, ports, seconds=1) as running, database(folder / "database") as server:
+        checks.configurations(report, folder)
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": url(ports.otlp_http),
+            "COACH_CHAT_LEGACY_LIMIT": "8/minute",
+        }
+        with coaching_stack(
+            port=ports.service,
+            command=SERVICE,
+            environment=environment,
+            database_url=server.url,
+        ) as stack:
+            users = Users(stack)
+            prometheus = Prometheus(url(ports.prometheus))
+            jaeger = Jaeger(url(ports.jaeger), "coaching")
+            checks.counts(report, stack, users, prometheus)
+            checks.formats(report, ports, stack)
+            checks.traces(report, stack, users, jaeger)
+            checks.exemplars(report, users, prometheus, jaeger)
+            checks.collector_killed(report, running, users, stack, jaeger)
+            checks.database_killed(report, server, users, prometheus)
+            checks.queries(report, prometheus)
+            users.close()
+    with Programs(folder / "gateways") as programs:
+        gateways.check(report, gateways.Tier(programs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

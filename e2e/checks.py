@@ -1,0 +1,255 @@
+"""Known requests in; then the back ends are asked, and nobody else."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from demo.checks import AI_ENDPOINTS, expectations
+from demo.users import CHAT, Users, one_round
+from e2e.backends import COLLECTOR_CONFIG, DIRECT_JOB, JOB, RULES, url
+from e2e.prometheus import Job
+from e2e.report import at_rest
+from e2e.tools import find
+from monitoring import expressions
+from otel_coach.testing import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from demo.checks import Sums
+    from demo.stack import Stack
+    from e2e.backends import Backends, Ports
+    from e2e.database import Database
+    from e2e.jaeger import Jaeger, Trace
+    from e2e.prometheus import Prometheus
+    from e2e.report import Report
+
+CHAT_WITH_A_TOOL: Final = (
+    f"POST {CHAT}",
+    "  invoke_agent LangGraph",
+    "    chat gpt-3.5-turbo",
+    "    execute_tool recent_activities",
+    "      SELECT",
+    "    chat gpt-3.5-turbo",
+)
+_SLOW: Final = "[delay:3] Think long"
+_SLOW_SECONDS: Final = 2.5
+"""A bucket bound below what the slow request takes."""
+_USERS: Final = 24
+_OUTAGE: Final = 2.0
+"""Seconds without a Collector."""
+_SETTLED: Final = 30.0
+_ALERT: Final = 240.0
+
+
+def configurations(report: Report, folder: Path) -> None:
+    """What is deployed is valid for the programs that read it."""
+    report.chapter("The deployed files, read by their programs")
+    promtool = find("promtool")
+    for question, command in (
+        ("otelcol validate", [find("otelcol"), "validate", f"--config={COLLECTOR_CONFIG}"]),
+        ("promtool check config", [promtool, "check", "config", folder / "prometheus.yml"]),
+        ("promtool check rules", [promtool, "check", "rules", RULES]),
+        ("promtool test rules", [promtool, "test", "rules", RULES.with_name("rules_test.yml")]),
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        report.equal(question, "valid", "valid" if not done.returncode else done.stdout[-600:])
+
+
+def counts(report: Report, stack: Stack, users: Users, prometheus: Prometheus) -> None:
+    """Every figure of one round, at Prometheus, by both ways."""
+    one_round(users, stack, lambda _: None)
+    for job in (JOB, DIRECT_JOB):
+        report.chapter(f"One round of users through 4 workers, as Prometheus has it in job {job}")
+
+        def found(figures: Sums) -> list[tuple[str, float, float]]:
+            return list(expectations(figures, users.notes, stack.provider.ledger))
+
+        def is_right(rows: list[tuple[str, float, float]]) -> bool:
+            return all(expected == asked for _, expected, asked in rows)
+
+        for what, expected, asked in at_rest(
+            partial(found, Job(prometheus, job)), is_right, _SETTLED
+        ):
+            report.equal(what, float(expected), float(asked))
+
+
+def formats(report: Report, ports: Ports, stack: Stack) -> None:
+    """The pages on the way are valid for promtool."""
+    report.chapter("The pages on the way")
+    for name, base in (
+        ("the service's page", stack.url),
+        ("the Collector's page", url(ports.collector_page)),
+    ):
+        text = httpx.get(f"{base}/metrics", timeout=20).text
+        Page(text)  # no family twice
+        checked = subprocess.run(  # noqa: S603
+            [find("promtool"), "check", "metrics"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        report.equal(f"promtool check metrics, {name}", 0, checked.returncode)
+
+
+def traces(report: Report, stack: Stack, users: Users, jaeger: Jaeger) -> None:
+    """One trace for each request, and the whole tree of one of them."""
+    report.chapter("Traces, as Jaeger has them")
+    sent = _requests_sent(users)
+    found = at_rest(lambda: _requests(jaeger.traces()), lambda all_: all_ == sent, _SETTLED)
+    for name, count in sent.items():
+        report.equal(f"traces of {name}", count, found[name])
+    calls = [span for trace in jaeger.traces() for span in trace.spans if _is_call(span.name)]
+    report.equal("chat spans", len(stack.provider.ledger), len(calls))
+    tool = {"gen_ai.tool.name": "recent_activities"}
+    trace = jaeger.traces(tool)[0]
+    report.equal("the chat with a tool", "\n".join(CHAT_WITH_A_TOOL), "\n".join(trace.tree()))
+    for name, attributes in _expected_attributes(stack).items():
+        (span, *_) = sorted(
+            (span for span in trace.spans if span.name == name), key=lambda span: span.start
+        )
+        for key, value in attributes.items():
+            report.equal(f"{name}: {key}", value, span.tags.get(key))
+        report.equal(f"{name}: is an error", False, span.is_error)  # noqa: FBT003
+    failed = [root for trace in jaeger.traces() for root in trace.roots if root.is_error]
+    statuses = sorted(str(span.tags.get("http.response.status_code")) for span in failed)
+    # The chat whose provider broke off was answered with 200, which is no error of the server's.
+    report.equal("statuses of the requests that are errors", "502", " ".join(statuses))
+
+
+def _expected_attributes(stack: Stack) -> dict[str, dict[str, object]]:
+    first = next(entry for entry in stack.provider.ledger if entry.tool_call is not None)
+    return {
+        f"POST {CHAT}": {
+            "http.route": CHAT,
+            "http.request.method": "POST",
+            "http.response.status_code": 200,
+            "span.kind": "server",
+        },
+        "invoke_agent LangGraph": {"gen_ai.operation.name": "invoke_agent"},
+        "chat gpt-3.5-turbo": {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "gpt-3.5-turbo",
+            "gen_ai.usage.input_tokens": first.prompt_tokens,
+            "gen_ai.usage.output_tokens": first.completion_tokens,
+            "span.kind": "client",
+        },
+        "execute_tool recent_activities": {"gen_ai.tool.name": "recent_activities"},
+        "SELECT": {"db.system": "postgresql"},
+    }
+
+
+def exemplars(report: Report, users: Users, prometheus: Prometheus, jaeger: Jaeger) -> None:
+    """From a slow bucket to its trace."""
+    users.plan(_SLOW)
+    for job in (JOB, DIRECT_JOB):
+        report.chapter(f"From a slow bucket to its trace, in job {job}")
+        expression = f'app_ai_request_duration_seconds_bucket{{job="{job}"}}'
+
+        def slow(expression: str = expression) -> list[tuple[str, float]]:
+            return [
+                (exemplar["labels"]["trace_id"], float(exemplar["value"]))
+                for exemplar in prometheus.exemplars(expression)
+                if float(exemplar["value"]) > _SLOW_SECONDS
+            ]
+
+        found = at_rest(slow, bool, _SETTLED)
+        report.equal("the slow bucket has an exemplar", True, bool(found))  # noqa: FBT003
+        for trace_id, seconds in found[:1]:
+            trace = at_rest(lambda wanted=trace_id: jaeger.trace(wanted), bool, _SETTLED)
+            lasted = trace.roots[0].duration / 1e6 if trace else 0.0
+            report.equal("its trace is in Jaeger", True, trace is not None)  # noqa: FBT003
+            report.equal("and lasted as long", f"{seconds:.2f} s", f"{lasted:.2f} s")
+
+
+def collector_killed(
+    report: Report, backends: Backends, users: Users, stack: Stack, jaeger: Jaeger
+) -> None:
+    """Users go on while the Collector is killed and comes back."""
+    report.chapter(f"The Collector killed for {_OUTAGE:g} s, with {_USERS} chats under way")
+    crowd = [Users(stack) for _ in range(_USERS)]
+    threads = [
+        threading.Thread(target=user.chat, args=("[tool:weather] [pace:0.1] [tokens:20] Hi",))
+        for user in crowd
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    backends.collector.stop(signal.SIGKILL)
+    time.sleep(_OUTAGE)
+    backends.restart_collector()
+    for thread in threads:
+        thread.join()
+    for user in crowd:
+        user.close()
+        users.notes.answers += user.notes.answers
+    sent = _requests_sent(users)
+    found = at_rest(jaeger.traces, lambda all_: _requests(all_) == sent, _SETTLED)
+    report.equal("traces of chats", sent[f"POST {CHAT}"], _requests(found)[f"POST {CHAT}"])
+    report.equal("traces in pieces", 0, sum(len(trace.roots) != 1 for trace in found))
+
+
+def database_killed(
+    report: Report, database: Database, users: Users, prometheus: Prometheus
+) -> None:
+    """The alert for it fires, and resolves."""
+    report.chapter("PostgreSQL killed, and back")
+    alert = "DependencyDown"
+    report.equal("the alert fires before", False, prometheus.is_firing(alert))  # noqa: FBT003
+    database.kill()
+    with suppress(httpx.HTTPError):  # the service breaks the answer off
+        users.chat("[tool:recent_activities] And without a database?")
+    fired = at_rest(lambda: prometheus.is_firing(alert), bool, _ALERT)
+    report.equal("it fires while the database is down", True, fired)  # noqa: FBT003
+    database.start()
+    resolved = at_rest(lambda: not prometheus.is_firing(alert), bool, _ALERT)
+    report.equal("it resolves when the database is back", True, resolved)  # noqa: FBT003
+
+
+def queries(report: Report, prometheus: Prometheus) -> None:
+    """Each expression of the dashboard, the rules and the alerts is understood and finds data."""
+    report.chapter("Every PromQL expression of the dashboard, the rules and the alerts")
+    # An alert that does not fire finds nothing; that each can is shown by its unit tests.
+    rules = prometheus.rules()
+    alerts = {rule["name"] for rule in rules if rule["type"] == "alerting"}
+    found = {where: prometheus.query(expression) for where, expression in expressions()}
+    report.note("expressions asked without an error", len(found))
+    empty = [where for where, series in found.items() if not series]
+    silent = [where for where in empty if where.partition(" ")[0] not in alerts]
+    report.equal("of those of dashboard and records, find nothing", "none", _listed(silent))
+    ill = [f"{rule['name']}: {rule.get('lastError')}" for rule in rules if rule["health"] != "ok"]
+    report.equal(f"of {len(rules)} rules fail", "none", _listed(ill))
+    down = [one["labels"]["job"] for one in prometheus.targets() if one["health"] != "up"]
+    report.equal("targets that are down", "none", _listed(down))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _requests_sent(users: Users) -> Counter[str]:
+    sent = Counter[str]()
+    for (endpoint, method, _), count in users.notes.answers.items():
+        if endpoint in AI_ENDPOINTS:
+            sent[f"{method} {endpoint}"] += count
+    return sent
+
+
+def _requests(traces: Iterable[Trace]) -> Counter[str]:
+    names = (root.name for trace in traces for root in trace.roots)
+    return Counter(name for name in names if name.endswith(AI_ENDPOINTS))
+
+
+def _is_call(name: str) -> bool:
+    return name.startswith("chat ")

@@ -1,0 +1,104 @@
+"""`python -m e2e.up`: the whole stack on this machine, with users, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from demo.programs import Program, ProgramError
+from demo.stack import coaching_stack
+from e2e.backends import SERVICE, Backends, Ports, backends, url
+from e2e.database import database
+from e2e.players import Players
+from e2e.tools import ToolError
+
+if TYPE_CHECKING:
+    from e2e.database import Database
+
+_SCRAPES: Final = 5
+"""Seconds between two."""
+_DATABASE_UP, _DATABASE_DOWN = 180, 90
+"""Seconds: long enough for its alert to fire, and to resolve."""
+
+
+def main() -> int:
+    """Exit code 2 if something did not start, 1 if something ended by itself."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.up", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
+    arguments = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell that starts us in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with TemporaryDirectory(prefix="otel-coach-up-") as folder:
+            return _run(console, Path(folder), arguments.seconds)
+    except (ProgramError, ToolError) as error:
+        console.print(f"[red]{error}[/red]")
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def _run(console: Console, folder: Path, seconds: float) -> int:
+    console.print("[dim]starting Collector, Jaeger, Prometheus, PostgreSQL and the service[/dim]")
+    ports = Ports()
+    with (
+        backends(folder, ports, seconds=_SCRAPES) as running,
+        database(folder / "database") as server,
+        coaching_stack(
+            port=ports.service,
+            command=SERVICE,
+            environment={"OTEL_EXPORTER_OTLP_ENDPOINT": url(ports.otlp_http)},
+            database_url=server.url,
+        ) as stack,
+    ):
+        console.print(f"service     {stack.url}/docs, its figures {stack.url}/metrics")
+        console.print(f"Prometheus  {url(ports.prometheus)}/alerts")
+        console.print(f"Jaeger      {url(ports.jaeger)}/search?service=coaching")
+        console.print(f"Collector   {url(ports.collector_page)}/metrics")
+        console.print("users come and go; the database goes down at times; Ctrl-C ends all of it")
+        players = Players(stack)
+        players.start()
+        try:
+            return _watch(console, running, stack.program, server, seconds)
+        finally:
+            players.stop()
+
+
+def _watch(
+    console: Console, running: Backends, service: Program, server: Database, seconds: float
+) -> int:
+    """Let the database go down and come back, until something ends that should not."""
+    programs = {
+        "the Collector": running.collector,
+        "Jaeger": running.jaeger,
+        "Prometheus": running.prometheus,
+        "the service": service,
+    }
+    started = time.monotonic()
+    is_up = True
+    while (now := time.monotonic() - started) < seconds:
+        for name, program in programs.items():
+            if program.process.poll() is not None:
+                console.print(f"[red]{name} ended by itself. Its log ends:[/red]")
+                console.print(program.last_lines())
+                return 1
+        should_be_up = now % (_DATABASE_UP + _DATABASE_DOWN) < _DATABASE_UP
+        if should_be_up != is_up:
+            (server.start if should_be_up else server.kill)()
+            is_up = should_be_up
+            console.print(f"{now:5.0f} s  the database is {'back' if is_up else 'down'}")
+        time.sleep(1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The recording rules and alerts as Prometheus reads them, from version 2.42 on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from monitoring.alerts import ALERTS, RECORDS
+
+if TYPE_CHECKING:
+    from monitoring.rule import Alert, Record
+
+RUNBOOKS: Final = "https://github.com/otel-coach/otel-coach/blob/main/docs/runbooks.md"
+
+_HEADER: Final = "# Generated from otel_coach/catalogue.py by `make rules`; do not edit.\n"
+
+
+def text() -> str:
+    """The tracked file's content."""
+    groups = [
+        # The long windows read days of samples: more often than this would be work for nothing.
+        {
+            "name": "otel-coach-records",
+            "interval": "1m",
+            "rules": [_record(record) for record in RECORDS],
+        },
+        {"name": "otel-coach-alerts", "rules": [_alert(alert) for alert in ALERTS]},
+    ]
+    dumped = yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=110)
+    return _HEADER + dumped
+
+
+def _record(record: Record) -> dict[str, object]:
+    return {"record": record.name, "expr": record.expr}
+
+
+def _alert(alert: Alert) -> dict[str, object]:
+    return {
+        "alert": alert.name,
+        "expr": alert.expr,
+        "for": alert.hold,
+        "keep_firing_for": alert.keep,
+        "labels": {"severity": alert.severity, **alert.labels},
+        "annotations": {
+            "summary": alert.summary,
+            "description": alert.description,
+            "runbook_url": f"{RUNBOOKS}#{alert.name.lower()}",
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes expressions of several lines as they are read."""
+
+
+def _as_it_is_read(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _as_it_is_read)
