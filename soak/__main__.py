@@ -7,9 +7,7 @@ workers are killed, terminated, stopped and reloaded, and end after some request
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -90,6 +88,7 @@ def soak(
             if path.stat().st_mode & _OTHERS
         ]
         shared = service.shared
+        service.settle()
         service.program.stop()
         report.problems += [f"{server.name}: left behind: {path}" for path in shared.rglob("*")]
     return report
@@ -107,7 +106,7 @@ def _befall(
     report.accidents[accident] += 1
     try:
         if accident == RELOAD:
-            os.kill(service.program.process.pid, signal.SIGHUP)
+            service.reload()
         elif accident == TERM:
             victim.terminate()
         elif accident == KILL:

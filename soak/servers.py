@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Server:
     recycles: tuple[str, ...] = ()
     """Options by which its workers end after some requests, and others take their place."""
     crash_loop: float = 0.0
-    """Seconds: a worker that dies sooner after its start ends the whole server."""
+    """Seconds: a worker that dies sooner after its start, or a reload, ends the whole server."""
 
 
 _ALL = frozenset({KILL, TERM, STOP, RELOAD})
@@ -83,7 +84,7 @@ _SERVERS: Final[Mapping[str, Server]] = {
                 *("--respawn-failed-workers", "--port", "{port}", APP),
             ),
             frozenset({KILL, STOP, RELOAD}),
-            crash_loop=6,
+            crash_loop=25,
         ),
     )
 }
@@ -96,7 +97,7 @@ SERVERS: Final[Mapping[str, Server]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A server that runs."""
 
@@ -107,6 +108,8 @@ class Running:
     """What its workers share."""
     count: int
     """How many workers it was asked for."""
+    reloaded: float = 0.0
+    """When, in seconds since the epoch."""
 
     def wait(self) -> None:
         """Until all its workers share what they count.
@@ -121,9 +124,19 @@ class Running:
                 raise TimeoutError(message)
             time.sleep(0.05)
 
+    def reload(self) -> None:
+        """Let other workers take the places of these, one by one."""
+        self.reloaded = time.time()
+        os.kill(self.program.process.pid, signal.SIGHUP)
+
+    def settle(self) -> None:
+        """Wait until a reload is over, in which its server would not hear that it should stop."""
+        time.sleep(max(0.0, self.reloaded + self.server.crash_loop - time.time()))
+
     def can_die(self, worker: psutil.Process) -> bool:
         """Whether its server starts another one in its place."""
-        return time.time() - worker.create_time() > self.server.crash_loop
+        begun = max(worker.create_time(), self.reloaded)
+        return time.time() - begun > self.server.crash_loop
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""
