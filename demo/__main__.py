@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import httpx
 from rich.console import Console
 
 from demo.checks import missing_at_rest
-from demo.programs import ProgramError, free_port
+from demo.programs import ProgramError, free_port, is_free
 from demo.report import metrics_table, trace_tree
 from demo.stack import coaching_stack
 from demo.users import CHAT, Users, one_round
@@ -40,7 +39,7 @@ def main() -> int:
     # A shell that starts us in the background has it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     port = arguments.port or (free_port() if arguments.once else _PORT)
-    if not _is_free(port):
+    if not is_free(port):
         console.print(f"port {port} is taken; choose another one: make run PORT=8010")
         return 2
     try:
@@ -88,16 +87,6 @@ def _a_chat_with_a_tool(stack: Stack) -> tuple[list[ReceivedSpan], ReceivedSpan]
     tools = {span.trace_id for span in spans if span.name.startswith("execute_tool")}
     roots = (s for s in spans if s.name == f"POST {CHAT}" and s.trace_id in tools)
     return spans, next(roots)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 if __name__ == "__main__":

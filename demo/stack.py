@@ -36,6 +36,8 @@ class Stack:
     receiver: Receiver
     database_url: str
 
+    api_key: str = API_KEY
+
     @staticmethod
     def token(subject: str = "anna", scopes: Sequence[str] = ("coach:chat",)) -> str:
         """A JWT that the service accepts."""

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from demo.stack import API_KEY
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,8 +64,9 @@ class Users:
         self.notes.answers[endpoint, "POST", response.status_code] += 1
         self.notes.left[endpoint] += 1
 
-    def plan(self, goal: str, *, endpoint: str = PLAN, key: str = API_KEY) -> httpx.Response:
+    def plan(self, goal: str, *, endpoint: str = PLAN, key: str | None = None) -> httpx.Response:
         """Ask for a training plan."""
+        key = self._stack.api_key if key is None else key
         return self._post(endpoint, {"goal": goal, "weeks": 4}, {"X-API-Key": key} if key else {})
 
     def get(self, path: str, method: str = "GET", endpoint: str | None = None) -> httpx.Response:

@@ -11,14 +11,11 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from demo.programs import ProgramError
-from demo.stack import coaching_stack
 from demo.users import Users
 from e2e import checks, gateways
-from e2e.backends import SERVICE, Ports, Programs, backends, url
-from e2e.database import database
-from e2e.jaeger import Jaeger
-from e2e.prometheus import Prometheus
+from e2e.backends import Ports, Programs
 from e2e.report import Report
+from e2e.stack import whole_stack
 from e2e.tools import ToolError
 
 _HEAD = """# End to end
@@ -57,30 +54,17 @@ def main() -> int:
 
 
 def _run(report: Report, folder: Path) -> None:
-    ports = Ports.free()
-    with backends(folder, ports, seconds=1) as running, database(folder / "database") as server:
+    with whole_stack(folder, Ports.free(), seconds=1, COACH_CHAT_LEGACY_LIMIT="8/minute") as stack:
+        users = Users(stack.service)
         checks.configurations(report, folder)
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": url(ports.otlp_http),
-            "COACH_CHAT_LEGACY_LIMIT": "8/minute",
-        }
-        with coaching_stack(
-            port=ports.service,
-            command=SERVICE,
-            environment=environment,
-            database_url=server.url,
-        ) as stack:
-            users = Users(stack)
-            prometheus = Prometheus(url(ports.prometheus))
-            jaeger = Jaeger(url(ports.jaeger), "coaching")
-            checks.counts(report, stack, users, prometheus)
-            checks.formats(report, ports, stack)
-            checks.traces(report, stack, users, jaeger)
-            checks.exemplars(report, users, prometheus, jaeger)
-            checks.collector_killed(report, running, users, stack, jaeger)
-            checks.database_killed(report, server, users, prometheus)
-            checks.queries(report, prometheus)
-            users.close()
+        checks.counts(report, stack, users)
+        checks.formats(report, stack)
+        checks.traces(report, stack, users)
+        checks.exemplars(report, stack, users)
+        checks.collector_killed(report, stack, users)
+        checks.database_killed(report, stack, users)
+        checks.queries(report, stack.prometheus)
+        users.close()
     with Programs(folder / "gateways") as programs:
         gateways.check(report, gateways.Tier(programs))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import yaml
 
-from demo.programs import Program, ProgramError, free_port
+from demo.programs import Program, ProgramError, free_port, is_free
 from e2e.tools import find
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ JAEGER_CONFIG: Final = ROOT / "deploy" / "jaeger.yaml"
 PROMETHEUS_CONFIG: Final = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 RULES: Final = ROOT / "deploy" / "prometheus" / "rules.yml"
 
-SERVICE: Final = ("opentelemetry-instrument", "uvicorn", "--workers", "4", "app:app")
-"""How the reference service is started."""
 JOB: Final = "otel-coach"
 """Of the service's figures that came through the Collector."""
 DIRECT_JOB: Final = "otel-coach-direct"
@@ -57,18 +54,8 @@ class Ports:
         return [
             f"port {port}, for {name.replace('_', ' ')}, is taken; end what listens there"
             for name, port in vars(self).items()
-            if not _is_free(port)
+            if not is_free(port)
         ]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 class Programs:

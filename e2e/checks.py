@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 
     from demo.checks import Sums
     from demo.stack import Stack
-    from e2e.backends import Backends, Ports
-    from e2e.database import Database
-    from e2e.jaeger import Jaeger, Trace
+    from e2e.jaeger import Trace
     from e2e.prometheus import Prometheus
     from e2e.report import Report
+    from e2e.stack import WholeStack
 
 CHAT_WITH_A_TOOL: Final = (
     f"POST {CHAT}",
@@ -66,30 +65,30 @@ def configurations(report: Report, folder: Path) -> None:
         report.equal(question, "valid", "valid" if not done.returncode else done.stdout[-600:])
 
 
-def counts(report: Report, stack: Stack, users: Users, prometheus: Prometheus) -> None:
+def counts(report: Report, stack: WholeStack, users: Users) -> None:
     """Every figure of one round, at Prometheus, by both ways."""
-    one_round(users, stack, lambda _: None)
+    one_round(users, stack.service, lambda _: None)
     for job in (JOB, DIRECT_JOB):
         report.chapter(f"One round of users through 4 workers, as Prometheus has it in job {job}")
 
         def found(figures: Sums) -> list[tuple[str, float, float]]:
-            return list(expectations(figures, users.notes, stack.provider.ledger))
+            return list(expectations(figures, users.notes, stack.service.provider.ledger))
 
         def is_right(rows: list[tuple[str, float, float]]) -> bool:
             return all(expected == asked for _, expected, asked in rows)
 
         for what, expected, asked in at_rest(
-            partial(found, Job(prometheus, job)), is_right, _SETTLED
+            partial(found, Job(stack.prometheus, job)), is_right, _SETTLED
         ):
             report.equal(what, float(expected), float(asked))
 
 
-def formats(report: Report, ports: Ports, stack: Stack) -> None:
+def formats(report: Report, stack: WholeStack) -> None:
     """The pages on the way are valid for promtool."""
     report.chapter("The pages on the way")
     for name, base in (
-        ("the service's page", stack.url),
-        ("the Collector's page", url(ports.collector_page)),
+        ("the service's page", stack.service.url),
+        ("the Collector's page", url(stack.ports.collector_page)),
     ):
         text = httpx.get(f"{base}/metrics", timeout=20).text
         Page(text)  # no family twice
@@ -103,19 +102,20 @@ def formats(report: Report, ports: Ports, stack: Stack) -> None:
         report.equal(f"promtool check metrics, {name}", 0, checked.returncode)
 
 
-def traces(report: Report, stack: Stack, users: Users, jaeger: Jaeger) -> None:
+def traces(report: Report, stack: WholeStack, users: Users) -> None:
     """One trace for each request, and the whole tree of one of them."""
     report.chapter("Traces, as Jaeger has them")
+    jaeger = stack.jaeger
     sent = _requests_sent(users)
     found = at_rest(lambda: _requests(jaeger.traces()), lambda all_: all_ == sent, _SETTLED)
     for name, count in sent.items():
         report.equal(f"traces of {name}", count, found[name])
     calls = [span for trace in jaeger.traces() for span in trace.spans if _is_call(span.name)]
-    report.equal("chat spans", len(stack.provider.ledger), len(calls))
+    report.equal("chat spans", len(stack.service.provider.ledger), len(calls))
     tool = {"gen_ai.tool.name": "recent_activities"}
     trace = jaeger.traces(tool)[0]
     report.equal("the chat with a tool", "\n".join(CHAT_WITH_A_TOOL), "\n".join(trace.tree()))
-    for name, attributes in _expected_attributes(stack).items():
+    for name, attributes in _expected_attributes(stack.service).items():
         (span, *_) = sorted(
             (span for span in trace.spans if span.name == name), key=lambda span: span.start
         )
@@ -150,7 +150,7 @@ def _expected_attributes(stack: Stack) -> dict[str, dict[str, object]]:
     }
 
 
-def exemplars(report: Report, users: Users, prometheus: Prometheus, jaeger: Jaeger) -> None:
+def exemplars(report: Report, stack: WholeStack, users: Users) -> None:
     """From a slow bucket to its trace."""
     users.plan(_SLOW)
     for job in (JOB, DIRECT_JOB):
@@ -160,25 +160,23 @@ def exemplars(report: Report, users: Users, prometheus: Prometheus, jaeger: Jaeg
         def slow(expression: str = expression) -> list[tuple[str, float]]:
             return [
                 (exemplar["labels"]["trace_id"], float(exemplar["value"]))
-                for exemplar in prometheus.exemplars(expression)
+                for exemplar in stack.prometheus.exemplars(expression)
                 if float(exemplar["value"]) > _SLOW_SECONDS
             ]
 
         found = at_rest(slow, bool, _SETTLED)
         report.equal("the slow bucket has an exemplar", True, bool(found))  # noqa: FBT003
         for trace_id, seconds in found[:1]:
-            trace = at_rest(lambda wanted=trace_id: jaeger.trace(wanted), bool, _SETTLED)
+            trace = at_rest(lambda wanted=trace_id: stack.jaeger.trace(wanted), bool, _SETTLED)
             lasted = trace.roots[0].duration / 1e6 if trace else 0.0
             report.equal("its trace is in Jaeger", True, trace is not None)  # noqa: FBT003
             report.equal("and lasted as long", f"{seconds:.2f} s", f"{lasted:.2f} s")
 
 
-def collector_killed(
-    report: Report, backends: Backends, users: Users, stack: Stack, jaeger: Jaeger
-) -> None:
+def collector_killed(report: Report, stack: WholeStack, users: Users) -> None:
     """Users go on while the Collector is killed and comes back."""
     report.chapter(f"The Collector killed for {_OUTAGE:g} s, with {_USERS} chats under way")
-    crowd = [Users(stack) for _ in range(_USERS)]
+    crowd = [Users(stack.service) for _ in range(_USERS)]
     threads = [
         threading.Thread(target=user.chat, args=("[tool:weather] [pace:0.1] [tokens:20] Hi",))
         for user in crowd
@@ -186,34 +184,32 @@ def collector_killed(
     for thread in threads:
         thread.start()
     time.sleep(0.5)
-    backends.collector.stop(signal.SIGKILL)
+    stack.backends.collector.stop(signal.SIGKILL)
     time.sleep(_OUTAGE)
-    backends.restart_collector()
+    stack.backends.restart_collector()
     for thread in threads:
         thread.join()
     for user in crowd:
         user.close()
         users.notes.answers += user.notes.answers
     sent = _requests_sent(users)
-    found = at_rest(jaeger.traces, lambda all_: _requests(all_) == sent, _SETTLED)
+    found = at_rest(stack.jaeger.traces, lambda all_: _requests(all_) == sent, _SETTLED)
     report.equal("traces of chats", sent[f"POST {CHAT}"], _requests(found)[f"POST {CHAT}"])
     report.equal("traces in pieces", 0, sum(len(trace.roots) != 1 for trace in found))
 
 
-def database_killed(
-    report: Report, database: Database, users: Users, prometheus: Prometheus
-) -> None:
+def database_killed(report: Report, stack: WholeStack, users: Users) -> None:
     """The alert for it fires, and resolves."""
     report.chapter("PostgreSQL killed, and back")
     alert = "DependencyDown"
-    report.equal("the alert fires before", False, prometheus.is_firing(alert))  # noqa: FBT003
-    database.kill()
+    report.equal("the alert fires before", False, stack.prometheus.is_firing(alert))  # noqa: FBT003
+    stack.database.kill()
     with suppress(httpx.HTTPError):  # the service breaks the answer off
         users.chat("[tool:recent_activities] And without a database?")
-    fired = at_rest(lambda: prometheus.is_firing(alert), bool, _ALERT)
+    fired = at_rest(lambda: stack.prometheus.is_firing(alert), bool, _ALERT)
     report.equal("it fires while the database is down", True, fired)  # noqa: FBT003
-    database.start()
-    resolved = at_rest(lambda: not prometheus.is_firing(alert), bool, _ALERT)
+    stack.database.start()
+    resolved = at_rest(lambda: not stack.prometheus.is_firing(alert), bool, _ALERT)
     report.equal("it resolves when the database is back", True, resolved)  # noqa: FBT003
 
 
@@ -230,8 +226,7 @@ def queries(report: Report, prometheus: Prometheus) -> None:
     report.equal("of those of dashboard and records, find nothing", "none", _listed(silent))
     ill = [f"{rule['name']}: {rule.get('lastError')}" for rule in rules if rule["health"] != "ok"]
     report.equal(f"of {len(rules)} rules fail", "none", _listed(ill))
-    down = [one["labels"]["job"] for one in prometheus.targets() if one["health"] != "up"]
-    report.equal("targets that are down", "none", _listed(down))
+    report.equal("targets that are down", "none", _listed(prometheus.unreachable()))
 
 
 def _listed(names: list[str]) -> str:

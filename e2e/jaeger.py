@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,23 @@ class Trace:
         ids = {span.span_id for span in self.spans}
         return tuple(span for span in self.spans if span.parent_id not in ids)
 
-    def tree(self) -> tuple[str, ...]:
-        """The names, indented below their parents, in the order of their starts."""
+    def walk(self) -> Iterator[tuple[int, Span]]:
+        """Each span with its depth, after its parent, in the order of their starts."""
         children: defaultdict[str, list[Span]] = defaultdict(list)
         for span in sorted(self.spans, key=lambda span: span.start):
             children[span.parent_id].append(span)
 
-        def lines(span: Span, depth: int) -> Iterable[str]:
-            yield "  " * depth + span.name
+        def below(span: Span, depth: int) -> Iterator[tuple[int, Span]]:
+            yield depth, span
             for child in children[span.span_id]:
-                yield from lines(child, depth + 1)
+                yield from below(child, depth + 1)
 
-        return tuple(line for root in self.roots for line in lines(root, 0))
+        for root in self.roots:
+            yield from below(root, 0)
+
+    def tree(self) -> tuple[str, ...]:
+        """The names, indented below their parents."""
+        return tuple("  " * depth + span.name for depth, span in self.walk())
 
 
 class Jaeger:

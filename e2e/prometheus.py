@@ -32,6 +32,16 @@ class Prometheus:
             return [({}, float(found["result"][1]))]
         return [(one["metric"], float(one["value"][1])) for one in found["result"]]
 
+    def range(
+        self, expression: str, start: float, end: float, step: float
+    ) -> list[tuple[Mapping[str, str], list[tuple[float, float]]]]:
+        """Labels and (time, value) of each series from `start` to `end`, in seconds."""
+        found = self._get("query_range", query=expression, start=start, end=end, step=step)
+        return [
+            (one["metric"], [(at, float(value)) for at, value in one["values"]])
+            for one in found["result"]
+        ]
+
     def exemplars(self, expression: str) -> list[Mapping[str, Any]]:
         """The exemplars of the last ten minutes, each with its labels, value and series."""
         now = time.time()
@@ -57,9 +67,14 @@ class Prometheus:
         """All rules, with their health and last error."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
 
-    def targets(self) -> list[Mapping[str, Any]]:
-        """The targets that are scraped, with their health and last error."""
-        return self._get("targets")["activeTargets"]
+    def unreachable(self) -> list[str]:
+        """A line for each target that cannot be scraped: which, where, and why."""
+        return [
+            f"{one['labels']['job']} at {one['scrapeUrl']} cannot be scraped: {one['lastError']}; "
+            "see deploy/prometheus/prometheus.yml and its targets"
+            for one in self._get("targets")["activeTargets"]
+            if one["health"] != "up"
+        ]
 
     def _get(self, what: str, **parameters: Any) -> Any:
         answer = self._client.get(f"/api/v1/{what}", params=parameters).json()

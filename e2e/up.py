@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from demo.programs import Program, ProgramError
-from demo.stack import coaching_stack
-from e2e.backends import SERVICE, Backends, Ports, backends, url
-from e2e.database import database
+from demo.programs import ProgramError
+from e2e.backends import Ports, url
 from e2e.players import Players
+from e2e.stack import whole_stack
 from e2e.tools import ToolError
 
 if TYPE_CHECKING:
-    from e2e.database import Database
+    from e2e.stack import WholeStack
 
 _SCRAPES: Final = 5
 """Seconds between two."""
+_FIRST_SCRAPES: Final = 4 * _SCRAPES
+"""Seconds after which all targets have been scraped."""
 _DATABASE_UP, _DATABASE_DOWN = 180, 90
 """Seconds: long enough for its alert to fire, and to resolve."""
 
@@ -49,51 +50,46 @@ def main() -> int:
 
 def _run(console: Console, folder: Path, seconds: float) -> int:
     console.print("[dim]starting Collector, Jaeger, Prometheus, PostgreSQL and the service[/dim]")
-    ports = Ports()
-    with (
-        backends(folder, ports, seconds=_SCRAPES) as running,
-        database(folder / "database") as server,
-        coaching_stack(
-            port=ports.service,
-            command=SERVICE,
-            environment={"OTEL_EXPORTER_OTLP_ENDPOINT": url(ports.otlp_http)},
-            database_url=server.url,
-        ) as stack,
-    ):
-        console.print(f"service     {stack.url}/docs, its figures {stack.url}/metrics")
+    with whole_stack(folder, Ports(), seconds=_SCRAPES) as stack:
+        ports = stack.ports
+        console.print(
+            f"service     {stack.service.url}/docs, its figures {stack.service.url}/metrics"
+        )
         console.print(f"Prometheus  {url(ports.prometheus)}/alerts")
         console.print(f"Jaeger      {url(ports.jaeger)}/search?service=coaching")
         console.print(f"Collector   {url(ports.collector_page)}/metrics")
         console.print("users come and go; the database goes down at times; Ctrl-C ends all of it")
-        players = Players(stack)
+        players = Players(stack.service)
         players.start()
         try:
-            return _watch(console, running, stack.program, server, seconds)
+            return _watch(console, stack, seconds)
         finally:
             players.stop()
 
 
-def _watch(
-    console: Console, running: Backends, service: Program, server: Database, seconds: float
-) -> int:
+def _watch(console: Console, stack: WholeStack, seconds: float) -> int:
     """Let the database go down and come back, until something ends that should not."""
     programs = {
-        "the Collector": running.collector,
-        "Jaeger": running.jaeger,
-        "Prometheus": running.prometheus,
-        "the service": service,
+        "the Collector": stack.backends.collector,
+        "Jaeger": stack.backends.jaeger,
+        "Prometheus": stack.backends.prometheus,
+        "the service": stack.service.program,
     }
     started = time.monotonic()
-    is_up = True
+    is_up, has_looked = True, False
     while (now := time.monotonic() - started) < seconds:
         for name, program in programs.items():
             if program.process.poll() is not None:
                 console.print(f"[red]{name} ended by itself. Its log ends:[/red]")
                 console.print(program.last_lines())
                 return 1
+        if not has_looked and now > _FIRST_SCRAPES:
+            has_looked = True
+            for line in stack.prometheus.unreachable():
+                console.print(f"[red]{line}[/red]")
         should_be_up = now % (_DATABASE_UP + _DATABASE_DOWN) < _DATABASE_UP
         if should_be_up != is_up:
-            (server.start if should_be_up else server.kill)()
+            (stack.database.start if should_be_up else stack.database.kill)()
             is_up = should_be_up
             console.print(f"{now:5.0f} s  the database is {'back' if is_up else 'down'}")
         time.sleep(1)

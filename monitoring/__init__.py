@@ -14,13 +14,22 @@ from monitoring.rows import ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STAND_INS: Final = {EACH: "1m", SHOWN: "1h", "$job": ".+", "$endpoint": ".+", "$model": ".+"}
-"""What Grafana would put in the place of its variables."""
+_STAND_INS: Final = {SHOWN: "1h", "$endpoint": ".+", "$model": ".+"}
 
 
 def expressions() -> list[tuple[str, str]]:
     """Where each expression is used, and the expression as Prometheus can be asked."""
-    return [(place, _filled_in(expr)) for place, expr in _all()]
+    return [(place, filled_in(expr)) for place, expr in _all()]
+
+
+def filled_in(expr: str, *, job: str = ".+", each: str = "1m") -> str:
+    """`expr` with what Grafana would put in the place of its variables.
+
+    `job` is a regular expression, `each` the window over which rates are worked out.
+    """
+    for variable, value in {**_STAND_INS, "$job": job, EACH: each}.items():
+        expr = expr.replace(variable, value)
+    return expr
 
 
 def _all() -> Iterator[tuple[str, str]]:
@@ -32,9 +41,3 @@ def _all() -> Iterator[tuple[str, str]]:
         yield record.name, record.expr
     for alert in ALERTS:
         yield " ".join((alert.name, *alert.labels.values())), alert.expr
-
-
-def _filled_in(expr: str) -> str:
-    for variable, value in _STAND_INS.items():
-        expr = expr.replace(variable, value)
-    return expr

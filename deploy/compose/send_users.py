@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from security import create_token
 from settings import settings
 
-from demo import stack
+from e2e.players import Players
 
-stack.API_KEY = settings.api_key  # before the users take it over
-from e2e.players import Players  # noqa: E402
-
-Players(SimpleNamespace(url=os.environ["SERVICE_URL"], token=partial(create_token, "anna"))).start()
+service = SimpleNamespace(
+    url=os.environ["SERVICE_URL"],
+    token=partial(create_token, "anna"),
+    api_key=settings.api_key,
+)
+Players(service).start()
 signal.pause()

@@ -12,6 +12,7 @@ import selectors
 import socket
 import sys
 import threading
+from collections import deque
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -20,6 +21,9 @@ from typing import Any, Self
 
 from ledger import Entry
 from script import Answer, Directions, count_tokens, direct
+
+_LONGEST_LEDGER = 100_000
+"""Entries; older ones go, so that a provider that runs for long does not grow."""
 
 _ERRORS = {
     400: ("invalid_request_error", None, "The request is malformed."),
@@ -33,11 +37,11 @@ _ERRORS = {
 class Provider:
     """The provider, serving on a loopback port (a free one, unless told) inside a `with` block."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         """Bind the port; serving starts with the `with` block."""
-        self._entries: list[Entry] = []
-        self._server = _Server(("127.0.0.1", port), partial(_Handler, self._entries))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._entries: deque[Entry] = deque(maxlen=_LONGEST_LEDGER)
+        self._server = _Server((host, port), partial(_Handler, self._entries))
+        self.url = f"http://{host}:{self._server.server_port}"
         self.base_url = f"{self.url}/v1"
         # Polled briefly, so that leaving the block does not wait.
         self._thread = threading.Thread(
@@ -101,13 +105,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def __init__(self, entries: list[Entry], *args: Any) -> None:  # noqa: ANN401
+    def __init__(self, entries: deque[Entry], *args: Any) -> None:  # noqa: ANN401
         self._entries = entries
         super().__init__(*args)
 
     def do_GET(self) -> None:
         if self.path == "/ledger":
-            self._send_json(200, [asdict(entry) for entry in self._entries])
+            self._send_json(200, [asdict(entry) for entry in tuple(self._entries)])
         else:
             self._send_json(404, _error(404))
 
@@ -325,7 +329,9 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description="A local OpenAI-compatible provider.")
     parser.add_argument("--port", type=int, default=8001)
-    with Provider(parser.parse_args().port) as provider, suppress(KeyboardInterrupt):
+    parser.add_argument("--host", default="127.0.0.1")
+    arguments = parser.parse_args()
+    with Provider(arguments.port, arguments.host) as provider, suppress(KeyboardInterrupt):
         print(f"OPENAI_BASE_URL={provider.base_url}", flush=True)  # noqa: T201
         threading.Event().wait()
 
