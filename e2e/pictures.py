@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -49,10 +50,15 @@ _COLORS: Final = {
     "execute_tool": "#dd8452",
 }
 _OTHER: Final = "#937860"
+_UNITS: Final = {"reqps": "per second", "currencyUSD": "USD", "short": "1 is yes", "s": "seconds"}
+"""Grafana's names of units, for people."""
+_NAMES: Final = 190
+"""Points that the names of a trace's spans take."""
 
 
 def main() -> int:
     """Exit code 2 if something did not start."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     mpl.use("agg")
@@ -103,8 +109,9 @@ def _draw_panel(prometheus: Prometheus, panel: Panel, axes: Any, end: float) -> 
         for labels, points in prometheus.range(expression, start, end, _SCRAPES):
             times = [datetime.fromtimestamp(at, UTC) for at, _ in points]
             axes.plot(times, [value for _, value in points], label=_legend(query.legend, labels))
-    axes.set_title(f"{panel.title} ({panel.unit})", fontsize=10, loc="left")
-    locator = AutoDateLocator(maxticks=6)
+    unit = _UNITS.get(panel.unit, panel.unit.removeprefix("suffix: "))
+    axes.set_title(f"{panel.title}, {unit}", fontsize=10, loc="left")
+    locator = AutoDateLocator(minticks=3)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
     axes.set_ylim(bottom=0)
@@ -125,9 +132,10 @@ def _draw_trace(trace: Trace, path: Path) -> None:
         color = _COLORS.get(span.name.split()[0], _OTHER)
         axes.barh(row, width, left=left, color=color, height=0.6)
         axes.text(left + width, row, f" {width:.1f} ms", va="center", fontsize=8)
-    axes.set_yticks(
-        range(len(rows)), [f"{span.name}{'    ' * (4 - depth)}" for depth, span in rows]
-    )
+    axes.set_yticks(range(len(rows)), ["    " * depth + span.name for depth, span in rows])
+    axes.tick_params(axis="y", pad=_NAMES)
+    for name in axes.get_yticklabels():
+        name.set_horizontalalignment("left")
     axes.invert_yaxis()
     axes.margins(x=0.08)
     axes.set_xlabel(f"milliseconds since POST {CHAT} came", fontsize=9)
