@@ -102,12 +102,10 @@ dashboards: install ## write the Grafana dashboard from the catalogue
 
 rules: install ## write the recording rules and alerts from the catalogue
 	@$(BIN)/python -m monitoring rules --write
-	@$(BIN)/python deploy/kubernetes/prometheus_rule.py --write
 
 docs-check: install
 	@$(BIN)/python -m monitoring dashboards --check
 	@$(BIN)/python -m monitoring rules --check
-	@$(BIN)/python deploy/kubernetes/prometheus_rule.py --check
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
 	@$(BIN)/python -m oracle.truth --check docs/truth.md
 

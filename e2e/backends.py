@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -65,6 +66,7 @@ class Programs:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self._stops = ExitStack()
+        self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +89,7 @@ class Programs:
                 "PATH": os.environ["PATH"],
                 **{name: str(value) for name, value in variables.items()},
             },
-            log=self.folder / f"{tool}-{free_port()}.log",
+            log=self.folder / f"{tool}-{next(self._numbers)}.log",
         )
         self._stops.callback(program.stop)
         return program

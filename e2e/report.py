@@ -53,6 +53,14 @@ class Report:
                 f"[red]   wrong: {question}: {finding.found} instead of {finding.expected}[/red]"
             )
 
+    def holds(self, question: str, answer: object) -> None:
+        """Note what should be so."""
+        self.equal(question, expected=True, found=bool(answer))
+
+    def fails(self, question: str, answer: object) -> None:
+        """Note what should not be so."""
+        self.equal(question, expected=False, found=bool(answer))
+
     def note(self, question: str, found: object) -> None:
         """Note what is as it is."""
         self.equal(question, found, found)

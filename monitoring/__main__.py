@@ -11,27 +11,33 @@ from monitoring import dashboard, rules
 
 _ROOT: Final = Path(__file__).parent.parent
 FILES: Final = {
-    "dashboards": (_ROOT / "deploy/grafana/dashboards/otel-coach.json", dashboard.text),
-    "rules": (_ROOT / "deploy/prometheus/rules.yml", rules.text),
+    "dashboards": {_ROOT / "deploy/grafana/dashboards/otel-coach.json": dashboard.text},
+    "rules": {
+        _ROOT / "deploy/prometheus/rules.yml": rules.text,
+        _ROOT / "deploy/kubernetes/prometheus-rule.yaml": rules.operators_text,
+    },
 }
 
 
 def main() -> int:
-    """Exit code 0 if the file is written, or as it should be."""
+    """Exit code 0 if the files are written, or as they should be."""
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
     parser.add_argument("what", choices=FILES)
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="write the file")
-    action.add_argument("--check", action="store_true", help="exit 1 if it is out of date")
+    action.add_argument("--write", action="store_true", help="write the files")
+    action.add_argument("--check", action="store_true", help="exit 1 if one is out of date")
     arguments = parser.parse_args()
-    path, text = FILES[arguments.what]
-    if arguments.write:
-        path.write_text(text(), encoding="utf-8")
-    elif not path.exists() or path.read_text(encoding="utf-8") != text():
-        where = path.relative_to(_ROOT)
-        sys.stderr.write(f"{where} is out of date; write it again with: make dashboards rules\n")
-        return 1
-    return 0
+    stale = 0
+    for path, text in FILES[arguments.what].items():
+        if arguments.write:
+            path.write_text(text(), encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text():
+            where = path.relative_to(_ROOT)
+            sys.stderr.write(
+                f"{where} is out of date; write it again with: make dashboards rules\n"
+            )
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

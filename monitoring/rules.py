@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING, Final
 
 import yaml
@@ -16,8 +17,26 @@ RUNBOOKS: Final = "https://github.com/otel-coach/otel-coach/blob/main/docs/runbo
 _HEADER: Final = "# Generated from otel_coach/catalogue.py by `make rules`; do not edit.\n"
 
 
+_OPERATORS_HEAD: Final = """\
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: otel-coach
+spec:
+"""
+
+
 def text() -> str:
-    """The tracked file's content."""
+    """As a file of Prometheus' own."""
+    return _HEADER + _groups()
+
+
+def operators_text() -> str:
+    """As the Prometheus operator takes them: the same, one step further in."""
+    return _HEADER + _OPERATORS_HEAD + indent(_groups(), "  ")
+
+
+def _groups() -> str:
     groups = [
         # The long windows read days of samples: more often than this would be work for nothing.
         {
@@ -27,8 +46,7 @@ def text() -> str:
         },
         {"name": "otel-coach-alerts", "rules": [_alert(alert) for alert in ALERTS]},
     ]
-    dumped = yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=110)
-    return _HEADER + dumped
+    return yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def _record(record: Record) -> dict[str, object]:

@@ -344,10 +344,8 @@ def test_kustomization_has_every_file():
 
 
 def test_prometheus_rule_is_generated_from_the_rules():
-    script = KUBERNETES / "prometheus_rule.py"
-    checked = subprocess.run(
-        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "monitoring", "rules", "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert checked.returncode == 0, checked.stderr
     (rule,) = (one for one in MANIFESTS if one["kind"] == "PrometheusRule")
     assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())

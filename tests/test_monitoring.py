@@ -64,17 +64,18 @@ def selectors(expr):
 
 @pytest.mark.parametrize("what", ["dashboards", "rules"])
 def test_the_tracked_files_are_what_the_catalogue_makes(what):
-    path, text = command.FILES[what]
-    assert path.read_text("utf-8") == text()
+    assert command.FILES[what]
+    for path, text in command.FILES[what].items():
+        assert path.read_text("utf-8") == text()
 
 
 @pytest.mark.parametrize("what", ["dashboards", "rules"])
 def test_a_file_that_differs_fails_the_check_and_is_told_the_cure(
     what, tmp_path, monkeypatch, capsys
 ):
-    _, text = command.FILES[what]
+    text, *_ = command.FILES[what].values()
     monkeypatch.setattr(command, "_ROOT", tmp_path)
-    monkeypatch.setitem(command.FILES, what, (tmp_path / "file", text))
+    monkeypatch.setitem(command.FILES, what, {tmp_path / "file": text})
 
     def run(action):
         monkeypatch.setattr("sys.argv", ["monitoring", what, action])

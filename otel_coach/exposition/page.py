@@ -71,8 +71,9 @@ class Page:
         """The page in the format that `accept` asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         everybody: Sequence[Figures] = ()
+        families: Iterable[Metric]
         if self._everybody is None:
-            families = iter(self._local.collect())
+            families = self._local.collect()
         else:
             everybody = self._everybody()
             families = _merged(everybody)

@@ -81,16 +81,17 @@ class Snapshot:
 def _parts(family: Metric) -> Iterator[Part]:
     for begin in range(0, len(family.samples) or 1, _MOST_ROWS):
         samples = family.samples[begin : begin + _MOST_ROWS]
+        keys = [key_of(name, labels) for name, labels, *_ in samples]
         yield Part(
             family.name,
             family.documentation,
             family.type,
             family.unit,
-            [key_of(name, labels) for name, labels, *_ in samples],
+            keys,
             [sample.value for sample in samples],
             [
-                keyed(key_of(sample.name, sample.labels), sample.exemplar)
-                for sample in samples
+                keyed(key, sample.exemplar)
+                for key, sample in zip(keys, samples, strict=True)
                 if sample.exemplar is not None
             ],
         )
@@ -133,11 +134,7 @@ def from_bytes(content: bytes) -> Snapshot:
             name: {tuple(labels): at for *labels, at in rows}
             for name, rows in head["gauge_times"].items()
         }
-        return Snapshot([_part(line) for line in lines], times)
+        return Snapshot([Part(*json.loads(line)) for line in lines], times)
     except (LookupError, TypeError, AttributeError) as error:
         message = "it is no snapshot"
         raise ValueError(message) from error
-
-
-def _part(line: bytes) -> Part:
-    return Part(*json.loads(line))

@@ -72,7 +72,11 @@ class LangChainInstrumentor(BaseInstrumentor):
     @guarded
     def _watch_starts(self, module: ModuleType) -> None:
         if self._arguments and self._restore is None:
-            self._restore = starts.watch_starts(module.AsyncCallbackManager)
+            self._restore = starts.watch_starts(module.AsyncCallbackManager, self._look_at_start)
+
+    @guarded
+    def _look_at_start(self, manager: Any, name: str) -> starts.Start:
+        return starts.start_of(manager, name)
 
     def end_runs(self, which: Callable[[Run], bool]) -> None:
         """Count as aborted those open runs that nobody will report any more."""

@@ -35,12 +35,12 @@ _NOT_THE_CALLER: Final = ("langchain_core.callbacks", "otel_coach.")
 _COMPREHENSION: Final = "<listcomp>"  # a frame of its own before Python 3.12
 
 
-def watch_starts(manager: Any) -> Callable[[], None]:
-    """Keep `current_start` right for langchain-core's AsyncCallbackManager.
+def watch_starts(manager: Any, look: Callable[[Any, str], Start | None]) -> Callable[[], None]:
+    """Keep `current_start` right for langchain-core's class AsyncCallbackManager.
 
-    What is returned undoes it.
+    `look` is `start_of`, made harmless to the host. What is returned undoes it.
     """
-    undo = [_watch(manager, name) for name in _STARTS]
+    undo = [_watch(manager, name, look) for name in _STARTS]
 
     def restore() -> None:
         for one in undo:
@@ -49,15 +49,19 @@ def watch_starts(manager: Any) -> Callable[[], None]:
     return restore
 
 
-def _watch(manager: Any, name: str) -> Callable[[], None]:
+def start_of(manager: Any, name: str) -> Start:
+    """What the caller of the method `name` of a callback manager starts."""
+    inline = [handler.run_inline for handler in manager.handlers]
+    alone = name == _FORGETS_OTHERS and inline.count(True) == 1 < len(inline)
+    return Start(_task_of_calling_coroutine(), steps_aside=alone)
+
+
+def _watch(manager: Any, name: str, look: Callable[[Any, str], Start | None]) -> Callable[[], None]:
     original: Callable[..., Coroutine[Any, Any, Any]] = manager.__dict__[name]
 
     @functools.wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        inline = [handler.run_inline for handler in self.handlers]
-        alone = name == _FORGETS_OTHERS and inline.count(True) == 1 < len(inline)
-        start = Start(_task_of_calling_coroutine(), steps_aside=alone)
-        return _within(start, original(self, *args, **kwargs))
+        return _within(look(self, name) or Start(), original(self, *args, **kwargs))
 
     def restore() -> None:
         if manager.__dict__.get(name) is start:
