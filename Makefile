@@ -16,7 +16,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned soak up e2e pictures e2e-tools bench lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned soak hostile up e2e pictures e2e-tools bench lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ abandoned: install ## 100,000 runs that nobody ends: what is left of them in mem
 
 soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
 	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED)
+
+hostile: install ## a million junk values of every kind against a real server: series, bytes, memory
+	@$(BIN)/python -m hostile $(HOSTILE)
 
 up: install ## the whole stack on this machine (Collector, Jaeger, Prometheus, 4 workers), with users
 	@$(BIN)/python -m e2e.up $(UP)

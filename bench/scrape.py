@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from demo.programs import Program, free_port
+from demo.programs import ALONE, Program, free_port
 from demo.stack import bin_path
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def _run(*, instrumented: bool) -> tuple[list[float], float]:
             ready=f"{url}/health",
             environment={
                 **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
+                **ALONE,
                 "OTEL_COACH_SHARED_DIR": f"{folder}/shared",
                 "PYTHONPATH": str(_ROOT),
             },

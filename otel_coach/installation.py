@@ -62,7 +62,7 @@ class Installation:
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
         )
-        self.serving = Serving(self.page, self.providers.recorder, settings)
+        self.serving = Serving(self.page, self.providers.recorder, self.providers.budgets, settings)
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
         self._flushed = False

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeV
 
 from opentelemetry.metrics import Observation
 
-from otel_coach.budgets import LabelBudgets
+from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
-from otel_coach.vocabulary import ERROR_TYPE, OTHER, fault_type
+from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -36,6 +36,16 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _MOST_LOGGED_FAULTS: Final = 100
+_OVERFLOWS: Final = {
+    LABEL_SET: "a metric has more combinations of label values than its budget; further ones count "
+    "as `other`. Raise it with OTEL_COACH_BUDGET_LABEL_SET.",
+    INSTRUMENT: "there are more instruments than their budget; further ones are not measured. "
+    "Raise it with OTEL_COACH_BUDGET_INSTRUMENT, or look for names made at run time.",
+}
+_OVERFLOW: Final = (
+    "label {label} has more values than its budget, or one that is no name; they count as `other`. "
+    "Raise it with OTEL_COACH_BUDGET_{LABEL}, or look for a value that changes with every request."
+)
 _LONGEST_WAIT: Final = 0.05
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -81,9 +91,12 @@ class Recorder:
     is at it; whoever reads the metrics calls `settle_all` first.
     """
 
-    def __init__(self, meter: Meter, budgets: Mapping[str, int] | None = None) -> None:
+    def __init__(self, meter: Meter, budgets: Budgets | None = None) -> None:
         self._meter = meter
-        self._budgets = LabelBudgets(budgets)
+        self._budgets = budgets or Budgets()
+        self._budgets.on_overflow = self._overflowed
+        self._known: dict[tuple[Metric, tuple[object, ...]], dict[str, str]] = {}
+        """Attributes by what they were made of, where nothing had to become `OTHER`."""
         self._pending: deque[Callable[[], None]] = deque()
         self._settling = threading.Lock()
         self._collecting_garbage: int | None = None
@@ -151,7 +164,7 @@ class Recorder:
             sums: dict[tuple[str, ...], float] = {}
             try:
                 for labels, value in values().items():
-                    bounded = tuple(map(self._bounded, metric.labels, labels))
+                    bounded = tuple(self._attributes(metric, labels).values())
                     sums[bounded] = sums.get(bounded, 0) + value
             except Exception as fault:  # noqa: BLE001 - a scrape goes on without this gauge
                 self.fault(fault, metric.name)
@@ -168,11 +181,15 @@ class Recorder:
         """When gauges were measured, by their Prometheus name and label values."""
         return {
             metric.prometheus_name: {
-                tuple(map(self._bounded, metric.labels, labels)): at
+                tuple(self._attributes(metric, labels).values()): at
                 for labels, at in times().items()
             }
             for metric, times in self._times.items()
         }
+
+    def reserve(self, label: str, values: Iterable[object]) -> None:
+        """Give values that the application declares their places before any others come."""
+        self._budgets.reserve(label, values)
 
     @property
     def facts(self) -> int:
@@ -257,29 +274,28 @@ class Recorder:
     def _measure(
         self, metric: Metric, value: float, labels: tuple[object, ...], context: Context | None
     ) -> None:
-        values = map(self._bounded, metric.labels, labels)
-        attributes = dict(zip(metric.labels, values, strict=True))
-        self._instruments[metric](value, attributes, context)
+        self._instruments[metric](value, self._attributes(metric, labels), context)
 
-    def _bounded(self, label: str, value: object) -> str:
-        try:
-            admitted = self._budgets.admit(label, value)
-        except (UnicodeError, ValueError, TypeError):
-            admitted = None
-        if admitted is not None:
-            return admitted
-        self._instruments[LABEL_OVERFLOW](1, {ERROR_TYPE: label}, None)
+    def _attributes(self, metric: Metric, labels: tuple[object, ...]) -> dict[str, str]:
+        """The attributes under which to count, bounded."""
+        with suppress(TypeError):  # a value that cannot be a key is none that is known
+            if (known := self._known.get((metric, labels))) is not None:
+                return known
+        single = map(self._budgets.bounded, metric.labels, labels)
+        together = self._budgets.together(metric.name, metric.labels, single)
+        attributes = dict(zip(metric.labels, together, strict=True))
+        # Only what has a place is remembered, so that this stays as small as the budgets.
+        if OTHER not in attributes.values() and all(type(label) is str for label in labels):
+            self._known[metric, labels] = attributes
+        return attributes
+
+    def _overflowed(self, label: str) -> None:
+        """A value, a combination or an instrument was one too many."""
+        self.record(LABEL_OVERFLOW, 1, (label,))
         if label not in self._logged_overflows:
             self._logged_overflows.add(label)
-            _logger.warning(
-                "otel-coach: label %s has more values than its budget; further ones count as "
-                "%r. Raise it with OTEL_COACH_BUDGET_%s, or look for a value that changes with "
-                "every request.",
-                label,
-                OTHER,
-                label.upper(),
-            )
-        return OTHER
+            text = _OVERFLOWS.get(label, _OVERFLOW).format(label=label, LABEL=label.upper())
+            _logger.warning("otel-coach: %s", text)
 
     def _create(self, metric: Metric) -> None:
         name, unit, text = metric.name, metric.unit, metric.help
@@ -301,6 +317,7 @@ class Recorder:
         self._settling = threading.Lock()
         self._pending.clear()
         self._collecting_garbage = None
+        self._budgets.forked()
 
 
 def _end(

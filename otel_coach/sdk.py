@@ -18,11 +18,14 @@ from opentelemetry.sdk.trace.export import (
 )
 from prometheus_client import CollectorRegistry
 
+from otel_coach.budgets import Budgets
 from otel_coach.exposition.reader import ExemplarReader
+from otel_coach.foreign import ForeignMeters
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingSpanProcessor
 from otel_coach.resource import process_resource
 from otel_coach.views import build_views
+from otel_coach.vocabulary import LABEL_SET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,6 +56,9 @@ _OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_prot
 class CoachMeterProvider(MeterProvider):
     """A MeterProvider under which there is one HTTP family: ours."""
 
+    foreign: ForeignMeters | None = None
+    """What bounds meters that are not ours."""
+
     def get_meter(
         self,
         name: str,
@@ -60,11 +66,12 @@ class CoachMeterProvider(MeterProvider):
         schema_url: str | None = None,
         attributes: Attributes = None,
     ) -> Meter:
-        """A meter that does nothing for the scopes that give way, else the SDK's."""
+        """The SDK's meter, bounded; one that does nothing for the scopes that give way."""
         if name in GIVING_WAY:
             _logger.info("otel-coach: the metrics of %s give way to otel-coach's own", name)
             return metrics.NoOpMeterProvider().get_meter(name, version, schema_url, attributes)
-        return super().get_meter(name, version, schema_url, attributes)
+        meter = super().get_meter(name, version, schema_url, attributes)
+        return meter if self.foreign is None else self.foreign.bounded(meter)
 
 
 class Providers:
@@ -91,12 +98,15 @@ class Providers:
                 *self._push_readers,
             ],
             resource=resource,
-            views=build_views(),
+            views=build_views(
+                {label for labels in settings.admitted.values() for label in labels},
+                settings.budgets[LABEL_SET],
+            ),
             shutdown_on_exit=False,
         )
-        self.recorder = Recorder(
-            self.meter_provider.get_meter("otel_coach", version), settings.budgets
-        )
+        self.budgets = Budgets(settings.budgets, settings.pinned, settings.admitted)
+        self.recorder = Recorder(self.meter_provider.get_meter("otel_coach", version), self.budgets)
+        self.meter_provider.foreign = ForeignMeters(self.recorder, self.budgets, settings.admitted)
         self._own_tracer_provider = _tracer_provider(
             [*_exporting_processors(settings), *span_processors], resource
         )

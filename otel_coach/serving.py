@@ -15,6 +15,7 @@ from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otel_coach.budgets import Budgets
     from otel_coach.exposition.page import Page
     from otel_coach.recorder import Recorder
     from otel_coach.settings import Settings
@@ -26,9 +27,12 @@ _logger = logging.getLogger("otel_coach")
 class Serving:
     """This process's part in its service."""
 
-    def __init__(self, page: Page, recorder: Recorder, settings: Settings) -> None:
+    def __init__(
+        self, page: Page, recorder: Recorder, budgets: Budgets, settings: Settings
+    ) -> None:
         self._page = page
         self._recorder = recorder
+        self._budgets = budgets
         self._settings = settings
         self._folders = settings.shared_folder, settings.runtime_folder
         self._group: Group | None = None
@@ -66,6 +70,7 @@ class Serving:
                 )
         if self._group is not None:
             self._page.show_all(self._group.everybody)
+            self._budgets.share(self._group.shared_log("budgets"))
         if (port := settings.metrics_port) is not None:
             self.once_for_all("port", functools.partial(self._serve_port, port))
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from otel_coach.vocabulary import DEFAULT_BUDGETS
+from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 _T = TypeVar("_T")
 _NAME: Final = re.compile(r"[\w.-]+")
+_ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
+_ADMITTED_VALUES: Final = 20
 
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
@@ -62,7 +64,12 @@ class Settings:
     disabled_instrumentations: frozenset[str] = frozenset()
     """Entry points that `instrument` leaves out, as the command does."""
     credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
-    budgets: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_BUDGETS))
+    budgets: Mapping[str, int] = field(default_factory=lambda: {**DEFAULT_BUDGETS, **LIMITS})
+    """How many values a label may take, and how many combinations and instruments there may be."""
+    pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Values by label that always have a place."""
+    admitted: Mapping[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    """Labels, and how many values each may take, by instrument that is not ours."""
     prices_file: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses to probe, by the name they are known under."""
@@ -122,8 +129,14 @@ class _Environment:
             or DEFAULT_CREDENTIAL_HEADERS,
             budgets={
                 label: self._read(f"OTEL_COACH_BUDGET_{label.upper()}", budget, _count)
-                for label, budget in DEFAULT_BUDGETS.items()
+                for label, budget in {**DEFAULT_BUDGETS, **LIMITS}.items()
             },
+            pinned={
+                label: values
+                for label in DEFAULT_BUDGETS
+                if (values := _words(self._text(pinned_variable(label))))
+            },
+            admitted=self._admitted(),
             prices_file=self._text("OTEL_COACH_PRICES") or None,
             dependencies=self._dependencies(),
             dependency_interval=interval,
@@ -179,6 +192,32 @@ class _Environment:
             return 9464 if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
         return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", None, _port)
 
+    def _admitted(self) -> dict[str, dict[str, int]]:
+        variable = "OTEL_COACH_ADMIT_LABELS"
+        admitted: dict[str, dict[str, int]] = {}
+        for entry in _words(self._text(variable)):
+            found = _ADMITTED.fullmatch(entry)
+            if found is None:
+                self._problems.append(
+                    f"{variable}: {entry!r} is not of the form instrument:label or "
+                    "instrument:label:number_of_values; left out"
+                )
+                continue
+            instrument, label, size = found.groups()
+            labels = admitted.setdefault(instrument, {})
+            # Prometheus has neither dots nor dashes in a label's name.
+            names = {_label_name(one) for one in (*labels, *ALLOWED_LABELS) if one != label}
+            if label in ALLOWED_LABELS or _label_name(label) in names:
+                self._problems.append(
+                    f"{variable}: {instrument} has a label {_label_name(label)} already; left out"
+                )
+                continue
+            try:
+                labels[label] = _count(size or str(_ADMITTED_VALUES))
+            except ValueError as error:
+                self._problems.append(f"{variable}: the {size!r} of {entry!r} {error}; left out")
+        return {instrument: labels for instrument, labels in admitted.items() if labels}
+
     def _dependencies(self) -> dict[str, str]:
         variable = "OTEL_COACH_DEPENDENCIES"
         addresses: dict[str, str] = {}
@@ -217,6 +256,15 @@ def _is_by_distro(text: str) -> bool:
     environment by itself.
     """
     return text == "otlp" and "opentelemetry.distro" in sys.modules
+
+
+def pinned_variable(label: str) -> str:
+    """The variable that lists values of `label` which always have a place."""
+    return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"
+
+
+def _label_name(attribute: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
 
 
 def _words(text: str) -> tuple[str, ...]:

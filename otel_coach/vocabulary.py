@@ -6,6 +6,7 @@ never reaches Prometheus.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -26,11 +27,19 @@ DEFAULT_BUDGETS: Final = {
     ENDPOINT: 100,
     MODEL: 20,
     MODE: 10,
+    STATUS: 40,
+    METHOD: 20,
     TOOL_NAME: 50,
     ERROR_TYPE: 30,
     DEPENDENCY_NAME: 20,
 }
-"""How many different values each open label may take before further ones become `OTHER`."""
+"""How many different values each label may take before further ones become `OTHER`."""
+
+LABEL_SET: Final = "label_set"
+INSTRUMENT: Final = "instrument"
+LIMITS: Final = {LABEL_SET: 1000, INSTRUMENT: 500}
+"""What is bounded beside the values of labels: how many combinations of them one instrument may
+have, and how many instruments that are not ours there may be."""
 
 OTHER: Final = "other"
 UNMATCHED: Final = "unmatched"
@@ -57,6 +66,8 @@ MISSING_CREDENTIALS: Final = "missing_credentials"
 REJECTED: Final = "rejected"
 BEARER_ERRORS: Final = frozenset({INVALID_TOKEN, INSUFFICIENT_SCOPE, INVALID_REQUEST})
 """The error codes of RFC 6750, section 3.1."""
+REFUSALS: Final = (*sorted(BEARER_ERRORS), MISSING_CREDENTIALS, REJECTED)
+"""Why a request was answered 401 or 403."""
 
 OTHER_METHOD: Final = "_OTHER"
 METHODS: Final = frozenset(
@@ -82,11 +93,15 @@ OUR_OWN_VALUES: Final = {
     ENDPOINT: frozenset({UNMATCHED}),
     MODEL: frozenset({NO_MODEL}),
     MODE: frozenset({STREAM, INVOKE, PROMPT, COMPLETION}),
-    ERROR_TYPE: BEARER_ERRORS
-    | {NO_ERROR, MISSING_CREDENTIALS, REJECTED, NO_USAGE, NO_PRICE, OTHER, *FAULT_TYPES}
-    | DEFAULT_BUDGETS.keys(),
+    STATUS: frozenset({OK, ERROR, ABORTED}),
+    METHOD: METHODS | {OTHER_METHOD},
+    ERROR_TYPE: frozenset(
+        {NO_ERROR, NO_USAGE, NO_PRICE, *REFUSALS, *FAULT_TYPES, *DEFAULT_BUDGETS, *LIMITS}
+    ),
 }
-"""Values that this page gives to open labels; they take nobody's place in a budget."""
+"""Values that this page gives to labels; they take nobody's place in a budget."""
+
+_LONGEST_VALUE: Final = 200
 
 _MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -95,6 +110,21 @@ def stated_mode(value: object) -> str | None:
     """The application's mode if `value` is a short identifier, else None."""
     match = _MODE.fullmatch(value) if isinstance(value, str) else None
     return match.group() if match else None  # the text, also of a str that is an Enum's member
+
+
+def label_value(value: object) -> str | None:
+    """`value` as a label's text; None if it cannot be one.
+
+    A label is a name or a number: neither long, nor with line ends, control characters or lone
+    surrogates, nor an object whose text may be anything.
+    """
+    if isinstance(value, str):
+        text = str.__str__(value)  # also of a member of an Enum
+    elif isinstance(value, int | float):
+        text = json.dumps(value)
+    else:
+        return None
+    return text if len(text) <= _LONGEST_VALUE and text.isprintable() else None
 
 
 def fault_type(fault: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from demo.programs import Program, free_port
+from demo.programs import ALONE, Program, free_port
 from demo.stack import bin_path
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def running(
             ready=f"{url}/health",
             environment={
                 **variables,
+                **ALONE,
                 "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
                 "OTEL_COACH_SHARED_DIR": str(shared),
                 "SMALL_APP": "says who answers",

@@ -22,6 +22,11 @@ async def ask(name: str):
     return (await model.ainvoke(name)).content
 
 
+@app.get("/mode/{mode}")
+async def of_mode(mode: str):
+    return (await model.ainvoke("hi", {"metadata": {"mode": mode}})).content
+
+
 @app.get("/stream")
 async def stream(pause: float = 0.0):
     async def chunks():

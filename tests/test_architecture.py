@@ -14,6 +14,7 @@ PACKAGE = ROOT / "otel_coach"
 ALLOWED = {
     "vocabulary": set(),
     "catalogue": {"vocabulary"},
+    "cardinality": {"catalogue", "vocabulary"},
     "views": {"vocabulary"},
     "request": {"vocabulary"},
     "settings": {"vocabulary"},
@@ -22,11 +23,23 @@ ALLOWED = {
     "budgets": {"vocabulary"},
     "recorder": {"budgets", "catalogue", "vocabulary"},
     "resource": {"workers"},
-    "sdk": {"exposition.reader", "recorder", "redaction", "resource", "settings", "views"},
+    "foreign": {"budgets", "catalogue", "recorder", "vocabulary"},
+    "sdk": {
+        "budgets",
+        "exposition.reader",
+        "foreign",
+        "recorder",
+        "redaction",
+        "resource",
+        "settings",
+        "views",
+        "vocabulary",
+    },
     "workers": set(),
     "exposition": {"catalogue", "recorder", "workers"},
-    "exposition.reader": {"catalogue"},
-    "serving": {"exposition", "recorder", "settings", "workers"},
+    "exposition.reader": {"catalogue", "exposition.scopes"},
+    "exposition.scopes": {"catalogue"},
+    "serving": {"budgets", "exposition", "recorder", "settings", "workers"},
     "instrumentors.asgi": {"catalogue", "recorder", "request", "vocabulary"},
     "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
     "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},
@@ -45,13 +58,27 @@ ALLOWED = {
     "distro": {"installation", "instrumentors.stock"},
     "environment_variables": {"settings"},
     "testing": {"installation", "settings"},
-    "cli": {"catalogue", "instrumentors.dependencies", "settings", "vocabulary"},
+    "cli": {
+        "cardinality",
+        "catalogue",
+        "instrumentors.dependencies",
+        "settings",
+        "vocabulary",
+    },
     "": {"installation", "instrumentors.dependencies", "request", "settings"},
 }
 
 # Third parties that only these rooms may import.
 SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
-MAY_IMPORT_SDK = {"views", "sdk", "redaction", "testing", "resource", "exposition.reader"}
+MAY_IMPORT_SDK = {
+    "exposition.reader",
+    "exposition.scopes",
+    "redaction",
+    "resource",
+    "sdk",
+    "testing",
+    "views",
+}
 
 
 def room_of(module):

@@ -48,6 +48,8 @@ def test_budgets_are_the_fixed_ones():
         "endpoint": 100,
         "model": 20,
         "mode": 10,
+        "status": 40,
+        "method": 20,
         "tool_name": 50,
         "error_type": 30,
         "dependency_name": 20,
@@ -108,7 +110,7 @@ def test_closed_families_stand_at_0_from_the_start(measured):
     overflow = {
         labels["error_type"] for labels, _ in page.samples("otel_coach_label_overflow_total")
     }
-    assert overflow == set(DEFAULT_BUDGETS)
+    assert overflow == {*DEFAULT_BUDGETS, "label_set", "instrument"}
     unmeasured = page.samples("agent_llm_unmeasured_total", model="none")
     assert {labels["error_type"] for labels, _ in unmeasured} == {"no_usage", "no_price"}
 

@@ -6,6 +6,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from otel_coach.budgets import Budgets
 from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, RATE_LIMIT_HITS, TOOL_CALLS
 from otel_coach.recorder import Recorder, guarded
 from otel_coach.views import build_views
@@ -16,7 +17,8 @@ class Metrics:
         self._reader = InMemoryMetricReader()
         provider = MeterProvider([self._reader], views=build_views(), shutdown_on_exit=False)
         self.meter = provider.get_meter("test")
-        self.recorder = Recorder(self.meter, budgets)
+        self.budgets = Budgets(budgets)
+        self.recorder = Recorder(self.meter, self.budgets)
 
     def points(self, metric):
         self.recorder.settle_all()
@@ -73,8 +75,10 @@ def test_a_value_that_cannot_be_shown_costs_only_itself(metrics):
 
     metrics.recorder.record(RATE_LIMIT_HITS, 1, (Unprintable(),))
     metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/fine",))
-    assert metrics.points(RATE_LIMIT_HITS)["/fine",] == 1
-    assert metrics.points(ERRORS)["RuntimeError",] == 1
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, (10**5000,))
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/fine",))
+    assert metrics.points(RATE_LIMIT_HITS) == {("/fine",): 2, ("other",): 1}
+    assert metrics.points(ERRORS)["ValueError",] == 1
 
 
 class Host:

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.cardinality import most_series
 from otel_coach.catalogue import CATALOGUE, SECONDS, Kind, Metric
-from otel_coach.vocabulary import DEFAULT_BUDGETS, OTHER
+from otel_coach.settings import pinned_variable
+from otel_coach.vocabulary import DEFAULT_BUDGETS, INSTRUMENT, LABEL_SET, LIMITS, OTHER
 
 if TYPE_CHECKING:
     import argparse
@@ -69,17 +71,47 @@ def markdown() -> Iterator[str]:
             buckets = ", ".join(f"{bound:g}" for bound in metric.buckets)
             yield f"- `{metric.prometheus_name}`: {buckets}"
     yield ""
+    yield from _bounds()
+
+
+def _bounds() -> Iterator[str]:
     yield "## Labels and their budgets"
     yield ""
     yield f"Past its budget a label's further values count as `{OTHER}`, in the label's own column,"
     yield "so that sums stay right; `otel_coach_label_overflow_total` says how often. Values of"
-    yield "our own (`none`, `unmatched`, `stream`, the auth reasons ...) take nobody's place."
+    yield "our own (`none`, `unmatched`, `stream`, the auth reasons ...) take nobody's place. What"
+    yield f"is no name (longer than 200 characters, with control characters) is `{OTHER}` too."
+    yield "First those have places that you list, then the routes and dependencies that are known"
+    yield "from the start, then whoever comes first. Workers of one service share their budgets."
     yield ""
-    yield "| label | values | set with |"
-    yield "|---|---|---|"
+    yield "| label | values | set with | always have a place |"
+    yield "|---|---|---|---|"
     for label, budget in DEFAULT_BUDGETS.items():
-        yield f"| {label} | {budget} | `OTEL_COACH_BUDGET_{label.upper()}` |"
+        pinned = pinned_variable(label)
+        yield f"| {label} | {budget} | `OTEL_COACH_BUDGET_{label.upper()}` | `{pinned}` |"
+    yield ""
+    yield from _LIMITS
+    yield ""
+    yield "## The most series there can be"
+    yield ""
+    yield "Whatever comes in, by the default budgets, over all workers of a service:"
+    yield ""
+    yield "| metric | lines of the page |"
+    yield "|---|---|"
+    for metric in CATALOGUE:
+        yield f"| `{metric.prometheus_name}` | {most_series(metric):,} |"
+    yield f"| all | {sum(map(most_series, CATALOGUE)):,} |"
 
+
+_LIMITS: Final = f"""\
+The labels of one metric together may have {LIMITS[LABEL_SET]:,} combinations of values
+(`OTEL_COACH_BUDGET_LABEL_SET`); in further ones all but `status` and `method` are `{OTHER}`.
+Instruments that are not ours (your own meters, stock instrumentations) keep the allowed labels
+only, each with budgets of its own; past {LIMITS[INSTRUMENT]} instruments
+(`OTEL_COACH_BUDGET_INSTRUMENT`) further ones are not measured. `OTEL_COACH_ADMIT_LABELS` admits
+labels of yours to an instrument of yours: `jobs.done:queue,jobs.done:region:100` (20 values where
+no number is given).\
+""".splitlines()
 
 _MEANINGS: Final = """\
 ## What the labels say

@@ -10,6 +10,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 from prometheus_client.samples import Exemplar
 
 from otel_coach.catalogue import CATALOGUE
+from otel_coach.exposition.scopes import one_for_each_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,7 @@ class ExemplarReader(PrometheusMetricReader):
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> None:
+        metrics_data = one_for_each_name(metrics_data)
         super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
         for resource in metrics_data.resource_metrics if metrics_data else ():
             for scope in resource.scope_metrics:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_coach.workers.doorbell import Doorbell, ring
 from otel_coach.workers.folder import Folder, FolderError
+from otel_coach.workers.log import SharedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,6 +119,14 @@ class Group:
             return None
         threading.Thread(target=group._work, name="otel-coach-worker", daemon=True).start()
         return group
+
+    def shared_log(self, name: str) -> SharedLog:
+        """The log of that name, which all workers have.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        return SharedLog(self._folder.path / f"{name}.log")
 
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
         """Call `begin` in the one worker that has `task`: now, or when the one before has died."""

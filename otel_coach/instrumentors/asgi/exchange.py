@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
 
 _MOST_LOOKED_AHEAD: Final = 8
+_MOST_ENDPOINTS: Final = 1000
+"""Of which it is remembered that a series exists; an application may make up routes."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS, _SERVER_ERROR = 401, 403, 429, 500
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
@@ -264,7 +266,8 @@ class Exchange:
             labels = (endpoint, self.request.model or NO_MODEL, mode)
             record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
             if self._is_stream:
-                self._shared.streaming.add(endpoint)
+                if len(self._shared.streaming) < _MOST_ENDPOINTS:
+                    self._shared.streaming.add(endpoint)
                 record(AI_STREAM_CHUNKS, self._chunks, (*labels, outcome), context)
                 # Also with 0: an alert's rate() needs the series before the first abort.
                 record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)
@@ -298,8 +301,11 @@ class Exchange:
             )
             self.recorder.record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
         limited = self._status == _TOO_MANY_REQUESTS
-        if limited or endpoint not in self._shared.rate_limited:
-            self._shared.rate_limited.add(endpoint)
+        known = self._shared.rate_limited
+        is_new = endpoint not in known and len(known) < _MOST_ENDPOINTS
+        if is_new:
+            known.add(endpoint)
+        if limited or is_new:
             self.recorder.record(RATE_LIMIT_HITS, int(limited), (endpoint,))
 
     def _end_span(

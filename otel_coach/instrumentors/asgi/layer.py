@@ -6,7 +6,7 @@ import logging
 from asyncio import CancelledError
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 from opentelemetry import context as otel_context
@@ -17,8 +17,10 @@ from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
+from otel_coach.instrumentors.asgi.routes import templates
 from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import current_application, current_request
+from otel_coach.vocabulary import ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -91,6 +93,8 @@ class Layer:
         self._page = page
         self._on_start = on_start
         self._on_stop = on_stop
+        self._known: WeakSet[Any] = WeakSet()
+        """Applications whose routes have their places among the endpoints."""
         self._stock_inside: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
 
@@ -106,7 +110,7 @@ class Layer:
         if scope["type"] == "lifespan":
             await self._lifespan(app, call, scope, receive, send)
             return
-        self._start()
+        self._start(app)
         if self._is_for_page(app, scope):
             await self._page(scope, send)
             return
@@ -193,15 +197,18 @@ class Layer:
         current_application.reset(application)
 
     @guarded
-    def _start(self) -> None:
+    def _start(self, app: object) -> None:
         if self._on_start is not None:
             on_start, self._on_start = self._on_start, None
             on_start()
+        if app not in self._known:
+            self._known.add(app)
+            self.recorder.reserve(ENDPOINT, templates(app))
 
     async def _lifespan(
         self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self._start()
+        self._start(app)
 
         async def stopping(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):

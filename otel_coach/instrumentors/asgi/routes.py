@@ -15,7 +15,7 @@ from starlette.routing import Match, Mount
 from otel_coach.vocabulary import UNMATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping
 
     Scope = MutableMapping[str, Any]
 
@@ -41,15 +41,35 @@ def find_route(app: Any, scope: Scope) -> Route:
     return _find(getattr(app, "routes", ()), scope, "") or _frontend(app, scope) or NO_ROUTE
 
 
+def templates(app: Any) -> Iterator[str]:
+    """The templates that `find_route` may find in `app`, as far as they are known by now."""
+    yield from _templates(getattr(app, "routes", ()), "")
+
+
+def _templates(routes: Iterable[Any], prefix: str) -> Iterator[str]:
+    for route in _flattened(routes):
+        path_format = getattr(route, "path_format", None)
+        if _has_routes_inside(route, path_format):
+            inside = prefix + (path_format or "").removesuffix("/{path}")
+            yield from _templates(getattr(route, "routes", None) or (), inside)
+            if path_format:
+                yield f"{inside}/{{path}}"
+        else:
+            yield f"{prefix}{path_format}"
+
+
+def _has_routes_inside(route: Any, path_format: object) -> bool:
+    """Whether it is a mounted application, or a Host, which has routes but no path of its own."""
+    return isinstance(getattr(route, "original_route", route), Mount) or path_format is None
+
+
 def _find(routes: Iterable[Any], scope: Scope, prefix: str) -> Route | None:
     partial: Route | None = None
     for route in _flattened(routes):
         match, child_scope = route.matches(scope)
         if match is Match.NONE:
             continue
-        inner = getattr(route, "original_route", route)
-        if isinstance(inner, Mount) or getattr(route, "path_format", None) is None:
-            # A mounted application, or a Host, which has routes but no path of its own.
+        if _has_routes_inside(route, getattr(route, "path_format", None)):
             return _inside(route, {**scope, **child_scope}, prefix)
         found = Route(prefix + route.path_format, getattr(route, "dependant", None))
         if match is Match.FULL:

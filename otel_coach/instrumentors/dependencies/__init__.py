@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_coach.catalogue import DEPENDENCY_LATENCY, DEPENDENCY_UP
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
-from otel_coach.vocabulary import ERROR, OK
+from otel_coach.vocabulary import DEPENDENCY_NAME, ERROR, OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otel_coach.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
+_MOST_NAMES: Final = 1000
 _Check = TypeVar("_Check", bound="Callable[..., Any]")
 
 
@@ -40,6 +41,14 @@ class Health:
         """A probe of `name` took `seconds`; `error` names what failed, None for success."""
         up = error is None
         self.recorder.record(DEPENDENCY_LATENCY, seconds, (name, OK if up else ERROR))
+        # Among so many, nobody asks what is up; their probes are counted.
+        is_one_too_many = name not in self._up and len(self._up) >= _MOST_NAMES
+        if not is_one_too_many:
+            self._note_state(name, error)
+        self.recorder.settle()
+
+    def _note_state(self, name: str, error: str | None) -> None:
+        up = error is None
         if self._up.get(name, True) != up:
             if up:
                 _logger.warning("otel-coach: dependency %s is up again", name)
@@ -48,7 +57,6 @@ class Health:
                 _logger.warning("otel-coach: dependency %s is down (%s)", name, error)
         self._up[name] = up
         self._probed[name] = time()
-        self.recorder.settle()
 
     def _values(self) -> Mapping[tuple[object, ...], float]:
         return {(name,): float(up) for name, up in tuple(self._up.items())}
@@ -158,6 +166,7 @@ class DependenciesInstrumentor(BaseInstrumentor):
         _health = health = Health(kwargs["recorder"])
         self._watchers = []
         addresses: Mapping[str, str] = kwargs.get("addresses", {})
+        health.recorder.reserve(DEPENDENCY_NAME, addresses)
         for name, address in addresses.items():
             try:
                 probe = probe_of(address)

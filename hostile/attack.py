@@ -1,0 +1,151 @@
+"""Attacks on a real server, and what they made of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import psutil
+
+from demo.programs import ALONE, Program, free_port
+from demo.stack import bin_path
+from hostile.app import KINDS
+from hostile.wire import good, junk, send
+from otel_coach.testing import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+_ROOT: Final = Path(__file__).parent.parent
+_AT_ONCE: Final = 1_000
+_FIRST: Final = 20_000
+"""Values after which budgets and caches are full: what grows after them, grows for ever."""
+_MOST_GROWTH: Final = 8_000_000
+"""Bytes of memory; an interpreter's heap is never still to the last page."""
+_STILL: Final = 1.02
+"""A rare combination of values may come late."""
+_GOOD_VALUES: Final = 5
+_BATCHES_COMPARED: Final = 20
+REQUESTS: Final = "requests: path, verb, Host, forwarded, query, cookie, trace, challenge"
+
+
+@dataclass(frozen=True)
+class State:
+    """What the service is like at a moment; `page` and `memory` (resident) in bytes."""
+
+    series: int
+    page: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What junk of one kind did."""
+
+    kind: str
+    before: State
+    after: State
+    cost: float
+    """Time for junk, in times that of good values."""
+
+    @property
+    def grew(self) -> bool:
+        """Whether it did what it must not."""
+        return (
+            self.after.series > self.before.series * _STILL
+            or self.after.memory > self.before.memory + _MOST_GROWTH
+        )
+
+
+class Target:
+    """The service that is attacked."""
+
+    def __init__(self, port: int, program: Program) -> None:
+        self._port = port
+        self._url = f"http://127.0.0.1:{port}"
+        self._server = psutil.Process(program.process.pid)
+
+    def page(self) -> str:
+        """What Prometheus would read."""
+        return httpx.get(f"{self._url}/metrics", timeout=120).text
+
+    def state(self) -> State:
+        """What it is like now; the page is read by Prometheus' parser.
+
+        Raises:
+            ValueError: it is not valid.
+        """
+        text = self.page()
+        page = Page(text)
+        series = sum(len(page.samples(name)) for name in page.names)
+        return State(series, len(text.encode()), self._server.memory_info().rss)
+
+    def feed(self, kind: str, begin: int, count: int, *, with_good: bool = False) -> float:
+        """Send `count` values of a kind; seconds it took."""
+        if kind == REQUESTS:
+            started = perf_counter()
+            send(("127.0.0.1", self._port), good if with_good else junk, begin, count)
+            return perf_counter() - started
+        query = {"begin": begin, "count": count}
+        if with_good:
+            query["different"] = _GOOD_VALUES
+        answer = httpx.post(f"{self._url}/attack/{kind}", params=query, timeout=120)
+        return float(answer.raise_for_status().text)
+
+
+@contextmanager
+def target() -> Generator[Target]:
+    """Start the service; stop it at the end of the block."""
+    port = free_port()
+    # h11 lets unknown verbs through to the application.
+    command = ["uvicorn", "--http", "h11", "--port", str(port), "--no-access-log"]
+    with TemporaryDirectory(prefix="otel-coach-hostile-") as folder:
+        program = Program(
+            [bin_path("opentelemetry-instrument"), *command, "hostile.app:app"],
+            cwd=_ROOT,
+            ready=f"http://127.0.0.1:{port}/metrics",
+            environment={
+                **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
+                **ALONE,
+                "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(_ROOT),
+                # Spans are made, and go where nobody is: that must not cost memory either.
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+            },
+            log=Path(folder) / "server.log",
+        )
+        try:
+            yield Target(port, program)
+        finally:
+            program.stop()
+
+
+def run(
+    attacked: Target, n: int, first: int = _FIRST, say: Callable[[str], object] = lambda _: None
+) -> list[Attack]:
+    """Attack with `n` new values of every kind, after the `first` ones of all kinds."""
+    kinds = (REQUESTS, *KINDS)
+    for kind in kinds:
+        say(f"{kind}: the first {first:,}")
+        attacked.feed(kind, 0, first)
+    return [_attack(attacked, kind, range(first, first + n, _AT_ONCE), say) for kind in kinds]
+
+
+def _attack(
+    attacked: Target, kind: str, begins: Sequence[int], say: Callable[[str], object]
+) -> Attack:
+    before = attacked.state()
+    junk_seconds = good_seconds = compared = 0.0
+    for batch, begin in enumerate(begins):
+        say(f"{kind}: {batch * _AT_ONCE:,} of {len(begins) * _AT_ONCE:,}")
+        junk_seconds += attacked.feed(kind, begin, _AT_ONCE)
+        if batch < _BATCHES_COMPARED:
+            good_seconds += attacked.feed(kind, begin, _AT_ONCE, with_good=True)
+            compared = junk_seconds / good_seconds
+    return Attack(kind, before, attacked.state(), compared)

@@ -1,0 +1,48 @@
+"""The most series that otel-coach can ever make: arithmetic on the catalogue and the budgets."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from otel_coach.catalogue import Kind, Metric
+from otel_coach.vocabulary import (
+    DEFAULT_BUDGETS,
+    ERROR_TYPE,
+    LABEL_SET,
+    LIMITS,
+    METHOD,
+    OTHER,
+    OUR_OWN_VALUES,
+    STATUS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def most_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
+    """How many lines of the page `metric` can take in one service, whatever comes in.
+
+    Under several workers too, for they share their budgets. `budgets` replaces defaults.
+    """
+    sizes = {**DEFAULT_BUDGETS, **LIMITS, **(budgets or {})}
+    values = {label: _most_values(metric, label, sizes[label]) for label in metric.labels}
+    # Past the limit of combinations, all labels but these become `other`.
+    kept = {STATUS: values.get(STATUS, 1), METHOD: values.get(METHOD, 1), ERROR_TYPE: 2}
+    refused = prod(kept.get(label, 1) for label in metric.labels)
+    combinations = prod(values.values())
+    if combinations > sizes[LABEL_SET]:
+        combinations = min(combinations, sizes[LABEL_SET] + refused)
+    return combinations * lines_of_a_series(metric)
+
+
+def lines_of_a_series(metric: Metric) -> int:
+    """A histogram has a line for each bucket, one for the last (`+Inf`), its sum and its count."""
+    return len(metric.buckets) + 3 if metric.kind is Kind.HISTOGRAM else 1
+
+
+def _most_values(metric: Metric, label: str, budget: int) -> int:
+    if label in metric.closed:
+        return len(metric.closed[label])
+    return budget + len({OTHER, *OUR_OWN_VALUES.get(label, ())})
