@@ -148,7 +148,10 @@ def _expected_attributes(stack: Stack) -> dict[str, dict[str, object]]:
             "span.kind": "client",
         },
         "execute_tool recent_activities": {"gen_ai.tool.name": "recent_activities"},
-        "SELECT": {"db.system": "postgresql"},
+        "SELECT activities": {
+            "db.query.summary": "SELECT activities",
+            "db.system": "postgresql",
+        },
     }
 
 

@@ -46,6 +46,8 @@ class ForeignMeters:
     ) -> None:
         self.recorder = recorder
         self._budgets = budgets
+        self.has_measured = False
+        """Whether an instrument of the application was measured in this process."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}
 
     def bounded(self, meter: Meter) -> Meter:
@@ -164,4 +166,5 @@ class _Instrument(wrapt.ObjectProxy):  # type: ignore[type-arg] - as above
         self.__wrapped__.set(amount, self._self_bounded(attributes), context)
 
     def _self_bounded(self, attributes: Attributes) -> dict[str, str]:
+        self._self_foreign.has_measured = True
         return self._self_foreign.attributes(self._self_name, attributes) or {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
+from otel_coach import sql
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
@@ -18,6 +19,7 @@ from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
+from otel_coach.recorder import raised_at
 from otel_coach.sdk import Providers
 from otel_coach.serving import Serving
 from otel_coach.settings import Settings
@@ -84,6 +86,8 @@ class Installation:
         """
         self._end_runs(lambda _: True)
         self.serving.end()
+        if self.providers.is_idle:
+            return  # a supervisor, or a helper process of the host's, has nothing to send
         stopping = threading.Thread(target=self.providers.shutdown, daemon=True)
         stopping.start()
         stopping.join(_SHORTEST_EXIT if self._flushed else _LONGEST_EXIT)
@@ -148,7 +152,19 @@ class Installation:
         tracer = tracers.get_tracer("otel_coach", _version())
         if name == LANGCHAIN:
             prices = PriceList.from_file(settings.prices_file)
-            return {"recorder": recorder, "tracer": tracer, "prices": prices}
+            content = {
+                "on_spans": settings.captures_on_spans,
+                "on_events": settings.captures_on_events,
+                "limit": settings.content_limit,
+                "redactor": settings.content_redactor,
+            }
+            return {
+                "recorder": recorder,
+                "tracer": tracer,
+                "prices": prices,
+                "content": content,
+                "events": self.providers.logger_provider.get_logger("otel_coach", _version()),
+            }
         serves_inside = settings.serves_metrics and settings.metrics_port is None
         return {
             "recorder": recorder,
@@ -163,7 +179,9 @@ class Installation:
         }
 
     def _start(self) -> None:
+        self.providers.serves = True
         self.serving.begin()
+        threading.Thread(target=sql.load, name="otel-coach-sql", daemon=True).start()
         for instrumentor in self._instrumented:
             if isinstance(instrumentor, LangChainInstrumentor):
                 instrumentor.start()
@@ -202,11 +220,12 @@ def install(settings: Settings | None = None) -> Installation | None:
                 _installed = Installation(settings)
             except Exception as error:  # noqa: BLE001 - the service starts without us
                 _cannot_start = True
+                # Without its message, which may repeat an address with a password.
                 _logger.error(  # noqa: TRY400 - one line; the next says what to do
-                    "otel-coach: it cannot start (%s: %s) and measures nothing; `otel-coach "
+                    "otel-coach: it cannot start (%s in %s) and measures nothing; `otel-coach "
                     "doctor` may tell more",
                     type(error).__name__,
-                    error,
+                    raised_at(error),
                 )
                 return None
             _installed.providers.become_global()

@@ -184,7 +184,7 @@ def _read_prices(path: Path) -> dict[str, OwnPrice]:
         numbers: dict[str, float] = {}
         for key, value in row.items() if isinstance(row, dict) else [("row", row)]:
             if key not in _PRICE_KEYS or isinstance(value, bool) or not _is_price(value):
-                message = f"{model}: {key}={value!r} is no price"
+                message = f"{model}: {key} is no price"
                 raise ValueError(message)
             numbers[key] = float(value)
         if not {"input_mtok", "output_mtok"} <= numbers.keys():

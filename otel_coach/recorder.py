@@ -108,6 +108,7 @@ class Recorder:
         self._times: dict[Metric, Callable[[], Mapping[tuple[object, ...], float]]] = {}
         for metric in CATALOGUE:
             self._create(metric)
+        self._zeros = self.facts
         gc.callbacks.append(self._note_collection)
         restart = weakref.WeakMethod(self._restart)
         os.register_at_fork(after_in_child=lambda: (alive := restart()) and alive())
@@ -196,6 +197,11 @@ class Recorder:
         """How many facts there were so far."""
         return self._settled + len(self._pending)
 
+    @property
+    def has_measured(self) -> bool:
+        """Whether there was any fact but the zeros of the start."""
+        return self.facts > self._zeros
+
     def fault(self, fault: BaseException, place: str) -> None:
         """Count a fault of ours; the first of its kind at a place is logged.
 
@@ -267,7 +273,7 @@ class Recorder:
             "Further ones are only counted, in %s.",
             type(fault).__name__,
             place,
-            _line(fault),
+            raised_at(fault),
             ERRORS.prometheus_name,
         )
 
@@ -336,7 +342,7 @@ def _end(
     span.end(end_time)
 
 
-def _line(fault: BaseException) -> str:
+def raised_at(fault: BaseException) -> str:
     """Where `fault` was raised, as file:line."""
     traceback = fault.__traceback__
     if traceback is None:

@@ -1,35 +1,56 @@
-"""What the spans of stock instrumentations may carry.
+"""What leaves the process in spans that are not ours.
 
-They write raw paths, query strings, hosts, user agents, SQL with literals and exception texts.
-Their spans leave the process with the attributes named here and no others; the spans that the
-application makes itself are its own affair, and ours are built clean.
+Stock instrumentations write raw paths, query strings, hosts, user agents, SQL with literals and
+exception texts: their spans leave with the attributes named here and no others. What an application
+sets on spans of its own is its affair, but for the texts of exceptions, which the SDK writes there
+without being asked: they repeat prompts, and addresses with passwords. Of a trace state that a
+client sent, only OpenTelemetry's own part leaves.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
-from opentelemetry.trace import Link, Status
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import Link, SpanContext, Status, TraceState
+
+from otel_coach import sql
+from otel_coach.recorder import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
     from opentelemetry.util.types import Attributes
 
-_STOCK_PREFIX: Final = "opentelemetry.instrumentation."
-_FASTAPI: Final = "fastapi"
-"""The scope of FastAPI's built-in telemetry."""
+    from otel_coach.recorder import Recorder
+
+OURS: Final = "otel_coach"
+_STOCK: Final = (
+    "fastapi.",  # FastAPI's built-in telemetry
+    "openinference.instrumentation.",
+    "opentelemetry.instrumentation.",
+)
+"""Scopes of instrumentations; those below them too."""
 
 ALLOWED_ATTRIBUTES: Final = frozenset(
     {
-        "db.collection.name",
         "db.operation",
         "db.operation.name",
         "db.system",
         "db.system.name",
         "error.type",
+        "exception.escaped",
         "exception.type",
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.system",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
         "http.method",
         "http.request.method",
         "http.response.status_code",
@@ -46,24 +67,97 @@ ALLOWED_ATTRIBUTES: Final = frozenset(
         "url.scheme",
     }
 )
+_TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
+_STATEMENTS: Final = ("db.query.text", "db.statement")
+_CLASS: Final = re.compile(r"([\w.]{1,100}): ")
+_NAME: Final = re.compile(r"[\w.:-]{1,60}( [\w.:-]{1,60})?")
+_ONLY: Final[Mapping[str, Callable[[str], bool]]] = {
+    "db.operation": lambda value: sql.operation(value) == value.upper(),
+    "db.operation.name": lambda value: sql.operation(value) == value.upper(),
+    "url.scheme": {"http", "https", "ws", "wss"}.__contains__,
+}
+"""Attributes that leave with such values only; a client may forward any scheme."""
+_OPENTELEMETRY_STATE: Final = re.compile(
+    r"[a-z]{1,4}:[0-9a-f.]{1,20}(;[a-z]{1,4}:[0-9a-f.]{1,20})*"
+)
+
+
+class Redaction:
+    """The rule, with the attributes that the operator allows beyond `ALLOWED_ATTRIBUTES`."""
+
+    def __init__(self, allowed: Collection[str] = ()) -> None:
+        self._allowed = ALLOWED_ATTRIBUTES.union(allowed)
+        self._kept_back = _TEXTS.difference(allowed)
+
+    def applied(self, span: ReadableSpan) -> ReadableSpan:
+        """`span`, or a copy of it without what must not leave."""
+        scope = span.instrumentation_scope.name if span.instrumentation_scope else ""
+        has_state = span.context is not None and bool(span.context.trace_state)
+        if scope == OURS:
+            return _copy(span, lambda given: given) if has_state else span
+        if f"{scope}.".startswith(_STOCK):
+            return self._of_stock(span)
+        if span.events or span.links or span.status.description or has_state:
+            return _copy(span, self._without_texts, status=self._status(span.status))
+        return span
+
+    def _of_stock(self, span: ReadableSpan) -> ReadableSpan:
+        given = span.attributes or {}
+        system = given.get("db.system", given.get("db.system.name"))
+        query = None
+        if system is not None:
+            statement = next((given[key] for key in _STATEMENTS if key in given), "")
+            query = sql.summary(str(statement), str(system))
+        return _copy(
+            span,
+            self._of_allowed,
+            name=query or _name(span.name, given),
+            status=Status(span.status.status_code),
+            more={"db.query.summary": query} if query else {},
+        )
+
+    def _of_allowed(self, attributes: Attributes) -> Attributes:
+        return {
+            key: value
+            for key, value in (attributes or {}).items()
+            if key in self._allowed and (key not in _ONLY or _ONLY[key](str(value)))
+        }
+
+    def _without_texts(self, attributes: Attributes) -> Attributes:
+        if not attributes or self._kept_back.isdisjoint(attributes):
+            return attributes
+        return {key: value for key, value in attributes.items() if key not in self._kept_back}
+
+    def _status(self, status: Status) -> Status:
+        """Without the message of an exception, which the SDK writes behind its class."""
+        if not self._kept_back or status.description is None:
+            return status
+        found = _CLASS.match(status.description)
+        return Status(status.status_code, found[1]) if found else status
 
 
 class RedactingSpanProcessor(SpanProcessor):
-    """Hands spans on to `processor`, those of stock instrumentations in a cleaned copy."""
+    """Hands spans on to `processor` as the rule has them.
 
-    def __init__(self, processor: SpanProcessor) -> None:
+    A span that cannot be cleaned goes nowhere, and is counted as a fault.
+    """
+
+    def __init__(self, processor: SpanProcessor, redaction: Redaction, recorder: Recorder) -> None:
         self._processor = processor
+        self._redaction = redaction
+        self.recorder = recorder
+        self.has_spans = False
 
+    @guarded
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Tell the processor behind."""
         self._processor.on_start(span, parent_context)
 
+    @guarded
     def on_end(self, span: ReadableSpan) -> None:
         """Clean and hand on."""
-        scope = span.instrumentation_scope
-        if scope is not None and (scope.name.startswith(_STOCK_PREFIX) or scope.name == _FASTAPI):
-            span = cleaned(span)
-        self._processor.on_end(span)
+        self.has_spans = True
+        self._processor.on_end(self._redaction.applied(span))
 
     def shutdown(self) -> None:
         """Shut the processor behind down."""
@@ -74,34 +168,76 @@ class RedactingSpanProcessor(SpanProcessor):
         return self._processor.force_flush(timeout_millis)
 
 
-def cleaned(span: ReadableSpan) -> ReadableSpan:
-    """A copy of `span` without free text: allowed attributes, no messages, no trace state."""
+class RedactingTracerProvider(TracerProvider):
+    """Whatever processor is added, by us or by the application, gets spans as the rule has them."""
+
+    def __init__(self, redaction: Redaction, recorder: Recorder, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._redaction = redaction
+        self._recorder = recorder
+        self._behind_the_rule: list[RedactingSpanProcessor] = []
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether any has ended in this process."""
+        return any(processor.has_spans for processor in self._behind_the_rule)
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add it behind the rule."""
+        behind = RedactingSpanProcessor(span_processor, self._redaction, self._recorder)
+        self._behind_the_rule.append(behind)
+        super().add_span_processor(behind)
+
+
+def _copy(
+    span: ReadableSpan,
+    attributes: Callable[[Attributes], Attributes],
+    *,
+    name: str | None = None,
+    status: Status | None = None,
+    more: Mapping[str, str] | None = None,
+) -> ReadableSpan:
     return ReadableSpan(
-        name=_first_word_of_sql(span),
-        context=span.context,
-        parent=span.parent,
+        name=name or span.name,
+        context=_without_state(span.context),
+        parent=_without_state(span.parent),
         resource=span.resource,
-        attributes=_allowed(span.attributes),
+        attributes={**(attributes(span.attributes) or {}), **(more or {})},
         events=[
-            Event(event.name, _allowed(event.attributes), event.timestamp) for event in span.events
+            Event(event.name, attributes(event.attributes), event.timestamp)
+            for event in span.events
         ],
-        links=[Link(link.context, _allowed(link.attributes)) for link in span.links],
+        links=[Link(_without_state(one.context), attributes(one.attributes)) for one in span.links],
         kind=span.kind,
-        status=Status(span.status.status_code),
+        status=status or span.status,
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
 
 
-def _allowed(attributes: Attributes) -> Attributes:
-    return {key: value for key, value in (attributes or {}).items() if key in ALLOWED_ATTRIBUTES}
+def _without_state(context: Any) -> Any:
+    """`context` without what other vendors wrote into its trace state."""
+    if not context or not context.trace_state:
+        return context
+    own = context.trace_state.get("ot")
+    kept = [("ot", own)] if own is not None and _OPENTELEMETRY_STATE.fullmatch(own) else None
+    return SpanContext(
+        context.trace_id,
+        context.span_id,
+        context.is_remote,
+        context.trace_flags,
+        TraceState(kept),
+    )
 
 
-def _first_word_of_sql(span: ReadableSpan) -> str:
-    # dbapi instrumentations name a span by the statement's first word, or the database.
-    attributes = span.attributes or {}
+def _name(name: str, attributes: Mapping[str, Any]) -> str:
+    """The name of a stock span without raw paths, statements and keys."""
     if "db.system" in attributes or "db.system.name" in attributes:
-        word = span.name.split(maxsplit=1)[0].upper() if span.name.strip() else ""
-        return word if word.isalpha() else str(attributes.get("db.system", "db"))
-    return span.name
+        system = attributes.get("db.system", attributes.get("db.system.name", "db"))
+        return sql.operation(name) or str(system)
+    method = attributes.get("http.request.method", attributes.get("http.method"))
+    if method is not None:
+        route = attributes.get("http.route")
+        return f"{method} {route}" if route else str(method)
+    return name if _NAME.fullmatch(name) else "span"

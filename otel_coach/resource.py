@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from otel_coach.workers.supervisor import supervisor_of_this_process
+
+_SECRETS: Final = frozenset({"process.command", "process.command_args", "process.command_line"})
+"""Of the SDK's process detector: arguments of a command line are where keys are handed over."""
 
 
 def process_resource() -> Resource:
@@ -17,6 +21,9 @@ def process_resource() -> Resource:
     After a fork the SDK itself gives the child a new one.
     """
     found = Resource.create()
+    if not _SECRETS.isdisjoint(found.attributes):
+        kept = {key: value for key, value in found.attributes.items() if key not in _SECRETS}
+        found = Resource(kept, found.schema_url)
     if supervisor_of_this_process() is None:
         return found
     instance = f"{found.attributes[SERVICE_INSTANCE_ID]}-{os.getpid()}"

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
+from opentelemetry._logs import LoggerProvider, get_logger_provider
+from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
+from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import (
-    BatchSpanProcessor,
-    ConsoleSpanExporter,
-    SimpleSpanProcessor,
-)
 from prometheus_client import CollectorRegistry
 
 from otel_coach.budgets import Budgets
+from otel_coach.exporting import Exporters, at_once
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.foreign import ForeignMeters
 from otel_coach.recorder import Recorder
-from otel_coach.redaction import RedactingSpanProcessor
+from otel_coach.redaction import RedactingTracerProvider, Redaction
 from otel_coach.resource import process_resource
 from otel_coach.views import build_views
 from otel_coach.vocabulary import LABEL_SET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from opentelemetry.metrics import Meter
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.util.types import Attributes
 
     from otel_coach.settings import Settings
@@ -48,9 +44,6 @@ GIVING_WAY: Final = frozenset(
     }
 )
 """Scopes that would measure the HTTP server a second time."""
-
-_Part = TypeVar("_Part")
-_OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
 class CoachMeterProvider(MeterProvider):
@@ -85,13 +78,19 @@ class Providers:
         self,
         settings: Settings,
         span_processors: Sequence[SpanProcessor] = (),
+        log_processors: Sequence[LogRecordProcessor] = (),
         *,
         version: str = "",
     ) -> None:
+        self.serves = False
+        """Whether this process serves, of which a supervisor does not know beforehand."""
         resource = process_resource()
         self.registry = CollectorRegistry(auto_describe=False)
         self.page_reader = _page_reader(settings, self.registry)
-        self._push_readers = list(_push_readers(settings))
+        self._exporters = Exporters(settings)
+        self._push_readers = self._exporters.readers()
+        for reader in self._push_readers:
+            reader.is_idle = lambda: self.is_idle
         self.meter_provider = CoachMeterProvider(
             metric_readers=[
                 *([self.page_reader] if self.page_reader else []),
@@ -106,10 +105,22 @@ class Providers:
         )
         self.budgets = Budgets(settings.budgets, settings.pinned, settings.admitted)
         self.recorder = Recorder(self.meter_provider.get_meter("otel_coach", version), self.budgets)
-        self.meter_provider.foreign = ForeignMeters(self.recorder, self.budgets, settings.admitted)
+        self.foreign = ForeignMeters(self.recorder, self.budgets, settings.admitted)
+        self.meter_provider.foreign = self.foreign
         self._own_tracer_provider = _tracer_provider(
-            [*_exporting_processors(settings), *span_processors], resource
+            [*self._exporters.span_processors(), *span_processors],
+            redaction=Redaction(settings.span_attributes),
+            recorder=self.recorder,
+            resource=resource,
         )
+        self._own_logger_provider = _logger_provider(
+            [*self._exporters.log_processors(), *log_processors], resource
+        )
+
+    @property
+    def logger_provider(self) -> LoggerProvider:
+        """Where our events go: captured content, for those who ask for it."""
+        return self._own_logger_provider or get_logger_provider()
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
@@ -124,21 +135,32 @@ class Providers:
         if self._own_tracer_provider and _is_placeholder(trace.get_tracer_provider()):
             trace.set_tracer_provider(self._own_tracer_provider)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was measured and no span was made in a process that does not serve."""
+        provider = self._own_tracer_provider
+        return not (
+            self.serves
+            or self.recorder.has_measured
+            or self.foreign.has_measured
+            or (provider is not None and provider.has_spans)
+        )
+
     def flush(self, timeout: float = 5.0) -> None:
-        """Export what is ended; waits at most about `timeout` seconds for each signal."""
+        """Export what is ended; waits at most about `timeout` seconds, for all signals at once."""
         self.recorder.settle_all()
         milliseconds = int(timeout * 1000)
-        if self._own_tracer_provider:
-            self._own_tracer_provider.force_flush(milliseconds)
-        for reader in self._push_readers:
-            reader.force_flush(milliseconds)
+        parts = (self._own_tracer_provider, self._own_logger_provider, *self._push_readers)
+        at_once(
+            (functools.partial(part.force_flush, milliseconds) for part in parts if part), timeout
+        )
 
-    def shutdown(self) -> None:
-        """Flush and stop all exporters."""
+    def shutdown(self, timeout: float = 30.0) -> None:
+        """Flush and stop all exporters; waits at most about `timeout` seconds."""
         self.recorder.close()
-        if self._own_tracer_provider:
-            self._own_tracer_provider.shutdown()
-        self.meter_provider.shutdown()
+        parts = (self._own_tracer_provider, self._own_logger_provider, self.meter_provider)
+        at_once((part.shutdown for part in parts if part), timeout)
+        self._exporters.undo()
 
 
 def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarReader | None:
@@ -151,22 +173,13 @@ def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarRea
     )
 
 
-def _push_readers(settings: Settings) -> Iterator[MetricReader]:
-    names = (name for name in settings.metric_exporters if name != "prometheus")
-    return _started(_METRICS, names, settings.otlp_metrics_protocol)
-
-
-def _exporting_processors(settings: Settings) -> Iterator[SpanProcessor]:
-    return _started(_TRACES, settings.trace_exporters, settings.otlp_traces_protocol)
-
-
 def _tracer_provider(
-    span_processors: Sequence[SpanProcessor], resource: Resource
-) -> TracerProvider | None:
+    span_processors: Sequence[SpanProcessor], **arguments: Any
+) -> RedactingTracerProvider | None:
     if not span_processors:
         return None
     try:
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider = RedactingTracerProvider(**arguments, shutdown_on_exit=False)
     except ValueError as error:
         _logger.error(  # noqa: TRY400 - one line with the cure
             "otel-coach: traces are off: %s; correct the OTEL_SPAN_* or OTEL_TRACES_* variable",
@@ -174,68 +187,19 @@ def _tracer_provider(
         )
         return None
     for processor in span_processors:
-        provider.add_span_processor(RedactingSpanProcessor(processor))
+        provider.add_span_processor(processor)
     return provider
 
 
-def _processor(exporter: SpanExporter) -> SpanProcessor:
-    # A person who watches the console wants a span when it ends, not five seconds later.
-    if isinstance(exporter, ConsoleSpanExporter):
-        return SimpleSpanProcessor(exporter)
-    return BatchSpanProcessor(exporter)
-
-
-@dataclass(frozen=True)
-class _Signal(Generic[_Part]):
-    """What differs between traces and metrics where their exporters are started."""
-
-    name: str
-    variable: str
-    tuning: str
-    """The SDK's variables that say how often and how much."""
-    around: Callable[[Any], _Part]
-    """What sends through an exporter."""
-
-
-_TRACES: Final = _Signal[SpanProcessor]("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", _processor)
-_METRICS: Final = _Signal[MetricReader](
-    "metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PeriodicExportingMetricReader
-)
-
-
-def _started(signal: _Signal[_Part], names: Iterable[str], protocol: str) -> Iterator[_Part]:
-    """What sends `signal` through each exporter of `names`.
-
-    One that cannot be had is one line with the cure; the service starts whatever a plug-in does.
-    """
-    for name in names:
-        component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
-        found = tuple(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component))
-        if not found:
-            is_otlp = component.startswith("otlp")
-            _logger.error(
-                "otel-coach: %s=%r: no exporter %s is installed; %s go nowhere. Cure: %s",
-                signal.variable,
-                name,
-                component,
-                signal.name,
-                "pip install 'otel-coach[otlp]'" if is_otlp else "correct the name",
-            )
-            continue
-        try:
-            yield signal.around(found[0].load()())
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
-            _logger.error(  # noqa: TRY400 - one line; a traceback says nothing more to its reader
-                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere through "
-                "it. Its own variables or %s may be wrong",
-                signal.variable,
-                name,
-                component,
-                type(error).__name__,
-                error,
-                signal.name,
-                signal.tuning,
-            )
+def _logger_provider(
+    processors: Sequence[LogRecordProcessor], resource: Resource
+) -> SdkLoggerProvider | None:
+    if not processors:
+        return None
+    provider = SdkLoggerProvider(resource=resource, shutdown_on_exit=False)
+    for processor in processors:
+        provider.add_log_record_processor(processor)
+    return provider
 
 
 def _is_placeholder(provider: object) -> bool:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, LIMITS
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 _T = TypeVar("_T")
 _NAME: Final = re.compile(r"[\w.-]+")
+_CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
 _ADMITTED_VALUES: Final = 20
 
@@ -42,6 +43,7 @@ class Settings:
     metric_exporters: tuple[str, ...] = ("prometheus",)
     otlp_traces_protocol: str = "http/protobuf"
     otlp_metrics_protocol: str = "http/protobuf"
+    otlp_logs_protocol: str = "http/protobuf"
     metrics_path: str = "/metrics"
     metrics_host: str = "localhost"
     metrics_port: int | None = None
@@ -61,6 +63,8 @@ class Settings:
     """Who makes the server spans: otel_coach, or fastapi, the stock instrumentation."""
     excluded_urls: str = ""
     """Regular expressions by comma; requests to such URLs are not traced."""
+    span_attributes: frozenset[str] = frozenset()
+    """Attributes that spans of others may carry beyond those that all may."""
     disabled_instrumentations: frozenset[str] = frozenset()
     """Entry points that `instrument` leaves out, as the command does."""
     credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
@@ -70,6 +74,16 @@ class Settings:
     """Values by label that always have a place."""
     admitted: Mapping[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     """Labels, and how many values each may take, by instrument that is not ours."""
+    captures_on_spans: bool = False
+    """Whether chat and tool spans say what was said."""
+    captures_on_events: bool = False
+    """Whether events say so."""
+    content_limit: int = 10_000
+    """Characters of content in one attribute."""
+    content_redactor: str | None = None
+    """`module:function` that is given each text before it leaves, and returns what may leave."""
+    log_exporters: tuple[str, ...] = ()
+    """Where events go."""
     prices_file: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses to probe, by the name they are known under."""
@@ -107,6 +121,7 @@ class _Environment:
             metric_exporters=self._metric_exporters(),
             otlp_traces_protocol=self._protocol("TRACES"),
             otlp_metrics_protocol=self._protocol("METRICS"),
+            otlp_logs_protocol=self._protocol("LOGS"),
             metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", _path),
             metrics_host=self._text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             metrics_port=self._metrics_port(),
@@ -120,6 +135,7 @@ class _Environment:
             server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", _server_spans),
             excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", _patterns)
             or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", _patterns),
+            span_attributes=frozenset(_words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
             disabled_instrumentations=frozenset(
                 _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
             ),
@@ -137,6 +153,7 @@ class _Environment:
                 if (values := _words(self._text(pinned_variable(label))))
             },
             admitted=self._admitted(),
+            **self._content(),
             prices_file=self._text("OTEL_COACH_PRICES") or None,
             dependencies=self._dependencies(),
             dependency_interval=interval,
@@ -191,6 +208,20 @@ class _Environment:
         if not self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):
             return 9464 if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
         return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", None, _port)
+
+    def _content(self) -> dict[str, Any]:
+        mode = self._read(_CAPTURE, "NO_CONTENT", _capture_mode)
+        on_events = mode in {"EVENT_ONLY", "SPAN_AND_EVENT"}
+        by_endpoint = "otlp" if self._has_endpoint("LOGS") else "none"
+        return {
+            "captures_on_spans": mode in {"SPAN_ONLY", "SPAN_AND_EVENT"},
+            "captures_on_events": on_events,
+            "content_limit": self._read("OTEL_COACH_CONTENT_LIMIT", 10_000, _characters),
+            "content_redactor": self._text("OTEL_COACH_CONTENT_REDACTOR") or None,
+            "log_exporters": _words(self._text("OTEL_LOGS_EXPORTER") or by_endpoint)
+            if on_events
+            else (),
+        }
 
     def _admitted(self) -> dict[str, dict[str, int]]:
         variable = "OTEL_COACH_ADMIT_LABELS"
@@ -303,6 +334,21 @@ def _count(text: str) -> int:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65_535:  # noqa: PLR2004
         message = "is not a port from 0 to 65535"
+        raise ValueError(message)
+    return int(text)
+
+
+def _capture_mode(text: str) -> str:
+    mode = text.upper()
+    if mode not in {"NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"}:
+        message = "is none of NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT"
+        raise ValueError(message)
+    return mode
+
+
+def _characters(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:  # noqa: PLR2004
+        message = "is not a number of characters from 1 to 1000000"
         raise ValueError(message)
     return int(text)
 

@@ -127,6 +127,11 @@ def label_value(value: object) -> str | None:
     return text if len(text) <= _LONGEST_VALUE and text.isprintable() else None
 
 
+def span_text(value: object) -> str:
+    """`value` as a span may carry it: what cannot be a label is `OTHER` there too."""
+    return label_value(value) or OTHER
+
+
 def fault_type(fault: BaseException) -> str:
     """The closed value under which a fault of ours is counted."""
     names = {cls.__name__ for cls in type(fault).__mro__}

@@ -19,13 +19,16 @@ ALLOWED = {
     "request": {"vocabulary"},
     "settings": {"vocabulary"},
     "pricing": set(),
-    "redaction": set(),
+    "sql": set(),
+    "redaction": {"recorder", "sql"},
     "budgets": {"vocabulary"},
     "recorder": {"budgets", "catalogue", "vocabulary"},
     "resource": {"workers"},
     "foreign": {"budgets", "catalogue", "recorder", "vocabulary"},
+    "exporting": {"settings"},
     "sdk": {
         "budgets",
+        "exporting",
         "exposition.reader",
         "foreign",
         "recorder",
@@ -51,9 +54,11 @@ ALLOWED = {
         "instrumentors.langchain",
         "instrumentors.stock",
         "pricing",
+        "recorder",
         "sdk",
         "serving",
         "settings",
+        "sql",
     },
     "distro": {"installation", "instrumentors.stock"},
     "environment_variables": {"settings"},
@@ -71,6 +76,7 @@ ALLOWED = {
 # Third parties that only these rooms may import.
 SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
 MAY_IMPORT_SDK = {
+    "exporting",
     "exposition.reader",
     "exposition.scopes",
     "redaction",

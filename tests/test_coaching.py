@@ -139,7 +139,7 @@ def test_a_chat_with_a_tool_is_one_trace_with_the_right_parents(stack, users):
         ("invoke_agent LangGraph", f"POST {CHAT}", INTERNAL),
         ("chat gpt-3.5-turbo", "invoke_agent LangGraph", CLIENT),
         ("execute_tool recent_activities", "invoke_agent LangGraph", INTERNAL),
-        ("SELECT", "execute_tool recent_activities", CLIENT),
+        ("SELECT activities", "execute_tool recent_activities", CLIENT),
     }
     assert len(tree) == len(spans) == 6
     by_name = {span.name: span.attributes for span in spans}
@@ -159,7 +159,10 @@ def test_a_chat_with_a_tool_is_one_trace_with_the_right_parents(stack, users):
         "gen_ai.tool.name": "recent_activities",
         "gen_ai.tool.type": "function",
     }
-    assert by_name["SELECT"] == {"db.system": "postgresql"}
+    assert by_name["SELECT activities"] == {
+        "db.query.summary": "SELECT activities",
+        "db.system": "postgresql",
+    }
     chat = by_name["chat gpt-3.5-turbo"]
     entry = stack.provider.ledger[-1]
     assert chat["gen_ai.usage.input_tokens"] == entry.prompt_tokens

@@ -502,14 +502,15 @@ def test_an_installation_that_cannot_start_says_so_once_and_the_host_goes_on(mon
     from otel_coach import installation
 
     def broken(*_args, **_kwargs):
-        raise LookupError("no SDK today")
+        raise LookupError("no SDK at postgresql://me:secret@host")
 
     monkeypatch.setattr(installation, "Providers", broken)
     monkeypatch.setattr(installation, "_cannot_start", False)
     otel_coach.instrument()
     otel_coach.instrument()
     assert installation.install() is None
-    assert caplog.text.count("no SDK today") == 1
+    assert caplog.text.count("it cannot start (LookupError in test_distro.py:") == 1
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("app", ["module:app", 7, lambda scope: None])

@@ -35,6 +35,7 @@ from otel_coach.vocabulary import (
     OTHER,
     OTHER_METHOD,
     STREAM,
+    span_text,
 )
 
 if TYPE_CHECKING:
@@ -315,7 +316,7 @@ class Exchange:
         status: Status | None = None
         if outcome != ABORTED:
             if error is not None:
-                attributes["error.type"] = type(_only_one(error)).__qualname__
+                attributes["error.type"] = span_text(type(_only_one(error)).__qualname__)
                 status = Status(StatusCode.ERROR)
             elif self._status is None or self._status >= _SERVER_ERROR:
                 attributes["error.type"] = str(self._status or _SERVER_ERROR)

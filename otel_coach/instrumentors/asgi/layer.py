@@ -20,7 +20,7 @@ from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.routes import templates
 from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import current_application, current_request
-from otel_coach.vocabulary import ENDPOINT
+from otel_coach.vocabulary import ENDPOINT, span_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -153,8 +153,9 @@ class Layer:
             kind=SpanKind.SERVER,
             attributes={
                 "http.request.method": exchange.method,
-                "url.scheme": str(scope.get("scheme", "http")),
-                "network.protocol.version": str(scope.get("http_version", "1.1")),
+                # A proxy forwards any scheme that a client made up.
+                "url.scheme": "https" if scope.get("scheme") == "https" else "http",
+                "network.protocol.version": span_text(scope.get("http_version", "1.1")),
             },
         )
         if span.is_recording():

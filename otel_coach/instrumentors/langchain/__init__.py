@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class LangChainInstrumentor(BaseInstrumentor):
     """Adds one callback handler to every run of the process.
 
-    `instrument` takes `recorder`, `tracer` and `prices`. LangChain itself is not imported: the
-    handler is added when the host imports it.
+    `instrument` takes the arguments of `CoachCallbackHandler`. LangChain itself is not imported:
+    the handler is added when the host imports it.
     """
 
     _arguments: dict[str, Any]

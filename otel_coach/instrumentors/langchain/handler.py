@@ -5,25 +5,26 @@ from __future__ import annotations
 import functools
 import re
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
+from otel_coach.instrumentors.langchain.content import ContentCapture, as_json, event_of_call
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
+from otel_coach.instrumentors.langchain.modes import input_mode, mode_of
 from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run
 from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.instrumentors.langchain.usage import is_from_cache
 from otel_coach.recorder import Recorder, guarded
-from otel_coach.request import labelled_mode
-from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, stated_mode
+from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, span_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
+    from opentelemetry._logs import Logger
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
@@ -40,7 +41,12 @@ _PAUSES: Final = frozenset({"GraphBubbleUp"})
 class ToolRun(Run):
     """A run that is one call of a tool."""
 
-    __slots__ = ()
+    __slots__ = ("arguments",)
+
+    def __init__(self, parent: Run | None, name: str) -> None:
+        super().__init__(parent, name)
+        self.arguments: object = None
+        """Kept only for who captures content."""
 
 
 class CoachCallbackHandler(BaseCallbackHandler):
@@ -48,12 +54,28 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     It may be called by a finaliser in the middle of other code, so it only appends to the
     recorder's queue.
+
+    Args:
+        recorder: where facts go.
+        tracer: makes the spans.
+        prices: from tokens to US dollars.
+        content: the arguments of `ContentCapture`; nothing is captured by default.
+        events: emits what is captured as events.
     """
 
-    def __init__(self, recorder: Recorder, tracer: Tracer, prices: PriceList) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        tracer: Tracer,
+        prices: PriceList,
+        content: Mapping[str, Any] | None = None,
+        events: Logger | None = None,
+    ) -> None:
         self.recorder = recorder
         self._tracer = tracer
         self._prices = prices
+        self._content = ContentCapture(**(content or {}))
+        self._events = events
         self._runs = OpenRuns(self._abandoned)
 
     @property
@@ -81,7 +103,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         name = kwargs.get("name")
         # A run's name may be a sentence about a user; an agent's is an identifier.
         run = Run(parent, name if isinstance(name, str) and _NAME.fullmatch(name) else "agent")
-        run.input_mode = _input_mode(inputs)
+        run.input_mode = input_mode(inputs)
         self._begin(run_id, run)
 
     @guarded
@@ -96,7 +118,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A call of a chat model."""
-        self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
+        run = self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
+        self._keep_prompt(run, messages)
 
     @guarded
     def on_llm_start(
@@ -110,7 +133,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A call of a text completion model."""
-        self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
+        run = self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
+        self._keep_prompt(run, prompts)
 
     @guarded
     def on_tool_start(
@@ -125,13 +149,15 @@ class CoachCallbackHandler(BaseCallbackHandler):
         """A call of a tool."""
         name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
         run = ToolRun(self._runs.get(parent_run_id), name)
+        if self._content.on_spans:
+            run.arguments = kwargs.get("inputs") or input_str
         run.start_span(
             self._tracer,
-            f"execute_tool {name}",
+            f"execute_tool {span_text(name)}",
             SpanKind.INTERNAL,
             {
                 "gen_ai.operation.name": "execute_tool",
-                "gen_ai.tool.name": name,
+                "gen_ai.tool.name": span_text(name),
                 "gen_ai.tool.type": "function",
             },
         )
@@ -194,7 +220,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
     @guarded
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """A tool succeeded."""
-        self._end(run_id)
+        self._end(run_id, response=output)
 
     @guarded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
@@ -234,7 +260,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
             {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": run.name},
         )
         if run.request is not None:
-            run.request.ai_work_started(mode=_mode(run, {}))
+            run.request.ai_work_started(mode=mode_of(run, {}))
 
     def _llm_start(
         self,
@@ -243,15 +269,22 @@ class CoachCallbackHandler(BaseCallbackHandler):
         parent_run_id: UUID | None,
         metadata: dict[str, Any] | None,
         kwargs: dict[str, Any],
-    ) -> None:
+    ) -> LlmRun:
         metadata = metadata or {}
         parameters = kwargs.get("invocation_params") or {}
         run = LlmRun(self._runs.get(parent_run_id), serialized, metadata, parameters)
-        run.mode = _mode(run, metadata)
+        run.mode = mode_of(run, metadata)
         if run.request is not None:
             run.request.ai_work_started(model=run.model, mode=run.mode)
-        run.start_span(self._tracer, f"chat {run.model}", SpanKind.CLIENT, run.request_attributes())
+        run.start_span(
+            self._tracer, f"chat {span_text(run.model)}", SpanKind.CLIENT, run.request_attributes()
+        )
         self._begin(run_id, run)
+        return run
+
+    def _keep_prompt(self, run: LlmRun, prompt: Sequence[object]) -> None:
+        if self._content.is_on:
+            run.prompt = prompt
 
     def _end(
         self, run_id: UUID, error: BaseException | None = None, response: object = None
@@ -288,6 +321,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
                 labels = (run.name, end.status)
                 self.recorder.record(TOOL_CALLS, 1, (*labels, end.error_type), run.context)
                 self.recorder.record(TOOL_LATENCY, end.seconds, labels, run.context)
+                attributes.update(self._said_to_tool(run, end) or {})
             elif isinstance(run, LlmRun):
                 usage = run.usage(end)
                 attributes.update(response_attributes(end.response, usage))
@@ -295,17 +329,36 @@ class CoachCallbackHandler(BaseCallbackHandler):
                     attributes["otel_coach.outcome"] = "cached"
                 else:
                     run.record(self.recorder, self._prices, end, usage)
+                if self._content.is_on:
+                    attributes.update(self._said(run, end, attributes) or {})
             if run.span is not None:
                 self._end_span(run.span, end, attributes)
         finally:
             run.let_go()
+
+    @guarded  # a redactor of the user's that fails lets nothing out, and stops nothing else
+    def _said(
+        self, run: LlmRun, end: End, attributes: Mapping[str, AttributeValue]
+    ) -> Mapping[str, AttributeValue]:
+        """What was said in a call, for its span; its event is emitted here."""
+        said = self._content.of_call(run.prompt, end.response)
+        if self._events is not None and self._content.on_events:
+            facts = {**run.request_attributes(), **attributes}
+            self._events.emit(event_of_call({**facts, **said}, end.time_ns, run.context))
+        return as_json(said) if self._content.on_spans else {}
+
+    @guarded
+    def _said_to_tool(self, run: ToolRun, end: End) -> Mapping[str, AttributeValue]:
+        if not self._content.on_spans:
+            return {}
+        return as_json(self._content.of_tool(run.arguments, end.response))
 
     def _end_span(self, span: Span, end: End, attributes: dict[str, AttributeValue]) -> None:
         if end.status == ABORTED:
             attributes["otel_coach.outcome"] = ABORTED
         failed = end.status == ERROR
         if failed:
-            attributes["error.type"] = end.error_type
+            attributes["error.type"] = span_text(end.error_type)
         self.recorder.end(
             span,
             end_time=end.time_ns,
@@ -323,29 +376,3 @@ def _status(error: BaseException | None) -> str:
 
 def _is_graph_step(tags: list[str] | None) -> bool:
     return any(tag.startswith(_GRAPH_STEP) for tag in tags or ())
-
-
-def _input_mode(inputs: Any) -> str | None:
-    if isinstance(inputs, dict):
-        return stated_mode(cast("dict[str, Any]", inputs).get("mode"))
-    return stated_mode(getattr(inputs, "mode", None))
-
-
-def _mode(run: Run, metadata: dict[str, Any]) -> str | None:
-    """The application's mode for `run`; None where it states none."""
-    configurable: Any = (var_child_runnable_config.get() or {}).get("configurable") or {}
-    return (
-        labelled_mode()
-        or stated_mode(metadata.get("mode"))
-        or stated_mode(configurable.get("mode"))
-        or _graph_input_mode(run)
-    )
-
-
-def _graph_input_mode(run: Run | None) -> str | None:
-    """What the closest graph around says in its input."""
-    while run is not None:
-        if run.input_mode is not None and run.span is not None:
-            return run.input_mode
-        run = run.parent
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -26,12 +27,15 @@ from otel_coach.vocabulary import (
     NO_MODEL,
     NO_PRICE,
     NO_USAGE,
+    OTHER,
     PROMPT,
     STREAM,
+    label_value,
+    span_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.util.types import AttributeValue
 
@@ -51,6 +55,7 @@ _SEMCONV_PROVIDER: Final = {
 }
 """gen_ai.provider.name of the semantic conventions where `ls_provider` differs."""
 
+_REASON: Final = re.compile(r"[\w.-]{1,40}")
 _REASONING_BLOCKS: Final = frozenset({"reasoning", "thinking"})
 
 
@@ -64,6 +69,7 @@ class LlmRun(Run):
         "last_token",
         "mode",
         "model",
+        "prompt",
         "provider",
         "was_streamed",
     )
@@ -85,6 +91,8 @@ class LlmRun(Run):
         self.model = self.name
         self.provider: str | None = metadata.get("ls_provider")
         self.mode: str | None = None
+        self.prompt: Sequence[object] = ()
+        """The messages, kept only for who captures content."""
         self.was_streamed = False
         self.is_from_cache = False
         """LangChain's own cache answered: there was no call."""
@@ -108,10 +116,11 @@ class LlmRun(Run):
         """The span attributes that are known at the start (GenAI semantic conventions)."""
         attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": self.model,
+            "gen_ai.request.model": span_text(self.model),
         }
         if self.provider:
-            attributes["gen_ai.provider.name"] = _SEMCONV_PROVIDER.get(self.provider, self.provider)
+            provider = _SEMCONV_PROVIDER.get(self.provider, self.provider)
+            attributes["gen_ai.provider.name"] = span_text(provider)
         return attributes
 
     def usage(self, end: End) -> Usage | None:
@@ -145,7 +154,7 @@ class LlmRun(Run):
                 pace = (self.last_token - self.first_token) / (usage.completion - 1)
                 record(LLM_TIME_PER_OUTPUT_TOKEN, pace, (self.model,), context)
             billed = tuple(dict.fromkeys((*response_models(end.response), self.model)))
-            cost = prices.cost(usage, billed, self.provider)
+            cost = prices.cost(usage, tuple(filter(label_value, billed)), self.provider)
             if cost is not None:
                 record(LLM_COST, cost, (self.model,), context)
         # A call that failed before its first chunk was refused: it was not billed.
@@ -168,9 +177,9 @@ def response_attributes(response: object, usage: Usage | None) -> dict[str, Attr
         if usage.cache_write:
             attributes["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write
     if models := tuple(response_models(response)):
-        attributes["gen_ai.response.model"] = models[0]
+        attributes["gen_ai.response.model"] = span_text(models[0])
     reasons = [
-        reason
+        reason if _REASON.fullmatch(reason) else OTHER
         for metadata in _response_metadata(response)
         for key in ("finish_reason", "stop_reason", "done_reason")
         if isinstance(reason := metadata.get(key), str)

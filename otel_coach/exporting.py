@@ -1,0 +1,199 @@
+"""Exporters as the settings name them; a dead back end makes them neither loud nor slow."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from opentelemetry.sdk._logs import LogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otel_coach.settings import Settings
+
+_logger = logging.getLogger("otel_coach")
+
+_MINUTE: Final = 60.0
+_OF_EXPORTERS: Final = ("opentelemetry.exporter.", "opentelemetry.sdk.")
+_WITH_PASSWORD: Final = re.compile(r"//[^/@\s]+@")
+_OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+_Part = TypeVar("_Part")
+
+
+class OneLineAMinute(logging.Filter):
+    """Lets one warning or error a minute through, of all the loggers that it is put on.
+
+    The SDK's exporters write one for each attempt, which is one a second while a back end is
+    down.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since = -_MINUTE
+        self._left_out = 0
+        self._loggers = set[logging.Logger]()
+
+    def quieten(self, exporter: object, *more: object) -> None:
+        """Put it on the loggers of `exporter` and of what sends through it."""
+        for part in (exporter, *more):
+            for cls in type(part).__mro__:
+                if cls.__module__.startswith(_OF_EXPORTERS):
+                    logger = logging.getLogger(cls.__module__)
+                    logger.addFilter(self)
+                    self._loggers.add(logger)
+        shared = logging.getLogger("opentelemetry.sdk._shared_internal")  # where batches are sent
+        shared.addFilter(self)
+        self._loggers.add(shared)
+
+    def undo(self) -> None:
+        """Take it off all of them."""
+        for logger in self._loggers:
+            logger.removeFilter(self)
+        self._loggers.clear()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        if monotonic() - self._since < _MINUTE:
+            self._left_out += 1
+            return False
+        if self._left_out:
+            record.msg = f"{record.msg} ({self._left_out} more in the minute before)"
+        self._since, self._left_out = monotonic(), 0
+        return True
+
+
+class PushReader(PeriodicExportingMetricReader):
+    """The SDK's, which does not send for a process that measured nothing: a supervisor, say."""
+
+    is_idle: Callable[[], bool] = staticmethod(lambda: False)
+
+    def _receive_metrics(self, *args: Any, **kwargs: Any) -> None:
+        if not self.is_idle():
+            super()._receive_metrics(*args, **kwargs)
+
+
+class Exporters:
+    """What sends to the back ends that the settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._quiet = OneLineAMinute()
+
+    def readers(self) -> list[PushReader]:
+        """Those that push metrics."""
+        names = [name for name in self._settings.metric_exporters if name != "prometheus"]
+        return [*_started(_METRICS, names, self._settings.otlp_metrics_protocol, self._quiet)]
+
+    def span_processors(self) -> list[SpanProcessor]:
+        """Those that send spans."""
+        settings = self._settings
+        names, protocol = settings.trace_exporters, settings.otlp_traces_protocol
+        return [*_started(_TRACES, names, protocol, self._quiet)]
+
+    def log_processors(self) -> list[LogRecordProcessor]:
+        """Those that send events."""
+        settings = self._settings
+        names, protocol = settings.log_exporters, settings.otlp_logs_protocol
+        return [*_started(_LOGS, names, protocol, self._quiet)]
+
+    def undo(self) -> None:
+        """Let the exporters' logs be as they were."""
+        self._quiet.undo()
+
+
+def _processor(exporter: SpanExporter) -> SpanProcessor:
+    # A person who watches the console wants a span when it ends, not five seconds later.
+    if isinstance(exporter, ConsoleSpanExporter):
+        return SimpleSpanProcessor(exporter)
+    return BatchSpanProcessor(exporter)
+
+
+@dataclass(frozen=True)
+class _Signal(Generic[_Part]):
+    """What differs between traces and metrics where their exporters are started."""
+
+    name: str
+    variable: str
+    tuning: str
+    """The SDK's variables that say how often and how much."""
+    around: Callable[[Any], _Part]
+    """What sends through an exporter."""
+
+
+_TRACES: Final = _Signal[SpanProcessor]("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", _processor)
+_METRICS: Final = _Signal[PushReader](
+    "metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PushReader
+)
+
+
+_LOGS: Final = _Signal[LogRecordProcessor](
+    "logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", BatchLogRecordProcessor
+)
+
+
+def _started(
+    signal: _Signal[_Part], names: Iterable[str], protocol: str, quiet: OneLineAMinute
+) -> Iterator[_Part]:
+    """What sends `signal` through each exporter of `names`.
+
+    One that cannot be had is one line with the cure; the service starts whatever a plug-in does.
+    """
+    for name in names:
+        component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
+        found = tuple(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component))
+        if not found:
+            is_otlp = component.startswith("otlp")
+            _logger.error(
+                "otel-coach: %s=%r: no exporter %s is installed; %s go nowhere. Cure: %s",
+                signal.variable,
+                name,
+                component,
+                signal.name,
+                "pip install 'otel-coach[otlp]'" if is_otlp else "correct the name",
+            )
+            continue
+        try:
+            exporter = found[0].load()()
+            part = signal.around(exporter)
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
+            _logger.error(  # noqa: TRY400 - one line; a traceback says nothing more to its reader
+                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere through "
+                "it. Its own variables or %s may be wrong",
+                signal.variable,
+                name,
+                component,
+                type(error).__name__,
+                _WITH_PASSWORD.sub("//", str(error)),
+                signal.name,
+                signal.tuning,
+            )
+        else:
+            quiet.quieten(exporter, part)
+            yield part
+
+
+def at_once(actions: Iterable[Callable[[], Any]], seconds: float) -> None:
+    """Run `actions` side by side, waiting at most `seconds` for all: one may hang, others not."""
+    threads = [threading.Thread(target=action, daemon=True) for action in actions]
+    for thread in threads:
+        thread.start()
+    deadline = monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - monotonic()))

@@ -1,0 +1,194 @@
+"""What was said, for those who ask for it: messages in the shape of the GenAI semantic conventions.
+
+System messages stay among the others, because LangChain hands them over as part of the history.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry._logs import LogRecord, SeverityNumber
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import AnyValue
+
+_ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool"}
+_TEXT: Final = frozenset({"text", "input_text", "output_text"})
+_REASONING: Final = frozenset({"reasoning", "thinking"})
+_CUT: Final = "..."
+_DEEPEST: Final = 20
+
+
+@dataclass
+class ContentCapture:
+    """Where content goes, and how much of it.
+
+    Args:
+        on_spans: into the attributes of chat and tool spans, as JSON.
+        on_events: into one event for each chat, as a structure.
+        limit: characters for one attribute; the newest messages are kept.
+        redactor: `module:function`, given each text before it is cut; returns what may leave.
+            While it cannot be found, or fails, nothing leaves.
+    """
+
+    on_spans: bool = False
+    on_events: bool = False
+    limit: int = 10_000
+    redactor: str | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is captured at all."""
+        return self.on_spans or self.on_events
+
+    @functools.cached_property
+    def redact(self) -> Callable[[str], str]:
+        """The redactor, imported when it is first needed: it may lie in the application.
+
+        Raises:
+            Exception: whatever importing it raises.
+        """
+        return pkgutil.resolve_name(self.redactor) if self.redactor else str
+
+    def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any]:
+        """What a model was told and what it answered, as the attributes of an event."""
+        generations = chain.from_iterable(getattr(response, "generations", None) or ())
+        found = {
+            "gen_ai.input.messages": self._told(prompt),
+            "gen_ai.output.messages": self._answered(generations),
+        }
+        return {name: messages for name, messages in found.items() if messages}
+
+    def of_tool(self, arguments: object, result: object) -> dict[str, Any]:
+        """What a tool was given and what it gave, as the attributes of its span."""
+        found = {
+            "gen_ai.tool.call.arguments": _bounded(arguments, _Room(self)),
+            "gen_ai.tool.call.result": _bounded(getattr(result, "content", result), _Room(self)),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _told(self, prompt: Iterable[object]) -> list[dict[str, Any]]:
+        """In the order in which it was told; the newest, as far as there is room."""
+        batches = (one if isinstance(one, list) else [one] for one in prompt)
+        room = _Room(self)
+        kept: list[dict[str, Any]] = []
+        for message in reversed([*chain.from_iterable(batches)]):
+            if room.left <= 0:
+                break
+            kept.append(_message(message, "user", room))
+        return kept[::-1]
+
+    def _answered(self, generations: Iterable[object]) -> list[dict[str, Any]]:
+        room = _Room(self)
+        return [
+            _message(getattr(one, "message", None) or getattr(one, "text", ""), "assistant", room)
+            for one in generations
+        ]
+
+
+def as_json(said: Mapping[str, Any]) -> dict[str, str]:
+    """As the attributes of a span hold it; a text stays one."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in said.items()
+    }
+
+
+def event_of_call(
+    attributes: Mapping[str, AnyValue], time_ns: int, context: Context | None
+) -> LogRecord:
+    """The event of the semantic conventions that tells of one call of a model."""
+    return LogRecord(
+        event_name="gen_ai.client.inference.operation.details",
+        timestamp=time_ns,
+        context=context,
+        severity_number=SeverityNumber.DEBUG,
+        attributes=attributes,
+    )
+
+
+class _Room:
+    """What is left of the limit."""
+
+    def __init__(self, capture: ContentCapture) -> None:
+        self.left = capture.limit
+        self._redact = capture.redact
+
+    def take(self, text: str) -> str:
+        """`text` redacted, and cut where there is no more room."""
+        text = self._redact(text).encode(errors="replace").decode()
+        room, self.left = max(0, self.left), self.left - len(text)
+        return text if len(text) <= room else text[:room] + _CUT
+
+
+def _message(message: Any, otherwise: str, room: _Room) -> dict[str, Any]:
+    if isinstance(message, str):  # of a text completion model
+        return {"role": otherwise, "parts": [_text(message, room)]}
+    kind = str(getattr(message, "type", "user"))
+    role = str(getattr(message, "role", "")) or _ROLES.get(kind, kind)
+    return {"role": role, "parts": list(_parts(message, role, room))}
+
+
+def _parts(message: Any, role: str, room: _Room) -> Iterator[dict[str, Any]]:
+    content = getattr(message, "content", "")
+    if role == "tool":
+        yield {
+            "type": "tool_call_response",
+            "id": getattr(message, "tool_call_id", None),
+            "response": _bounded(content, room),
+        }
+        return
+    for block in cast("list[object]", content) if isinstance(content, list) else [content]:
+        if block and (part := _part(block, room)) is not None:
+            yield part
+    for call in getattr(message, "tool_calls", None) or ():
+        yield {
+            "type": "tool_call",
+            "id": call.get("id"),
+            "name": call.get("name"),
+            "arguments": _bounded(call.get("args"), room),
+        }
+
+
+def _part(block: object, room: _Room) -> dict[str, Any] | None:
+    """One block of a message; None for a tool's call, which LangChain gives once more."""
+    if isinstance(block, str):
+        return _text(block, room)
+    fields = cast("Mapping[str, Any]", block) if isinstance(block, Mapping) else {}
+    kind = str(fields.get("type", "unknown"))
+    if kind in _TEXT:
+        return _text(str(fields.get("text", "")), room)
+    if kind in _REASONING:
+        said = fields.get("reasoning") or fields.get("thinking") or fields.get("text") or ""
+        return {"type": "reasoning", "content": room.take(str(said))}
+    if kind in {"tool_use", "tool_call", "function_call"}:
+        return None
+    return {"type": kind}  # an image or a file: that there was one
+
+
+def _text(text: object, room: _Room) -> dict[str, Any]:
+    return {"type": "text", "content": room.take(str(text))}
+
+
+def _bounded(value: object, room: _Room, depth: int = 0) -> Any:
+    """`value` as JSON knows it, its texts within the room."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return room.take(value)
+    if depth < _DEEPEST and room.left > 0:
+        if isinstance(value, Mapping):
+            pairs = cast("Mapping[object, object]", value).items()
+            return {room.take(str(k)): _bounded(v, room, depth + 1) for k, v in pairs}
+        if isinstance(value, list | tuple):
+            return [_bounded(v, room, depth + 1) for v in cast("Iterable[object]", value)]
+    return type(value).__name__
