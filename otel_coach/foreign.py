@@ -50,6 +50,7 @@ class ForeignMeters:
         """Whether an instrument of the application was measured in this process."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}
 
+    @guarded
     def bounded(self, meter: Meter) -> Meter:
         """`meter`, with instruments that keep to the budgets."""
         return cast("Meter", _Meter(meter, self))

@@ -19,7 +19,7 @@ from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
-from otel_coach.recorder import raised_at
+from otel_coach.recorder import Recorder, guarded, raised_at
 from otel_coach.sdk import Providers
 from otel_coach.serving import Serving
 from otel_coach.settings import Settings
@@ -60,6 +60,7 @@ class Installation:
         self.page = _page(self.providers, settings)
         self.stock = StockInstrumentations(
             self.providers.tracer_provider,
+            self.recorder,
             server_spans=settings.server_spans == "fastapi",
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
@@ -69,6 +70,12 @@ class Installation:
         self._uninstrumented = False
         self._flushed = False
 
+    @property
+    def recorder(self) -> Recorder:
+        """Where faults go."""
+        return self.providers.recorder
+
+    @guarded
     def application_stopped(self, app: object) -> None:
         """At the end of the application's lifespan: end what is left of it, and export.
 
@@ -79,6 +86,7 @@ class Installation:
         self.serving.refresh()
         self.providers.flush()
 
+    @guarded
     def exit(self) -> None:
         """At the end of the process: stop the exporters, without waiting for a dead back end.
 
@@ -112,18 +120,18 @@ class Installation:
 
     def instrument_psycopg(self) -> None:
         """Load the stock psycopg instrumentation as soon as the host imports psycopg."""
-
-        def load(_module: object) -> None:
-            if self._uninstrumented:  # an import hook cannot be taken back
-                return
-            instrumentor = stock_instrumentor(PSYCOPG)
-            if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
-                return
-            instrumentor.instrument(skip_dep_check=True, **(self.stock.arguments(PSYCOPG) or {}))
-            self._instrumented.append(instrumentor)
-
         if PSYCOPG not in self.settings.disabled_instrumentations:
-            wrapt.register_post_import_hook(load, PSYCOPG)
+            wrapt.register_post_import_hook(self._load_psycopg, PSYCOPG)
+
+    @guarded  # what is raised here would break the host's own import
+    def _load_psycopg(self, _module: object) -> None:
+        if self._uninstrumented:  # an import hook cannot be taken back
+            return
+        instrumentor = stock_instrumentor(PSYCOPG)
+        if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
+            return
+        instrumentor.instrument(skip_dep_check=True, **(self.stock.arguments(PSYCOPG) or {}))
+        self._instrumented.append(instrumentor)
 
     def uninstrument(self) -> None:
         """Take everything off the application's path, and flush."""
@@ -178,6 +186,7 @@ class Installation:
             "on_stop": self.application_stopped,
         }
 
+    @guarded
     def _start(self) -> None:
         self.providers.serves = True
         self.serving.begin()

@@ -13,11 +13,12 @@ import logging
 import os
 import threading
 import weakref
+from asyncio import CancelledError
 from collections import deque
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from opentelemetry.metrics import Observation
 
@@ -26,7 +27,7 @@ from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Meter
@@ -47,6 +48,10 @@ _OVERFLOW: Final = (
     "Raise it with OTEL_COACH_BUDGET_{LABEL}, or look for a value that changes with every request."
 )
 _LONGEST_WAIT: Final = 0.05
+THE_HOSTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError)
+"""What is never swallowed: somebody wants the work, or the process, to end."""
+_uncounted: Final = deque[BaseException](maxlen=1000)
+"""Faults that could not be counted where they were met."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -68,15 +73,40 @@ def guarded(
 ) -> Callable[Concatenate[_Self, _P], _R | None]:
     """Make `hook` harmless to the application that calls it.
 
-    A fault of ours is swallowed, counted and logged once. Cancellation and other
-    BaseExceptions are not ours and pass.
+    A fault of ours, also one that is no Exception, is swallowed, counted and logged once.
+    Cancellation and the end of the process are the host's, and pass.
     """
 
     @functools.wraps(hook)
     def harmless(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
         try:
             return hook(self, *args, **kwargs)
-        except Exception as fault:  # noqa: BLE001 - whatever fails in us, the host goes on
+        except THE_HOSTS:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - whatever fails in us, the host goes on
+            try:
+                self.recorder.fault(fault, hook.__qualname__)
+            except THE_HOSTS:
+                raise
+            except BaseException:  # noqa: BLE001 - at the recursion limit nothing can be called
+                _uncounted.append(fault.with_traceback(None))
+            return None
+
+    return harmless
+
+
+def guarded_async(
+    hook: Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _R | None]]:
+    """As `guarded`, for a coroutine function."""
+
+    @functools.wraps(hook)
+    async def harmless(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+        try:
+            return await hook(self, *args, **kwargs)
+        except THE_HOSTS:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - as above
             self.recorder.fault(fault, hook.__qualname__)
             return None
 
@@ -249,6 +279,8 @@ class Recorder:
             gc.callbacks.remove(self._note_collection)
 
     def _empty(self) -> None:
+        while _uncounted:
+            self.fault(_uncounted.popleft(), "a hook at the recursion limit")
         while True:
             try:
                 fact = self._pending.popleft()
@@ -257,7 +289,9 @@ class Recorder:
             self._settled += 1
             try:
                 fact()
-            except Exception as fault:  # noqa: BLE001 - one bad fact must not stop the others
+            except THE_HOSTS:
+                raise
+            except BaseException as fault:  # noqa: BLE001 - one bad fact must not stop the others
                 # Counted here and not through the queue, which might never become empty.
                 self._log(fault, "Recorder.settle")
                 with suppress(Exception):

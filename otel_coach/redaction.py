@@ -174,7 +174,7 @@ class RedactingTracerProvider(TracerProvider):
     def __init__(self, redaction: Redaction, recorder: Recorder, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._redaction = redaction
-        self._recorder = recorder
+        self.recorder = recorder
         self._behind_the_rule: list[RedactingSpanProcessor] = []
 
     @property
@@ -182,9 +182,10 @@ class RedactingTracerProvider(TracerProvider):
         """Whether any has ended in this process."""
         return any(processor.has_spans for processor in self._behind_the_rule)
 
+    @guarded
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Add it behind the rule."""
-        behind = RedactingSpanProcessor(span_processor, self._redaction, self._recorder)
+        behind = RedactingSpanProcessor(span_processor, self._redaction, self.recorder)
         self._behind_the_rule.append(behind)
         super().add_span_processor(behind)
 

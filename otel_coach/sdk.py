@@ -64,7 +64,9 @@ class CoachMeterProvider(MeterProvider):
             _logger.info("otel-coach: the metrics of %s give way to otel-coach's own", name)
             return metrics.NoOpMeterProvider().get_meter(name, version, schema_url, attributes)
         meter = super().get_meter(name, version, schema_url, attributes)
-        return meter if self.foreign is None else self.foreign.bounded(meter)
+        if self.foreign is None:
+            return meter
+        return self.foreign.bounded(meter) or metrics.NoOpMeter(name)
 
 
 class Providers:
@@ -155,7 +157,7 @@ class Providers:
             (functools.partial(part.force_flush, milliseconds) for part in parts if part), timeout
         )
 
-    def shutdown(self, timeout: float = 30.0) -> None:
+    def shutdown(self, timeout: float = 5.0) -> None:
         """Flush and stop all exporters; waits at most about `timeout` seconds."""
         self.recorder.close()
         parts = (self._own_tracer_provider, self._own_logger_provider, self.meter_provider)

@@ -33,6 +33,8 @@ class Directions:
     tokens: int | None = None  # [tokens:N] makes the answer N words long
     cached: int = 0  # [cached:N] of the prompt's tokens
     reasoning: int = 0  # [reasoning:N] tokens besides the answer's words
+    say: str = ""  # [say:WORD] is the answer, and part of an error's message
+    ask: str = ""  # [ask:WORD] is the only argument of the tool that is called
     usage: bool = True  # [no-usage] withholds the usage block
 
     @classmethod
@@ -51,6 +53,8 @@ class Directions:
             tokens=int(orders["tokens"]) if "tokens" in orders else None,
             cached=int(orders.get("cached", 0)),
             reasoning=int(orders.get("reasoning", 0)),
+            say=orders.get("say", ""),
+            ask=orders.get("ask", ""),
             usage="no-usage" not in orders,
         )
 
@@ -71,10 +75,13 @@ def direct(messages: list[dict[str, Any]]) -> tuple[Directions, Answer]:
     tools_done = sum(message["role"] == "tool" for message in messages[last:])
     if tools_done < len(directions.tools):
         tool = directions.tools[tools_done]
-        arguments = json.dumps(_TOOL_ARGUMENTS.get(tool, {}))
+        asked = {"text": directions.ask} if directions.ask else _TOOL_ARGUMENTS.get(tool, {})
+        arguments = json.dumps(asked)
         # Only the final answer goes wrong; the way there is played straight.
         straight = replace(directions, fail=None, cut=False, garbage=False)
         return straight, Answer(_TOKEN.findall(arguments), tool)
+    if directions.say:
+        return directions, Answer([directions.say])
     return directions, Answer(_words(0 if directions.empty else directions.tokens))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import NoOpMeterProvider
 
+from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import current_request
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class StockInstrumentations:
     def __init__(
         self,
         tracer_provider: TracerProvider,
+        recorder: Recorder,
         *,
         server_spans: bool,
         excluded_urls: str,
         metrics_path: str,
     ) -> None:
+        self.recorder = recorder
         page = f"{re.escape(metrics_path)}$"
         self._arguments: dict[str, dict[str, Any]] = {
             PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}
@@ -49,7 +52,7 @@ class StockInstrumentations:
                 "meter_provider": NoOpMeterProvider(),
                 "exclude_spans": ["send", "receive"],
                 "excluded_urls": ",".join(filter(None, (page, excluded_urls))),
-                "server_request_hook": _hand_over,
+                "server_request_hook": self._hand_over,
             }
 
     def arguments(self, name: str) -> Mapping[str, Any] | None:
@@ -61,6 +64,12 @@ class StockInstrumentations:
             )
             return None
         return self._arguments.get(name, {})
+
+    @guarded
+    def _hand_over(self, span: Span, _scope: object) -> None:
+        """Let the layer around the application find the server span that it did not make."""
+        if (request := current_request.get()) is not None:
+            request.server_span = span
 
     def correct(self, name: str, instrumentor: BaseInstrumentor) -> None:
         """Give a stock instrumentation that another distro loaded the arguments it should have."""
@@ -82,9 +91,3 @@ def stock_instrumentor(name: str) -> BaseInstrumentor | None:
         return getattr(import_module(module_of(name)), _CLASSES[name])()
     except ImportError:
         return None
-
-
-def _hand_over(span: Span, _scope: object) -> None:
-    """Let the layer around the application find the server span that it did not make."""
-    if (request := current_request.get()) is not None:
-        request.server_span = span

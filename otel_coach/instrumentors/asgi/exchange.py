@@ -163,9 +163,13 @@ class Exchange:
     async def receive(self) -> Message:
         """The server's next message, noting that the client left."""
         message = self._looked_ahead.popleft() if self._looked_ahead else await self._receive()
+        self._note_received(message)
+        return message
+
+    @guarded
+    def _note_received(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             self._note_client_left()
-        return message
 
     async def send(self, message: Message) -> None:
         """Hand `message` to the server, noting what it is."""

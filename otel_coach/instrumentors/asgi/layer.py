@@ -18,7 +18,7 @@ from opentelemetry.util.http import parse_excluded_urls
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.routes import templates
-from otel_coach.recorder import Recorder, guarded
+from otel_coach.recorder import Recorder, guarded, guarded_async
 from otel_coach.request import current_application, current_request
 from otel_coach.vocabulary import ENDPOINT, span_text
 
@@ -222,6 +222,7 @@ class Layer:
         current_application.set(app)
         await call(app, scope, receive, stopping)
 
+    @guarded_async
     async def _stop(self, app: object) -> None:
         # uvicorn cancels what still runs and stops at once: what it cancelled shall end first.
         with anyio.move_on_after(_LONGEST_UNWINDING):

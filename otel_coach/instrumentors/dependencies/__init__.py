@@ -15,13 +15,13 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_coach.catalogue import DEPENDENCY_LATENCY, DEPENDENCY_UP
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
+from otel_coach.recorder import Recorder, guarded
 from otel_coach.vocabulary import DEPENDENCY_NAME, ERROR, OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
     from otel_coach.instrumentors.dependencies.probes import Probe
-    from otel_coach.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
 _MOST_NAMES: Final = 1000
@@ -37,6 +37,7 @@ class Health:
         self._probed: dict[str, float] = {}
         recorder.observe(DEPENDENCY_UP, self._values, self._times)
 
+    @guarded  # the application's check must not fail by us
     def note(self, name: str, seconds: float, error: str | None) -> None:
         """A probe of `name` took `seconds`; `error` names what failed, None for success."""
         up = error is None
@@ -140,12 +141,8 @@ _health: Health | None = None
 
 
 def _note(name: str, seconds: float, error: str | None) -> None:
-    if (health := _health) is None:
-        return
-    try:
+    if (health := _health) is not None:
         health.note(name, seconds, error)
-    except Exception as fault:  # noqa: BLE001 - the application's check must not fail by us
-        health.recorder.fault(fault, "watch_dependency")
 
 
 class DependenciesInstrumentor(BaseInstrumentor):

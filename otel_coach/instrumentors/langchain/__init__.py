@@ -83,6 +83,7 @@ class LangChainInstrumentor(BaseInstrumentor):
         if self._handler is not None:
             self._handler.end_runs(which)
 
+    @guarded
     def start(self) -> None:
         """The process begins to serve: import the price list, which no answer should wait for.
 

@@ -76,7 +76,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._prices = prices
         self._content = ContentCapture(**(content or {}))
         self._events = events
-        self._runs = OpenRuns(self._abandoned)
+        self._runs = OpenRuns(recorder, self._abandoned)
 
     @property
     def run_inline(self) -> bool:  # type: ignore[override] - LangChain only reads it

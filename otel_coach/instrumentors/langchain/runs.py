@@ -12,6 +12,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_coach.instrumentors.langchain.starts import current_start
+from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import Request, current_application, current_request
 
 if TYPE_CHECKING:
@@ -199,7 +200,8 @@ class OpenRuns:
     which a pooled connection was opened.
     """
 
-    def __init__(self, abandoned: Callable[[Run], None]) -> None:
+    def __init__(self, recorder: Recorder, abandoned: Callable[[Run], None]) -> None:
+        self.recorder = recorder
         self._abandoned = abandoned
         self._entries: dict[int | str, _Entry] = {}
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
@@ -244,6 +246,7 @@ class OpenRuns:
             keys.discard(key)
         return entry.run
 
+    @guarded
     def _lose(self, key: int | str) -> None:
         if (run := self._pop(key)) is not None:
             self._abandoned(run)
@@ -255,6 +258,7 @@ class OpenRuns:
             task.add_done_callback(self._task_done)
         return keys
 
+    @guarded
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         for key in tuple(self._by_task.pop(task, ())):
             self._lose(key)

@@ -1,0 +1,184 @@
+"""Back ends that are down, slow or wrong: the application does not feel them, nor does its log."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import eventually, serving
+
+from demo.otlp import Receiver
+from demo.programs import ALONE, Program, free_port
+from demo.stack import bin_path
+from otel_coach.exporting import OneLineAMinute, at_once
+from otel_coach.sdk import Providers
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+
+TESTS = Path(__file__).parent
+
+
+@contextmanager
+def answering(respond):
+    """A server that takes connections and does with each what `respond` does."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                threading.Thread(target=respond, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def silent(connection):
+    threading.Event().wait(60)
+    connection.close()
+
+
+def saying(answer):
+    def say(connection):
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    return say
+
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@contextmanager
+def answering_nobody(address=None):
+    yield address or f"http://127.0.0.1:{free_port()}"
+
+
+BACK_ENDS = {
+    "refuses": answering_nobody,
+    "is silent": lambda: answering(silent),
+    "is unavailable": lambda: answering(saying(UNAVAILABLE)),
+    "answers garbage": lambda: answering(saying(bytes(range(200)))),
+    "has no address": lambda: answering_nobody("http://no-such-host.invalid:4318"),
+}
+
+
+@pytest.mark.parametrize("back_end", BACK_ENDS)
+def test_a_dead_back_end_costs_no_answer_and_one_line_a_minute(back_end, monkeypatch, caplog):
+    from small_app import app
+
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    # What a service waits for when it stops; test_distro.py looks at that.
+    monkeypatch.setattr("otel_coach.instrumentors.asgi.layer._LONGEST_FLUSH", 0.1)
+    monkeypatch.setattr(Providers.shutdown, "__defaults__", (0.1,))
+    everywhere = Settings(trace_exporters=("otlp",), metric_exporters=("prometheus", "otlp"))
+    with BACK_ENDS[back_end]() as endpoint:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        with measuring(everywhere) as measured, serving(app) as client:
+            for number in range(100):
+                assert client.get(f"/ask/{number}").text == '"one two three"'
+            if back_end != "is silent":  # whose time is not over yet
+                eventually(lambda: "xport" in caplog.text)
+            time.sleep(1)  # a few attempts more
+            page = measured.page()
+            assert page.sum("agent_llm_requests_total", status="ok") == 100
+            assert page.sum("otel_coach_errors_total") == 0
+        of_exporters = [r for r in caplog.records if r.name.startswith("opentelemetry")]
+        assert len(of_exporters) <= 1
+        assert not any(record.exc_info for record in of_exporters)
+
+
+@contextmanager
+def service(folder, *options, **variables):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = Program(
+        [
+            bin_path("opentelemetry-instrument"),
+            *("uvicorn", "small_app:app", "--port", str(port)),
+            *options,
+        ],
+        cwd=TESTS,
+        ready=f"{url}/health",
+        environment={
+            "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            **ALONE,
+            "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+            **variables,
+        },
+        log=folder / "log",
+    )
+    try:
+        yield url
+    finally:
+        program.stop()
+
+
+def test_a_dead_back_end_for_traces_takes_no_figures_from_a_healthy_one(tmp_path):
+    with Receiver() as receiver, answering(silent) as dead:
+        variables = {
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{dead}/v1/traces",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{receiver.endpoint}/v1/metrics",
+            "OTEL_METRIC_EXPORT_INTERVAL": "60000",
+        }
+        with service(tmp_path, **variables) as url:
+            for number in range(5):
+                httpx.get(f"{url}/ask/{number}")
+        assert any(b"agent.llm.requests" in body for _, body in receiver.requests)
+
+
+def test_a_process_that_serves_nobody_sends_nothing(tmp_path):
+    with Receiver() as receiver:
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        with service(tmp_path, "--workers", "2", **endpoint) as url:
+            for number in range(20):
+                httpx.get(f"{url}/ask/{number}")
+        senders = set()
+        for path, body in receiver.requests:
+            if path == "/v1/metrics":
+                senders.add(body[body.index(b"service.instance.id") :][:70])
+    assert len(senders) <= 2  # the workers, not their supervisor nor a resource tracker
+
+
+def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("otel_coach.exporting.monotonic", lambda: now)
+
+    class Exporter:
+        __module__ = "opentelemetry.exporter.of.a.test"
+
+    class Processor:
+        __module__ = "opentelemetry.sdk.of.a.test"
+
+    logger = logging.getLogger(Exporter.__module__)
+    others = logging.getLogger(Processor.__module__)
+    quiet = OneLineAMinute()
+    quiet.quieten(Exporter(), Processor())
+    for number in range(5):
+        logger.warning("attempt %d", number)
+        others.error("queue full")
+        logger.info("news")
+    now += 61
+    logger.error("still %s", "down")
+    quiet.undo()
+    logger.warning("after")
+    texts = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+    assert texts == ["attempt 0", "still down (9 more in the minute before)", "after"]
+
+
+def test_one_that_hangs_does_not_keep_the_others():
+    done = []
+    at_once([threading.Event().wait, lambda: done.append(1), lambda: done.append(2)], 0.2)
+    assert sorted(done) == [1, 2]
