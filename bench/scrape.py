@@ -59,6 +59,7 @@ def _run(*, instrumented: bool) -> tuple[list[float], float]:
             environment={
                 **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
                 **ALONE,
+                "OTEL_COACH_BUDGET_ENDPOINT": "1000",  # the application's 500 values are meant
                 "OTEL_COACH_SHARED_DIR": f"{folder}/shared",
                 "PYTHONPATH": str(_ROOT),
             },

@@ -1,0 +1,187 @@
+"""What spans that are not ours may carry when they leave."""
+
+import logging
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from otel_coach import sql
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+
+STOCK = "opentelemetry.instrumentation.something"
+ATTRIBUTES = {
+    "http.request.method": "GET",
+    "url.full": "http://h/secret",
+    "url.scheme": "http",
+    "db.statement": "SELECT 'secret'",
+    "user.id": "secret",
+}
+
+
+def tracer(measured, scope):
+    return measured.installation.providers.tracer_provider.get_tracer(scope)
+
+
+def leave(measured, scope, name="work", **arguments):
+    """The span of that scope as it leaves, with an exception and a message of its own."""
+    span = tracer(measured, scope).start_span(name, **arguments)
+    span.record_exception(ValueError("secret"))
+    span.set_status(Status(StatusCode.ERROR, "ValueError: secret"))
+    span.end()
+    return measured.spans[-1]
+
+
+def test_stock_spans_leave_with_allowed_attributes_only(measured):
+    span = leave(measured, STOCK, attributes=ATTRIBUTES, kind=SpanKind.CLIENT)
+    assert span.attributes == {"http.request.method": "GET", "url.scheme": "http"}
+    assert [dict(event.attributes) for event in span.events] == [
+        {"exception.type": "ValueError", "exception.escaped": "False"}
+    ]
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description is None
+    assert span.kind is SpanKind.CLIENT
+    assert "secret" not in span.to_json()
+
+
+def test_spans_of_the_application_keep_all_but_the_texts_of_exceptions(measured):
+    span = leave(measured, "coach.app", attributes=ATTRIBUTES)
+    assert span.attributes == ATTRIBUTES
+    (event,) = span.events
+    assert set(event.attributes) == {"exception.type", "exception.escaped"}
+    assert span.status.description == "ValueError"
+
+
+def test_a_status_in_the_applications_own_words_stays(measured):
+    with tracer(measured, "coach.app").start_as_current_span("pay") as span:
+        span.set_status(Status(StatusCode.ERROR, "payment declined"))
+    assert measured.spans[-1].status.description == "payment declined"
+
+
+def test_an_operator_allows_more_by_name():
+    allowed = Settings.from_env({"OTEL_COACH_SPAN_ATTRIBUTES": "url.full, exception.message"})
+    with measuring(allowed) as measured:
+        stock = leave(measured, STOCK, attributes=ATTRIBUTES)
+        assert stock.attributes["url.full"] == "http://h/secret"
+        assert "user.id" not in stock.attributes
+        own = leave(measured, "coach.app")
+        assert own.events[0].attributes["exception.message"] == "secret"
+        assert "exception.stacktrace" not in own.events[0].attributes
+
+
+def test_of_a_trace_state_only_opentelemetrys_own_part_leaves(measured):
+    state = TraceState([("vendor", "secret"), ("ot", "th:fd70a4;rv:fe12")])
+    parent = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    for scope in ("otel_coach", STOCK, "coach.app"):
+        context = set_span_in_context(NonRecordingSpan(parent))
+        span = tracer(measured, scope).start_span("work", context)
+        span.add_link(parent)
+        span.end()
+        found = measured.spans[-1]
+        for left in (found.context, found.parent, *(link.context for link in found.links)):
+            if left.trace_state:
+                assert dict(left.trace_state) == {"ot": "th:fd70a4;rv:fe12"}
+        assert span.get_span_context().trace_state == state  # what is sent on is as it was
+
+
+def test_whoever_adds_a_processor_later_gets_cleaned_spans(measured):
+    exporter = InMemorySpanExporter()
+    provider = measured.installation.providers.tracer_provider
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    leave(measured, STOCK, attributes=ATTRIBUTES)
+    (span,) = exporter.get_finished_spans()
+    assert "secret" not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "expected"),
+    [
+        ("GET /users/secret", {"http.method": "GET"}, "GET"),
+        ("GET /users/7", {"http.method": "GET", "http.route": "/users/{id}"}, "GET /users/{id}"),
+        ("'secret'", {"db.system": "postgresql"}, "postgresql"),
+        ("select 'secret'", {"db.system.name": "postgresql"}, "SELECT"),
+        ("BackgroundTask send_mail", {}, "BackgroundTask send_mail"),
+        ("mail to secret@example.org", {}, "span"),
+    ],
+)
+def test_names_of_stock_spans_carry_no_values(measured, name, attributes, expected):
+    assert leave(measured, STOCK, name, attributes=attributes).name == expected
+
+
+def test_a_scheme_that_a_client_made_up_does_not_leave(measured):
+    span = leave(measured, STOCK, attributes={"url.scheme": "secret", "db.operation": "'secret'"})
+    assert span.attributes == {}
+
+
+@pytest.fixture
+def parser():
+    sql.load()
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("SELECT * FROM activities WHERE athlete = 'secret'", "SELECT activities"),
+        (
+            "select a.x from activities a join weather on a.d = %s /* secret */",
+            "SELECT activities weather",
+        ),
+        ("INSERT INTO plans (goal) VALUES (%(goal)s)", "INSERT plans"),
+        (
+            "WITH secret AS (SELECT 1 FROM runs) UPDATE plans SET goal = 'x' FROM secret",
+            "UPDATE plans runs",
+        ),
+        ("SELECT 1", "SELECT"),
+        ("DELETE FROM plans WHERE id = $1", "DELETE plans"),
+        ('SELECT * FROM "a secret in a name"', "SELECT"),
+        ("CALL secret('secret')", None),
+        ("SELECT 'not closed", None),
+        ("'secret'", None),
+        ("", None),
+        ("SELECT " + "1, " * 5000 + "1", None),
+    ],
+)
+def test_a_statement_is_cut_to_its_operation_and_tables(parser, statement, expected, caplog):
+    caplog.set_level(logging.DEBUG)
+    assert sql.summary(statement, "postgresql") == expected
+    assert caplog.text == ""  # a parser that complains would repeat the statement
+
+
+def test_a_span_of_a_database_is_named_by_its_summary(parser, measured):
+    attributes = {
+        "db.system": "postgresql",
+        "db.statement": "SELECT * FROM runs WHERE x = 'secret'",
+    }
+    span = leave(measured, STOCK, "SELECT", attributes=attributes)
+    assert span.name == "SELECT runs"
+    assert span.attributes == {"db.system": "postgresql", "db.query.summary": "SELECT runs"}
+
+
+def test_arguments_of_the_command_line_are_no_part_of_the_resource(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "otel,process")
+    from otel_coach.resource import process_resource
+
+    attributes = process_resource().attributes
+    assert "process.pid" in attributes
+    assert not [key for key in attributes if key.startswith("process.command")]
+
+
+def test_text_of_ours_in_spans_is_bounded(measured):
+    from langchain_core.language_models import FakeListChatModel
+
+    for name in ("x" * 10_000, "line\nend", "\ud800"):
+        model = FakeListChatModel(responses=["hi"])
+        model.invoke("hi", {"metadata": {"ls_model_name": name}})
+    assert {span.name for span in measured.spans} == {"chat other"}
+    assert {span.attributes["gen_ai.request.model"] for span in measured.spans} == {"other"}
