@@ -8,6 +8,7 @@ PORT ?= 8000
 N ?= 1000
 CELLS ?= *
 MINUTES ?= 20
+SIDE_BY_SIDE ?= --numprocesses auto --dist loadfile
 SEED ?= $(shell date +%s)
 COLLECTOR := v0.145.0
 JAEGER := v1.76.0
@@ -45,11 +46,11 @@ demo: install ## the same, then exit: 0 only if every figure is right
 	@$(BIN)/python -m demo --once
 
 test: install ## the whole ordinary suite
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
 
 # What is deployed depends on no version of a library.
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/python -m pytest --disable-warnings --ignore tests/test_deploy.py $(PYTEST)
+	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore tests/test_deploy.py $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
 	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'

@@ -120,7 +120,7 @@ class PriceList:
             return cls()
         try:
             return cls(_read_prices(Path(path)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError, RecursionError) as error:
             _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
                 "otel-coach: OTEL_COACH_PRICES=%r cannot be used (%s); the built-in price list is "
                 "used. The file is JSON or TOML and maps a model to input_mtok and output_mtok.",
@@ -184,11 +184,11 @@ def _read_prices(path: Path) -> dict[str, OwnPrice]:
         numbers: dict[str, float] = {}
         for key, value in row.items() if isinstance(row, dict) else [("row", row)]:
             if key not in _PRICE_KEYS or isinstance(value, bool) or not _is_price(value):
-                message = f"{model}: {key} is no price"
+                message = f"{model!r}: {key!r} is no price"
                 raise ValueError(message)
             numbers[key] = float(value)
         if not {"input_mtok", "output_mtok"} <= numbers.keys():
-            message = f"{model} lacks input_mtok or output_mtok"
+            message = f"{model!r} lacks input_mtok or output_mtok"
             raise ValueError(message)
         prices[model] = OwnPrice(**numbers)
     return prices

@@ -7,7 +7,7 @@ from typing import Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from otel_coach.workers.supervisor import supervisor_of_this_process
+from otel_coach.workers.supervisor import pid_of_supervisor
 
 _SECRETS: Final = frozenset({"process.command", "process.command_args", "process.command_line"})
 """Of the SDK's process detector: arguments of a command line are where keys are handed over."""
@@ -24,7 +24,7 @@ def process_resource() -> Resource:
     if not _SECRETS.isdisjoint(found.attributes):
         kept = {key: value for key, value in found.attributes.items() if key not in _SECRETS}
         found = Resource(kept, found.schema_url)
-    if supervisor_of_this_process() is None:
+    if pid_of_supervisor() is None:
         return found
     instance = f"{found.attributes[SERVICE_INSTANCE_ID]}-{os.getpid()}"
     return found.merge(Resource({SERVICE_INSTANCE_ID: instance}))

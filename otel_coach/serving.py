@@ -6,11 +6,12 @@ import functools
 import logging
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_coach.exposition.port import serve
 from otel_coach.recorder import guarded
-from otel_coach.workers.supervisor import supervisor, supervisor_of_this_process
+from otel_coach.workers.outage import cure
+from otel_coach.workers.supervisor import Supervisor, pid_of_supervisor, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from otel_coach.workers.group import Group
 
 _logger = logging.getLogger("otel_coach")
+
+_ANOTHER_FOLDER: Final = "Set OTEL_COACH_SHARED_DIR to a folder on another disk."
 
 
 class Serving:
@@ -52,27 +55,59 @@ class Serving:
         settings = self._settings
         if not settings.serves_metrics:
             return
-        whose = supervisor_of_this_process() if settings.shares_figures else None
-        if whose is not None:
-            try:
-                from otel_coach.workers import folder, group  # noqa: PLC0415 - only where POSIX is
-            except ImportError:
-                _logger.warning(
-                    "otel-coach: workers share their figures on POSIX systems only; each shows "
-                    "its own on /metrics"
-                )
-            else:
-                self._group = group.Group.join(
-                    lambda: folder.base_folder(*self._folders),
-                    whose,
-                    self._page,
-                    self._recorder.fault,
-                )
-        if self._group is not None:
-            self._page.show_all(self._group.everybody)
-            self._budgets.share(self._group.shared_log("budgets"))
+        if settings.shares_figures and (pid := pid_of_supervisor()) is not None:
+            self._share(pid)
         if (port := settings.metrics_port) is not None:
             self.once_for_all("port", functools.partial(self._serve_port, port))
+
+    def _share(self, supervisor_pid: int) -> None:
+        """Take part among the workers of that process."""
+        try:
+            whose = supervisor(supervisor_pid)
+        except OSError as error:
+            _logger.error(  # noqa: TRY400 - one line with the cure
+                "otel-coach: nobody can tell whose worker this process is (%s); it shows its own "
+                "figures on /metrics. %s",
+                error,
+                cure(error, "Let it read /proc."),
+            )
+            self._page.show_one_of_many()
+            return
+        if whose is None:
+            return  # it has just ended
+        self._group = self._join(whose)
+        if self._group is None:
+            self._page.show_one_of_many()
+            return
+        self._page.show_all(self._group.everybody)
+        try:
+            log = self._group.shared_log("budgets")
+        except OSError as error:
+            _logger.error(  # noqa: TRY400 - one line with the cure
+                "otel-coach: worker %d cannot share its label budgets (%s); it keeps to its own, "
+                "so that all workers together may have more series. %s",
+                os.getpid(),
+                error,
+                cure(error, _ANOTHER_FOLDER),
+            )
+        else:
+            self._budgets.share(log)
+
+    def _join(self, whose: Supervisor) -> Group | None:
+        try:
+            from otel_coach.workers import base_folder, group  # noqa: PLC0415 - only where POSIX is
+        except ImportError:
+            _logger.warning(
+                "otel-coach: workers share their figures on POSIX systems only; each shows "
+                "its own on /metrics"
+            )
+            return None
+        return group.Group.join(
+            lambda: base_folder.base_folder(*self._folders, run=whose.key),
+            whose,
+            self._page,
+            self._recorder.fault,
+        )
 
     def once_for_all(self, task: str, start: Callable[[], None]) -> None:
         """Let one process of the service have `task`; if it dies, another one starts it."""
@@ -95,10 +130,11 @@ class Serving:
         elif self._settings.shares_figures and not self._has_begun and os.getpid() == self._pid:
             # Perhaps a supervisor, whose workers are gone.
             with suppress(ImportError, OSError):
-                from otel_coach.workers import folder  # noqa: PLC0415 - only where POSIX is
+                from otel_coach.workers import base_folder, folder  # noqa: PLC0415 - only where POSIX is
 
                 if (me := supervisor(os.getpid())) is not None:
-                    folder.remove_run(folder.base_folder(*self._folders), me)
+                    for base in base_folder.bases_of(me.key, *self._folders):
+                        folder.remove_run(base / me.key)
 
     def stop_port(self) -> None:
         """Serve no page on a port of its own any more."""

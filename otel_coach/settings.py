@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 _T = TypeVar("_T")
 _NAME: Final = re.compile(r"[\w.-]+")
+_BETWEEN_DEPENDENCIES: Final = re.compile(
+    r",(?=\s*[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|\s*$)"
+)
 _CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
 _ADMITTED_VALUES: Final = 20
@@ -253,7 +256,7 @@ class _Environment:
         variable = "OTEL_COACH_DEPENDENCIES"
         addresses: dict[str, str] = {}
         # A comma may also stand in a password, or between the hosts of one address.
-        entries = re.split(r",(?=\s*[\w.-]+\s*=)", self._text(variable))
+        entries = re.split(_BETWEEN_DEPENDENCIES, self._text(variable))
         for position, entry in enumerate(filter(None, map(str.strip, entries)), start=1):
             name, separator, address = entry.partition("=")
             if not separator or not _NAME.fullmatch(name.strip()) or not address.strip():
@@ -305,9 +308,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _patterns(text: str) -> str:
     try:
-        for pattern in text.split(","):
-            re.compile(pattern.strip())
-    except re.error as error:
+        re.compile("|".join(pattern.strip() for pattern in text.split(",")))  # as it is used
+    except (re.error, OverflowError, RecursionError) as error:
         message = f"is no list of regular expressions by comma ({error})"
         raise ValueError(message) from None
     return text

@@ -102,6 +102,8 @@ OUR_OWN_VALUES: Final = {
 """Values that this page gives to labels; they take nobody's place in a budget."""
 
 _LONGEST_VALUE: Final = 200
+_LARGEST: Final = 10**100
+"""Python refuses to write integers of thousands of digits."""
 
 _MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -120,7 +122,7 @@ def label_value(value: object) -> str | None:
     """
     if isinstance(value, str):
         text = str.__str__(value)  # also of a member of an Enum
-    elif isinstance(value, int | float):
+    elif isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST):
         text = json.dumps(value)
     else:
         return None

@@ -46,7 +46,7 @@ ALLOWED = {
     "instrumentors.asgi": {"catalogue", "recorder", "request", "vocabulary"},
     "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
     "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},
-    "instrumentors.stock": {"request"},
+    "instrumentors.stock": {"recorder", "request"},
     "installation": {
         "exposition",
         "instrumentors.asgi",

@@ -140,6 +140,7 @@ def test_while_a_redactor_fails_nothing_leaves_and_all_is_measured(redactor, cap
         assert measured.page().sum("agent_llm_requests_total", status="ok") == 1
         assert measured.page().sum("otel_coach_errors_total") == 1
     assert "How?" not in caplog.text
+    assert caplog.text.count("cannot be imported") == (redactor != "test_content:fail")
 
 
 @pytest.mark.parametrize(

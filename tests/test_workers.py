@@ -26,8 +26,9 @@ from demo.stack import coaching_stack
 from demo.users import Users as CoachingUsers
 from otel_coach.resource import process_resource
 from otel_coach.testing import Page
+from otel_coach.workers.base_folder import FolderError, base_folder
 from otel_coach.workers.doorbell import Doorbell, ring
-from otel_coach.workers.folder import Folder, FolderError, base_folder
+from otel_coach.workers.folder import Folder
 from otel_coach.workers.group import Group
 from otel_coach.workers.supervisor import (
     Supervisor,
@@ -374,7 +375,7 @@ def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_pat
     door, hung = tmp_path / "door", tmp_path / "hung"
     rang = []
     doorbell, _silent = Doorbell(door), Doorbell(hung)
-    answering = threading.Thread(target=doorbell.wait, args=(5, lambda: rang.append(1)))
+    answering = threading.Thread(target=doorbell.wait, args=(5, lambda: not rang.append(1)))
     answering.start()
     started = time.monotonic()
     doors = {"well": door, "hung": hung, "dead": tmp_path / "nobody"}

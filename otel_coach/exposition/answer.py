@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import re
 from hmac import compare_digest
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client.exposition import gzip_accepted
+from otel_coach.workers.outage import RESTART, cure, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otel_coach.exposition.page import Page
+
+_logger = logging.getLogger("otel_coach")
+
+
+_REFUSED: Final = re.compile(r"\s*q=0(\.0*)?\s*", re.IGNORECASE)
 
 
 class Answer(NamedTuple):
@@ -28,12 +35,32 @@ UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer")],
 
 def answer(page: Page, accept: str, accept_encoding: str) -> Answer:
     """Content-negotiated: Prometheus text 0.0.4 or OpenMetrics 1.0, gzip if accepted."""
-    body, content_type = page.render(accept)
+    try:
+        body, content_type = page.render(accept)
+    except OSError as error:
+        return unavailable(page, error)
+    if page.outage.ends():
+        _logger.warning("otel-coach: the page for Prometheus is there again")
     headers = [("content-type", content_type), ("vary", "accept, accept-encoding")]
-    if gzip_accepted(accept_encoding):
+    if _accepts_gzip(accept_encoding):
         headers.append(("content-encoding", "gzip"))
         body = gzip.compress(body, 1)
     return Answer(HTTPStatus.OK, headers, body)
+
+
+def unavailable(page: Page, error: OSError) -> Answer:
+    """No page: one on which counters fell would be worse, and none is noticed."""
+    why, what_helps = reason(error), cure(error, RESTART)
+    if page.outage.begins():
+        _logger.error(
+            "otel-coach: there is no page for Prometheus, since not all figures can be read "
+            "(%s). %s",
+            error,
+            what_helps,
+        )
+    body = f"otel-coach: not all figures can be read ({why}). {what_helps}\n"
+    headers = [("content-type", "text/plain; charset=utf-8")]
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, headers, body.encode())
 
 
 def is_allowed(token: str | None, authorization: str) -> bool:
@@ -42,5 +69,17 @@ def is_allowed(token: str | None, authorization: str) -> bool:
         return True
     scheme, _, given = authorization.partition(" ")
     # Compared as a whole, in the same time whatever is wrong with it.
-    same = compare_digest(given.strip().encode(), token.encode())
+    same = compare_digest(
+        # Servers hand headers over as Latin-1, the system its environment as UTF-8.
+        given.strip(" \t").encode("latin-1", "replace"),
+        token.encode(errors="surrogateescape"),
+    )
     return same and scheme.lower() == "bearer"
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    codings = (one.partition(";") for one in accept_encoding.lower().split(","))
+    return any(
+        coding.strip() == "gzip" and not _REFUSED.fullmatch(quality)
+        for coding, _, quality in codings
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otel_coach.exposition.answer import UNAUTHORIZED, Answer, answer, is_allowed
+from otel_coach.exposition.answer import UNAUTHORIZED, Answer, answer, is_allowed, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -37,8 +37,6 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, send: Send) -> None:
         """Send the page."""
-        from anyio import CapacityLimiter, to_thread  # noqa: PLC0415 - Starlette brings it
-
         accept, accept_encoding, authorization = (
             _header(scope["headers"], name)
             for name in (b"accept", b"accept-encoding", b"authorization")
@@ -46,12 +44,20 @@ class MetricsEndpoint:
         if not is_allowed(self._token, authorization):
             await _send(send, UNAUTHORIZED)
             return
+        try:
+            found = await self._answer(accept, accept_encoding)
+        except OSError as error:  # no descriptor is left to import what runs threads
+            found = unavailable(self._page, error)
+        await _send(send, found)
+
+    async def _answer(self, accept: str, accept_encoding: str) -> Answer:
+        from anyio import CapacityLimiter, to_thread  # noqa: PLC0415 - Starlette brings it
+
         # Threads of our own: the application's may all be busy, which one wants to see then.
         self._threads = self._threads or CapacityLimiter(2)
-        found = await to_thread.run_sync(
+        return await to_thread.run_sync(
             answer, self._page, accept, accept_encoding, limiter=self._threads
         )
-        await _send(send, found)
 
 
 async def _send(send: Send, found: Answer) -> None:

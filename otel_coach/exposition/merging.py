@@ -8,6 +8,7 @@ retired is kept as numbers whose exact sum is that of the workers it came from.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import Metric
@@ -23,15 +24,31 @@ if TYPE_CHECKING:
     _Column = tuple[int, int]
     """A snapshot, and the place of its numbers among those that add up to one value."""
 
+
+def _sum(numbers: Iterable[float]) -> float:
+    """The exact sum, rounded once; infinite where no float is so large."""
+    parts = [*numbers]
+    try:
+        return math.fsum(parts)
+    except ValueError:  # infinities of both signs
+        return math.nan
+    except OverflowError:
+        exact = sum(map(Fraction, parts))
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
 _ADD_UP: Final = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 _ONE_FOR_ALL: Final = frozenset({"info", "stateset"})
 _OURS: Final[Mapping[str, Merge]] = {
     metric.prometheus_name: metric.merge for metric in CATALOGUE if metric.kind is Kind.GAUGE
 }
 _OF_PROCESSES: Final[Mapping[str, Total]] = {
-    "process_virtual_memory_bytes": math.fsum,
-    "process_resident_memory_bytes": math.fsum,
-    "process_open_fds": math.fsum,
+    "process_virtual_memory_bytes": _sum,
+    "process_resident_memory_bytes": _sum,
+    "process_open_fds": _sum,
     "process_max_fds": max,
     "process_start_time_seconds": min,
     "python_info": max,
@@ -147,7 +164,7 @@ class _Family:
 
     def _total(self) -> Total:
         if self._adds_up or _OURS.get(self.name) is Merge.SUM:
-            return math.fsum
+            return _sum
         return _OF_PROCESSES.get(self.name, max)
 
     def _is_time_of_creation(self, sample_name: str) -> bool:
@@ -176,6 +193,8 @@ def _exact(parts: list[float]) -> list[float]:
     """As few floats as have the exact sum of `parts` (Shewchuk's expansion)."""
     if not all(map(math.isfinite, parts)):
         return [sum(parts)]
+    if math.isinf(sum(map(abs, parts))):
+        return parts  # no float holds what would be left over
     expansion: list[float] = []
     for part in parts:
         rest: list[float] = []

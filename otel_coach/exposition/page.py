@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from otel_coach.exposition.merging import Merged
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
 from otel_coach.exposition.turns import short_turns
+from otel_coach.workers.outage import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,9 +26,18 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
+_CPU_SECONDS: Final = "process_cpu_seconds"
+"""A counter that prometheus_client leaves out where it has no descriptor to read it."""
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
+_REFUSED: Final = re.compile(r"0(\.0*)?")
 _EOF: Final = b"# EOF\n"
 _HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
-_STALE: Final = b"# otel-coach: worker %b does not answer; these are its last figures\n"
+_STALE: Final = (
+    b"# otel-coach: worker %b does not answer or cannot write; these are its last figures\n"
+)
+_ALONE: Final = (
+    b"# otel-coach: these are the figures of worker %d only; it cannot share them with the others\n"
+)
 
 
 class Page:
@@ -41,15 +53,28 @@ class Page:
         self._recorder = recorder
         self._measured = -1
         self._everybody: Callable[[], Sequence[Figures]] | None = None
+        self._cpu_seconds: Metric | None = None
+        self._is_one_of_many = False
+        self.outage = Outage()
+        """While there is no page, because some worker's figures cannot be read."""
 
     def show_all(self, everybody: Callable[[], Sequence[Figures]]) -> None:
         """Show the figures of all workers from now on."""
         self._everybody = everybody
 
+    def show_one_of_many(self) -> None:
+        """Say that this is one worker's page, and nothing of the other workers is on it."""
+        self._is_one_of_many = True
+
     def measure(self) -> bytes:
         """This process's figures, for the other workers."""
         self._measured = self._recorder.facts
         families = self._local.collect()
+        found = next((family for family in families if family.name == _CPU_SECONDS), None)
+        if found is not None:
+            self._cpu_seconds = found
+        elif self._cpu_seconds is not None:
+            families.append(self._cpu_seconds)
         with short_turns:
             return to_bytes(Snapshot.of(families, self._recorder.gauge_times()))
 
@@ -68,8 +93,12 @@ class Page:
             return to_bytes(merged.retired())
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The page in the format that `accept` asks for, and its content type."""
-        encode, content_type = choose_encoder(accept)
+        """The page in the format that `accept` asks for, and its content type.
+
+        Raises:
+            OSError: some worker's figures cannot be read; without them, counters would fall.
+        """
+        encode, content_type = choose_encoder(_understood(accept))
         everybody: Sequence[Figures] = ()
         families: Iterable[Metric]
         if self._everybody is None:
@@ -88,7 +117,26 @@ class Page:
             stale = (figures.worker for figures in everybody if figures.stale)
             parts += [_STALE % worker.partition("-")[0].encode() for worker in stale]
             parts += [_HIDDEN % name.encode() for name in sorted(self._local.hidden)]
+            if self._is_one_of_many:
+                parts.append(_ALONE % os.getpid())
         return b"".join(parts), content_type
+
+
+def _understood(accept: str) -> str:
+    """What of `accept` the page can be: OpenMetrics where it is asked for, else the text format.
+
+    prometheus_client repeats versions that it does not write, and escapes names that are valid.
+    """
+    for one in accept.lower().split(","):
+        media, *parameters = (part.strip() for part in one.split(";"))
+        asked: dict[str, str] = {}
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            asked[name] = value
+        known = asked.get("version", "1.0.0") in {"0.0.1", "1.0.0"}
+        if media == "application/openmetrics-text" and known:
+            return "" if _REFUSED.fullmatch(asked.get("q", "1")) else _OPENMETRICS
+    return ""
 
 
 class _Only(CollectorRegistry):
@@ -111,7 +159,9 @@ def _merged(everybody: Iterable[Figures]) -> Iterator[Metric]:
     return merged.families()
 
 
-def _read(content: bytes) -> Snapshot | None:
+def _read(content: bytes | None) -> Snapshot | None:
+    if content is None:
+        return None
     try:
         return from_bytes(content)
     except ValueError as error:

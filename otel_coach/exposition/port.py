@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from time import sleep
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -11,10 +12,14 @@ from otel_coach.exposition.answer import UNAUTHORIZED, answer, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from wsgiref.simple_server import WSGIServer
 
     from otel_coach.exposition.page import Page
 
 _logger = logging.getLogger("otel_coach")
+
+_PAUSE: Final = 0.1
+"""Seconds until a connection is asked for again that could not be accepted."""
 
 
 def serve(page: Page, host: str, port: int, token: str | None = None) -> Callable[[], None]:
@@ -36,6 +41,7 @@ def serve(page: Page, host: str, port: int, token: str | None = None) -> Callabl
         )
         return lambda: None
     server.set_app(_application(page, token))
+    _pause_where_nobody_can_connect(server)
     _logger.info("otel-coach: metrics on http://%s:%d/metrics", host, server.server_port)
 
     def stop() -> None:
@@ -44,6 +50,21 @@ def serve(page: Page, host: str, port: int, token: str | None = None) -> Callabl
         thread.join(1)
 
     return stop
+
+
+def _pause_where_nobody_can_connect(server: WSGIServer) -> None:
+    # Without a descriptor for it a connection stays in the queue, and the server would ask for it
+    # again at once, and again.
+    accept = server.get_request
+
+    def get_request() -> Any:
+        try:
+            return accept()
+        except OSError:
+            sleep(_PAUSE)
+            raise
+
+    server.get_request = get_request
 
 
 def _application(page: Page, token: str | None) -> Callable[..., Iterable[bytes]]:

@@ -1,8 +1,8 @@
 """The families of one process, taken apart so that they are cheap to send and to add up.
 
-As bytes: a header, then a line of JSON for each part of a family. A part is small, so that no
-line holds the interpreter for long. A sample is a string and a number in them, and no object of
-its own: thousands of objects would make the garbage collector stop the whole process.
+As bytes: a checksum, a header, then a line of JSON for each part of a family. A part is small, so
+that no line holds the interpreter for long. A sample is a string and a number in them, and no
+object of its own: thousands of objects would make the garbage collector stop the whole process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Exemplar
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _MOST_ROWS: Final = 500
 """Of one part."""
 
@@ -104,8 +105,9 @@ def keyed(key: str, exemplar: Exemplar) -> KeyedExemplar:
 
 
 def to_bytes(snapshot: Snapshot) -> bytes:
-    """As a file holds it."""
-    return b"\n".join(_lines(snapshot))
+    """As a file holds it: a checksum, then the lines."""
+    content = b"\n".join(_lines(snapshot))
+    return b"%08x\n" % crc32(content) + content
 
 
 def _lines(snapshot: Snapshot) -> Iterator[bytes]:
@@ -124,6 +126,10 @@ def from_bytes(content: bytes) -> Snapshot:
     Raises:
         ValueError: it did not make this, or another version of otel-coach did.
     """
+    checksum, _, content = content.partition(b"\n")
+    if checksum != b"%08x" % crc32(content):
+        message = "it is damaged"
+        raise ValueError(message)
     header, *lines = content.split(b"\n")
     try:
         head: dict[str, Any] = json.loads(header)

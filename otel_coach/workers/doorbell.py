@@ -1,7 +1,8 @@
 """How workers ask each other to bring their snapshots up to date.
 
-Whoever connects to a worker's socket waits; the worker writes its snapshot and answers one byte.
-No figure goes through a socket: a worker that is hung or dead is read as it last wrote.
+Whoever connects to a worker's socket waits; the worker writes its snapshot and answers one byte,
+or none where it cannot write. No figure goes through a socket: a worker that cannot, or is hung or
+dead, is read as it last wrote.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-from contextlib import suppress
-from time import monotonic
+from contextlib import ExitStack, suppress
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
+
+from otel_coach.workers.outage import NO_DESCRIPTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +25,8 @@ _MOST_WAITING: Final = 128
 _PROCESSORS: Final = os.cpu_count() or 1
 _HOLD_UP: Final = 0.02
 """Seconds for which a worker that does not answer holds up the next one."""
+_PAUSE: Final = 0.1
+"""Seconds after which one who rings may be let in, if no descriptor is left now."""
 
 
 class Doorbell:
@@ -34,27 +39,41 @@ class Doorbell:
             OSError: it cannot be made.
         """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(path))
-        path.chmod(0o600)
-        self._socket.listen(_MOST_WAITING)
+        try:
+            self._socket.bind(str(path))
+            path.chmod(0o600)
+            self._socket.listen(_MOST_WAITING)
+        except OSError:
+            self._socket.close()
+            raise
 
-    def wait(self, seconds: float, answer: Callable[[], object]) -> bool:
-        """Wait for a ring, call `answer` once for all who rang before it; False after `seconds`."""
+    def wait(self, seconds: float, answer: Callable[[], bool]) -> bool:
+        """Wait for a ring; False after `seconds`.
+
+        `answer` is called once for all who rang before it, and says whether it succeeded.
+        """
         self._socket.settimeout(seconds)
         try:
             waiting = [self._socket.accept()[0]]
         except TimeoutError:
             return False
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            sleep(min(seconds, _PAUSE))  # who rings goes on waiting, and would be heard at once
+            return False
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nobody else waits, or no descriptor is left for who does
             while len(waiting) < _MOST_WAITING:
                 waiting.append(self._socket.accept()[0])
+        succeeded = False
         try:
-            answer()
+            succeeded = answer()
         finally:
             for one in waiting:
-                with suppress(OSError):
-                    one.send(_DONE)
+                if succeeded:
+                    with suppress(OSError):
+                        one.send(_DONE)
                 one.close()
         return True
 
@@ -63,24 +82,31 @@ class Doorbell:
         self._socket.close()
 
 
-def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], None]) -> set[str]:
-    """Ring at `doors`, do something `meanwhile`; the names of those that did not answer in time.
+def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], object]) -> set[str]:
+    """Ring at `doors`, do something `meanwhile`; the names of those that did not succeed in time.
 
     No more of them work at once than there are processors: one that works and is not let run
     keeps its event loop waiting. Who is slow holds the next one up for a moment only.
+
+    Raises:
+        OSError: there are not enough descriptors for it.
     """
     deadline = monotonic() + seconds
     waiting, silent = dict(doors), set[str]()
     bells: dict[str, socket.socket] = {}
-    with selectors.DefaultSelector() as answers:
+    with ExitStack() as afterwards:
+        afterwards.callback(lambda: [bell.close() for bell in bells.values()])
+        answers = afterwards.enter_context(selectors.DefaultSelector())
 
         def ring_next(doors: int) -> None:
             while waiting and doors:
                 name, path = waiting.popitem()
                 try:
                     bell = _connected(path)
-                except OSError:  # its queue is full
-                    silent.add(name)
+                except OSError as error:
+                    if error.errno in NO_DESCRIPTOR:
+                        raise
+                    silent.add(name)  # its queue is full
                     continue
                 if bell is not None:
                     bells[name] = bell
@@ -95,12 +121,10 @@ def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], None
             for key, _ in answered:
                 bell = bells.pop(key.data)
                 answers.unregister(bell)
-                with suppress(OSError):  # it died over it
-                    bell.recv(1)
+                if not _is_answered(bell):
+                    silent.add(key.data)
                 bell.close()
             ring_next(len(answered) or 1)
-    for bell in bells.values():
-        bell.close()
     return silent.union(bells, waiting)
 
 
@@ -116,3 +140,10 @@ def _connected(path: Path) -> socket.socket | None:
         bell.close()
         raise
     return bell
+
+
+def _is_answered(bell: socket.socket) -> bool:
+    try:
+        return bell.recv(1) == _DONE
+    except OSError:  # it died over it
+        return False

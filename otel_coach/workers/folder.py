@@ -10,57 +10,20 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.workers.supervisor import start_time
+from otel_coach.workers.base_folder import FolderError
+from otel_coach.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from otel_coach.workers.supervisor import Supervisor
-
-_LOCK, _SOCKET, _SNAPSHOT = ".lock", ".sock", ".snapshot"
-_OTHERS: Final = 0o077
+_LOCK, _SOCKET, _SNAPSHOT, _UNFINISHED = ".lock", ".sock", ".snapshot", ".new"
 _LONGEST_SOCKET_PATH: Final = 103
 """Bytes; the shortest limit of sun_path that a system has, without its final zero."""
-
-
-class FolderError(OSError):
-    """The workers cannot share; the message says why, and what to do."""
-
-
-def base_folder(given: str | None, runtime: str | None) -> Path:
-    """The folder of this user, made if need be, that nobody else can read or write.
-
-    `given` is the user's choice, `runtime` the system's for such files.
-
-    Raises:
-        FolderError: there is none, or others could get at it.
-    """
-    if given:
-        base = Path(given)
-    elif runtime and os.access(runtime, os.W_OK):
-        base = Path(runtime) / "otel-coach"
-    else:
-        base = Path(tempfile.gettempdir()) / f"otel-coach-{os.getuid()}"
-    try:
-        base.mkdir(mode=0o700, parents=bool(given), exist_ok=True)
-        found = base.lstat()
-    except OSError as error:
-        message = f"{base} cannot be made ({error.strerror})"
-        raise FolderError(message) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        message = f"{base} is not a folder of this user"
-        raise FolderError(message)
-    if found.st_mode & _OTHERS:
-        message = f"{base} can be read or written by others"
-        raise FolderError(message)
-    return base
 
 
 class Folder:
@@ -76,20 +39,26 @@ class Folder:
         self.me = f"{os.getpid()}-{token_hex(4)}"
         self._locks: dict[Path, int] = {}
         """Open files by the lock that this process holds on them."""
+        self._sockets = self.path
+        # Locked before it has its name: nobody shall take it for a dead worker's.
+        unnamed = self.path / f"{self.me}{_UNFINISHED}"
         try:
             _sweep(base)
             self.path.mkdir(mode=0o700, exist_ok=True)
             self._sockets = _short(self.path)
-            # Locked before it has its name: nobody shall take it for a dead worker's.
-            unnamed = self.path / f"{self.me}.new"
             self.take(unnamed)
             unnamed.rename(self._lock(self.me))
+            if len(os.fsencode(self.socket(self.me))) > _LONGEST_SOCKET_PATH:
+                message = f"{base} is too long a path for a socket"
+                raise FolderError(message)
         except OSError as error:
+            with suppress(OSError):
+                unnamed.unlink(missing_ok=True)
+            self.withdraw()
+            if isinstance(error, FolderError):
+                raise
             message = f"{self.path} cannot be written ({error.strerror})"
-            raise FolderError(message) from error
-        if len(os.fsencode(self.socket(self.me))) > _LONGEST_SOCKET_PATH:
-            message = f"{base} is too long a path for a socket"
-            raise FolderError(message)
+            raise FolderError(message, error) from error
 
     def socket(self, worker: str) -> Path:
         """Where `worker` is asked for its figures."""
@@ -100,13 +69,25 @@ class Folder:
         return self.path / f"{worker}{_SNAPSHOT}"
 
     def workers(self) -> Iterator[tuple[str, bool]]:
-        """All of whom there are files, and whether they live."""
-        for path in sorted(self.path.glob(f"*{_LOCK}")):
+        """All of whom there are files, and whether they live.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        for path in sorted(_locks(self.path)):
             worker = path.name.removesuffix(_LOCK)
-            yield worker, worker == self.me or _is_held(path)
+            yield worker, self.lives(worker)
+
+    def lives(self, worker: str) -> bool:
+        """Whether `worker` lives, or nobody can tell."""
+        return worker == self.me or _is_held(self._lock(worker))
 
     def exclusive(self, name: str) -> bool:
-        """Whether this worker has, or gets now, the task `name`, which only one of them has."""
+        """Whether this worker has, or gets now, the task `name`, which only one of them has.
+
+        Raises:
+            OSError: nobody can tell.
+        """
         path = self.path / f"{name}.task"
         return path in self._locks or self.take(path)
 
@@ -135,10 +116,15 @@ class Folder:
 
     def write(self, path: Path, content: bytes) -> None:
         """Replace `path` as a whole: who reads it sees the old content or the new one."""
-        unfinished = path.with_name(f"{path.name}.{self.me}.new")
-        with open(unfinished, "wb", opener=_private) as file:
-            file.write(content)
-        unfinished.replace(path)
+        unfinished = path.with_name(f"{path.name}.{self.me}{_UNFINISHED}")
+        try:
+            with open(unfinished, "wb", opener=_private) as file:
+                file.write(content)
+            unfinished.replace(path)
+        except OSError:
+            with suppress(OSError):  # what is unfinished takes space that may be all there is
+                unfinished.unlink(missing_ok=True)
+            raise
 
     def touch(self) -> None:
         """Make all files look new: systems sweep old ones from their temporary folders."""
@@ -151,6 +137,16 @@ class Folder:
         for path in (self.socket(worker), self.snapshot(worker), self._lock(worker)):
             path.unlink(missing_ok=True)
 
+    def withdraw(self) -> None:
+        """Take part no more, as if this worker had never come; all others stay."""
+        with suppress(OSError):
+            self.forget(self.me)
+        while self._locks:
+            os.close(self._locks.popitem()[1])
+        if self._sockets != self.path:
+            os.close(int(self._sockets.name))
+            self._sockets = self.path
+
     def leave(self) -> None:
         """Remove all."""
         with suppress(OSError):
@@ -160,9 +156,11 @@ class Folder:
         return self.path / f"{worker}{_LOCK}"
 
 
-def remove_run(base: Path, supervisor: Supervisor) -> None:
-    """Remove the files of a run whose supervisor ends, unless a worker of it lives on."""
-    _remove(base / supervisor.key)
+def remove_run(path: Path) -> None:
+    """Remove the files of a run whose supervisor has ended or ends, unless a worker lives on."""
+    with suppress(OSError):  # another one may be at it, or nobody can tell who lives
+        if not any(_is_held(lock) for lock in _locks(path)):
+            shutil.rmtree(path)
 
 
 def _sweep(base: Path) -> None:
@@ -170,23 +168,23 @@ def _sweep(base: Path) -> None:
     for path in base.iterdir():
         pid, _, rest = path.name.partition("-")
         started = rest.partition("-")[0]
-        if pid.isdigit() and start_time(int(pid)) != started:
-            _remove(path)
+        if pid.isdigit() and not Supervisor(int(pid), started).lives:
+            remove_run(path)
 
 
-def _remove(path: Path) -> None:
-    if any(_is_held(lock) for lock in path.glob(f"*{_LOCK}")):
-        return
-    with suppress(OSError):  # another one may be at it
-        shutil.rmtree(path)
+def _locks(folder: Path) -> Iterator[Path]:
+    # Not by a pattern: some versions of Python find nothing where they cannot look.
+    return (path for path in folder.iterdir() if path.suffix == _LOCK)
 
 
 def _is_held(path: Path) -> bool:
-    """Whether another process holds the lock on `path`."""
+    """Whether another process holds the lock on `path`, or nobody can tell."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True  # nobody may be buried by mistake
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

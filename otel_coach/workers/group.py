@@ -5,7 +5,6 @@ The figures are bytes here; what they say is the exposition's matter.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -15,11 +14,13 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_coach.workers.doorbell import Doorbell, ring
-from otel_coach.workers.folder import Folder, FolderError
+from otel_coach.workers.folder import Folder
 from otel_coach.workers.log import SharedLog
+from otel_coach.workers.outage import RESTART, Outage, cure, reason
+from otel_coach.workers.retired import read_retired, write_retired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from otel_coach.workers.supervisor import Supervisor
@@ -34,8 +35,9 @@ _TICK: Final = 0.4
 _TICKS_BETWEEN_FUNERALS: Final = 5
 _TICKS_BETWEEN_TOUCHES: Final = 1000
 _RETIRED: Final = "retired"
-_MOST_NAMES: Final = 1000
-"""Of workers whose figures are retired already."""
+_ANOTHER_FOLDER: Final = (
+    "Set OTEL_COACH_SHARED_DIR to a folder that only this user can read and write."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class Figures:
     """What one worker wrote last."""
 
     worker: str
-    content: bytes
+    content: bytes | None
+    """None where it could not write anything yet."""
     lives: bool
     stale: bool
-    """It was asked for newer figures, and did not answer in time."""
+    """It was asked for newer figures, and did not answer in time, or cannot write them."""
 
 
 class Source(Protocol):
@@ -87,13 +90,23 @@ class Group:
         self._source = source
         self._fault = fault
         self._pid = os.getpid()
-        self._doorbell = Doorbell(folder.socket(folder.me))
         self._refreshing = threading.Lock()
+        self._written: bytes | None = None
+        """What all others read of this worker, and it shows of itself: so that all pages agree."""
+        self._lack: OSError | None = None
+        """Why its newest figures are not written."""
+        self._cannot_write = Outage()
+        self._cannot_ask = Outage()
+        self._cannot_tidy = Outage()
+        self._silences: dict[str, Outage] = {}
         self._tasks: dict[str, Callable[[], None]] = {}
         self._ticks = 0
-        self._silent: frozenset[str] = frozenset()
-        self._cannot_write = False
         self._closed = False
+        try:
+            self._doorbell = Doorbell(folder.socket(folder.me))
+        except OSError:
+            folder.withdraw()  # or else the others would wait for it
+            raise
 
     @classmethod
     def join(
@@ -109,12 +122,12 @@ class Group:
         """
         try:
             group = cls(Folder(base(), supervisor), supervisor, source, fault)
-        except (FolderError, OSError) as error:
+        except OSError as error:
             _logger.error(  # noqa: TRY400 - one line with the cure
                 "otel-coach: the workers of this service cannot share their figures: %s. Each "
-                "shows its own on /metrics. Set OTEL_COACH_SHARED_DIR to a folder that only this "
-                "user can read and write.",
+                "shows its own on /metrics. %s",
                 error,
+                cure(error, _ANOTHER_FOLDER),
             )
             return None
         threading.Thread(target=group._work, name="otel-coach-worker", daemon=True).start()
@@ -130,49 +143,69 @@ class Group:
 
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
         """Call `begin` in the one worker that has `task`: now, or when the one before has died."""
-        if self._folder.exclusive(task):
+        if self._is_mine(task):
             begin()
         else:
             self._tasks[task] = begin
 
-    def refresh(self) -> bytes:
-        """Write this worker's figures as they are now."""
+    def refresh(self) -> bool:
+        """Write this worker's figures as they are now; whether that was possible."""
+        if os.getpid() != self._pid:
+            return False  # a child that a worker forked has its parent's figures, and no own ones
         with self._refreshing:
             content = self._source.measure()
-            # A child that a worker forked has the figures of its parent, once and for ever.
-            if os.getpid() == self._pid and not self._cannot_write:
-                try:
-                    self._folder.write(self._folder.snapshot(self._folder.me), content)
-                except OSError as error:
-                    self._cannot_write = True
+            try:
+                self._folder.write(self._folder.snapshot(self._folder.me), content)
+            except OSError as error:
+                self._lack = error.with_traceback(None)
+                if self._cannot_write.begins():
                     _logger.error(  # noqa: TRY400 - one line
-                        "otel-coach: %s cannot be written any more (%s); what this worker counts "
-                        "from now on is on its own page only",
+                        "otel-coach: %s cannot be written (%s); /metrics shows worker %d as it "
+                        "last wrote, until it can. %s",
                         self._folder.path,
-                        error.strerror,
+                        reason(error),
+                        self._pid,
+                        cure(error, _ANOTHER_FOLDER),
                     )
-            return content
+                return False
+            self._written, self._lack = content, None
+            if self._cannot_write.ends():
+                _logger.warning(
+                    "otel-coach: %s can be written again; /metrics shows all that worker %d "
+                    "counted meanwhile",
+                    self._folder.path,
+                    self._pid,
+                )
+            return True
 
     def everybody(self) -> list[Figures]:
-        """The figures of all workers that ever lived, those that live as they are now."""
-        mine: list[bytes] = []
+        """The figures of all workers that ever lived, those that live as they are now.
+
+        Raises:
+            OSError: some cannot be read; without them, counters would fall.
+        """
         known = dict(self._folder.workers())
-        me = self._folder.me
+        me = self._folder.me if os.getpid() == self._pid else None
         doors = {
             worker: self._folder.socket(worker)
             for worker, lives in known.items()
             if lives and worker != me
         }
-        silent = ring(doors, LONGEST_WAIT, lambda: mine.append(self.refresh()))
-        self._report(frozenset(silent))
-        found = [Figures(me, mine[0], lives=True, stale=False)]
+        refreshed: list[bool] = []
+        silent = ring(doors, LONGEST_WAIT, lambda: refreshed.append(self.refresh()))
+        # Who ended meanwhile has nothing newer.
+        silent = set(filter(self._folder.lives, silent))
+        self._report(silent, known)
+        found: list[Figures] = []
+        if me is not None:
+            found.append(Figures(me, self._written, lives=True, stale=not all(refreshed)))
         for worker, lives in known.items():
             if worker != me:
-                with suppress(FileNotFoundError):  # it has written nothing, or is retired
-                    content = self._folder.snapshot(worker).read_bytes()
-                    found.append(Figures(worker, content, lives, stale=worker in silent))
+                content, stale = self._last_written(worker), worker in silent
+                if stale or content is not None:
+                    found.append(Figures(worker, content, lives, stale))
         # Last: who was retired in the meantime is in here, and only in here.
-        names, retired = self._read_retired()
+        names, retired = read_retired(self._folder)
         found = [figures for figures in found if figures.worker not in names]
         if retired is not None:
             found.append(Figures(_RETIRED, retired, lives=False, stale=False))
@@ -183,13 +216,20 @@ class Group:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
-        self.refresh()
-        if not self._supervisor.lives:
-            others = (
-                lives for worker, lives in self._folder.workers() if worker != self._folder.me
+        if not self.refresh() and self._lack is not None:
+            _logger.error(
+                "otel-coach: worker %d ends and cannot write (%s); what it counted since it last "
+                "wrote is lost. %s",
+                self._pid,
+                reason(self._lack),
+                cure(self._lack, _ANOTHER_FOLDER),
             )
-            if not any(others):
-                self._folder.leave()
+        if not self._supervisor.lives:
+            # Where nobody can tell who lives, the next start removes what is left.
+            with suppress(OSError):
+                known = self._folder.workers()
+                if not any(lives for worker, lives in known if worker != self._folder.me):
+                    self._folder.leave()
 
     def _work(self) -> None:
         ticked = monotonic()
@@ -205,16 +245,48 @@ class Group:
                     sleep(_TICK)
 
     def _tick(self) -> None:
-        if self._source.changed():
+        if self._lack is not None or self._source.changed():
             self.refresh()
         for task in tuple(self._tasks):
-            if self._folder.exclusive(task):
+            if self._is_mine(task):
                 self._tasks.pop(task)()
         self._ticks += 1
         if self._ticks % _TICKS_BETWEEN_FUNERALS == 0:
-            self._bury()
-        if self._ticks % _TICKS_BETWEEN_TOUCHES == 0:
-            self._folder.touch()
+            self._tidy()
+
+    def _is_mine(self, task: str) -> bool:
+        try:
+            is_mine = self._folder.exclusive(task)
+        except OSError as error:  # it is not yet
+            if self._cannot_ask.begins():
+                _logger.error(  # noqa: TRY400 - one line
+                    "otel-coach: nobody can tell whether worker %d has the task %s (%s); it asks "
+                    "again. %s",
+                    self._pid,
+                    task,
+                    reason(error),
+                    cure(error, _ANOTHER_FOLDER),
+                )
+            return False
+        self._cannot_ask.ends()
+        return is_mine
+
+    def _tidy(self) -> None:
+        try:
+            if self._lack is None:  # a funeral needs space and descriptors, and frees none at first
+                self._bury()
+            if self._ticks % _TICKS_BETWEEN_TOUCHES == 0:
+                self._folder.touch()
+        except OSError as error:
+            if self._cannot_tidy.begins():
+                _logger.error(  # noqa: TRY400 - one line
+                    "otel-coach: what workers left that ended cannot be put together (%s); it is "
+                    "tried again. %s",
+                    error,
+                    cure(error, RESTART),
+                )
+        else:
+            self._cannot_tidy.ends()
 
     def _bury(self) -> None:
         """Retire the figures of workers that died, so that their files do not become many."""
@@ -224,29 +296,31 @@ class Group:
         with self._folder.holding("funeral") as held:
             if not held:
                 return
-            names, retired = self._read_retired()
+            names, retired = read_retired(self._folder)
             contents = [] if retired is None else [retired]
             for worker in dead:
-                if worker not in names:
-                    with suppress(FileNotFoundError):
-                        contents.append(self._folder.snapshot(worker).read_bytes())
-            header = json.dumps([*names, *dead][-_MOST_NAMES:]).encode()
-            path = self._folder.path / _RETIRED
-            self._folder.write(path, header + b"\n" + self._source.retire(contents))
+                content = None if worker in names else self._last_written(worker)
+                if content is not None:
+                    contents.append(content)
+            write_retired(self._folder, [*names, *dead], self._source.retire(contents))
             for worker in dead:
                 self._folder.forget(worker)
 
-    def _read_retired(self) -> tuple[list[str], bytes | None]:
+    def _last_written(self, worker: str) -> bytes | None:
         try:
-            header, _, content = (self._folder.path / _RETIRED).read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            return [], None
-        return json.loads(header), content
+            return self._folder.snapshot(worker).read_bytes()
+        except FileNotFoundError:  # it has written nothing, or is retired
+            return None
 
-    def _report(self, silent: frozenset[str]) -> None:
-        for worker in silent - self._silent:
-            _logger.warning(
-                "otel-coach: worker %s does not answer; /metrics shows its last figures",
-                worker.partition("-")[0],
-            )
-        self._silent = silent
+    def _report(self, silent: set[str], known: Iterable[str]) -> None:
+        silences = {worker: self._silences.get(worker, Outage()) for worker in known}
+        for worker, silence in silences.items():
+            if worker not in silent:
+                silence.ends()
+            elif silence.begins():
+                _logger.warning(
+                    "otel-coach: worker %s does not answer; /metrics shows its last figures. It "
+                    "hangs, or cannot write them, which it says itself.",
+                    worker.partition("-")[0],
+                )
+        self._silences = silences

@@ -146,9 +146,13 @@ class Exchange:
     def route(self) -> Route:
         """The route that answers, found when it is first needed."""
         if self._route is None:
-            self._route = NO_ROUTE  # also if the look-up fails: it is not tried again
-            self._route = find_route(self.app, self._scope)
+            self._route = NO_ROUTE  # while it is looked up
+            self._route = self._find_route() or NO_ROUTE
         return self._route
+
+    @guarded  # a route's own convertor may raise for a path: the request is counted all the same
+    def _find_route(self) -> Route:
+        return find_route(self.app, self._scope)
 
     @property
     def _span_name(self) -> str:

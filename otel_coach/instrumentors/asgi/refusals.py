@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
+
+from starlette.requests import cookie_parser
 
 from otel_coach.vocabulary import BEARER_ERRORS, MISSING_CREDENTIALS, REJECTED
 
@@ -78,11 +79,5 @@ def _has_query(scope: Scope, names: frozenset[str]) -> bool:
 def _has_cookie(scope: Scope, names: frozenset[str]) -> bool:
     if not names:
         return False
-    cookies: SimpleCookie = SimpleCookie()
-    for name, value in scope["headers"]:
-        if name.lower() == b"cookie":
-            try:
-                cookies.load(value.decode("latin-1"))
-            except CookieError:
-                return True  # something was sent, if not well
-    return not names.isdisjoint(cookies)
+    sent = (value for name, value in scope["headers"] if name.lower() == b"cookie")
+    return any(not names.isdisjoint(cookie_parser(value.decode("latin-1"))) for value in sent)

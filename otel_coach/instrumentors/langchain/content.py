@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.util.types import AnyValue
+
+_logger = logging.getLogger("otel_coach")
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool"}
 _TEXT: Final = frozenset({"text", "input_text", "output_text"})
@@ -44,6 +47,7 @@ class ContentCapture:
     on_events: bool = False
     limit: int = 10_000
     redactor: str | None = None
+    _is_missed: bool = False
 
     @property
     def is_on(self) -> bool:
@@ -57,7 +61,20 @@ class ContentCapture:
         Raises:
             Exception: whatever importing it raises.
         """
-        return pkgutil.resolve_name(self.redactor) if self.redactor else str
+        if self.redactor is None:
+            return str
+        try:
+            return pkgutil.resolve_name(self.redactor)
+        except Exception as error:
+            if not self._is_missed:
+                self._is_missed = True
+                _logger.error(  # noqa: TRY400 - one line with the cure
+                    "otel-coach: OTEL_COACH_CONTENT_REDACTOR=%s cannot be imported (%s); no "
+                    "content is captured. It is module:function, found as Python finds modules.",
+                    self.redactor,
+                    type(error).__name__,
+                )
+            raise
 
     def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any]:
         """What a model was told and what it answered, as the attributes of an event."""

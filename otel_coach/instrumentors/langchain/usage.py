@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from otel_coach.pricing import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _MOST_TOKENS: Final = 10**12
 """More than any call can bill; a larger figure is garbage."""
@@ -63,11 +63,15 @@ def _core_marks_cached() -> bool:
 
 def messages_of(response: Any) -> Iterator[Any]:
     """The messages of an LLMResult."""
-    for generations in getattr(response, "generations", None) or ():
-        for generation in generations or ():
+    for generations in _listed(getattr(response, "generations", None)):
+        for generation in _listed(generations):
             message = getattr(generation, "message", None)
             if message is not None:
                 yield message
+
+
+def _listed(value: object) -> Sequence[object]:
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
 
 
 def _blocks(response: Any) -> Iterator[Mapping[str, Any]]:
