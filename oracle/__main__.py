@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from demo.otlp import Receiver
     from oracle.plan import Order
 
-_BATCH = 40
+_BATCH = 80
 _PATIENCE = 12.0
 
 

@@ -31,5 +31,5 @@ def test_what_is_left_out_exists():
 
 
 def test_memory_stays_flat_while_runs_are_abandoned():
-    rows = list(growth(6_000))  # `make abandoned` is the long form
+    rows = list(growth(4_000))  # `make abandoned` is the long form
     assert kept_for_each(rows) < 20  # bytes; a run that is kept costs thousands
