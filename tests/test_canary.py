@@ -18,6 +18,8 @@ from conftest import eventually
 from demo.otlp import Receiver
 from demo.programs import Program, free_port
 from demo.stack import bin_path
+from otel_coach.testing import Page
+from otel_coach.vocabulary import ALLOWED_LABELS
 
 TESTS = Path(__file__).parent
 PROMPT, ANSWER, ARGUMENT, RESULT, SYSTEM = "prompt", "answer", "argument", "result", "system"
@@ -224,6 +226,21 @@ def test_no_secret_leaves_the_process(provider, database_url, tmp_path, protocol
     assert {place: found_in(content, CANARY) for place, content in outflow.items()} == {
         place: set() for place in outflow
     }
+
+
+    page = Page(outflow["page"].decode())
+    # The stock instrumentations that are installed measure too, under our labels only.
+    assert {"http_client_duration_milliseconds_count", "asked_total"} <= page.names
+    assert [name for name in page.names if name.startswith("system_")]
+    own_registry = ("python_", "process_")
+    labels = {
+        label
+        for name in page.names
+        if not name.startswith(own_registry)
+        for found, _ in page.samples(name)
+        for label in found
+    }
+    assert labels <= ALLOWED_LABELS | {"le"}
 
 
 def test_the_search_finds_what_is_there():

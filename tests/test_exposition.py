@@ -404,3 +404,21 @@ def test_a_collector_that_raises_takes_no_page_away(measured, default_registry, 
     assert measured.page().samples("otel_coach_errors_total")
     assert "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_shared_files_that_cannot_be_read_are_no_page_instead_of_counters_that_fell(monkeypatch):
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from otel_coach.exposition.answer import answer
+
+    def too_many_open_files(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(
+        MultiProcessCollector, "__init__", lambda self, registry: registry.register(self)
+    )
+    monkeypatch.setattr(MultiProcessCollector, "collect", too_many_open_files)
+    with measuring(Settings(prometheus_multiprocess=True)) as measured:
+        found = answer(measured.installation.page, "", "")
+    assert found.status == 503
+    assert b"Too many open files" in found.body

@@ -68,17 +68,26 @@ class LocalFamilies:
             return [*ours, *self._once_each(theirs, ours)]
 
     def with_shared(self, families: Iterable[Metric]) -> Iterable[Metric]:
-        """`families` and those that all processes share by prometheus_client's own files."""
+        """`families` and those that all processes share by prometheus_client's own files.
+
+        Raises:
+            OSError: the files cannot be read; without them, counters would fall.
+        """
         if not self._multiprocess:
             return families
         registry = CollectorRegistry(auto_describe=False)
         MultiProcessCollector(registry)
         known = list(families)
-        return [*known, *self._once_each(self._collected(registry), known)]
+        shared = self._collected(registry, lets_pass=OSError)
+        return [*known, *self._once_each(shared, known)]
 
-    def _collected(self, registry: CollectorRegistry) -> Iterator[Metric]:
+    def _collected(
+        self, registry: CollectorRegistry, lets_pass: type[Exception] | tuple[()] = ()
+    ) -> Iterator[Metric]:
         try:
             yield from registry.collect()
+        except lets_pass:
+            raise
         except Exception as error:  # noqa: BLE001 - a collector of others takes no page away
             if (name := type(error).__name__) not in self._raised:
                 self._raised.add(name)
