@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_NOTHING: Final = NoOpMeter("otel_coach")
 _OURS: Final = frozenset(family_name(metric.name, metric.unit) for metric in CATALOGUE)
 
 
@@ -46,6 +45,7 @@ class ForeignMeters:
     ) -> None:
         self.recorder = recorder
         self._budgets = budgets
+        self._gave_way = set[str]()
         self.has_measured = False
         """Whether an instrument of the application was measured in this process."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}
@@ -59,11 +59,13 @@ class ForeignMeters:
     def gives_way(self, name: str, unit: str) -> bool:
         """Whether an instrument is not to be measured: one of ours has its name, or too many."""
         if family_name(name, unit) in _OURS:
-            _logger.warning(
-                "otel-coach: the instrument %s gives way to otel-coach's own metric of that name; "
-                "rename it",
-                name,
-            )
+            if name not in self._gave_way:
+                self._gave_way.add(name)
+                _logger.warning(
+                    "otel-coach: the instrument %s gives way to otel-coach's own metric of that "
+                    "name; rename it",
+                    name,
+                )
             return True
         return not self._budgets.has_place_for_instrument(name.lower())
 
@@ -99,6 +101,11 @@ class ForeignMeters:
         return bounded
 
 
+def _nothing(how: str, name: str) -> Any:
+    """An instrument that does nothing; of a new meter, because one remembers all names."""
+    return getattr(NoOpMeter("otel_coach"), how)(name)
+
+
 class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stubs only
     """A meter whose instruments are bounded; all else is the meter's own."""
 
@@ -130,7 +137,7 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
     def _self_create(self, how: str, name: str, unit: str = "", *args: Any, **kwargs: Any) -> Any:
         foreign = self._self_foreign
         if foreign.gives_way(name, unit):
-            return getattr(_NOTHING, how)(name, unit, *args, **kwargs)
+            return _nothing(how, name)
         instrument = getattr(self.__wrapped__, how)(name, unit, *args, **kwargs)
         return _Instrument(instrument, foreign, name)
 
@@ -144,7 +151,7 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
     ) -> Any:
         foreign = self._self_foreign
         if foreign.gives_way(name, unit):
-            return getattr(_NOTHING, how)(name, callbacks, unit, description)
+            return _nothing(how, name)
         bounded = [foreign.observing(name, callback) for callback in callbacks or ()]
         return getattr(self.__wrapped__, how)(name, bounded, unit, description)
 

@@ -1,8 +1,10 @@
 """Bounded series, whatever comes in: values, combinations, instruments, workers."""
 
+import gc
 import itertools
 import math
 import threading
+import tracemalloc
 
 import httpx
 import pytest
@@ -368,6 +370,26 @@ def test_names_of_instruments_made_at_run_time_are_bounded():
         page = measured.page()
     assert len([name for name in page.names if name.startswith(("made", "seen"))]) == 7
     assert page.sum("otel_coach_label_overflow_total", error_type="instrument") == 193
+
+
+def test_instruments_that_are_not_measured_leave_nothing_in_memory():
+    with measuring(settings(BUDGET_INSTRUMENT="7")) as measured:
+        meter = own_meter(measured)
+
+        def make(begin):
+            for number in range(begin, begin + 5000):
+                meter.create_counter(f"made.{number}").add(1)
+                meter.create_gauge(f"set.{number}").set(1)
+                meter.create_observable_gauge(f"seen.{number}", [])
+            measured.page()
+            gc.collect()
+
+        make(0)
+        tracemalloc.start()
+        make(5000)
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert grown < 15_000 * 10  # bytes; one name would be more
 
 
 def test_the_sdks_own_overflow_label_is_never_reached(measured):
