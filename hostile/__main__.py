@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from hostile.attack import Attack, run, target
+from hostile.attack import ALL_KINDS, Attack, run, target
 
 _MEGABYTE: Final = 1e6
 
@@ -18,10 +18,12 @@ def main() -> int:
     """Exit code 0 if nothing grew."""
     parser = argparse.ArgumentParser(prog="python -m hostile", description=__doc__)
     parser.add_argument("--n", type=int, default=1_000_000, help="values of each kind")
-    n = parser.parse_args().n
+    parser.add_argument("--only", choices=ALL_KINDS, help="this kind alone")
+    arguments = parser.parse_args()
+    n, kinds = arguments.n, [arguments.only] if arguments.only else ALL_KINDS
     console = Console()
     with console.status("") as status, target() as attacked:
-        attacks = run(attacked, n, say=status.update)
+        attacks = run(attacked, n, kinds=kinds, say=status.update)
     table = Table(title=f"{n:,} new values of each kind, after 20,000 others")
     for heading in ("what is new each time", "series", "page", "memory", "cost of junk"):
         table.add_column(heading, justify="left" if heading.startswith("what") else "right")

@@ -33,6 +33,7 @@ _STILL: Final = 1.02
 _GOOD_VALUES: Final = 5
 _BATCHES_COMPARED: Final = 20
 REQUESTS: Final = "requests: path, verb, Host, forwarded, query, cookie, trace, challenge"
+ALL_KINDS: Final = (REQUESTS, *KINDS)
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,14 @@ def target() -> Generator[Target]:
 
 
 def run(
-    attacked: Target, n: int, first: int = _FIRST, say: Callable[[str], object] = lambda _: None
+    attacked: Target,
+    n: int,
+    first: int = _FIRST,
+    kinds: Sequence[str] = ALL_KINDS,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Attack]:
-    """Attack with `n` new values of every kind, after the `first` ones of all kinds."""
-    kinds = (REQUESTS, *KINDS)
-    for kind in kinds:
+    """Attack with `n` new values of each of `kinds`, after the `first` ones of all kinds."""
+    for kind in ALL_KINDS:
         say(f"{kind}: the first {first:,}")
         attacked.feed(kind, 0, first)
     return [_attack(attacked, kind, range(first, first + n, _AT_ONCE), say) for kind in kinds]

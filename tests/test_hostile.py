@@ -2,8 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from hostile.app import KINDS
-from hostile.attack import REQUESTS, run, target
+from hostile.attack import ALL_KINDS, run, target
 from otel_coach.vocabulary import ALLOWED_LABELS
 
 
@@ -21,7 +20,7 @@ def test_junk_of_every_kind_leaves_the_page_valid_and_small():
     with target() as attacked:
         attacks = run(attacked, 1000, first=1500)
         text = attacked.page()
-    assert [attack.kind for attack in attacks] == [REQUESTS, *KINDS]
+    assert [attack.kind for attack in attacks] == [*ALL_KINDS]
     for attack in attacks:
         assert attack.after.series < 6000, attack
         assert attack.after.page < 1_000_000, attack
