@@ -46,7 +46,7 @@ def remember(text: str) -> str:
 
 def _agent():
     model = ChatOpenAI(model="gpt-3.5-turbo", streaming=True, max_retries=0)
-    return create_react_agent(model, [remember], prompt=os.environ["CANARY_SYSTEM"])
+    return create_react_agent(model, [remember])
 
 
 def _config(order):
@@ -64,7 +64,8 @@ async def chat(order: Order, request: Request, session: str):
     trace.get_current_span().add_event("asked")
     token = context.attach(baggage.set_baggage("user", order.user_id))
     try:
-        answer = await _agent().ainvoke({"messages": [("user", order.message)]}, _config(order))
+        said = [("system", os.environ["CANARY_SYSTEM"]), ("user", order.message)]
+        answer = await _agent().ainvoke({"messages": said}, _config(order))
     finally:
         context.detach(token)
     return answer["messages"][-1].content
