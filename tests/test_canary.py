@@ -227,7 +227,6 @@ def test_no_secret_leaves_the_process(provider, database_url, tmp_path, protocol
         place: set() for place in outflow
     }
 
-
     page = Page(outflow["page"].decode())
     # The stock instrumentations that are installed measure too, under our labels only.
     assert {"http_client_duration_milliseconds_count", "asked_total"} <= page.names
