@@ -17,10 +17,10 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## make .venv with everything that development needs
 
@@ -85,6 +85,9 @@ e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes
 
 bench: install ## what a scrape of four workers costs, beside the bare application
 	@$(BIN)/python -m bench.scrape
+
+bench-throughput: install ## streams and /health: bare, ours, and the stock telemetry, alternating
+	@$(BIN)/python -m bench.throughput $(BENCH)
 
 bench-backends: install ## latency with dead OTLP back ends, beside a healthy one
 	@$(BIN)/python -m bench.backends

@@ -1,0 +1,95 @@
+"""The same service, bare and under each kind of telemetry, on ports of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from demo.programs import ALONE, Program, free_port
+from demo.stack import bin_path
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+_ROOT: Final = Path(__file__).parent.parent
+_STOCK: Final = {
+    "OTEL_COACH_DISABLED": "true",
+    "OTEL_PYTHON_DISTRO": "distro",
+    "OTEL_PYTHON_CONFIGURATOR": "configurator",
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the service is started."""
+
+    name: str
+    instrumented: bool = False
+    variables: Mapping[str, str] | None = None
+    sends_spans: bool = False
+
+
+BARE: Final = Variant("bare")
+OURS: Final = Variant("otel-coach, metrics and spans", instrumented=True, sends_spans=True)
+OURS_METRICS: Final = Variant("otel-coach, metrics", instrumented=True)
+STOCK: Final = Variant(
+    "opentelemetry-instrumentation-fastapi", instrumented=True, variables=_STOCK, sends_spans=True
+)
+BUILT_IN: Final = Variant("FastAPI's own telemetry", variables={"BENCH_BUILT_IN": "{endpoint}"})
+ALL: Final = (BARE, OURS, OURS_METRICS, STOCK, BUILT_IN)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A variant that runs."""
+
+    variant: Variant
+    port: int
+    process: psutil.Process
+
+    def cpu(self) -> float:
+        """CPU seconds of all its processes so far."""
+        family = (self.process, *self.process.children(recursive=True))
+        return sum(sum(one.cpu_times()[:2]) for one in family)
+
+
+@contextmanager
+def running(
+    variant: Variant, folder: Path, endpoint: str, options: Sequence[str] = ()
+) -> Generator[Service]:
+    """Start `variant`, whose spans go to `endpoint`; stop it at the end of the block."""
+    port = free_port()
+    command = ["uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    instrument = [bin_path("opentelemetry-instrument")] if variant.instrumented else []
+    variables = {
+        key: value.format(endpoint=endpoint) for key, value in (variant.variables or {}).items()
+    }
+    if variant.sends_spans:
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    program = Program(
+        [*instrument, bin_path(command[0]), *command[1:], *options, "bench.app:app"],
+        cwd=_ROOT,
+        ready=f"http://127.0.0.1:{port}/health",
+        environment={
+            **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
+            **ALONE,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(_ROOT),
+            "OTEL_METRICS_EXPORTER": "prometheus",
+            **variables,
+        },
+        log=folder / f"{port}.log",
+    )
+    try:
+        yield Service(variant, port, psutil.Process(program.process.pid))
+    finally:
+        program.stop()
