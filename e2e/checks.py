@@ -38,7 +38,7 @@ CHAT_WITH_A_TOOL: Final = (
     "  invoke_agent LangGraph",
     "    chat gpt-3.5-turbo",
     "    execute_tool recent_activities",
-    "      SELECT",
+    "      SELECT activities",
     "    chat gpt-3.5-turbo",
 )
 _SLOW: Final = "[delay:3] Think long"
