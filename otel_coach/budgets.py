@@ -12,10 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_coach.vocabulary import (
-    DEFAULT_BUDGETS,
+    DEFAULT_SIZES,
     INSTRUMENT,
     LABEL_SET,
-    LIMITS,
     METHOD,
     NO_ERROR,
     OTHER,
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 OURS: Final = ""
 """Whose the budgets of our own instruments are; others have budgets by their instrument's name."""
 
-_KEPT: Final = frozenset({STATUS, METHOD})
+KEPT: Final = frozenset({STATUS, METHOD})
+"""Labels that a combination past its limit keeps: they have few values."""
 _SEPARATOR: Final = "\x1f"
 
 
@@ -88,7 +88,7 @@ class Budgets:
     ) -> None:
         self.on_overflow: Callable[[str], None] = lambda _: None
         """Told, by label or limit, of each value that becomes `OTHER`; set by who counts it."""
-        self._sizes = {**DEFAULT_BUDGETS, **LIMITS, **(sizes or {})}
+        self._sizes = {**DEFAULT_SIZES, **(sizes or {})}
         self._pinned = pinned or {}
         self._sizes_of_others = sizes_of_others or {}
         self._budgets: dict[tuple[str, str], _Budget] = {}
@@ -117,7 +117,7 @@ class Budgets:
             return values
         self.on_overflow(LABEL_SET)
         return (
-            value if label in _KEPT or value == NO_ERROR else OTHER
+            value if label in KEPT or value == NO_ERROR else OTHER
             for label, value in zip(labels, values, strict=True)
         )
 

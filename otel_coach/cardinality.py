@@ -5,17 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from otel_coach.budgets import KEPT
 from otel_coach.catalogue import Kind, Metric
-from otel_coach.vocabulary import (
-    DEFAULT_BUDGETS,
-    ERROR_TYPE,
-    LABEL_SET,
-    LIMITS,
-    METHOD,
-    OTHER,
-    OUR_OWN_VALUES,
-    STATUS,
-)
+from otel_coach.vocabulary import DEFAULT_SIZES, ERROR_TYPE, LABEL_SET, OTHER, OUR_OWN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +18,12 @@ def most_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int
 
     Under several workers too, for they share their budgets. `budgets` replaces defaults.
     """
-    sizes = {**DEFAULT_BUDGETS, **LIMITS, **(budgets or {})}
+    sizes = {**DEFAULT_SIZES, **(budgets or {})}
     values = {label: _most_values(metric, label, sizes[label]) for label in metric.labels}
-    # Past the limit of combinations, all labels but these become `other`.
-    kept = {STATUS: values.get(STATUS, 1), METHOD: values.get(METHOD, 1), ERROR_TYPE: 2}
-    refused = prod(kept.get(label, 1) for label in metric.labels)
+    # Past the limit the others become `other`, or stay empty where there is no error.
+    refused = prod(
+        count if label in KEPT else 1 + (label == ERROR_TYPE) for label, count in values.items()
+    )
     combinations = prod(values.values())
     if combinations > sizes[LABEL_SET]:
         combinations = min(combinations, sizes[LABEL_SET] + refused)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.vocabulary import (
     ABORTED,
     COMPLETION,
-    DEFAULT_BUDGETS,
+    DEFAULT_SIZES,
     DEPENDENCY_NAME,
     ENDPOINT,
     ERROR,
     ERROR_TYPE,
     FAULT_TYPES,
-    LIMITS,
     METHOD,
     METHODS,
     MODE,
@@ -277,8 +276,8 @@ LABEL_OVERFLOW: Final = Metric(
     "{value}",
     (ERROR_TYPE,),
     "Measurements whose label value became `other`; error_type is the label.",
-    closed={ERROR_TYPE: (*DEFAULT_BUDGETS, *LIMITS)},
-    zeros=tuple((label,) for label in (*DEFAULT_BUDGETS, *LIMITS)),
+    closed={ERROR_TYPE: tuple(DEFAULT_SIZES)},
+    zeros=tuple((label,) for label in DEFAULT_SIZES),
 )
 ERRORS: Final = Metric(
     "otel_coach.errors",

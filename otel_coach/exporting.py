@@ -127,7 +127,7 @@ def _processor(exporter: SpanExporter) -> SpanProcessor:
 
 @dataclass(frozen=True)
 class _Signal(Generic[_Part]):
-    """What differs between traces and metrics where their exporters are started."""
+    """What differs between the signals where their exporters are started."""
 
     name: str
     variable: str
@@ -141,8 +141,6 @@ _TRACES: Final = _Signal[SpanProcessor]("traces", "OTEL_TRACES_EXPORTER", "OTEL_
 _METRICS: Final = _Signal[PushReader](
     "metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PushReader
 )
-
-
 _LOGS: Final = _Signal[LogRecordProcessor](
     "logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", BatchLogRecordProcessor
 )

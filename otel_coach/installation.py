@@ -65,7 +65,7 @@ class Installation:
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
         )
-        self.serving = Serving(self.page, self.providers.recorder, self.providers.budgets, settings)
+        self.serving = Serving(self.page, self.recorder, settings)
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
         self._flushed = False
@@ -190,7 +190,8 @@ class Installation:
     def _start(self) -> None:
         self.providers.serves = True
         self.serving.begin()
-        threading.Thread(target=sql.load, name="otel-coach-sql", daemon=True).start()
+        if sql.is_needed():
+            threading.Thread(target=sql.load, name="otel-coach-sql", daemon=True).start()
         for instrumentor in self._instrumented:
             if isinstance(instrumentor, LangChainInstrumentor):
                 instrumentor.start()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Status
     from opentelemetry.util.types import AttributeValue
 
+    from otel_coach.budgets import ClaimLog
+
 _logger = logging.getLogger("otel_coach")
 
 _MOST_LOGGED_FAULTS: Final = 100
@@ -221,6 +223,11 @@ class Recorder:
     def reserve(self, label: str, values: Iterable[object]) -> None:
         """Give values that the application declares their places before any others come."""
         self._budgets.reserve(label, values)
+
+    def share_budgets(self, log: ClaimLog) -> None:
+        """Keep the budgets together with other processes, by what `log` has first."""
+        self._budgets.share(log)
+        self._known.clear()  # some may have lost their places
 
     @property
     def facts(self) -> int:

@@ -16,7 +16,6 @@ from otel_coach.workers.supervisor import Supervisor, pid_of_supervisor, supervi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from otel_coach.budgets import Budgets
     from otel_coach.exposition.page import Page
     from otel_coach.recorder import Recorder
     from otel_coach.settings import Settings
@@ -30,12 +29,9 @@ _ANOTHER_FOLDER: Final = "Set OTEL_COACH_SHARED_DIR to a folder on another disk.
 class Serving:
     """This process's part in its service."""
 
-    def __init__(
-        self, page: Page, recorder: Recorder, budgets: Budgets, settings: Settings
-    ) -> None:
+    def __init__(self, page: Page, recorder: Recorder, settings: Settings) -> None:
         self._page = page
         self._recorder = recorder
-        self._budgets = budgets
         self._settings = settings
         self._folders = settings.shared_folder, settings.runtime_folder
         self._group: Group | None = None
@@ -91,7 +87,7 @@ class Serving:
                 cure(error, _ANOTHER_FOLDER),
             )
         else:
-            self._budgets.share(log)
+            self._recorder.share_budgets(log)
 
     def _join(self, whose: Supervisor) -> Group | None:
         try:

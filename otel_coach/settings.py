@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, LIMITS
+from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, DEFAULT_SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +71,7 @@ class Settings:
     disabled_instrumentations: frozenset[str] = frozenset()
     """Entry points that `instrument` leaves out, as the command does."""
     credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
-    budgets: Mapping[str, int] = field(default_factory=lambda: {**DEFAULT_BUDGETS, **LIMITS})
+    budgets: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_SIZES))
     """How many values a label may take, and how many combinations and instruments there may be."""
     pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Values by label that always have a place."""
@@ -148,7 +148,7 @@ class _Environment:
             or DEFAULT_CREDENTIAL_HEADERS,
             budgets={
                 label: self._read(f"OTEL_COACH_BUDGET_{label.upper()}", budget, _count)
-                for label, budget in {**DEFAULT_BUDGETS, **LIMITS}.items()
+                for label, budget in DEFAULT_SIZES.items()
             },
             pinned={
                 label: values
@@ -315,6 +315,21 @@ def _patterns(text: str) -> str:
     return text
 
 
+def _whole_number(what: str, lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            message = f"is not {what} from {lowest} to {highest}"
+            raise ValueError(message)
+        return int(text)
+
+    return parse
+
+
+_count: Final = _whole_number("a whole number", 1, 100_000)
+_port: Final = _whole_number("a port", 0, 65_535)
+_characters: Final = _whole_number("a number of characters", 1, 1_000_000)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -326,33 +341,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:  # noqa: PLR2004
-        message = "is not a whole number from 1 to 100000"
-        raise ValueError(message)
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65_535:  # noqa: PLR2004
-        message = "is not a port from 0 to 65535"
-        raise ValueError(message)
-    return int(text)
-
-
 def _capture_mode(text: str) -> str:
     mode = text.upper()
     if mode not in {"NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"}:
         message = "is none of NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT"
         raise ValueError(message)
     return mode
-
-
-def _characters(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:  # noqa: PLR2004
-        message = "is not a number of characters from 1 to 1000000"
-        raise ValueError(message)
-    return int(text)
 
 
 def _server_spans(text: str) -> str:

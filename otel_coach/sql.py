@@ -7,6 +7,7 @@ columns are no part of it.
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,7 +23,16 @@ _PARSED: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WI
 """Of others sqlglot knows less, and says so in the log with the statement in it."""
 _NAME: Final = re.compile(r"[\w.$-]{1,64}")
 _DIALECT: Final = {"postgresql": "postgres", "mssql": "tsql", "microsoft.sql_server": "tsql"}
+_INSTRUMENTATIONS: Final = frozenset(
+    f"opentelemetry.instrumentation.{name}" for name in ("asyncpg", "dbapi", "sqlalchemy")
+)
+"""`dbapi` is what those of psycopg, MySQL and SQLite are made of."""
 _sqlglot: Any = None
+
+
+def is_needed() -> bool:
+    """Whether something in this process makes spans of statements."""
+    return not _INSTRUMENTATIONS.isdisjoint(sys.modules)
 
 
 def load() -> None:

@@ -40,6 +40,8 @@ INSTRUMENT: Final = "instrument"
 LIMITS: Final = {LABEL_SET: 1000, INSTRUMENT: 500}
 """What is bounded beside the values of labels: how many combinations of them one instrument may
 have, and how many instruments that are not ours there may be."""
+DEFAULT_SIZES: Final = DEFAULT_BUDGETS | LIMITS
+"""All that has a size which an operator may set."""
 
 OTHER: Final = "other"
 UNMATCHED: Final = "unmatched"
@@ -95,9 +97,7 @@ OUR_OWN_VALUES: Final = {
     MODE: frozenset({STREAM, INVOKE, PROMPT, COMPLETION}),
     STATUS: frozenset({OK, ERROR, ABORTED}),
     METHOD: METHODS | {OTHER_METHOD},
-    ERROR_TYPE: frozenset(
-        {NO_ERROR, NO_USAGE, NO_PRICE, *REFUSALS, *FAULT_TYPES, *DEFAULT_BUDGETS, *LIMITS}
-    ),
+    ERROR_TYPE: frozenset({NO_ERROR, NO_USAGE, NO_PRICE, *REFUSALS, *FAULT_TYPES, *DEFAULT_SIZES}),
 }
 """Values that this page gives to labels; they take nobody's place in a budget."""
 

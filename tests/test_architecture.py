@@ -14,7 +14,7 @@ PACKAGE = ROOT / "otel_coach"
 ALLOWED = {
     "vocabulary": set(),
     "catalogue": {"vocabulary"},
-    "cardinality": {"catalogue", "vocabulary"},
+    "cardinality": {"budgets", "catalogue", "vocabulary"},
     "views": {"vocabulary"},
     "request": {"vocabulary"},
     "settings": {"vocabulary"},
@@ -42,7 +42,7 @@ ALLOWED = {
     "exposition": {"catalogue", "recorder", "workers"},
     "exposition.reader": {"catalogue", "exposition.scopes"},
     "exposition.scopes": {"catalogue"},
-    "serving": {"budgets", "exposition", "recorder", "settings", "workers"},
+    "serving": {"exposition", "recorder", "settings", "workers"},
     "instrumentors.asgi": {"catalogue", "recorder", "request", "vocabulary"},
     "instrumentors.langchain": {"catalogue", "pricing", "recorder", "request", "vocabulary"},
     "instrumentors.dependencies": {"catalogue", "recorder", "vocabulary"},

@@ -674,7 +674,7 @@ def beginning(monkeypatch):
             installed = measured.installation
             settings = Settings(shared_folder=str(folder))
             providers = installed.providers
-            serving = Serving(installed.page, providers.recorder, providers.budgets, settings)
+            serving = Serving(installed.page, providers.recorder, settings)
             serving.begin()
             return serving, installed.page.render("")[0].decode()
 

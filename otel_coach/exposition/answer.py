@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import logging
-import re
 from hmac import compare_digest
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from otel_coach.exposition.negotiation import accepted
 from otel_coach.workers.outage import RESTART, cure, reason
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from otel_coach.exposition.page import Page
 
 _logger = logging.getLogger("otel_coach")
-
-
-_REFUSED: Final = re.compile(r"\s*q=0(\.0*)?\s*", re.IGNORECASE)
 
 
 class Answer(NamedTuple):
@@ -42,7 +39,7 @@ def answer(page: Page, accept: str, accept_encoding: str) -> Answer:
     if page.outage.ends():
         _logger.warning("otel-coach: the page for Prometheus is there again")
     headers = [("content-type", content_type), ("vary", "accept, accept-encoding")]
-    if _accepts_gzip(accept_encoding):
+    if any(coding == "gzip" for coding, _ in accepted(accept_encoding)):
         headers.append(("content-encoding", "gzip"))
         body = gzip.compress(body, 1)
     return Answer(HTTPStatus.OK, headers, body)
@@ -75,11 +72,3 @@ def is_allowed(token: str | None, authorization: str) -> bool:
         token.encode(errors="surrogateescape"),
     )
     return same and scheme.lower() == "bearer"
-
-
-def _accepts_gzip(accept_encoding: str) -> bool:
-    codings = (one.partition(";") for one in accept_encoding.lower().split(","))
-    return any(
-        coding.strip() == "gzip" and not _REFUSED.fullmatch(quality)
-        for coding, _, quality in codings
-    )

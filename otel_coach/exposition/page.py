@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from otel_coach.exposition.merging import Merged
+from otel_coach.exposition.negotiation import accepted
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
 from otel_coach.exposition.turns import short_turns
 from otel_coach.workers.outage import Outage
@@ -29,7 +29,7 @@ _logger = logging.getLogger("otel_coach")
 _CPU_SECONDS: Final = "process_cpu_seconds"
 """A counter that prometheus_client leaves out where it has no descriptor to read it."""
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
-_REFUSED: Final = re.compile(r"0(\.0*)?")
+_KNOWN_VERSIONS: Final = frozenset({None, "0.0.1", "1.0.0"})
 _EOF: Final = b"# EOF\n"
 _HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
 _STALE: Final = (
@@ -127,16 +127,11 @@ def _understood(accept: str) -> str:
 
     prometheus_client repeats versions that it does not write, and escapes names that are valid.
     """
-    for one in accept.lower().split(","):
-        media, *parameters = (part.strip() for part in one.split(";"))
-        asked: dict[str, str] = {}
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            asked[name] = value
-        known = asked.get("version", "1.0.0") in {"0.0.1", "1.0.0"}
-        if media == "application/openmetrics-text" and known:
-            return "" if _REFUSED.fullmatch(asked.get("q", "1")) else _OPENMETRICS
-    return ""
+    asked = any(
+        name == "application/openmetrics-text" and parameters.get("version") in _KNOWN_VERSIONS
+        for name, parameters in accepted(accept)
+    )
+    return _OPENMETRICS if asked else ""
 
 
 class _Only(CollectorRegistry):

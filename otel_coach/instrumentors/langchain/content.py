@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 
+from otel_coach.instrumentors.langchain.usage import generations_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -78,10 +80,9 @@ class ContentCapture:
 
     def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any]:
         """What a model was told and what it answered, as the attributes of an event."""
-        generations = chain.from_iterable(getattr(response, "generations", None) or ())
         found = {
             "gen_ai.input.messages": self._told(prompt),
-            "gen_ai.output.messages": self._answered(generations),
+            "gen_ai.output.messages": self._answered(generations_of(response)),
         }
         return {name: messages for name, messages in found.items() if messages}
 

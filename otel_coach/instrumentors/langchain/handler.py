@@ -321,7 +321,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
                 labels = (run.name, end.status)
                 self.recorder.record(TOOL_CALLS, 1, (*labels, end.error_type), run.context)
                 self.recorder.record(TOOL_LATENCY, end.seconds, labels, run.context)
-                attributes.update(self._said_to_tool(run, end) or {})
+                if self._content.on_spans:
+                    attributes.update(self._said_to_tool(run, end) or {})
             elif isinstance(run, LlmRun):
                 usage = run.usage(end)
                 attributes.update(response_attributes(end.response, usage))
@@ -349,8 +350,6 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     @guarded
     def _said_to_tool(self, run: ToolRun, end: End) -> Mapping[str, AttributeValue]:
-        if not self._content.on_spans:
-            return {}
         return as_json(self._content.of_tool(run.arguments, end.response))
 
     def _end_span(self, span: Span, end: End, attributes: dict[str, AttributeValue]) -> None:

@@ -63,11 +63,16 @@ def _core_marks_cached() -> bool:
 
 def messages_of(response: Any) -> Iterator[Any]:
     """The messages of an LLMResult."""
+    for generation in generations_of(response):
+        message = getattr(generation, "message", None)
+        if message is not None:
+            yield message
+
+
+def generations_of(response: object) -> Iterator[object]:
+    """What an LLMResult holds, of all its batches."""
     for generations in _listed(getattr(response, "generations", None)):
-        for generation in _listed(generations):
-            message = getattr(generation, "message", None)
-            if message is not None:
-                yield message
+        yield from _listed(generations)
 
 
 def _listed(value: object) -> Sequence[object]:
