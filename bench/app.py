@@ -1,22 +1,30 @@
 """The service that is measured: nothing of it knows of telemetry.
 
-`BENCH_BUILT_IN` names an OTLP endpoint for FastAPI's own telemetry, which global providers wake.
+`BENCH_DOUBLES` is the address of the model provider's double. `BENCH_BUILT_IN` names an OTLP
+endpoint for FastAPI's own telemetry, which global providers wake.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
+
+from bench.doubles import CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-CHUNKS: Final = 50
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import Runnable
+    from langgraph.graph.state import CompiledStateGraph
 
 if endpoint := os.environ.get("BENCH_BUILT_IN"):
     from opentelemetry import metrics, trace
@@ -31,17 +39,37 @@ if endpoint := os.environ.get("BENCH_BUILT_IN"):
     metrics.set_meter_provider(MeterProvider())
 
 app = FastAPI()
-_model = FakeListChatModel(responses=["x" * CHUNKS])  # it streams character by character
 
 
-async def _answer(state: MessagesState) -> MessagesState:
-    return {"messages": [await _model.ainvoke(state["messages"])]}
+@tool
+def training_plan(weeks: int) -> str:
+    """Return the plan for so many weeks."""
+    return f"{weeks} weeks"
 
 
-_graph = StateGraph(MessagesState)
-_graph.add_node("answer", _answer)
-_graph.add_edge(START, "answer")
-_agent = _graph.compile()
+def _agent(model: Runnable[LanguageModelInput, AIMessage]) -> CompiledStateGraph:
+    async def answer(state: MessagesState) -> MessagesState:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("answer", answer)
+    graph.add_edge(START, "answer")
+    return graph.compile()
+
+
+_over_http = ChatOpenAI(
+    model="gpt-4o-mini",
+    base_url=f"{os.environ.get('BENCH_DOUBLES', 'http://127.0.0.1:1')}/v1",
+    api_key="bench",  # type: ignore[arg-type] - pydantic makes a SecretStr of it
+    stream_usage=True,
+    max_retries=0,
+)
+_in_process = FakeListChatModel(responses=["x" * CHUNKS])
+_agents = {
+    "/stream": _agent(_over_http.bind_tools([training_plan])),
+    # The least that a graph can cost: a model that has its answer ready, character by character.
+    "/stream/in-process": _agent(_in_process),
+}
 
 
 @app.get("/health")
@@ -50,13 +78,22 @@ async def health() -> str:
     return "ok"
 
 
-@app.get("/stream")
-async def stream() -> StreamingResponse:
-    """Stream what the agent's model says, chunk by chunk."""
-
+def _streaming(agent: CompiledStateGraph) -> StreamingResponse:
     async def chunks() -> AsyncIterator[str]:
-        asked = {"messages": [("user", "hi")]}
-        async for message, _ in _agent.astream(asked, stream_mode="messages"):
+        asked = {"messages": [("user", "Plan my week.")]}
+        async for message, _ in agent.astream(asked, stream_mode="messages"):
             yield str(message.content)
 
     return StreamingResponse(chunks())
+
+
+@app.get("/stream")
+async def stream() -> StreamingResponse:
+    """Stream what a model says over HTTP, chunk by chunk."""
+    return _streaming(_agents["/stream"])
+
+
+@app.get("/stream/in-process")
+async def stream_in_process() -> StreamingResponse:
+    """Stream what a model in this process says, chunk by chunk."""
+    return _streaming(_agents["/stream/in-process"])

@@ -84,6 +84,7 @@ def running(
             **ALONE,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(_ROOT),
+            "BENCH_DOUBLES": endpoint,
             "OTEL_METRICS_EXPORTER": "prometheus",
             **variables,
         },

@@ -14,7 +14,7 @@ import wrapt
 from opentelemetry.metrics import NoOpMeter, Observation
 
 from otel_coach.catalogue import CATALOGUE, family_name
-from otel_coach.recorder import guarded
+from otel_coach.guards import guarded
 from otel_coach.vocabulary import ALLOWED_LABELS
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from otel_coach import sql
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
+from otel_coach.guards import guarded, raised_at
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
-from otel_coach.recorder import Recorder, guarded, raised_at
 from otel_coach.sdk import Providers
 from otel_coach.serving import Serving
 from otel_coach.settings import Settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
     from otel_coach.instrumentors.langchain.runs import Run
+    from otel_coach.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
 

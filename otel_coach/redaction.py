@@ -12,15 +12,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer, TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from otel_coach import sql
-from otel_coach.recorder import guarded
+from otel_coach.guards import guarded
+from otel_coach.spans import TracerAtOnce, only_sees_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from opentelemetry import trace
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
     from opentelemetry.util.types import Attributes
@@ -176,17 +179,41 @@ class RedactingTracerProvider(TracerProvider):
         self._redaction = redaction
         self.recorder = recorder
         self._behind_the_rule: list[RedactingSpanProcessor] = []
+        self.sees_starts = False
+        """Whether a processor looks at spans before they have ended."""
 
     @property
     def has_spans(self) -> bool:
         """Whether any has ended in this process."""
         return any(processor.has_spans for processor in self._behind_the_rule)
 
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> trace.Tracer:
+        """The SDK's tracer; for our own spans, one that makes them at once."""
+        tracer = super().get_tracer(
+            instrumenting_module_name, instrumenting_library_version, schema_url, attributes
+        )
+        if instrumenting_module_name != OURS or not isinstance(tracer, Tracer):
+            return tracer
+        scope = InstrumentationScope(OURS, instrumenting_library_version, schema_url, attributes)
+        return TracerAtOnce(self, scope, tracer)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Hand a span of a `TracerAtOnce` to all processors."""
+        for processor in self._behind_the_rule:
+            processor.on_end(span)
+
     @guarded
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Add it behind the rule."""
         behind = RedactingSpanProcessor(span_processor, self._redaction, self.recorder)
         self._behind_the_rule.append(behind)
+        self.sees_starts = self.sees_starts or not only_sees_ends(span_processor)
         super().add_span_processor(behind)
 
 

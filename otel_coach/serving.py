@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.exposition.port import serve
-from otel_coach.recorder import guarded
+from otel_coach.guards import guarded
 from otel_coach.workers.outage import cure
 from otel_coach.workers.supervisor import Supervisor, pid_of_supervisor, supervisor
 

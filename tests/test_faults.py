@@ -23,14 +23,14 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 import otel_coach
-from otel_coach import recorder
-from otel_coach.recorder import guarded
+from otel_coach import guards
+from otel_coach.guards import guarded
 from otel_coach.testing import measuring
 
 PACKAGE = Path(otel_coach.__file__).parent
 GUARDS = {
-    recorder.guarded(lambda self: None).__code__,
-    recorder.guarded_async(lambda self: None).__code__,
+    guards.guarded(lambda self: None).__code__,
+    guards.guarded_async(lambda self: None).__code__,
 }
 
 
@@ -67,18 +67,22 @@ OURS_ALONE = {
 GUARDED_INSIDE = {
     # They are the host's call with ours in it: what is ours there is guarded.
     "CoachMeterProvider": {"get_meter"},
+    "RedactingTracerProvider": {"get_tracer"},  # of our own scope; nobody else asks for that
+    "TracerAtOnce": {"start_span", "start_as_current_span"},  # inside our own hooks
     "_Meter": {f"create_{kind}" for kind in ("counter", "up_down_counter", "histogram", "gauge")}
     | {f"create_observable_{kind}" for kind in ("counter", "up_down_counter", "gauge")},
     "_Instrument": {"add", "record", "set"},
+}
+SPAN = {
+    *("add_event", "add_link", "end", "get_span_context", "is_recording", "record_exception"),
+    *("set_attribute", "set_attributes", "set_status", "update_name"),
 }
 TOO_SMALL_TO_FAIL = {
     # An attribute is read, a number compared; a guard would cost more than they do.
     "CoachCallbackHandler": {"run_inline"},
     "OneLineAMinute": {"filter"},
-    "SpanOfRun": {
-        *("add_event", "add_link", "end", "get_span_context", "is_recording", "record_exception"),
-        *("set_attribute", "set_attributes", "set_status", "update_name"),
-    },
+    "SpanOfRun": SPAN,
+    "SpanAtOnce": SPAN,  # it takes what the SDK's takes, and leaves the checks to the same classes
 }
 
 
@@ -140,6 +144,7 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/langchain/__init__", "module.register_configure_hook"),  # the handler
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
         ("instrumentors/langchain/runs", "task.add_done_callback"),  # _task_done is guarded
+        ("instrumentors/asgi/routes", "weakref.ref"),  # without a callback
         ("instrumentors/langchain/runs", "weakref.ref"),  # _lose is guarded
         ("recorder", "gc.callbacks.append"),  # an assignment; errors are only printed
         ("recorder", "os.register_at_fork"),
@@ -297,9 +302,9 @@ def inject(monkeypatch, cls, name, fault):
         async def failing(*args, **kwargs):
             fault(*args, **kwargs)
 
-        monkeypatch.setattr(cls, name, recorder.guarded_async(failing))
+        monkeypatch.setattr(cls, name, guards.guarded_async(failing))
     else:
-        monkeypatch.setattr(cls, name, recorder.guarded(fault))
+        monkeypatch.setattr(cls, name, guards.guarded(fault))
 
 
 NOT_CALLED_HERE = {
@@ -307,9 +312,10 @@ NOT_CALLED_HERE = {
     *(f"CoachCallbackHandler.{name}" for name in ("on_llm_start", "on_llm_error")),
     *(f"CoachCallbackHandler.on_retriever_{name}" for name in ("start", "end", "error")),
     *("CoachCallbackHandler.on_stream_event", "CoachCallbackHandler.on_tool_error"),
+    "CoachCallbackHandler.on_llm_new_token",  # chunks come by `note`, unless a manager is another's
     *("CoachCallbackHandler.end_runs", "Health.note", "LangChainInstrumentor.start"),
     *("Installation._load_psycopg", "Installation.application_stopped", "Installation.exit"),
-    *("LangChainInstrumentor._register", "LangChainInstrumentor._watch_starts"),
+    *("LangChainInstrumentor._register", "LangChainInstrumentor._watch_managers"),
     *("Serving.end", "Serving.refresh", "StockInstrumentations._hand_over"),
     "AsgiInstrumentor._patch",
 }
@@ -357,7 +363,7 @@ def test_hooks_that_are_slow_change_nothing_but_the_time(monkeypatch, bare):
 def test_a_fault_is_logged_once_not_at_each_request(monkeypatch, bare, caplog):
     from otel_coach.instrumentors.asgi.exchange import Exchange
 
-    monkeypatch.setattr(Exchange, "_finish", recorder.guarded(raising))
+    monkeypatch.setattr(Exchange, "_finish", guards.guarded(raising))
     with measuring() as measured:
         assert answers(measured) == bare
         assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") >= 9
@@ -392,15 +398,18 @@ def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):
         "otel_coach.recorder.Recorder.record",
         "otel_coach.recorder.Recorder.end",
         "otel_coach.recorder.Recorder.later",
-        "otel_coach.recorder.Recorder._measure",
+        "otel_coach.recorder.Recorder._settle_one",
         "otel_coach.budgets.Budgets.bounded",
         "otel_coach.budgets.Budgets.together",
         "otel_coach.redaction.Redaction.applied",
         "otel_coach.instrumentors.asgi.exchange.find_route",
+        "otel_coach.instrumentors.asgi.routes.Routes.find",
+        "otel_coach.instrumentors.asgi.exchange.Exchange._note",
+        "otel_coach.instrumentors.langchain.llm.LlmRun.token_came",
         "otel_coach.instrumentors.langchain.runs.Run.start_span",
         "otel_coach.instrumentors.langchain.handler.response_attributes",
-        "opentelemetry.sdk.trace.Tracer.start_span",
-        "opentelemetry.sdk.trace.Span.end",
+        "otel_coach.spans.TracerAtOnce.start_span",
+        "otel_coach.spans.SpanAtOnce.end",
         "opentelemetry.sdk.metrics.Counter.add",
         "opentelemetry.propagate.extract",
         "otel_coach.pricing.PriceList.cost",

@@ -15,8 +15,9 @@ from conftest import eventually
 from conservation import started
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import LLM, FakeListLLM
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
@@ -27,6 +28,7 @@ from opentelemetry import trace
 
 import otel_coach
 from demo.versions import STREAMS_TELL_PARTS
+from otel_coach.testing import measuring
 
 CALLS = "agent_llm_requests_total"
 TOKENS = "agent_llm_tokens_total"
@@ -380,6 +382,59 @@ print(hasattr(AsyncCallbackManager.on_llm_start, "__wrapped__"))
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.stdout.split() == ["1.0", "True", "False"], found.stderr
     assert not found.stderr
+
+
+class Listening(BaseCallbackHandler):
+    def __init__(self, *, run_inline=False):
+        self.run_inline = run_inline
+        self.heard = []
+
+    def on_llm_new_token(self, token, *, chunk=None, run_id, parent_run_id=None, **kwargs):
+        self.heard.append((token, chunk.message.content, type(run_id), sorted(kwargs)))
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("how", ["stream", "astream", "astream_events"])
+def test_other_handlers_hear_every_chunk_as_without_us(provider, how, inline):
+    async def heard():
+        model = ChatOpenAI(
+            model="gpt-3.5-turbo", api_key="k", base_url=provider.base_url, max_retries=0
+        )
+        listening = Listening(run_inline=inline)
+        config = {"callbacks": [listening]}
+        if how == "stream":
+            collect(model.stream("one two three", config))
+        elif how == "astream":
+            await acollect(model.astream("one two three", config))
+        else:
+            await acollect(model.astream_events("one two three", config, version="v2"))
+        return listening.heard
+
+    async def both():  # langchain-openai's pool of connections belongs to one event loop
+        without_us = await heard()
+        with measuring():
+            return without_us, await heard()
+
+    without_us, with_us = asyncio.run(both())
+    assert with_us == without_us
+    assert len(without_us) > 3
+
+
+def test_a_handler_added_while_a_call_streams_hears_the_rest(measured):
+    from langchain_core.callbacks import CallbackManager
+
+    manager = CallbackManager.configure()
+    (run,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]])
+    late = Listening(run_inline=True)
+    chunk = ChatGenerationChunk(message=AIMessageChunk("x"))
+    run.on_llm_new_token("x", chunk=chunk)
+    run.handlers.append(late)
+    run.on_llm_new_token("x", chunk=chunk)
+    run.on_llm_end(LLMResult(generations=[[chunk]]))
+    assert len(late.heard) == 1
+    page = measured.page()
+    assert page.sum(CALLS, mode="stream", status="ok") == 1
+    assert page.sum("agent_llm_time_to_first_token_seconds_count") == 1
 
 
 def test_a_stream_read_by_one_task_per_chunk_ends_once_and_well(measured, model):

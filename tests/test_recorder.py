@@ -3,12 +3,14 @@ import logging
 import threading
 
 import pytest
+from conftest import eventually
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, RATE_LIMIT_HITS, TOOL_CALLS
-from otel_coach.recorder import Recorder, guarded
+from otel_coach.guards import guarded
+from otel_coach.recorder import Recorder
 from otel_coach.views import build_views
 
 
@@ -163,3 +165,63 @@ def test_the_view_strips_what_is_no_label(metrics):
         for point in found.data.data_points
     )
     assert dict(point.attributes) == {"endpoint": "/buy"}
+
+
+def test_what_is_finished_reaches_the_api_by_itself_within_a_moment(metrics):
+    added = []
+    metrics.recorder._instruments[RATE_LIMIT_HITS] = lambda *what: added.append(what)
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+    metrics.recorder.settle()
+    eventually(lambda: added)
+
+
+def test_many_facts_are_settled_where_the_last_one_came(metrics):
+    threads = []
+    metrics.recorder.settle_all()
+    metrics.recorder._instruments[RATE_LIMIT_HITS] = lambda *_: threads.append(
+        threading.current_thread()
+    )
+    for _ in range(1000):
+        metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+        metrics.recorder.settle()
+    assert threading.current_thread() in threads
+    assert len(metrics.recorder._pending) < 50
+
+
+def test_without_a_thread_all_is_settled_at_once(metrics, monkeypatch):
+    def no_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+    metrics.recorder.settle()
+    assert not metrics.recorder._pending
+
+
+def test_a_settling_thread_survives_whatever_fails_in_it(metrics, monkeypatch):
+    def panicking():
+        raise BaseException("panic")  # noqa: TRY002 - as an extension's panic would be
+
+    with monkeypatch.context() as broken:
+        broken.setattr(metrics.recorder, "_empty", panicking)
+        metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+        metrics.recorder.settle()
+        eventually(lambda: metrics.recorder._logged_faults)
+    metrics.recorder.settle()
+    eventually(lambda: not metrics.recorder._pending)
+    assert metrics.points(RATE_LIMIT_HITS) == {("/route",): 1}
+
+
+def test_counters_settled_together_add_up_as_one_by_one(metrics):
+    values = [1, 2.5, 0, 10**9, 0.1]
+    for value in values * 100:
+        metrics.recorder.record(RATE_LIMIT_HITS, value, ("/route",))
+    assert metrics.points(RATE_LIMIT_HITS)["/route",] == pytest.approx(100 * sum(values))
+
+
+def test_a_closed_recorder_has_no_thread_left():
+    metrics = Metrics()
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+    metrics.recorder.settle()
+    metrics.recorder.close()
+    eventually(lambda: "otel-coach-settle" not in {t.name for t in threading.enumerate()})

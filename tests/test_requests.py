@@ -67,6 +67,72 @@ def application(tmp_path):
     return app
 
 
+def with_one_router_in_two_places():
+    app, router = FastAPI(), APIRouter()
+
+    @router.get("/plan/{week}")
+    def plan(week: int):
+        return week
+
+    app.include_router(router, prefix="/v1")
+    app.include_router(router, prefix="/v2")
+    return app, router
+
+
+def test_a_router_in_two_places_has_two_endpoints(measured):
+    app, _ = with_one_router_in_two_places()
+    with serving(app) as client:
+        for prefix in ("/v1", "/v2", "/v2"):
+            client.get(f"{prefix}/plan/7")
+    assert counted(measured) == {
+        ("/v1/plan/{week}", "GET", "200"): 1,
+        ("/v2/plan/{week}", "GET", "200"): 2,
+    }
+
+
+def test_routes_that_are_added_while_it_serves_have_their_own_endpoint(measured):
+    app, router = FastAPI(), APIRouter()
+
+    @router.get("/plan/{week}")
+    def plan(week: int):
+        return week
+
+    app.include_router(router, prefix="/v1")
+    with serving(app) as client:
+        client.get("/v1/plan/7")
+        app.include_router(router, prefix="/v2")
+        app.add_api_route("/late", lambda: "late")
+        for path in ("/v1/plan/7", "/v2/plan/7", "/late"):
+            assert client.get(path).is_success
+    assert counted(measured) == {
+        ("/v1/plan/{week}", "GET", "200"): 2,
+        ("/v2/plan/{week}", "GET", "200"): 1,
+        ("/late", "GET", "200"): 1,
+    }
+
+
+def test_a_mounted_application_behind_a_copied_scope_keeps_its_endpoints(measured):
+    sub = FastAPI()
+
+    @sub.get("/items/{item}")
+    def item(item: str):
+        return item
+
+    class Copying:
+        def __init__(self, app):
+            self.app = app
+            self.routes = app.routes
+
+        async def __call__(self, scope, receive, send):
+            await self.app(dict(scope), receive, send)
+
+    app = FastAPI()
+    app.mount("/sub", Copying(sub))
+    with serving(app) as client:
+        assert client.get("/sub/items/7").is_success
+    assert counted(measured) == {("/sub/items/{item}", "GET", "200"): 1}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "endpoint", "status"),
     [

@@ -30,9 +30,11 @@ class MetricsEndpoint:
         self._threads: CapacityLimiter | None = None
 
     def answers(self, scope: Scope, root_path: str) -> bool:
-        """Whether the request, to an application below `root_path`, is for this page."""
+        """Whether the request, to an application with this `root_path`, is for this page."""
         path: str = scope["path"]
-        below = path.removeprefix(root_path)
+        if not path.endswith(self._path):
+            return False
+        below = path.removeprefix(root_path or scope.get("root_path", ""))
         return scope["method"] in {"GET", "HEAD"} and self._path in {path, below}
 
     async def __call__(self, scope: Scope, send: Send) -> None:

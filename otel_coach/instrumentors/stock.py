@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import NoOpMeterProvider
 
-from otel_coach.recorder import Recorder, guarded
+from otel_coach.guards import guarded
 from otel_coach.request import current_request
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
     from opentelemetry.trace import Span, TracerProvider
+
+    from otel_coach.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
 

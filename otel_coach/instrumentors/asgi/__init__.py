@@ -8,13 +8,14 @@ from weakref import WeakSet
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otel_coach.recorder import Recorder, guarded
+from otel_coach.guards import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
     from types import ModuleType
 
     from otel_coach.instrumentors.asgi.layer import Layer
+    from otel_coach.recorder import Recorder
 
     Application = Callable[..., Awaitable[None]]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 from otel_coach.catalogue import (
@@ -20,9 +21,9 @@ from otel_coach.catalogue import (
     HTTP_REQUEST_DURATION,
     RATE_LIMIT_HITS,
 )
+from otel_coach.guards import THE_HOSTS, guarded
 from otel_coach.instrumentors.asgi.refusals import refusal_reason
-from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, find_route
-from otel_coach.recorder import Recorder, guarded
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
 from otel_coach.request import Request
 from otel_coach.vocabulary import (
     ABORTED,
@@ -51,11 +52,14 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
+    from otel_coach.recorder import Recorder
+
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Scope = MutableMapping[str, Any]
     Send = Callable[[Message], Awaitable[None]]
 
+_NOWHERE: Final = Context()
 _MOST_LOOKED_AHEAD: Final = 8
 _MOST_ENDPOINTS: Final = 1000
 """Of which it is remembered that a series exists; an application may make up routes."""
@@ -81,10 +85,11 @@ class Exchanges:
         """Without any request yet."""
         return cls(recorder, credential_headers, set(), set(), set())
 
-    @guarded
-    def open(self, app: object, scope: Scope, receive: Receive, send: Send) -> Exchange:
+    def open(
+        self, app: object, routes: Routes, scope: Scope, receive: Receive, send: Send
+    ) -> Exchange:
         """Begin to watch a request."""
-        exchange = Exchange(self, app, scope, receive, send)
+        exchange = Exchange(self, app, routes, scope, receive, send)
         self.opened.add(exchange)
         return exchange
 
@@ -106,22 +111,33 @@ class Exchange:
     the final body was handed to the server, or when the application ended without one.
     """
 
-    def __init__(
-        self, shared: Exchanges, app: object, scope: Scope, receive: Receive, send: Send
+    def __init__(  # noqa: PLR0913, PLR0917 - what an ASGI call has, and what all of them share
+        self,
+        shared: Exchanges,
+        app: object,
+        routes: Routes,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self.request = Request()
         self.span: Span | None = None
+        self.recorder = shared.recorder
+        self.method: str = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        self.finished = False
         self._shared = shared
+        self._routes = routes
         self.app = app
         # The application changes its scope while it routes; the look-up needs the original, but
         # for the root path that FastAPI sets itself, after us.
         self._scope = {**scope}
+        self._routed = scope
         if root_path := getattr(app, "root_path", ""):
             self._scope["root_path"] = root_path
         self._receive = receive
         self._send = send
         self._started = perf_counter()
-        self._looked_ahead: deque[Message] = deque()
+        self._looked_ahead: deque[Message] | None = None
         self._route: Route | None = None
         self._status: int | None = None
         self._headers: Iterable[tuple[bytes, bytes]] = ()
@@ -129,18 +145,6 @@ class Exchange:
         self._chunks = 0
         self._first_chunk: float | None = None
         self._client_left = False
-        self._finished = False
-
-    @property
-    def recorder(self) -> Recorder:
-        """Where facts and faults go."""
-        return self._shared.recorder
-
-    @property
-    def method(self) -> str:
-        """The request's method, `_OTHER` for one that no standard knows."""
-        method = self._scope["method"]
-        return method if method in METHODS else OTHER_METHOD
 
     @property
     def route(self) -> Route:
@@ -152,7 +156,7 @@ class Exchange:
 
     @guarded  # a route's own convertor may raise for a path: the request is counted all the same
     def _find_route(self) -> Route:
-        return find_route(self.app, self._scope)
+        return self._routes.find(self.app, self._scope, self._routed)
 
     @property
     def _span_name(self) -> str:
@@ -162,7 +166,7 @@ class Exchange:
     @property
     def is_open_ai_stream(self) -> bool:
         """Whether a stream of an AI request is open now."""
-        return self._is_stream and self.request.is_ai and not self._finished
+        return self._is_stream and self.request.is_ai and not self.finished
 
     async def receive(self) -> Message:
         """The server's next message, noting that the client left."""
@@ -177,44 +181,42 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Hand `message` to the server, noting what it is."""
-        final = self._note(message)
-        if not final:
-            await self._hand_over(message)
-            return
-        # Whoever has the whole answer may look at the figures before this coroutine goes on.
-        with self.recorder.about_to_record(self):
-            await self._hand_over(message)
-            self._finish(None)
-
-    async def _hand_over(self, message: Message) -> None:
+        try:  # every chunk passes here: `guarded`, but without its cost
+            final = self._note(message)
+        except THE_HOSTS:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - as `guarded`
+            self.recorder.fault(fault, "Exchange.send")
+            final = False
+        if final:
+            # Whoever has the whole answer may look at the figures before this coroutine goes on.
+            self.recorder.expect(self)
         try:
             await self._send(message)
         except OSError:
             # How servers of ASGI spec 2.4 say that the client is gone.
             self._note_client_left()
             raise
+        else:
+            if final:
+                self._finish(None)
+        finally:
+            if final:
+                self.recorder.expect_no_more(self)
 
     @guarded
     def ended(self, error: BaseException | None) -> None:
-        """The application returned, or raised `error`."""
-        if not self._finished:
-            self._look_ahead()
-            self._finish(error)
+        """The application returned, or raised `error`, before the response was complete."""
+        self._look_ahead()
+        self._finish(error)
 
-    @guarded
     def _note(self, message: Message) -> bool:
         """Whether `message` is the last of the response."""
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            headers = message.get("headers", ())
-            if not isinstance(headers, list | tuple):
-                # Any iterable may be sent; this one can perhaps be read only once.
-                headers = message["headers"] = list(headers)
-            self._headers = headers
-            self._is_stream = all(name.lower() != b"content-length" for name, _ in self._headers)
-            return False
-        if message["type"] != "http.response.body":
-            return message["type"] == "http.response.pathsend"
+        kind = message["type"]
+        if kind != "http.response.body":
+            if kind == "http.response.start":
+                self._note_start(message)
+            return kind == "http.response.pathsend"
         if message.get("body") and not self._client_left:
             self._chunks += 1
             if self._first_chunk is None:
@@ -225,9 +227,18 @@ class Exchange:
             self._look_ahead()
         return True
 
+    def _note_start(self, message: Message) -> None:
+        self._status = message["status"]
+        headers = message.get("headers", ())
+        if not isinstance(headers, list | tuple):
+            # Any iterable may be sent; this one can perhaps be read only once.
+            headers = message["headers"] = list(headers)
+        self._headers = headers
+        self._is_stream = all(name.lower() != b"content-length" for name, _ in headers)
+
     @guarded
     def _note_client_left(self) -> None:
-        if self._finished or self._client_left:
+        if self.finished or self._client_left:
             return
         self._client_left = True
         if self.request.server_span is not None:
@@ -243,13 +254,14 @@ class Exchange:
         """
         if not (_runs_asyncio() and inspect.iscoroutinefunction(self._receive)):
             return
-        while not self._client_left and len(self._looked_ahead) < _MOST_LOOKED_AHEAD:
+        ahead = self._looked_ahead = self._looked_ahead or deque()
+        while not self._client_left and len(ahead) < _MOST_LOOKED_AHEAD:
             step = cast("Coroutine[Any, Any, Message]", self._receive())
             try:
                 step.send(None)
             except StopIteration as stop:
                 message: Message = stop.value
-                self._looked_ahead.append(message)
+                ahead.append(message)
                 if message["type"] == "http.disconnect":
                     self._note_client_left()
             else:
@@ -258,15 +270,15 @@ class Exchange:
 
     @guarded
     def _finish(self, error: BaseException | None) -> None:
-        if self._finished:
+        if self.finished:
             return
-        self._finished = True
+        self.finished = True
         self.request.closed = True
         self._shared.opened.discard(self)
         end_time, seconds = time_ns(), perf_counter() - self._started
         outcome = self._outcome(error)
         code = self._code(outcome)
-        context = set_span_in_context(self.span) if self.span is not None else None
+        context = set_span_in_context(self.span, _NOWHERE) if self.span is not None else None
         record, endpoint = self.recorder.record, self.route.template
         record(HTTP_REQUEST_DURATION, seconds, (endpoint, self.method, code), context)
         self._record_refusal(endpoint, code)
@@ -306,7 +318,7 @@ class Exchange:
     def _record_refusal(self, endpoint: str, code: str) -> None:
         if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
             reason = refusal_reason(
-                self._scope, self._headers, self._shared.credential_headers, self.route.dependant
+                self._scope, self._headers, self._shared.credential_headers, self._dependant()
             )
             self.recorder.record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
         limited = self._status == _TOO_MANY_REQUESTS
@@ -316,6 +328,11 @@ class Exchange:
             known.add(endpoint)
         if limited or is_new:
             self.recorder.record(RATE_LIMIT_HITS, int(limited), (endpoint,))
+
+    @guarded
+    def _dependant(self) -> Any:
+        """Of FastAPI's route, with what the routers around it depend on."""
+        return find_route(self.app, self._scope).dependant
 
     def _end_span(
         self, span: Span, end_time: int, outcome: str, error: BaseException | None

@@ -6,7 +6,7 @@ import logging
 from asyncio import CancelledError
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import anyio
 from opentelemetry import context as otel_context
@@ -16,9 +16,9 @@ from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
+from otel_coach.guards import guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
-from otel_coach.instrumentors.asgi.routes import templates
-from otel_coach.recorder import Recorder, guarded, guarded_async
+from otel_coach.instrumentors.asgi.routes import Routes, templates
 from otel_coach.request import current_application, current_request
 from otel_coach.vocabulary import ENDPOINT, span_text
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
+
+    from otel_coach.recorder import Recorder
 
     Application = Callable[..., Awaitable[None]]
     Message = MutableMapping[str, Any]
@@ -93,9 +95,7 @@ class Layer:
         self._page = page
         self._on_start = on_start
         self._on_stop = on_stop
-        self._known: WeakSet[Any] = WeakSet()
-        """Applications whose routes have their places among the endpoints."""
-        self._stock_inside: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
 
     @staticmethod
@@ -110,16 +110,14 @@ class Layer:
         if scope["type"] == "lifespan":
             await self._lifespan(app, call, scope, receive, send)
             return
-        self._start(app)
         if self._is_for_page(app, scope):
             await self._page(scope, send)
             return
-        exchange = self._exchanges.open(app, scope, receive, send)
-        if exchange is None:
+        watched = self._watch(app, scope, receive, send)
+        if watched is None:
             await call(app, scope, receive, send)
             return
-        context = self._server_context(exchange, scope)
-        entered = self._enter(exchange, context)
+        exchange, entered = watched
         scope[_MARK] = True
         scope.setdefault(_FASTAPI_TELEMETRY, None)
         error: BaseException | None = None
@@ -129,25 +127,44 @@ class Layer:
             error = raised
             raise
         finally:
-            exchange.ended(error)
+            if not exchange.finished:
+                exchange.ended(error)
             self._leave(entered)
 
     @guarded
     def _is_for_page(self, app: object, scope: Scope) -> bool:
-        if self._page is None:
-            return False
-        root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
-        return self._page.answers(scope, root_path)
+        self._start(app)
+        return self._page is not None and self._page.answers(scope, getattr(app, "root_path", ""))
 
     @guarded
-    def _server_context(self, exchange: Exchange, scope: Scope) -> Context | None:
+    def _watch(
+        self, app: Any, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Exchange, _Entered] | None:
+        """The exchange, and what is to be left at its end."""
+        known = self._applications.get(app) or self._meet(app)
+        exchange = self._exchanges.open(app, known.routes, scope, receive, send)
+        context = None
+        if self._tracer is not None:
+            context = self._server_context(self._tracer, exchange, known, scope)
+        return exchange, (
+            current_application.set(app),
+            current_request.set(exchange.request),
+            None if context is None else otel_context.attach(context),
+        )
+
+    @guarded
+    def _server_context(
+        self, tracer: Tracer, exchange: Exchange, known: _Application, scope: Scope
+    ) -> Context | None:
         """The context of a new server span, None where there is to be none."""
-        if self._tracer is None or self._gives_way(exchange.app):
+        if known.gives_way is None:
+            known.gives_way = _gives_way(exchange.app)
+        if known.gives_way:
             return None
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
             return None
         parent = propagate.extract(scope, getter=_HEADERS)
-        span: Span = self._tracer.start_span(
+        span: Span = tracer.start_span(
             exchange.method,
             context=parent,
             kind=SpanKind.SERVER,
@@ -160,37 +177,12 @@ class Layer:
         )
         if span.is_recording():
             exchange.span = span
+        elif not span.get_span_context().is_valid:
+            return parent or None  # without traces; it may hold a baggage
         return set_span_in_context(span, parent)
 
-    def _gives_way(self, app: Any) -> bool:
-        """Whether the stock instrumentation in `app`'s own stack makes the server span."""
-        known = self._stock_inside.get(app)
-        if known is None:
-            if app.middleware_stack is None:
-                app.middleware_stack = app.build_middleware_stack()
-            known = self._stock_inside[app] = any(map(_is_stock, _stack(app)))
-            if known:
-                _logger.warning(
-                    "otel-coach: the application is instrumented by "
-                    "opentelemetry-instrumentation-fastapi or -asgi already; otel-coach's server "
-                    "span gives way"
-                )
-            elif hasattr(app, "_native_telemetry"):
-                _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
-        return known
-
     @guarded
-    def _enter(self, exchange: Exchange, context: Context | None) -> _Entered:
-        return (
-            current_application.set(exchange.app),
-            current_request.set(exchange.request),
-            None if context is None else otel_context.attach(context),
-        )
-
-    @guarded
-    def _leave(self, entered: _Entered | None) -> None:
-        if entered is None:
-            return
+    def _leave(self, entered: _Entered) -> None:
         application, request, context = entered
         if context is not None:
             otel_context.detach(context)
@@ -199,12 +191,21 @@ class Layer:
 
     @guarded
     def _start(self, app: object) -> None:
+        if app not in self._applications:
+            self._meet(app)
+
+    def _meet(self, app: object) -> _Application:
+        """The first that is seen of an application: its lifespan, or a request."""
+        known = self._applications[app] = _Application()
         if self._on_start is not None:
             on_start, self._on_start = self._on_start, None
             on_start()
-        if app not in self._known:
-            self._known.add(app)
-            self.recorder.reserve(ENDPOINT, templates(app))
+        self._reserve(app)
+        return known
+
+    @guarded
+    def _reserve(self, app: object) -> None:
+        self.recorder.reserve(ENDPOINT, templates(app))
 
     async def _lifespan(
         self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
@@ -238,6 +239,32 @@ class Layer:
         with anyio.move_on_after(_LONGEST_FLUSH):
             while flushing.is_alive():  # noqa: ASYNC110 - a thread, on any event loop
                 await anyio.sleep(0.01)
+
+
+class _Application:
+    """What is known of an application since it was met."""
+
+    __slots__ = ("gives_way", "routes")
+
+    def __init__(self) -> None:
+        self.routes = Routes()
+        self.gives_way: bool | None = None
+        """Whether somebody else makes the server spans; looked up at the first request."""
+
+
+def _gives_way(app: Any) -> bool:
+    """Whether the stock instrumentation in `app`'s own stack makes the server span."""
+    if app.middleware_stack is None:
+        app.middleware_stack = app.build_middleware_stack()
+    if any(map(_is_stock, _stack(app))):
+        _logger.warning(
+            "otel-coach: the application is instrumented by opentelemetry-instrumentation-fastapi "
+            "or -asgi already; otel-coach's server span gives way"
+        )
+        return True
+    if hasattr(app, "_native_telemetry"):
+        _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
+    return False
 
 
 _Entered = tuple["Token[object]", "Token[Any]", "Token[Context] | None"]

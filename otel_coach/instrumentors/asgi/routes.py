@@ -2,13 +2,15 @@
 
 The template is looked up in the application's own routes, not read from the scope: a middleware
 may answer before routing, a mount changes the scope, and FastAPI's included routers keep their
-prefix elsewhere.
+prefix elsewhere. Where a router left the route itself in the scope, and that stands in one place
+among the application's routes, its template is known without a search.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.routing import Match, Mount
 
@@ -33,6 +35,51 @@ class Route:
 NO_ROUTE = Route(UNMATCHED)
 
 
+class _Known(NamedTuple):
+    """A route that stands in one place only."""
+
+    leaf: weakref.ref[Any]
+    route: Route
+    begins: str
+    """What every path begins with that it answers: the same router may be included later, too."""
+
+
+class Routes:
+    """The routes of one application."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+        self._size = -1
+
+    def find(self, app: Any, scope: Scope, routed: Scope) -> Route:
+        """The route of `app` that answers `scope`, which is `routed` after routing."""
+        leaf = routed.get("route")
+        if leaf is not None:
+            if len(getattr(app, "routes", ())) != self._size:
+                self._learn(app)
+            known = self._known.get(id(leaf))
+            if known is not None and known.leaf() is leaf:
+                path: str = scope["path"]
+                if path.removeprefix(scope.get("root_path", "")).startswith(known.begins):
+                    return known.route
+        return find_route(app, scope)
+
+    def _learn(self, app: Any) -> None:
+        self._size = len(app.routes)
+        self._known = {}
+        elsewhere: set[int] = set()
+        for template, leaf in _leaves(getattr(app, "routes", ()), ""):
+            if leaf is None:
+                continue
+            key = id(leaf)
+            if key in self._known:
+                elsewhere.add(key)
+            begins = template.partition("{")[0]
+            self._known[key] = _Known(weakref.ref(leaf), Route(template), begins)
+        for key in elsewhere:
+            del self._known[key]
+
+
 def find_route(app: Any, scope: Scope) -> Route:
     """The route of `app` that answers `scope`, `NO_ROUTE` if none does.
 
@@ -43,19 +90,23 @@ def find_route(app: Any, scope: Scope) -> Route:
 
 def templates(app: Any) -> Iterator[str]:
     """The templates that `find_route` may find in `app`, as far as they are known by now."""
-    yield from _templates(getattr(app, "routes", ()), "")
+    return (template for template, _ in _leaves(getattr(app, "routes", ()), ""))
 
 
-def _templates(routes: Iterable[Any], prefix: str) -> Iterator[str]:
+def _leaves(routes: Iterable[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Templates, and the routes that a router leaves in the scope for them and no others."""
     for route in _flattened(routes):
         path_format = getattr(route, "path_format", None)
+        leaf = getattr(route, "original_route", route)
         if _has_routes_inside(route, path_format):
             inside = prefix + (path_format or "").removesuffix("/{path}")
-            yield from _templates(getattr(route, "routes", None) or (), inside)
+            routes_inside = getattr(route, "routes", None) or ()
+            yield from _leaves(routes_inside, inside)
             if path_format:
-                yield f"{inside}/{{path}}"
+                # Where there are more, one of them may answer with a scope of its own.
+                yield f"{inside}/{{path}}", None if routes_inside else leaf
         else:
-            yield f"{prefix}{path_format}"
+            yield f"{prefix}{path_format}", leaf
 
 
 def _has_routes_inside(route: Any, path_format: object) -> bool:

@@ -14,14 +14,15 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_coach.catalogue import DEPENDENCY_LATENCY, DEPENDENCY_UP
+from otel_coach.guards import guarded
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
-from otel_coach.recorder import Recorder, guarded
 from otel_coach.vocabulary import DEPENDENCY_NAME, ERROR, OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
     from otel_coach.instrumentors.dependencies.probes import Probe
+    from otel_coach.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
 _MOST_NAMES: Final = 1000

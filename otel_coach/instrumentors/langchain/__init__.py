@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otel_coach.instrumentors.langchain import starts
-from otel_coach.recorder import Recorder, guarded
+from otel_coach.guards import guarded
+from otel_coach.instrumentors.langchain import starts, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from otel_coach.instrumentors.langchain.handler import CoachCallbackHandler
     from otel_coach.instrumentors.langchain.runs import Run
+    from otel_coach.recorder import Recorder
 
 
 class LangChainInstrumentor(BaseInstrumentor):
@@ -31,7 +32,7 @@ class LangChainInstrumentor(BaseInstrumentor):
     _hooks: list[Any] | None = None
     _hook: Any = None
     _handler: CoachCallbackHandler | None = None
-    _restore: Callable[[], None] | None = None
+    _undo: tuple[Callable[[], None], ...] = ()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing is required: what the host never imports is never touched."""
@@ -45,15 +46,16 @@ class LangChainInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         self._arguments = kwargs
         wrapt.register_post_import_hook(self._register, "langchain_core.tracers.context")
-        wrapt.register_post_import_hook(self._watch_starts, "langchain_core.callbacks.manager")
+        wrapt.register_post_import_hook(self._watch_managers, "langchain_core.callbacks.manager")
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._arguments = {}
         if self._hooks is not None and self._hook in self._hooks:
             self._hooks.remove(self._hook)
-        if self._restore is not None:
-            self._restore()
-        self._hooks = self._hook = self._handler = self._restore = None
+        for undo in self._undo:
+            undo()
+        self._undo = ()
+        self._hooks = self._hook = self._handler = None
 
     @guarded  # what is raised here would break the host's own import
     def _register(self, module: ModuleType) -> None:
@@ -70,9 +72,12 @@ class LangChainInstrumentor(BaseInstrumentor):
         self._hook = self._hooks[-1] if self._hooks else None
 
     @guarded
-    def _watch_starts(self, module: ModuleType) -> None:
-        if self._arguments and self._restore is None:
-            self._restore = starts.watch_starts(module.AsyncCallbackManager, self._look_at_start)
+    def _watch_managers(self, module: ModuleType) -> None:
+        if self._arguments and not self._undo:
+            self._undo = (
+                starts.watch_starts(module.AsyncCallbackManager, self._look_at_start),
+                tokens.watch_tokens(module, lambda: self._handler),
+            )
 
     @guarded
     def _look_at_start(self, manager: Any, name: str) -> starts.Start:

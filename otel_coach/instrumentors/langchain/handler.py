@@ -11,13 +11,13 @@ from langchain_core.callbacks import BaseCallbackHandler
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
+from otel_coach.guards import THE_HOSTS, guarded
 from otel_coach.instrumentors.langchain.content import ContentCapture, as_json, event_of_call
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
 from otel_coach.instrumentors.langchain.modes import input_mode, mode_of
-from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run
+from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run, ToolRun
 from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.instrumentors.langchain.usage import is_from_cache
-from otel_coach.recorder import Recorder, guarded
 from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, span_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from otel_coach.pricing import PriceList
+    from otel_coach.recorder import Recorder
 
 _GRAPH_STEP: Final = "graph:step:"
 """LangGraph tags each run of a node with this and the step's number, and nothing else."""
@@ -36,17 +37,6 @@ _GRAPH_STEP: Final = "graph:step:"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PAUSES: Final = frozenset({"GraphBubbleUp"})
 """Exceptions by which LangGraph pauses a run for a human; nothing failed."""
-
-
-class ToolRun(Run):
-    """A run that is one call of a tool."""
-
-    __slots__ = ("arguments",)
-
-    def __init__(self, parent: Run | None, name: str) -> None:
-        super().__init__(parent, name)
-        self.arguments: object = None
-        """Kept only for who captures content."""
 
 
 class CoachCallbackHandler(BaseCallbackHandler):
@@ -100,9 +90,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         parent = self._runs.get(parent_run_id)
         if parent is not None and parent.span is None and _is_graph_step(tags):
             self._is_agent(parent)
-        name = kwargs.get("name")
-        # A run's name may be a sentence about a user; an agent's is an identifier.
-        run = Run(parent, name if isinstance(name, str) and _NAME.fullmatch(name) else "agent")
+        run = Run(parent, str(kwargs.get("name")))
         run.input_mode = input_mode(inputs)
         self._begin(run_id, run)
 
@@ -177,6 +165,25 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._begin(run_id, Run(self._runs.get(parent_run_id), "retriever"))
 
     # While an LLM call runs
+
+    def note(self, manager: Any, token: Any, chunk: Any) -> Any:
+        """Note a chunk of the run of `manager`; through whom the others are to be told of it.
+
+        None where there is nobody else. Every chunk passes here: `guarded`, but without its cost.
+        """
+        try:
+            run = self._runs.get(manager.run_id)
+            if not isinstance(run, LlmRun):
+                return manager
+            run.token_came(token, chunk)
+            if run.handlers != len(manager.handlers):
+                run.part_from(self, manager)
+        except THE_HOSTS:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - as `guarded`
+            self.recorder.fault(fault, "CoachCallbackHandler.note")
+            return manager
+        return run.others
 
     @guarded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
@@ -253,11 +260,13 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     def _is_agent(self, run: Run) -> None:
         """A step of it began: the run around is a graph, which is an agent."""
+        # A run's name may be a sentence about a user; an agent's is an identifier.
+        name = run.name if _NAME.fullmatch(run.name) else "agent"
         run.start_span(
             self._tracer,
-            f"invoke_agent {run.name}",
+            f"invoke_agent {name}",
             SpanKind.INTERNAL,
-            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": run.name},
+            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name},
         )
         if run.request is not None:
             run.request.ai_work_started(mode=mode_of(run, {}))
@@ -302,6 +311,11 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     def _close(self, run: Run, error: BaseException | None, response: object, status: str) -> None:
         run.ended = True
+        if status == ERROR and run.parent is None and run.request is not None:
+            run.request.outermost_run_failed(run)
+        if run.span is None:
+            run.let_go()  # a link between others: nothing of it is recorded
+            return
         end = End(
             status=status,
             error_type=type(error).__name__ if status == ERROR else NO_ERROR,
@@ -309,13 +323,12 @@ class CoachCallbackHandler(BaseCallbackHandler):
             time_ns=time_ns(),
             response=response,
         )
-        if status == ERROR and run.parent is None and run.request is not None:
-            run.request.outermost_run_failed(run)
         self.recorder.later(functools.partial(self._record, run, end))
 
     def _record(self, run: Run, end: End) -> None:
         """Made by the recorder, at a safe moment."""
         attributes: dict[str, AttributeValue] = {}
+        is_recording = run.span is not None and run.span.is_recording()
         try:
             if isinstance(run, ToolRun):
                 labels = (run.name, end.status)
@@ -325,14 +338,15 @@ class CoachCallbackHandler(BaseCallbackHandler):
                     attributes.update(self._said_to_tool(run, end) or {})
             elif isinstance(run, LlmRun):
                 usage = run.usage(end)
-                attributes.update(response_attributes(end.response, usage))
+                if is_recording or self._content.is_on:
+                    attributes.update(response_attributes(end.response, usage))
                 if run.is_from_cache:
                     attributes["otel_coach.outcome"] = "cached"
                 else:
                     run.record(self.recorder, self._prices, end, usage)
                 if self._content.is_on:
                     attributes.update(self._said(run, end, attributes) or {})
-            if run.span is not None:
+            if run.span is not None and is_recording:
                 self._end_span(run.span, end, attributes)
         finally:
             run.let_go()

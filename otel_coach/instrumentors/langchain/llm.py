@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -65,10 +66,12 @@ class LlmRun(Run):
     __slots__ = (
         "chunk_usages",
         "first_token",
+        "handlers",
         "is_from_cache",
         "last_token",
         "mode",
         "model",
+        "others",
         "prompt",
         "provider",
         "was_streamed",
@@ -98,6 +101,10 @@ class LlmRun(Run):
         """LangChain's own cache answered: there was no call."""
         self.chunk_usages: list[object] = []
         """Usage blocks that chunks brought, for a run that nobody reports any more."""
+        self.handlers = 0
+        """So many there were, ours among them, when `others` was made."""
+        self.others: Any = None
+        """The callback manager of those that are not ours; None where there are none."""
         self.first_token: float | None = None
         self.last_token: float | None = None
 
@@ -105,12 +112,21 @@ class LlmRun(Run):
         """Note a chunk; one without content, tool call or reasoning is no token."""
         self.was_streamed = True
         message = getattr(chunk, "message", None)
-        if usage := getattr(message, "usage_metadata", None):
+        if message is not None and (usage := getattr(message, "usage_metadata", None)):
             self.chunk_usages.append(usage)
         if token or _has_more_than_text(message):
-            self.last_token = perf_counter()
+            self.last_token = now = perf_counter()
             if self.first_token is None:
-                self.first_token = self.last_token
+                self.first_token = now
+
+    def part_from(self, ours: object, manager: Any) -> None:
+        """Have `others` tell all handlers of `manager` but ours."""
+        rest = [handler for handler in manager.handlers if handler is not ours]
+        self.others = None
+        if rest:
+            self.others = copy(manager)
+            self.others.handlers = rest
+        self.handlers = len(manager.handlers)
 
     def request_attributes(self) -> dict[str, AttributeValue]:
         """The span attributes that are known at the start (GenAI semantic conventions)."""
@@ -185,7 +201,7 @@ def response_attributes(response: object, usage: Usage | None) -> dict[str, Attr
         if isinstance(reason := metadata.get(key), str)
     ]
     if reasons:
-        attributes["gen_ai.response.finish_reasons"] = reasons
+        attributes["gen_ai.response.finish_reasons"] = tuple(reasons)
     return attributes
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from otel_coach.guards import guarded
 from otel_coach.instrumentors.langchain.starts import current_start
-from otel_coach.recorder import Recorder, guarded
 from otel_coach.request import Request, current_application, current_request
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
+
+    from otel_coach.recorder import Recorder
 
 _MOST_OPEN_RUNS: Final = 50_000
 _NOWHERE: Final = otel_context.Context()
@@ -71,10 +72,17 @@ class Run:
         """Start this run's span under the right parent, and let it hold for what runs inside."""
         parent = self._parent_context()
         self.span = tracer.start_span(
-            name, context=parent, kind=kind, attributes=dict(attributes), start_time=self.started_ns
+            name, context=parent, kind=kind, attributes=attributes, start_time=self.started_ns
         )
+        if not self.is_traced:
+            return  # without traces there is nothing to hold, nor for what runs inside
         inside = trace.set_span_in_context(SpanOfRun(self, trace.get_current_span(parent)), parent)
         self.context = otel_context.set_value(_CURRENT_RUN, self, inside)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether its span belongs to a trace, be that sampled or not."""
+        return self.span is not None and self.span.get_span_context().is_valid
 
     def enter(self) -> None:
         """Make the closest span current here.
@@ -90,6 +98,8 @@ class Run:
 
     def _parent_context(self) -> Context:
         nearest = _with_span(self.parent)
+        if nearest is not None and not nearest.is_traced:
+            return self.outer_context
         here: Any = otel_context.get_value(_CURRENT_RUN, self.outer_context)
         if nearest is None:
             # Not under another run. A model's stream that is open in the same context, with no
@@ -108,6 +118,17 @@ class Run:
         """After its end: hold no context, each of which may hold the run before this one."""
         self.context = None
         self.outer_context = _NOWHERE
+
+
+class ToolRun(Run):
+    """A run that is one call of a tool."""
+
+    __slots__ = ("arguments",)
+
+    def __init__(self, parent: Run | None, name: str) -> None:
+        super().__init__(parent, name)
+        self.arguments: object = None
+        """Kept only for who captures content."""
 
 
 def _with_span(run: Run | None) -> Run | None:
@@ -167,8 +188,7 @@ class SpanOfRun(trace.Span):
         """Nothing: the run's end ends the span."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How and when a run ended."""
 
     status: str
@@ -181,8 +201,7 @@ class End:
     """Of an LLM: an LLMResult, or whatever the callback got."""
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     run: Run
     lifeline: weakref.ref[UUID] | None
     task: asyncio.Task[Any] | None

@@ -1,0 +1,80 @@
+"""The chunks of streamed calls, noted before langchain-core hands them to the handlers.
+
+It hands each chunk to one handler after the other, by way of three coroutines: several times the
+cost of what there is to note. So our handler gets them here, and langchain-core serves the others.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_METHOD: Final = "on_llm_new_token"
+
+
+class Listener(Protocol):
+    """Who notes chunks."""
+
+    def note(self, manager: Any, token: Any, chunk: Any) -> Any:
+        """Note a chunk of the run of `manager`; through whom the others are to be told of it.
+
+        None where there is nobody else.
+        """
+        ...
+
+
+def watch_tokens(module: Any, listener: Callable[[], Listener | None]) -> Callable[[], None]:
+    """Let `listener` note each chunk, of langchain-core's module of callback managers.
+
+    What is returned undoes it.
+    """
+    undo = [
+        _replace(module.CallbackManagerForLLMRun, _noting, listener),
+        _replace(module.AsyncCallbackManagerForLLMRun, _noting_async, listener),
+    ]
+
+    def restore() -> None:
+        for one in undo:
+            one()
+
+    return restore
+
+
+def _noting(original: Any, listener: Callable[[], Listener | None]) -> Any:
+    @functools.wraps(original)
+    def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> Any:
+        ours = listener()
+        others = self if ours is None else ours.note(self, token, chunk)
+        return None if others is None else original(others, token, chunk=chunk, **kwargs)
+
+    return on_llm_new_token
+
+
+def _noting_async(original: Any, listener: Callable[[], Listener | None]) -> Any:
+    @functools.wraps(original)
+    async def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        ours = listener()
+        others = self if ours is None else ours.note(self, token, chunk)
+        if others is not None:
+            await original(others, token, chunk=chunk, **kwargs)
+
+    return on_llm_new_token
+
+
+def _replace(
+    manager: Any,
+    noting: Callable[[Any, Callable[[], Listener | None]], Any],
+    listener: Callable[[], Listener | None],
+) -> Callable[[], None]:
+    original = manager.__dict__[_METHOD]
+    ours = noting(original, listener)
+
+    def restore() -> None:
+        if manager.__dict__.get(_METHOD) is ours:
+            setattr(manager, _METHOD, original)
+
+    setattr(manager, _METHOD, ours)
+    return restore

@@ -1,0 +1,286 @@
+"""Our own spans, put together once, when they end.
+
+The SDK's span keeps its attributes behind a lock from its start on; most of what it costs is spent
+before anything is known of the request. These spans remember what they are told, and at their end
+become the SDK's own `ReadableSpan`. Sampler, ids, limits, resource and processors are the
+provider's.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import traceback
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+    from opentelemetry.sdk.trace.sampling import Sampler
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.util.types import Attributes, AttributeValue
+
+_logger = logging.getLogger("otel_coach")
+
+_PLAIN: Final = frozenset({str, int, bool, float})
+"""Types of values that are taken as they are; others are the API's to check."""
+_UNSET: Final = Status()
+_FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
+_RANDOM: Final = 2
+"""The bit of a trace whose id is random (W3C Trace Context Level 2)."""
+
+
+def only_sees_ends(processor: SpanProcessor) -> bool:
+    """Whether `processor` looks at no span before its end."""
+    known = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
+    cls = type(processor)
+    starts = {one.on_start for one in known}
+    # Not public yet, but a processor may have it.
+    endings = {getattr(one, "_on_ending", None) for one in known}
+    return cls.on_start in starts and getattr(cls, "_on_ending", None) in endings
+
+
+class SpanAtOnce(trace.Span):
+    """A span that is told about first, and made at its end. Made by `TracerAtOnce`."""
+
+    __slots__ = (
+        "_attributes",
+        "_context",
+        "_ended",
+        "_events",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_start_time",
+        "_status",
+        "_tracer",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a span is, made in one place
+        self,
+        tracer: TracerAtOnce,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        start_time: int,
+    ) -> None:
+        self._tracer = tracer
+        self._name = name
+        self._context = context
+        self._parent = parent
+        self._kind = kind
+        self._start_time = start_time
+        self._attributes: MutableMapping[str, Any] = {}
+        self._events: BoundedList[Event] | None = None
+        self._links: BoundedList[Link] | None = None
+        self._status = _UNSET
+        self._ended = False
+
+    def get_span_context(self) -> SpanContext:
+        return self._context
+
+    def is_recording(self) -> bool:
+        return not self._ended
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        if not self._is_open("set_attribute"):
+            return
+        known = self._attributes
+        if type(known) is dict and not (type(key) is str and self._tracer.takes(known, value)):
+            known = self._attributes = self._tracer.bounded(known)
+        known[key] = value
+
+    def add_event(
+        self, name: str, attributes: Attributes = None, timestamp: int | None = None
+    ) -> None:
+        if self._is_open("add_event"):
+            limits = self._tracer.limits
+            if self._events is None:
+                self._events = BoundedList(limits.max_events)
+            checked = self._tracer.checked(attributes, limits.max_event_attributes)
+            self._events.append(Event(name, checked, timestamp))
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        if not context or not (context.is_valid or context.trace_state or attributes):
+            return
+        if self._is_open("add_link"):
+            limits = self._tracer.limits
+            if self._links is None:
+                self._links = BoundedList(limits.max_links)
+            checked = self._tracer.checked(attributes, limits.max_link_attributes)
+            self._links.append(Link(context, checked))
+
+    def update_name(self, name: str) -> None:
+        if self._is_open("update_name"):
+            self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        if not self._is_open("set_status") or self._status.status_code is StatusCode.OK:
+            return
+        asked = Status(status, description) if isinstance(status, StatusCode) else status
+        if getattr(asked, "status_code", StatusCode.UNSET) is not StatusCode.UNSET:
+            self._status = asked
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,  # noqa: FBT001, FBT002 - the API's signature
+    ) -> None:
+        cls = type(exception)
+        module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+        said: dict[str, Any] = {
+            "exception.type": module + cls.__qualname__,
+            "exception.message": str(exception),
+            "exception.stacktrace": "".join(traceback.format_exception(exception)),
+            "exception.escaped": str(escaped),
+        }
+        self.add_event("exception", {**said, **(attributes or {})}, timestamp)
+
+    def end(self, end_time: int | None = None) -> None:
+        if not self._is_open("end"):
+            return
+        self._ended = True
+        tracer = self._tracer
+        tracer.provider.on_end(
+            ReadableSpan(
+                name=self._name,
+                context=self._context,
+                parent=self._parent,
+                resource=tracer.provider.resource,
+                attributes=self._attributes,
+                events=self._events or (),
+                links=self._links or (),
+                kind=self._kind,
+                status=self._status,
+                start_time=self._start_time,
+                end_time=time_ns() if end_time is None else end_time,
+                instrumentation_scope=tracer.scope,
+            )
+        )
+
+    def _is_open(self, what: str) -> bool:
+        if self._ended:
+            _logger.warning("otel-coach: %s on the span %s, which has ended", what, self._name)
+        return not self._ended
+
+
+class SpanReceiver(Protocol):
+    """The part of a tracer provider that a `TracerAtOnce` needs."""
+
+    sampler: Sampler
+    id_generator: IdGenerator
+    sees_starts: bool
+    """Whether somebody wants to see spans at their start: only the SDK's own will do then."""
+
+    @property
+    def resource(self) -> Resource:
+        """Who measures."""
+        ...
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended."""
+        ...
+
+
+class TracerAtOnce(trace.Tracer):
+    """Makes `SpanAtOnce`s for `provider`, whose own tracer of that scope is `sdk`."""
+
+    def __init__(
+        self, provider: SpanReceiver, scope: InstrumentationScope, sdk: trace.Tracer
+    ) -> None:
+        self.provider = provider
+        self.scope = scope
+        self.limits = SpanLimits()
+        self._sdk = sdk
+        limits = self.limits
+        self._most = 0 if limits.max_span_attribute_length is not None else math.inf
+        if limits.max_span_attributes is not None:
+            self._most = min(self._most, limits.max_span_attributes)
+
+    def takes(self, known: Mapping[str, Any], value: object) -> bool:
+        """Whether `value` may join `known` as it is: of a plain type, and within all limits."""
+        return len(known) < self._most and (
+            type(value) in _PLAIN
+            or (type(value) is tuple and all(type(one) is str for one in value))
+        )
+
+    def bounded(self, known: Mapping[str, Any]) -> BoundedAttributes:
+        """`known` as the API checks and bounds attributes, of a span that is open."""
+        limits = self.limits
+        longest = limits.max_span_attribute_length
+        return BoundedAttributes(limits.max_span_attributes, known, False, longest)  # noqa: FBT003 - mutable
+
+    def checked(self, attributes: Attributes, most: int | None) -> BoundedAttributes:
+        """`attributes` of an event or a link."""
+        longest = self.limits.max_attribute_length
+        return BoundedAttributes(most, attributes, max_value_len=longest)
+
+    def start_span(  # noqa: PLR0913, PLR0917 - the API's signature
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,  # noqa: FBT001, FBT002
+        set_status_on_exception: bool = True,  # noqa: FBT001, FBT002
+    ) -> trace.Span:
+        provider = self.provider
+        if provider.sees_starts:
+            return self._sdk.start_span(name, context, kind, attributes, links or (), start_time)
+        ids = provider.id_generator
+        parent = trace.get_current_span(context).get_span_context()
+        if parent.is_valid:
+            trace_id, random = parent.trace_id, parent.trace_flags & _RANDOM
+        else:
+            trace_id = ids.generate_trace_id()
+            random = _RANDOM if ids.is_trace_id_random() else 0
+        sampled = provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        own = SpanContext(
+            trace_id,
+            ids.generate_span_id(),
+            is_remote=False,
+            trace_flags=_FLAGS[random | sampled.decision.is_sampled()],
+            trace_state=sampled.trace_state,
+        )
+        if not sampled.decision.is_recording():
+            return NonRecordingSpan(own)
+        span = SpanAtOnce(
+            self, name, own, parent if parent.is_valid else None, kind, start_time or time_ns()
+        )
+        span.set_attributes(sampled.attributes)
+        for link in links or ():
+            span.add_link(link.context, link.attributes)
+        return span
+
+    def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """As the API's; we start no span that way."""
+        return trace.use_span(self.start_span(name, *args, **kwargs), end_on_exit=True)
