@@ -1,100 +1,127 @@
-"""`python -m bench.scrape`: what a scrape of four workers costs, and how late it makes their loops.
+"""`python -m bench.scrape`: what a scrape costs, and what it costs those who ask meanwhile.
 
-Beside it, in the same run: the same application without otel-coach, asked for something else.
-Each worker has answered a scrape before: the first one imports what later ones have.
+Four workers with 2,000 series each are scraped each second while a client asks for /health; beside
+them, in turn, the same application without otel-coach and without scrapes.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from demo.programs import ALONE, Program, free_port
-from demo.stack import bin_path
+from bench.goals import P99, SCRAPE, Measured, as_markdown
+from bench.variants import BARE, OURS_METRICS, PLAIN, doubles, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Generator
 
 _WORKERS: Final = 4
-_SCRAPES: Final = 40
+_ROUNDS: Final = 6
+_SECONDS: Final = 5.0
 _WARM_UP: Final = 30
-_ROOT: Final = Path(__file__).parent.parent
+_PAUSE: Final = 0.002
+"""Between two requests: the service is to be idle enough that a late answer is the scrape's."""
+_APP: Final = "bench.scraped_app:app"
 
 
-def main() -> int:
-    """Exit code 0."""
-    scrapes, late = _run(instrumented=True)
-    _, bare = _run(instrumented=False)
-    median, worst = statistics.median(scrapes), max(scrapes)
-    print(f"{_WORKERS} workers, 2,000 series each, {os.cpu_count()} processors, {_SCRAPES} scrapes")
-    print(f"scrape: median {median:.0f} ms, worst {worst:.0f} ms")
-    print(
-        f"event loops late by at most {late:.1f} ms, without otel-coach and scrapes {bare:.1f} ms"
+def measured() -> tuple[list[Measured], str]:
+    """The goals, and a line on the scrapes of all workers."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+        endpoint = stack.enter_context(doubles())
+        alone = stack.enter_context(running(OURS_METRICS, folder, endpoint, PLAIN, _APP))
+        one = _scrapes(f"http://127.0.0.1:{alone.port}")
+        stack.close()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+        endpoint = stack.enter_context(doubles())
+        options = [*PLAIN, "--workers", str(_WORKERS)]
+        urls = [
+            f"http://127.0.0.1:{service.port}"
+            for service in (
+                stack.enter_context(running(variant, folder, endpoint, options, _APP))
+                for variant in (BARE, OURS_METRICS)
+            )
+        ]
+        time.sleep(8)  # for the slowest of the workers
+        four = _scrapes(urls[1])
+        added: list[float] = []
+        for _ in range(_ROUNDS):
+            bare = _p99(urls[0])
+            with ExitStack() as scraping:
+                scraping.enter_context(_Scraping(urls[1]))
+                added.append(_p99(urls[1]) - bare)
+    goals = [Measured(P99, added), Measured(SCRAPE, one)]
+    line = (
+        f"A scrape of {_WORKERS} workers with 2,000 series each takes "
+        f"{statistics.median(four):.0f} ms (at most {max(four):.0f})."
     )
-    print(f"                  {late / bare:.1f} times as late as bare, {late - bare:.1f} ms more")
-    return 0
+    return goals, line
 
 
-def _run(*, instrumented: bool) -> tuple[list[float], float]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = ["uvicorn", "--workers", str(_WORKERS), "--port", str(port), "bench.scraped_app:app"]
-    if instrumented:
-        command.insert(0, "opentelemetry-instrument")
-    with TemporaryDirectory(prefix="otel-coach-bench-") as folder:
-        program = Program(
-            [
-                bin_path(part) if place < 1 + instrumented else part
-                for place, part in enumerate(command)
-            ],
-            cwd=_ROOT,
-            ready=f"{url}/health",
-            environment={
-                **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
-                **ALONE,
-                "OTEL_COACH_BUDGET_ENDPOINT": "1000",  # the application's 500 values are meant
-                "OTEL_COACH_SHARED_DIR": f"{folder}/shared",
-                "PYTHONPATH": str(_ROOT),
-            },
-            log=Path(folder) / "log",
-        )
-        try:
-            time.sleep(8)
-            for _ in range(_WARM_UP):
-                httpx.get(f"{url}/metrics", timeout=10)
-            _lateness(url)
-            took: list[float] = []
-            for _ in range(_SCRAPES):
-                took.append(_timed(lambda: httpx.get(f"{url}/metrics", timeout=10)))
-                time.sleep(0.1)
-            return took, 1000 * _lateness(url)
-        finally:
-            program.stop()
+def _scrapes(url: str) -> list[float]:
+    """Milliseconds that scrapes take, one after the other."""
+    with httpx.Client(timeout=10) as client:
+        return [took for _, took in _timed(client, f"{url}/metrics", _WARM_UP + 30)][_WARM_UP:]
 
 
-def _timed(what: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    what()
-    return 1000 * (time.perf_counter() - started)
+def _timed(client: httpx.Client, url: str, times: int) -> Generator[tuple[int, float]]:
+    for number in range(times):
+        started = time.perf_counter()
+        client.get(url).raise_for_status()
+        yield number, 1000 * (time.perf_counter() - started)
+        time.sleep(0.05)
 
 
-def _lateness(url: str) -> float:
-    """Of the latest loop, over all workers."""
-    found: dict[float, float] = {}
-    for _ in range(200):
-        answer = httpx.get(f"{url}/lateness").json()
-        found.setdefault(answer["worker"], answer["seconds"])
-        if len(found) == _WORKERS:
-            break
-    return max(found.values())
+def _p99(url: str) -> float:
+    """Milliseconds, of /health, over so many connections that all workers are asked."""
+    times: list[float] = []
+    end = time.perf_counter() + _SECONDS
+    clients = [httpx.Client(timeout=10) for _ in range(2 * _WORKERS)]
+    try:
+        while time.perf_counter() < end:
+            for client in clients:
+                started = time.perf_counter()
+                client.get(f"{url}/health")
+                times.append(1000 * (time.perf_counter() - started))
+                time.sleep(_PAUSE)
+    finally:
+        for client in clients:
+            client.close()
+    return statistics.quantiles(times, n=100)[98]
+
+
+class _Scraping:
+    """Asks for the page once a second, without reading what it says."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(timeout=10) as client:
+            while not self._done.wait(1):
+                client.get(f"{self._url}/metrics").raise_for_status()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    found, scrapes = measured()
+    print(as_markdown(one.row for one in found))
+    print(scrapes)
+    sys.exit(0)

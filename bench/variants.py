@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ _STOCK: Final = {
 
 @dataclass(frozen=True)
 class Variant:
-    """How the service is started."""
+    """What measures the service."""
 
     name: str
     instrumented: bool = False
@@ -46,6 +47,12 @@ STOCK: Final = Variant(
 )
 BUILT_IN: Final = Variant("FastAPI's own telemetry", variables={"BENCH_BUILT_IN": "{endpoint}"})
 ALL: Final = (BARE, OURS, OURS_METRICS, STOCK, BUILT_IN)
+ALONE_WITH_BARE: Final = (BARE, OURS, OURS_METRICS)
+
+PLAIN: Final = ("--http", "h11", "--loop", "asyncio")
+"""uvicorn as `pip install uvicorn` has it."""
+STANDARD: Final = ("--http", "httptools", "--loop", "uvloop")
+"""uvicorn as `pip install 'uvicorn[standard]'` has it: the service takes a third of the time."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,16 @@ class Service:
 
 @contextmanager
 def running(
-    variant: Variant, folder: Path, endpoint: str, options: Sequence[str] = ()
+    variant: Variant,
+    folder: Path,
+    endpoint: str,
+    options: Sequence[str] = PLAIN,
+    app: str = "bench.app:app",
 ) -> Generator[Service]:
-    """Start `variant`, whose spans go to `endpoint`; stop it at the end of the block."""
+    """Start `app` under `variant`; stop it at the end of the block.
+
+    Its spans go to `endpoint`, where the doubles listen; `options` are uvicorn's.
+    """
     port = free_port()
     command = ["uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning"]
     instrument = [bin_path("opentelemetry-instrument")] if variant.instrumented else []
@@ -76,7 +90,7 @@ def running(
     if variant.sends_spans:
         variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
     program = Program(
-        [*instrument, bin_path(command[0]), *command[1:], *options, "bench.app:app"],
+        [*instrument, bin_path(command[0]), *command[1:], *options, app],
         cwd=_ROOT,
         ready=f"http://127.0.0.1:{port}/health",
         environment={
@@ -85,6 +99,8 @@ def running(
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(_ROOT),
             "BENCH_DOUBLES": endpoint,
+            "OTEL_COACH_BUDGET_ENDPOINT": "1000",  # bench.scraped_app means its 500 values
+            "OTEL_COACH_SHARED_DIR": f"{folder}/shared-{port}",
             "OTEL_METRICS_EXPORTER": "prometheus",
             **variables,
         },
@@ -94,3 +110,15 @@ def running(
         yield Service(variant, port, psutil.Process(program.process.pid))
     finally:
         program.stop()
+
+
+@contextmanager
+def doubles() -> Generator[str]:
+    """The address of the model provider's double and of the OTLP receiver, in one process."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "bench.doubles", str(port)], cwd=_ROOT)  # noqa: S603
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()

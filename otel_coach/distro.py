@@ -42,6 +42,9 @@ class OtelCoachDistro(BaseDistro):
             if entry_point.name not in {FASTAPI, PSYCOPG, *INSTRUMENTORS}:
                 super().load_instrumentor(entry_point, **kwargs)
             return
+        if entry_point.name == PSYCOPG:
+            installation.instrument_psycopg()  # it would import what the host may never use
+            return
         arguments = installation.stock.arguments(entry_point.name)
         if arguments is not None:
             super().load_instrumentor(entry_point, **kwargs, **arguments)

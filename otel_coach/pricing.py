@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _logger = logging.getLogger("otel_coach")
 
 _MILLION: Final = 1_000_000
+_MOST_UNLISTED: Final = 1000
 _GENAI_PRICES_PROVIDER: Final = {
     "amazon_bedrock": "aws",
     "bedrock": "aws",
@@ -106,6 +107,8 @@ class PriceList:
 
     def __init__(self, own: Mapping[str, OwnPrice] | None = None) -> None:
         self._own = dict(own or {})
+        self._unlisted: set[tuple[str, str | None]] = set()
+        """Models, by provider, that the list was searched for in vain: the slowest search."""
 
     @classmethod
     def from_file(cls, path: str | None) -> PriceList:
@@ -143,8 +146,12 @@ class PriceList:
             if (own := self._own.get(model)) is not None:
                 return own.cost(usage)
         for model in models:
+            if (model, provider) in self._unlisted:
+                continue
             if (cost := _listed_cost(usage, model, provider)) is not None:
                 return cost
+            if len(self._unlisted) < _MOST_UNLISTED and not _is_listed(model, provider):
+                self._unlisted.add((model, provider))
         return None
 
 
@@ -162,8 +169,7 @@ def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None
     }
     # A part of 0 that is named asks for prices of its own where it overlaps another one.
     tokens = genai_prices.Usage(**{kind: count for kind, count in counts.items() if count})
-    known = _GENAI_PRICES_PROVIDER.get(provider or "", provider)
-    for provider_id in dict.fromkeys((known, None)):
+    for provider_id in _provider_ids(provider):
         try:
             return float(
                 genai_prices.calc_price(tokens, model, provider_id=provider_id).total_price
@@ -171,6 +177,24 @@ def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None
         except (LookupError, ValueError):
             continue
     return None
+
+
+def _is_listed(model: str, provider: str | None) -> bool:
+    """Whether the list has the model at all, be it without a price for some kind of token."""
+    import genai_prices  # noqa: PLC0415 - as above
+
+    for provider_id in _provider_ids(provider):
+        try:
+            genai_prices.calc_price(genai_prices.Usage(), model, provider_id=provider_id)
+        except (LookupError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _provider_ids(provider: str | None) -> Iterable[str | None]:
+    """By which to search the list: the one that is stated, then any."""
+    return dict.fromkeys((_GENAI_PRICES_PROVIDER.get(provider or "", provider), None))
 
 
 def _read_prices(path: Path) -> dict[str, OwnPrice]:

@@ -9,8 +9,10 @@ from contextvars import ContextVar
 from conftest import eventually
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import Span, SpanProcessor
 from starlette.applications import Starlette
+
+from otel_coach.spans import SpanAtOnce
 
 _MARK = "tests.witnessed"
 
@@ -35,17 +37,35 @@ class StartedRuns(BaseCallbackHandler):
             started[what] += 1
 
 
-class Spans(SpanProcessor):
-    """Counts the starts and the ends of spans."""
+class EndedSpans(SpanProcessor):
+    """Counts the ends of spans; a processor that saw their start would have them made otherwise."""
 
     def __init__(self):
-        self.started = self.ended = 0
-
-    def on_start(self, span, parent_context=None):
-        self.started += 1
+        self.count = 0
 
     def on_end(self, span):
-        self.ended += 1
+        self.count += 1
+
+
+@contextmanager
+def spans_counted():
+    """The spans that start inside, ours and others'."""
+    ours, theirs = SpanAtOnce.__init__, Span.start
+    started_spans = Counter()
+
+    def making(self, *args, **kwargs):
+        started_spans[type(self).__name__] += 1
+        ours(self, *args, **kwargs)
+
+    def starting(self, *args, **kwargs):
+        started_spans[type(self).__name__] += 1
+        theirs(self, *args, **kwargs)
+
+    SpanAtOnce.__init__, Span.start = making, starting
+    try:
+        yield started_spans
+    finally:
+        SpanAtOnce.__init__, Span.start = ours, theirs
 
 
 started = Counter()
@@ -79,19 +99,19 @@ def _is_scrape(scope):
 @contextmanager
 def conserved(measured):
     """All that starts inside is recorded once when it has ended."""
-    spans = Spans()
-    measured.installation.providers.tracer_provider.add_span_processor(spans)
+    ended = EndedSpans()
+    measured.installation.providers.tracer_provider.add_span_processor(ended)
     started.clear()
-    with requests_counted():
+    with requests_counted(), spans_counted() as started_spans:
         yield
 
     def at_rest():
-        return finished(measured) == +started and spans.started == spans.ended
+        return finished(measured) == +started and started_spans.total() == ended.count
 
     with suppress(AssertionError):
         eventually(lambda: at_rest() or (gc.collect() >= 0 and at_rest()))
     assert finished(measured) == +started
-    assert spans.started == spans.ended
+    assert started_spans.total() == ended.count
 
 
 def finished(measured):

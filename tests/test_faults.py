@@ -144,7 +144,8 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/langchain/__init__", "module.register_configure_hook"),  # the handler
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
         ("instrumentors/langchain/runs", "task.add_done_callback"),  # _task_done is guarded
-        ("instrumentors/asgi/routes", "weakref.ref"),  # without a callback
+        ("instrumentors/asgi/layer", "weakref.ref"),  # without a callback
+        ("instrumentors/asgi/routes", "weakref.ref"),  # as well
         ("instrumentors/langchain/runs", "weakref.ref"),  # _lose is guarded
         ("recorder", "gc.callbacks.append"),  # an assignment; errors are only printed
         ("recorder", "os.register_at_fork"),

@@ -220,8 +220,10 @@ def test_counters_settled_together_add_up_as_one_by_one(metrics):
 
 
 def test_a_closed_recorder_has_no_thread_left():
+    before = set(threading.enumerate())
     metrics = Metrics()
     metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
     metrics.recorder.settle()
+    assert set(threading.enumerate()) > before
     metrics.recorder.close()
-    eventually(lambda: "otel-coach-settle" not in {t.name for t in threading.enumerate()})
+    eventually(lambda: set(threading.enumerate()) <= before)

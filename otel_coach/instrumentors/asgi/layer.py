@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from asyncio import CancelledError
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
@@ -11,8 +12,12 @@ from weakref import WeakKeyDictionary
 import anyio
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
     from contextvars import Token
 
-    from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
     from otel_coach.recorder import Recorder
@@ -61,6 +65,9 @@ class _HeaderGetter(Getter["Scope"]):
 
 
 _HEADERS: Final = _HeaderGetter()
+_NOWHERE: Final = Context()
+_W3C: Final = (TraceContextTextMapPropagator, W3CBaggagePropagator)
+"""They read no headers but those that they name as their fields."""
 
 
 class Layer:
@@ -96,6 +103,8 @@ class Layer:
         self._on_start = on_start
         self._on_stop = on_stop
         self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
+        self._latest: _Application | None = None
+        self._incoming = _IncomingContext()
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
 
     @staticmethod
@@ -133,7 +142,7 @@ class Layer:
 
     @guarded
     def _is_for_page(self, app: object, scope: Scope) -> bool:
-        self._start(app)
+        self._known(app)
         return self._page is not None and self._page.answers(scope, getattr(app, "root_path", ""))
 
     @guarded
@@ -141,7 +150,7 @@ class Layer:
         self, app: Any, scope: Scope, receive: Receive, send: Send
     ) -> tuple[Exchange, _Entered] | None:
         """The exchange, and what is to be left at its end."""
-        known = self._applications.get(app) or self._meet(app)
+        known = self._known(app)
         exchange = self._exchanges.open(app, known.routes, scope, receive, send)
         context = None
         if self._tracer is not None:
@@ -163,7 +172,7 @@ class Layer:
             return None
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
             return None
-        parent = propagate.extract(scope, getter=_HEADERS)
+        parent = self._incoming.of(scope)
         span: Span = tracer.start_span(
             exchange.method,
             context=parent,
@@ -191,12 +200,17 @@ class Layer:
 
     @guarded
     def _start(self, app: object) -> None:
-        if app not in self._applications:
-            self._meet(app)
+        self._known(app)
+
+    def _known(self, app: object) -> _Application:
+        latest = self._latest
+        if latest is None or latest.app() is not app:
+            latest = self._latest = self._applications.get(app) or self._meet(app)
+        return latest
 
     def _meet(self, app: object) -> _Application:
         """The first that is seen of an application: its lifespan, or a request."""
-        known = self._applications[app] = _Application()
+        known = self._applications[app] = _Application(app)
         if self._on_start is not None:
             on_start, self._on_start = self._on_start, None
             on_start()
@@ -244,12 +258,41 @@ class Layer:
 class _Application:
     """What is known of an application since it was met."""
 
-    __slots__ = ("gives_way", "routes")
+    __slots__ = ("app", "gives_way", "routes")
 
-    def __init__(self) -> None:
+    def __init__(self, app: object) -> None:
+        self.app = weakref.ref(app)
         self.routes = Routes()
         self.gives_way: bool | None = None
         """Whether somebody else makes the server spans; looked up at the first request."""
+
+
+class _IncomingContext:
+    """What a caller's headers say; without a look into them where none is of the propagator's."""
+
+    def __init__(self) -> None:
+        self._propagator: object = None
+        self._headers: frozenset[bytes] | None = None
+
+    def of(self, scope: Scope) -> Context:
+        """The context that the headers of `scope` hold."""
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            self._propagator, self._headers = propagator, _headers_of(propagator)
+        known = self._headers
+        if known is not None and not any(name in known for name, _ in scope["headers"]):
+            return _NOWHERE
+        return propagate.extract(scope, getter=_HEADERS)
+
+
+def _headers_of(propagator: object) -> frozenset[bytes] | None:
+    """The headers without which `propagator` finds nothing; None where that is not known."""
+    parts = (
+        getattr(propagator, "_propagators", ()) if type(propagator) is CompositePropagator else ()
+    )
+    if not parts or any(type(part) not in _W3C for part in parts):
+        return None
+    return frozenset(field.encode() for part in parts for field in part.fields)
 
 
 def _gives_way(app: Any) -> bool:

@@ -1,0 +1,173 @@
+"""How much is done for a request, a chunk, a call: counted, not timed, so that it cannot creep.
+
+Each number has its reason. Who changes one says why in the commit.
+"""
+
+import asyncio
+import sys
+import tracemalloc
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from langchain_core.language_models import FakeListChatModel
+from opentelemetry.sdk.metrics._internal.measurement_consumer import (
+    SynchronousMeasurementConsumer,
+)
+from opentelemetry.sdk.trace import ReadableSpan
+
+import otel_coach
+
+PACKAGE = str(Path(otel_coach.__file__).parent)
+
+
+@pytest.fixture
+def app():
+    app = FastAPI()
+
+    @app.get("/health")
+    async def health():
+        return "ok"
+
+    @app.get("/stream/{chunks}")
+    async def stream(chunks: int):
+        model = FakeListChatModel(responses=["x" * chunks])
+
+        async def said():
+            async for chunk in model.astream("hi"):
+                yield chunk.content
+
+        return StreamingResponse(said())
+
+    @app.get("/plain/{chunks}")
+    async def plain(chunks: int):
+        async def said():
+            for _ in range(chunks):
+                yield "x"
+
+        return StreamingResponse(said())
+
+    @app.get("/ask")
+    async def ask():
+        return FakeListChatModel(responses=["x"]).invoke("hi").content
+
+    return app
+
+
+def send(app, path, times=1):
+    """`times` requests, one after the other, in this process and without a server."""
+
+    async def send_them():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
+            for _ in range(times):
+                assert (await client.get(path)).status_code == 200
+
+    asyncio.run(send_them())
+
+
+@pytest.fixture
+def sdk_calls(measured, app, monkeypatch):
+    """How many measurements and spans the SDK gets for requests of a path."""
+    counted = {"measurements": 0, "spans": 0}
+    consume, made = SynchronousMeasurementConsumer.consume_measurement, ReadableSpan.__init__
+
+    def consuming(*args):
+        counted["measurements"] += 1
+        return consume(*args)
+
+    def making(*args, **kwargs):
+        counted["spans"] += 1
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(SynchronousMeasurementConsumer, "consume_measurement", consuming)
+    monkeypatch.setattr(ReadableSpan, "__init__", making)
+
+    def of(path, times=1):
+        send(app, path)  # what is made once for each series
+        measured.spans  # noqa: B018 - it settles
+        counted.update(measurements=0, spans=0)
+        send(app, path, times)
+        measured.spans  # noqa: B018
+        return dict(counted)
+
+    return of
+
+
+def test_a_request_is_one_measurement_and_one_span(sdk_calls):
+    # http_server_request_duration_seconds, and the server span. A counter may come in between.
+    assert sdk_calls("/health", 20) == {"measurements": 20, "spans": 20}
+
+
+def test_a_chunk_is_nothing_to_the_sdk(sdk_calls):
+    few, many = sdk_calls("/stream/10"), sdk_calls("/stream/1000")
+    # Durations of the request as such, as AI work, and of the call; first chunk, first token; then
+    # each counter once: requests, chunks, aborts, two kinds of unmeasured.
+    assert few == many == {"measurements": 5 + 5, "spans": 2}
+
+
+def test_counters_are_raised_once_for_many_calls(sdk_calls):
+    # Of each call: three durations. Of all together: requests and two kinds of unmeasured, raised
+    # each time that there are enough facts to settle, that is not for every call.
+    found = sdk_calls("/ask", 100)
+    assert found["spans"] == 200
+    assert 300 < found["measurements"] < 400
+
+
+@contextmanager
+def calls_of_ours():
+    """Python functions of the package that are called, in any thread of this block's making."""
+    counted = [0]
+
+    def count(frame, event, _argument):
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            counted[0] += 1
+
+    sys.setprofile(count)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(None)
+
+
+def our_calls(app, path):
+    send(app, path, 3)
+    with calls_of_ours() as counted:
+        send(app, path)
+    return counted[0]
+
+
+def test_a_chunk_that_no_model_speaks_costs_two_functions(measured, app):
+    # Exchange.send, which is entered again when the server has taken the chunk, and _note.
+    more = our_calls(app, "/plain/1100") - our_calls(app, "/plain/100")
+    assert more / 1000 <= 3
+
+
+def test_a_chunk_that_a_model_speaks_costs_eight_functions(measured, app):
+    # Those of every chunk; on_llm_new_token, who listens, note, the run and its key, token_came.
+    more = our_calls(app, "/stream/1100") - our_calls(app, "/stream/100")
+    assert more / 1000 <= 10
+
+
+def test_a_request_costs_few_functions(measured, app):
+    assert our_calls(app, "/health") <= 75
+
+
+def test_a_chunk_leaves_nothing_in_memory(measured, app):
+    def kept(path):
+        tracemalloc.start()
+        try:
+            send(app, path)
+            ours = tracemalloc.Filter(inclusive=True, filename_pattern=f"{PACKAGE}/*")
+            found = tracemalloc.take_snapshot().filter_traces([ours])
+            return sum(one.size for one in found.statistics("filename"))
+        finally:
+            tracemalloc.stop()
+
+    for path in ("/stream/10", "/stream/2000"):
+        send(app, path)
+    measured.spans  # noqa: B018 - it settles
+    assert kept("/stream/2000") - kept("/stream/10") < 2000  # less than a byte for each
