@@ -17,7 +17,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,11 +83,20 @@ e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes
 	chmod -R u+w .e2e-tools/jaeger
 	cd .e2e-tools/jaeger && CGO_ENABLED=0 go build -o ../bin/jaeger ./cmd/jaeger
 
-bench: install ## what a scrape of four workers costs, beside the bare application
-	@$(BIN)/python -m bench.scrape
+bench: install ## all goals of speed, beside the bare service, in some six minutes; writes docs/benchmarks.md
+	@$(BIN)/python -m bench --write docs/benchmarks.md $(BENCH)
 
-bench-throughput: install ## streams and /health: bare, ours, and the stock telemetry, alternating
+bench-throughput: install ## of it, streams and /health alone
 	@$(BIN)/python -m bench.throughput $(BENCH)
+
+bench-micro: install ## a chunk, a call and an agent in one process, by pyperf
+	@$(BIN)/python -m bench.micro $(BENCH)
+
+bench-growth: install ## whether anything grows over a million requests
+	@$(BIN)/python -m bench.growth $(BENCH)
+
+bench-scale: install ## streams and /health with 1, 2 and 4 workers
+	@$(BIN)/python -m bench.throughput --scale --rounds 4 $(BENCH)
 
 bench-backends: install ## latency with dead OTLP back ends, beside a healthy one
 	@$(BIN)/python -m bench.backends

@@ -1,0 +1,79 @@
+"""`python -m bench`: all goals in one run, as a table; `--write FILE` keeps it with the machine."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from bench import micro, scrape, start, throughput
+from bench.goals import Measured, as_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BEGIN: Final = "<!-- what `make bench` printed -->"
+_END: Final = "<!-- the end of it -->"
+_LIBRARIES: Final = (
+    *("opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "fastapi", "starlette"),
+    *("uvicorn", "uvloop", "httptools", "langchain-core", "langchain-openai", "langgraph"),
+    "genai-prices",
+)
+
+
+def main() -> int:
+    """Exit code 0, whatever is met: a bench says, it does not judge."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8, help="of the throughput")
+    parser.add_argument(
+        "--write", type=Path, help="a page with the two marks between which to write"
+    )
+    arguments = parser.parse_args()
+    goals: list[Measured] = []
+    details: list[str] = []
+    _say("throughput")
+    for run in throughput.all_runs(arguments.rounds):
+        goals += run.goals
+        details.append(run.as_markdown())
+        _say(run.title)
+    _say("in one process")
+    goals += micro.measured()
+    _say("scrapes")
+    found, line = scrape.measured()
+    goals += found
+    details.append(line)
+    _say("start-up and memory")
+    found, rows = start.measured()
+    goals += found
+    headings: Sequence[str] = ("more than bare", "start-up, s", "memory, MB")
+    details.append(as_markdown(rows, headings))
+    page = "\n".join((_machine(), as_markdown(one.row for one in goals), *details))
+    print(page)
+    if arguments.write:
+        before, _, rest = arguments.write.read_text("utf-8").partition(_BEGIN)
+        after = rest.partition(_END)[2]
+        arguments.write.write_text(f"{before}{_BEGIN}\n\n{page}\n{_END}{after}", "utf-8")
+    return 0
+
+
+def _say(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+
+def _machine() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    memory = psutil.virtual_memory().total / 1e9
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {psutil.cpu_count()} processors, "
+        f"{memory:.0f} GB, {platform.system()}, Python {platform.python_version()}; {libraries}.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
