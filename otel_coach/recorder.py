@@ -17,13 +17,13 @@ import threading
 import weakref
 from collections import deque
 from contextlib import suppress
-from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Observation
 
+from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.guards import THE_HOSTS, guarded, raised_at, uncounted
@@ -56,8 +56,6 @@ _ENOUGH: Final = 32
 """So many facts are settled where the last one came: some 0.3 ms of work."""
 _LONGEST_PENDING: Final = 0.25
 """Seconds that fewer facts may wait for a thread to settle them."""
-_GO_ON: Final = object()
-_STOP: Final = object()
 _NOWHERE: Final = Context()
 """What has no context of its own must not find that of whoever settles it."""
 _Measurement = tuple[Metric, float, tuple[object, ...], Context | None]
@@ -81,9 +79,7 @@ class Recorder:
         self._settling = threading.Lock()
         self._sums: dict[tuple[Metric, tuple[object, ...]], float] = {}
         """What counters are to be raised by: once for each series, however often it was counted."""
-        self._wakes: SimpleQueue[object] | None = None
-        """Of the settling thread; None while there is none. It may be woken by a finaliser."""
-        self._is_awake = False
+        self._alarm = Alarm(self._settle_now, _LONGEST_PENDING, "otel-coach-settle")
         self._collecting_garbage: int | None = None
         self._logged_faults: set[str] = set()
         self._logged_overflows: set[str] = set()
@@ -202,11 +198,13 @@ class Recorder:
 
     def settle(self) -> None:
         """Let what was recorded so far reach the API soon: now if it is enough, and safe."""
-        if len(self._pending) < _ENOUGH or self._collecting_garbage == threading.get_ident():
-            if not self._is_awake:
-                self._wake()
-            return
-        self._settle_now()
+        is_safe = self._collecting_garbage != threading.get_ident()
+        is_enough = len(self._pending) >= _ENOUGH
+        is_left_for_later = not is_enough and (
+            self._alarm.is_set or self._alarm.set(may_start=is_safe)
+        )
+        if is_safe and not is_left_for_later:
+            self._settle_now()
 
     @guarded
     def _settle_now(self) -> None:
@@ -215,33 +213,6 @@ class Recorder:
                 self._empty()
             finally:
                 self._settling.release()
-
-    def _wake(self) -> None:
-        """Have a thread settle in a moment."""
-        self._is_awake = True
-        if self._wakes is None:
-            # Not before there is something to do: a server may fork until then.
-            self._wakes = SimpleQueue()
-            thread = threading.Thread(
-                target=self._settle_when_woken,
-                args=(self._wakes,),
-                name="otel-coach-settle",
-                daemon=True,
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # no thread can be had
-                self._wakes, self._is_awake = None, False
-                if self._collecting_garbage != threading.get_ident():
-                    self._settle_now()
-                return
-        self._wakes.put(_GO_ON)
-
-    def _settle_when_woken(self, wakes: SimpleQueue[object]) -> None:
-        while wakes.get() is not _STOP:
-            sleep(_LONGEST_PENDING)
-            self._is_awake = False
-            self._settle_now()
 
     def expect(self, who: object) -> None:
         """`who` will record what has happened by now: `settle_all` waits for it."""
@@ -266,10 +237,8 @@ class Recorder:
 
     def close(self) -> None:
         """Settle what is left and leave no trace in the interpreter."""
+        self._alarm.close()  # what still comes is settled at once
         self.settle_all()
-        if self._wakes is not None:
-            self._wakes.put(_STOP)
-            self._wakes, self._is_awake = None, False
         if self._note_collection in gc.callbacks:
             gc.callbacks.remove(self._note_collection)
 
@@ -367,7 +336,7 @@ class Recorder:
         self._settling = threading.Lock()
         self._pending.clear()
         self._sums.clear()
-        self._wakes, self._is_awake = None, False
+        self._alarm.forked()
         self._collecting_garbage = None
         self._budgets.forked()
 

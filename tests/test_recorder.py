@@ -227,3 +227,28 @@ def test_a_closed_recorder_has_no_thread_left():
     assert set(threading.enumerate()) > before
     metrics.recorder.close()
     eventually(lambda: set(threading.enumerate()) <= before)
+    metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+    metrics.recorder.settle()  # a run that ends late
+    assert not metrics.recorder._pending
+    assert set(threading.enumerate()) <= before
+
+
+def test_inside_the_garbage_collector_no_thread_is_started(metrics):
+    """That takes locks of `threading`, perhaps in the middle of who holds them."""
+    before = set(threading.enumerate())
+    alive = []
+
+    class Dropped:
+        def __init__(self):
+            self.itself = self  # only the garbage collector can end it
+
+        def __del__(self):
+            metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+            metrics.recorder.settle()
+            alive.extend(set(threading.enumerate()) - before)
+
+    metrics.recorder.settle_all()
+    Dropped()
+    gc.collect()
+    assert alive == []
+    assert metrics.points(RATE_LIMIT_HITS) == {("/route",): 1}
