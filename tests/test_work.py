@@ -119,7 +119,7 @@ def test_counters_are_raised_once_for_many_calls(sdk_calls):
 
 @contextmanager
 def calls_of_ours():
-    """Python functions of the package that are called, in any thread of this block's making."""
+    """Python functions of the package that this thread calls."""
     counted = [0]
 
     def count(frame, event, _argument):
@@ -133,27 +133,29 @@ def calls_of_ours():
         sys.setprofile(None)
 
 
-def our_calls(app, path):
+def our_calls(measured, app, path):
     send(app, path, 3)
+    measured.spans  # noqa: B018 - it settles: what others left is not counted with this one
     with calls_of_ours() as counted:
         send(app, path)
     return counted[0]
 
 
-def test_a_chunk_that_no_model_speaks_costs_two_functions(measured, app):
-    # Exchange.send, which is entered again when the server has taken the chunk, and _note.
-    more = our_calls(app, "/plain/1100") - our_calls(app, "/plain/100")
-    assert more / 1000 <= 3
+def test_a_chunk_that_no_model_speaks_costs_few_functions(measured, app):
+    # Exchange.send and _note.
+    more = our_calls(measured, app, "/plain/1100") - our_calls(measured, app, "/plain/100")
+    assert round(more / 1000) == 2
 
 
-def test_a_chunk_that_a_model_speaks_costs_eight_functions(measured, app):
-    # Those of every chunk; on_llm_new_token, who listens, note, the run and its key, token_came.
-    more = our_calls(app, "/stream/1100") - our_calls(app, "/stream/100")
-    assert more / 1000 <= 10
+def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
+    # Those two; on_llm_new_token, who listens, note, the run and its key, token_came; and the
+    # witness of these tests is another handler, to whom langchain-core hands the chunk on.
+    more = our_calls(measured, app, "/stream/1100") - our_calls(measured, app, "/stream/100")
+    assert round(more / 1000) == 9
 
 
 def test_a_request_costs_few_functions(measured, app):
-    assert our_calls(app, "/health") <= 75
+    assert our_calls(measured, app, "/health") <= 75
 
 
 def test_a_chunk_leaves_nothing_in_memory(measured, app):
