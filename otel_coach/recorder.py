@@ -329,7 +329,10 @@ class Recorder:
             self.record(metric, 0, values)
 
     def _note_collection(self, phase: str, _info: dict[str, int]) -> None:
-        self._collecting_garbage = threading.get_ident() if phase == "start" else None
+        try:
+            self._collecting_garbage = threading.get_ident() if phase == "start" else None
+        except RecursionError:  # the host is at its limit, where no finaliser can settle either
+            self._collecting_garbage = None
 
     def _restart(self) -> None:
         # A forked child inherits neither the thread that held the lock nor its unfinished work.
