@@ -156,8 +156,6 @@ class PriceList:
 
 
 def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None:
-    import genai_prices  # noqa: PLC0415 - 0.2 s that a host without LLM calls saves
-
     counts = {
         "input_tokens": usage.prompt,
         "output_tokens": usage.completion,
@@ -168,28 +166,24 @@ def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None
         "output_audio_tokens": usage.output_audio,
     }
     # A part of 0 that is named asks for prices of its own where it overlaps another one.
-    tokens = genai_prices.Usage(**{kind: count for kind, count in counts.items() if count})
-    for provider_id in _provider_ids(provider):
-        try:
-            return float(
-                genai_prices.calc_price(tokens, model, provider_id=provider_id).total_price
-            )
-        except (LookupError, ValueError):
-            continue
-    return None
+    return _listed_price({kind: n for kind, n in counts.items() if n}, model, provider)
 
 
 def _is_listed(model: str, provider: str | None) -> bool:
     """Whether the list has the model at all, be it without a price for some kind of token."""
-    import genai_prices  # noqa: PLC0415 - as above
+    return _listed_price({}, model, provider) is not None
 
+
+def _listed_price(tokens: Mapping[str, int], model: str, provider: str | None) -> float | None:
+    import genai_prices  # noqa: PLC0415 - 0.2 s that a host without LLM calls saves
+
+    usage = genai_prices.Usage(**tokens)
     for provider_id in _provider_ids(provider):
         try:
-            genai_prices.calc_price(genai_prices.Usage(), model, provider_id=provider_id)
+            return float(genai_prices.calc_price(usage, model, provider_id=provider_id).total_price)
         except (LookupError, ValueError):
             continue
-        return True
-    return False
+    return None
 
 
 def _provider_ids(provider: str | None) -> Iterable[str | None]:

@@ -56,8 +56,8 @@ _ENOUGH: Final = 32
 """So many facts are settled where the last one came: some 0.3 ms of work."""
 _LONGEST_PENDING: Final = 0.25
 """Seconds that fewer facts may wait for a thread to settle them."""
-_NOWHERE: Final = Context()
-"""What has no context of its own must not find that of whoever settles it."""
+NOWHERE: Final = Context()
+"""The context of what has none of its own: it must not find that of whoever settles it."""
 _Measurement = tuple[Metric, float, tuple[object, ...], Context | None]
 
 
@@ -258,23 +258,25 @@ class Recorder:
                 # Counted here and not through the queue, which might never become empty.
                 self._log(fault, "Recorder.settle")
                 with suppress(Exception):
-                    self._instruments[ERRORS](1, {ERROR_TYPE: fault_type(fault)}, _NOWHERE)
+                    self._instruments[ERRORS](1, {ERROR_TYPE: fault_type(fault)}, NOWHERE)
 
     def _settle_one(self, fact: _Measurement | Callable[[], None]) -> None:
         if not isinstance(fact, tuple):
             fact()
             return
         metric, value, labels, context = fact
-        if metric.kind is Kind.COUNTER and self._is_known(metric, labels):
-            self._sums[metric, labels] = self._sums.get((metric, labels), 0) + value
+        attributes = self._attributes(metric, labels)
+        if metric.kind is Kind.COUNTER:
+            series = metric, tuple(attributes.values())
+            self._sums[series] = self._sums.get(series, 0) + value
         else:
-            attributes = self._attributes(metric, labels)
-            self._instruments[metric](value, attributes, context or _NOWHERE)
+            self._instruments[metric](value, attributes, context or NOWHERE)
 
     def _raise_counters(self) -> None:
         while self._sums:
-            (metric, labels), total = self._sums.popitem()
-            self._instruments[metric](total, self._attributes(metric, labels), _NOWHERE)
+            (metric, values), total = self._sums.popitem()
+            attributes = dict(zip(metric.labels, values, strict=True))
+            self._instruments[metric](total, attributes, NOWHERE)
 
     def _log(self, fault: BaseException, place: str) -> None:
         seen = f"{place} {type(fault).__name__}"
@@ -290,16 +292,12 @@ class Recorder:
             ERRORS.prometheus_name,
         )
 
-    def _is_known(self, metric: Metric, labels: tuple[object, ...]) -> bool:
-        try:
-            return (metric, labels) in self._known
-        except TypeError:  # a value that cannot be a key
-            return False
-
     def _attributes(self, metric: Metric, labels: tuple[object, ...]) -> dict[str, str]:
         """The attributes under which to count, bounded."""
-        if self._is_known(metric, labels):
+        try:
             return self._known[metric, labels]
+        except (KeyError, TypeError):  # the latter of a value that cannot be a key
+            pass
         single = map(self._budgets.bounded, metric.labels, labels)
         together = self._budgets.together(metric.name, metric.labels, single)
         attributes = dict(zip(metric.labels, together, strict=True))

@@ -30,8 +30,9 @@ class Request:
     mode: str | None = None
     server_span: Span | None = None
     """The server span where another instrumentation makes and ends it."""
+    run_failed: bool = False
+    """Whether the outermost run that started last ended in error."""
     _last_outermost: object = None
-    _last_outermost_failed: bool = False
 
     def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
         """An agent or LLM run started. The first model and the first mode name the request."""
@@ -45,17 +46,12 @@ class Request:
         """A run that has no parent started; only the last such run can fail the request."""
         if not self.closed:
             self._last_outermost = run
-            self._last_outermost_failed = False
+            self.run_failed = False
 
     def outermost_run_failed(self, run: object) -> None:
         """An outermost run ended in error."""
         if run is self._last_outermost:
-            self._last_outermost_failed = True
-
-    @property
-    def run_failed(self) -> bool:
-        """Whether the outermost run that started last ended in error."""
-        return self._last_outermost_failed
+            self.run_failed = True
 
 
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)

@@ -28,6 +28,7 @@ from opentelemetry import trace
 
 import otel_coach
 from demo.versions import STREAMS_TELL_PARTS
+from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.testing import measuring
 
 CALLS = "agent_llm_requests_total"
@@ -579,6 +580,17 @@ def test_an_agents_spans_hang_together_also_from_worker_threads(measured, model,
     assert page.samples("agent_tool_calls_total") == [
         ({"tool_name": "pace", "status": "ok", "error_type": ""}, 1)
     ]
+
+
+def test_a_graph_without_a_name_is_an_agent(measured):
+    handler = LangChainInstrumentor()._handler
+    for name in ({}, {"name": None}, {"name": "what a user asked?"}):
+        graph, step = uuid.uuid4(), uuid.uuid4()
+        handler.on_chain_start({}, {}, run_id=graph, **name)
+        handler.on_chain_start({}, {}, run_id=step, parent_run_id=graph, tags=["graph:step:1"])
+        handler.on_chain_end({}, run_id=step)
+        handler.on_chain_end({}, run_id=graph)
+    assert [span.name for span in measured.spans] == ["invoke_agent agent"] * 3
 
 
 def test_a_tool_that_raises_is_an_error_of_the_tool(measured, model):

@@ -219,23 +219,28 @@ def test_counters_settled_together_add_up_as_one_by_one(metrics):
     assert metrics.points(RATE_LIMIT_HITS)["/route",] == pytest.approx(100 * sum(values))
 
 
+def settling_threads():
+    return {thread for thread in threading.enumerate() if thread.name == "otel-coach-settle"}
+
+
 def test_a_closed_recorder_has_no_thread_left():
-    before = set(threading.enumerate())
+    others = settling_threads()
     metrics = Metrics()
     metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
     metrics.recorder.settle()
-    assert set(threading.enumerate()) > before
+    [thread] = settling_threads() - others
     metrics.recorder.close()
-    eventually(lambda: set(threading.enumerate()) <= before)
+    thread.join(10)
+    assert not thread.is_alive()
     metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
     metrics.recorder.settle()  # a run that ends late
     assert not metrics.recorder._pending
-    assert set(threading.enumerate()) <= before
+    assert settling_threads() <= others
 
 
 def test_inside_the_garbage_collector_no_thread_is_started(metrics):
     """That takes locks of `threading`, perhaps in the middle of who holds them."""
-    before = set(threading.enumerate())
+    others = settling_threads()
     alive = []
 
     class Dropped:
@@ -245,7 +250,7 @@ def test_inside_the_garbage_collector_no_thread_is_started(metrics):
         def __del__(self):
             metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
             metrics.recorder.settle()
-            alive.extend(set(threading.enumerate()) - before)
+            alive.extend(settling_threads() - others)
 
     metrics.recorder.settle_all()
     Dropped()

@@ -9,6 +9,7 @@ import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from otel_coach.guards import guarded
+from otel_coach.patches import replaced, undone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -63,8 +64,7 @@ class AsgiInstrumentor(BaseInstrumentor):
             wrapt.register_post_import_hook(self._patch, module)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        for undo in self._undo.values():
-            undo()
+        undone(self._undo.values())
         self._undo.clear()
         self._layer_arguments = {}
         self._layer = None
@@ -78,19 +78,16 @@ class AsgiInstrumentor(BaseInstrumentor):
             from otel_coach.instrumentors.asgi.layer import Layer  # noqa: PLC0415 - needs starlette
 
             self._layer = Layer(**self._layer_arguments)
-        cls = getattr(module, _PATCHED[module.__name__])
-        original: Application = cls.__dict__["__call__"]
         layer = self._layer
 
-        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
-            if layer.is_around(scope) or (self._only is not None and app not in self._only):
-                await original(app, scope, receive, send)
-            else:
-                await layer(app, original, scope, receive, send)
+        def around(original: Application) -> Application:
+            async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
+                if layer.is_around(scope) or (self._only is not None and app not in self._only):
+                    await original(app, scope, receive, send)
+                else:
+                    await layer(app, original, scope, receive, send)
 
-        def restore() -> None:
-            if cls.__dict__.get("__call__") is __call__:
-                cls.__call__ = original
+            return __call__
 
-        cls.__call__ = __call__
-        self._undo[module.__name__] = restore
+        cls = getattr(module, _PATCHED[module.__name__])
+        self._undo[module.__name__] = replaced(cls, "__call__", around)

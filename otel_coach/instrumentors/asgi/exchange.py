@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 from otel_coach.catalogue import (
@@ -24,6 +23,7 @@ from otel_coach.catalogue import (
 from otel_coach.guards import THE_HOSTS, guarded
 from otel_coach.instrumentors.asgi.refusals import refusal_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
+from otel_coach.recorder import NOWHERE
 from otel_coach.request import Request
 from otel_coach.vocabulary import (
     ABORTED,
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     Scope = MutableMapping[str, Any]
     Send = Callable[[Message], Awaitable[None]]
 
-_NOWHERE: Final = Context()
 _MOST_LOOKED_AHEAD: Final = 8
 _MOST_ENDPOINTS: Final = 1000
 """Of which it is remembered that a series exists; an application may make up routes."""
@@ -69,7 +68,7 @@ _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 @dataclass(frozen=True, slots=True)
 class Exchanges:
-    """What all exchanges of a process share; opens one per request."""
+    """What all exchanges of a process share."""
 
     recorder: Recorder
     credential_headers: frozenset[str]
@@ -84,14 +83,6 @@ class Exchanges:
     def new(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
         """Without any request yet."""
         return cls(recorder, credential_headers, set(), set(), set())
-
-    def open(
-        self, app: object, routes: Routes, scope: Scope, receive: Receive, send: Send
-    ) -> Exchange:
-        """Begin to watch a request."""
-        exchange = Exchange(self, app, routes, scope, receive, send)
-        self.opened.add(exchange)
-        return exchange
 
     def of(self, app: object) -> list[Exchange]:
         """The application's that are not finished yet."""
@@ -234,7 +225,12 @@ class Exchange:
             # Any iterable may be sent; this one can perhaps be read only once.
             headers = message["headers"] = list(headers)
         self._headers = headers
-        self._is_stream = all(name.lower() != b"content-length" for name, _ in headers)
+        for name, _ in headers:
+            if name.lower() == b"content-length":
+                self._is_stream = False
+                break
+        else:
+            self._is_stream = True
 
     @guarded
     def _note_client_left(self) -> None:
@@ -278,7 +274,7 @@ class Exchange:
         end_time, seconds = time_ns(), perf_counter() - self._started
         outcome = self._outcome(error)
         code = self._code(outcome)
-        context = set_span_in_context(self.span, _NOWHERE) if self.span is not None else None
+        context = set_span_in_context(self.span, NOWHERE) if self.span is not None else None
         record, endpoint = self.recorder.record, self.route.template
         record(HTTP_REQUEST_DURATION, seconds, (endpoint, self.method, code), context)
         self._record_refusal(endpoint, code)

@@ -13,7 +13,6 @@ import anyio
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, set_span_in_context
@@ -24,13 +23,16 @@ from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.routes import Routes, templates
+from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
+from otel_coach.tracing import is_idle
 from otel_coach.vocabulary import ENDPOINT, span_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
     from contextvars import Token
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
     from otel_coach.recorder import Recorder
@@ -65,7 +67,6 @@ class _HeaderGetter(Getter["Scope"]):
 
 
 _HEADERS: Final = _HeaderGetter()
-_NOWHERE: Final = Context()
 _W3C: Final = (TraceContextTextMapPropagator, W3CBaggagePropagator)
 """They read no headers but those that they name as their fields."""
 
@@ -119,10 +120,10 @@ class Layer:
         if scope["type"] == "lifespan":
             await self._lifespan(app, call, scope, receive, send)
             return
-        if self._is_for_page(app, scope):
+        watched = self._watch(app, scope, receive, send)
+        if watched is _FOR_PAGE:
             await self._page(scope, send)
             return
-        watched = self._watch(app, scope, receive, send)
         if watched is None:
             await call(app, scope, receive, send)
             return
@@ -141,25 +142,24 @@ class Layer:
             self._leave(entered)
 
     @guarded
-    def _is_for_page(self, app: object, scope: Scope) -> bool:
-        self._known(app)
-        return self._page is not None and self._page.answers(scope, getattr(app, "root_path", ""))
-
-    @guarded
     def _watch(
         self, app: Any, scope: Scope, receive: Receive, send: Send
     ) -> tuple[Exchange, _Entered] | None:
-        """The exchange, and what is to be left at its end."""
+        """The exchange, and what is to be left at its end; or `_FOR_PAGE`."""
         known = self._known(app)
-        exchange = self._exchanges.open(app, known.routes, scope, receive, send)
+        if self._page is not None and self._page.answers(scope, getattr(app, "root_path", "")):
+            return _FOR_PAGE
+        exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
         context = None
         if self._tracer is not None:
             context = self._server_context(self._tracer, exchange, known, scope)
-        return exchange, (
+        entered = (
             current_application.set(app),
             current_request.set(exchange.request),
             None if context is None else otel_context.attach(context),
         )
+        self._exchanges.opened.add(exchange)
+        return exchange, entered
 
     @guarded
     def _server_context(
@@ -173,6 +173,8 @@ class Layer:
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
             return None
         parent = self._incoming.of(scope)
+        if is_idle(tracer):
+            return parent or None  # it may hold a baggage
         span: Span = tracer.start_span(
             exchange.method,
             context=parent,
@@ -186,8 +188,6 @@ class Layer:
         )
         if span.is_recording():
             exchange.span = span
-        elif not span.get_span_context().is_valid:
-            return parent or None  # without traces; it may hold a baggage
         return set_span_in_context(span, parent)
 
     @guarded
@@ -280,9 +280,12 @@ class _IncomingContext:
         if propagator is not self._propagator:
             self._propagator, self._headers = propagator, _headers_of(propagator)
         known = self._headers
-        if known is not None and not any(name in known for name, _ in scope["headers"]):
-            return _NOWHERE
-        return propagate.extract(scope, getter=_HEADERS)
+        if known is None:
+            return propagate.extract(scope, getter=_HEADERS)
+        for name, _ in scope["headers"]:
+            if name in known:
+                return propagate.extract(scope, getter=_HEADERS)
+        return NOWHERE
 
 
 def _headers_of(propagator: object) -> frozenset[bytes] | None:
@@ -310,6 +313,7 @@ def _gives_way(app: Any) -> bool:
     return False
 
 
+_FOR_PAGE: Final[Any] = object()
 _Entered = tuple["Token[object]", "Token[Any]", "Token[Context] | None"]
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Match, Mount
 from otel_coach.vocabulary import UNMATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
     Scope = MutableMapping[str, Any]
 
@@ -55,8 +55,9 @@ class Routes:
         """The route of `app` that answers `scope`, which is `routed` after routing."""
         leaf = routed.get("route")
         if leaf is not None:
-            if len(getattr(app, "routes", ())) != self._size:
-                self._learn(app)
+            routes = getattr(app, "routes", ())
+            if len(routes) != self._size:
+                self._learn(routes)
             known = self._known.get(id(leaf))
             if known is not None and known.leaf() is leaf:
                 path: str = scope["path"]
@@ -64,11 +65,11 @@ class Routes:
                     return known.route
         return find_route(app, scope)
 
-    def _learn(self, app: Any) -> None:
-        self._size = len(app.routes)
+    def _learn(self, routes: Sequence[Any]) -> None:
+        self._size = len(routes)
         self._known = {}
         elsewhere: set[int] = set()
-        for template, leaf in _leaves(getattr(app, "routes", ()), ""):
+        for template, leaf in _leaves(routes, ""):
             if leaf is None:
                 continue
             key = id(leaf)

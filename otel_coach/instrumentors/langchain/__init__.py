@@ -11,9 +11,10 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from otel_coach.guards import guarded
 from otel_coach.instrumentors.langchain import starts, tokens
+from otel_coach.patches import undone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from types import ModuleType
 
     from otel_coach.instrumentors.langchain.handler import CoachCallbackHandler
@@ -32,7 +33,7 @@ class LangChainInstrumentor(BaseInstrumentor):
     _hooks: list[Any] | None = None
     _hook: Any = None
     _handler: CoachCallbackHandler | None = None
-    _undo: tuple[Callable[[], None], ...] = ()
+    _undo: Sequence[Callable[[], None]] = ()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing is required: what the host never imports is never touched."""
@@ -52,8 +53,7 @@ class LangChainInstrumentor(BaseInstrumentor):
         self._arguments = {}
         if self._hooks is not None and self._hook in self._hooks:
             self._hooks.remove(self._hook)
-        for undo in self._undo:
-            undo()
+        undone(self._undo)
         self._undo = ()
         self._hooks = self._hook = self._handler = None
 
@@ -75,8 +75,8 @@ class LangChainInstrumentor(BaseInstrumentor):
     def _watch_managers(self, module: ModuleType) -> None:
         if self._arguments and not self._undo:
             self._undo = (
-                starts.watch_starts(module.AsyncCallbackManager, self._look_at_start),
-                tokens.watch_tokens(module, lambda: self._handler),
+                *starts.watch_starts(module.AsyncCallbackManager, self._look_at_start),
+                *tokens.watch_tokens(module, lambda: self._handler),
             )
 
     @guarded

@@ -90,7 +90,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         parent = self._runs.get(parent_run_id)
         if parent is not None and parent.span is None and _is_graph_step(tags):
             self._is_agent(parent)
-        run = Run(parent, str(kwargs.get("name")))
+        name = kwargs.get("name")
+        run = Run(parent, name if isinstance(name, str) else "")
         run.input_mode = input_mode(inputs)
         self._begin(run_id, run)
 

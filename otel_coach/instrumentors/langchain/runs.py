@@ -12,7 +12,9 @@ from opentelemetry import trace
 
 from otel_coach.guards import guarded
 from otel_coach.instrumentors.langchain.starts import current_start
+from otel_coach.recorder import NOWHERE
 from otel_coach.request import Request, current_application, current_request
+from otel_coach.tracing import is_idle
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from otel_coach.recorder import Recorder
 
 _MOST_OPEN_RUNS: Final = 50_000
-_NOWHERE: Final = otel_context.Context()
 _CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 
 
@@ -38,6 +39,7 @@ class Run:
         "ended",
         "input_mode",
         "is_llm",
+        "lifeline",
         "name",
         "outer_context",
         "parent",
@@ -45,6 +47,7 @@ class Run:
         "span",
         "started",
         "started_ns",
+        "task",
     )
 
     def __init__(self, parent: Run | None, name: str, *, is_llm: bool = False) -> None:
@@ -61,6 +64,10 @@ class Run:
         """For what runs inside; set with the span."""
         self.input_mode: str | None = None
         self.ended = False
+        self.lifeline: weakref.ref[UUID] | None = None
+        """To the id that whoever can still report it holds."""
+        self.task: asyncio.Task[Any] | None = None
+        """It ends no later than this."""
 
     def start_span(
         self,
@@ -70,12 +77,15 @@ class Run:
         attributes: Mapping[str, AttributeValue],
     ) -> None:
         """Start this run's span under the right parent, and let it hold for what runs inside."""
+        if is_idle(tracer):
+            self.span = trace.INVALID_SPAN
+            return  # there is nothing to hold, nor for what runs inside
         parent = self._parent_context()
         self.span = tracer.start_span(
             name, context=parent, kind=kind, attributes=attributes, start_time=self.started_ns
         )
         if not self.is_traced:
-            return  # without traces there is nothing to hold, nor for what runs inside
+            return
         inside = trace.set_span_in_context(SpanOfRun(self, trace.get_current_span(parent)), parent)
         self.context = otel_context.set_value(_CURRENT_RUN, self, inside)
 
@@ -117,7 +127,7 @@ class Run:
     def let_go(self) -> None:
         """After its end: hold no context, each of which may hold the run before this one."""
         self.context = None
-        self.outer_context = _NOWHERE
+        self.outer_context = NOWHERE
 
 
 class ToolRun(Run):
@@ -201,12 +211,6 @@ class End(NamedTuple):
     """Of an LLM: an LLMResult, or whatever the callback got."""
 
 
-class _Entry(NamedTuple):
-    run: Run
-    lifeline: weakref.ref[UUID] | None
-    task: asyncio.Task[Any] | None
-
-
 class OpenRuns:
     """Runs by id, until they end or nothing can end them any more; then `abandoned` is called.
 
@@ -222,30 +226,29 @@ class OpenRuns:
     def __init__(self, recorder: Recorder, abandoned: Callable[[Run], None]) -> None:
         self.recorder = recorder
         self._abandoned = abandoned
-        self._entries: dict[int | str, _Entry] = {}
+        self._runs: dict[int | str, Run] = {}
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._runs)
 
     def add(self, run_id: UUID | str, run: Run) -> None:
         """Remember `run`. The oldest one goes when there are too many."""
         key = _key(run_id)
         # A caller may give an id of his own, perhaps as text, which knows no weak reference.
-        is_text = isinstance(run_id, str)
-        lifeline = None if is_text else weakref.ref(run_id, lambda _: self._lose(key))
+        if not isinstance(run_id, str):
+            run.lifeline = weakref.ref(run_id, lambda _: self._lose(key))
+        self._runs[key] = run
         # A chain reports its cancellation itself.
-        task = None if type(run) is Run else current_start.get().task
-        self._entries[key] = _Entry(run, lifeline, task)
-        if task is not None:
+        if type(run) is not Run and (task := current_start.get().task) is not None:
+            run.task = task
             self._runs_of(task).add(key)
-        if len(self._entries) > _MOST_OPEN_RUNS:
-            self._lose(next(iter(self._entries)))
+        if len(self._runs) > _MOST_OPEN_RUNS:
+            self._lose(next(iter(self._runs)))
 
     def get(self, run_id: UUID | str | None) -> Run | None:
         """The open run of that id."""
-        entry = None if run_id is None else self._entries.get(_key(run_id))
-        return None if entry is None else entry.run
+        return None if run_id is None else self._runs.get(_key(run_id))
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Forget the run of that id and return it; None if it ended already."""
@@ -253,17 +256,20 @@ class OpenRuns:
 
     def lose(self, which: Callable[[Run], bool]) -> None:
         """Nothing can end these any more."""
-        for key, entry in tuple(self._entries.items()):
-            if which(entry.run):
+        for key, run in tuple(self._runs.items()):
+            if which(run):
                 self._lose(key)
 
     def _pop(self, key: int | str) -> Run | None:
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        run = self._runs.pop(key, None)
+        if run is None:
             return None
-        if entry.task is not None and (keys := self._by_task.get(entry.task)) is not None:
-            keys.discard(key)
-        return entry.run
+        run.lifeline = None
+        if run.task is not None:
+            if (keys := self._by_task.get(run.task)) is not None:
+                keys.discard(key)
+            run.task = None
+        return run
 
     @guarded
     def _lose(self, key: int | str) -> None:

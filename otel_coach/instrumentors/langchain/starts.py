@@ -7,10 +7,12 @@ Its start methods are called by the coroutine itself; the handlers, perhaps, fro
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from contextvars import ContextVar
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from otel_coach.patches import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,18 +37,14 @@ _NOT_THE_CALLER: Final = ("langchain_core.callbacks", "otel_coach.")
 _COMPREHENSION: Final = "<listcomp>"  # a frame of its own before Python 3.12
 
 
-def watch_starts(manager: Any, look: Callable[[Any, str], Start | None]) -> Callable[[], None]:
+def watch_starts(
+    manager: Any, look: Callable[[Any, str], Start | None]
+) -> list[Callable[[], None]]:
     """Keep `current_start` right for langchain-core's class AsyncCallbackManager.
 
     `look` is `start_of`, made harmless to the host. What is returned undoes it.
     """
-    undo = [_watch(manager, name, look) for name in _STARTS]
-
-    def restore() -> None:
-        for one in undo:
-            one()
-
-    return restore
+    return [replaced(manager, name, partial(_looking, look=look)) for name in _STARTS]
 
 
 def start_of(manager: Any, name: str) -> Start:
@@ -56,19 +54,15 @@ def start_of(manager: Any, name: str) -> Start:
     return Start(_task_of_calling_coroutine(), steps_aside=alone)
 
 
-def _watch(manager: Any, name: str, look: Callable[[Any, str], Start | None]) -> Callable[[], None]:
-    original: Callable[..., Coroutine[Any, Any, Any]] = manager.__dict__[name]
-
-    @functools.wraps(original)
+def _looking(
+    original: Callable[..., Coroutine[Any, Any, Any]],
+    look: Callable[[Any, str], Start | None],
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        return _within(look(self, name) or Start(), original(self, *args, **kwargs))
+        return _within(look(self, original.__name__) or Start(), original(self, *args, **kwargs))
 
-    def restore() -> None:
-        if manager.__dict__.get(name) is start:
-            setattr(manager, name, original)
-
-    setattr(manager, name, start)
-    return restore
+    return start
 
 
 async def _within(start: Start, starting: Coroutine[Any, Any, Any]) -> Any:

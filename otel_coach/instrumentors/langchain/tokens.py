@@ -6,13 +6,13 @@ cost of what there is to note. So our handler gets them here, and langchain-core
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Protocol
+
+from otel_coach.patches import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_METHOD: Final = "on_llm_new_token"
 
 
 class Listener(Protocol):
@@ -26,25 +26,23 @@ class Listener(Protocol):
         ...
 
 
-def watch_tokens(module: Any, listener: Callable[[], Listener | None]) -> Callable[[], None]:
+def watch_tokens(module: Any, listener: Callable[[], Listener | None]) -> list[Callable[[], None]]:
     """Let `listener` note each chunk, of langchain-core's module of callback managers.
 
     What is returned undoes it.
     """
-    undo = [
-        _replace(module.CallbackManagerForLLMRun, _noting, listener),
-        _replace(module.AsyncCallbackManagerForLLMRun, _noting_async, listener),
+    noting = {
+        module.CallbackManagerForLLMRun: _noting,
+        module.AsyncCallbackManagerForLLMRun: _noting_async,
+    }
+    return [
+        replaced(manager, "on_llm_new_token", partial(make, listener=listener))
+        for manager, make in noting.items()
     ]
-
-    def restore() -> None:
-        for one in undo:
-            one()
-
-    return restore
 
 
 def _noting(original: Any, listener: Callable[[], Listener | None]) -> Any:
-    @functools.wraps(original)
+    @wraps(original)
     def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> Any:
         ours = listener()
         others = self if ours is None else ours.note(self, token, chunk)
@@ -54,7 +52,7 @@ def _noting(original: Any, listener: Callable[[], Listener | None]) -> Any:
 
 
 def _noting_async(original: Any, listener: Callable[[], Listener | None]) -> Any:
-    @functools.wraps(original)
+    @wraps(original)
     async def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
         ours = listener()
         others = self if ours is None else ours.note(self, token, chunk)
@@ -62,19 +60,3 @@ def _noting_async(original: Any, listener: Callable[[], Listener | None]) -> Any
             await original(others, token, chunk=chunk, **kwargs)
 
     return on_llm_new_token
-
-
-def _replace(
-    manager: Any,
-    noting: Callable[[Any, Callable[[], Listener | None]], Any],
-    listener: Callable[[], Listener | None],
-) -> Callable[[], None]:
-    original = manager.__dict__[_METHOD]
-    ours = noting(original, listener)
-
-    def restore() -> None:
-        if manager.__dict__.get(_METHOD) is ours:
-            setattr(manager, _METHOD, original)
-
-    setattr(manager, _METHOD, ours)
-    return restore
