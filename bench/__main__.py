@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from bench import micro, scrape, start, throughput
+from bench import micro, profiles, scrape, start, throughput
 from bench.goals import Measured, as_markdown
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _LIBRARIES: Final = (
 def main() -> int:
     """Exit code 0, whatever is met: a bench says, it does not judge."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8, help="of the throughput")
+    parser.add_argument("--rounds", type=int, default=throughput.ROUNDS, help="of the throughput")
     parser.add_argument(
         "--write", type=Path, help="a page with the two marks between which to write"
     )
@@ -53,6 +53,9 @@ def main() -> int:
     goals += found
     headings: Sequence[str] = ("more than bare", "start-up, s", "memory, MB")
     details.append(as_markdown(rows, headings))
+    details.append(start.parts())
+    _say("profiles")
+    details += profiles.tables()
     page = "\n".join((_machine(), as_markdown(one.row for one in goals), *details))
     print(page)
     if arguments.write:

@@ -84,18 +84,23 @@ class Measured:
     def row(self) -> tuple[str, ...]:
         """For a table."""
         goal, digits = self.goal, 2 if self.goal.unit in {"of bare", "s"} else 1
-        low, high = min(self.values), max(self.values)
         return (
             f"{goal.figure}{f' ({self.server})' if self.server else ''}",
             goal.best_peer,
             f"{goal.better.value} {goal.limit:g} {goal.unit}",
             f"{self.value:.{digits}f}",
-            f"{low:.{digits}f} to {high:.{digits}f}",
+            middle_half(self.values, digits),
             "met" if goal.is_met_by(self.value) else "falls short",
         )
 
 
-HEADINGS: Final = ("figure", "best peer", "goal", "median", "spread", "")
+def middle_half(values: Sequence[float], digits: int) -> str:
+    """Between which two figures the middle half of `values` lies."""
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+HEADINGS: Final = ("figure", "best peer", "goal", "median", "middle half", "")
 
 
 def as_markdown(rows: Iterable[Sequence[str]], headings: Sequence[str] = HEADINGS) -> str:

@@ -7,9 +7,7 @@ memory, how long a scrape takes, and the CPU time of a request in that tenth.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -21,6 +19,7 @@ import httpx
 import psutil
 
 from bench.goals import as_markdown
+from bench.load import loads
 from bench.variants import OURS, STANDARD, Service, doubles, running
 
 _TENTHS: Final = 10
@@ -37,25 +36,17 @@ def main() -> int:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
         endpoint = stack.enter_context(doubles())
         service = stack.enter_context(running(OURS, folder, endpoint, STANDARD))
-        _load(service, 1.0)
-        done = 0
-        for tenth in range(1, _TENTHS + 1):
-            before, used = done, service.cpu()
-            while done < arguments.requests * tenth / _TENTHS:
-                done += _load(service, 5.0)
-            cost = 1e6 * (service.cpu() - used) / (done - before)
-            rows.append(
-                (f"{done:,}", f"{_memory(service):.1f}", f"{_scrape(service):.1f}", f"{cost:.0f}")
-            )
+        loads("/health", 5000, 1, [service.port])
+        tenth = arguments.requests // _TENTHS
+        for number in range(1, _TENTHS + 1):
+            used = service.cpu()
+            loads("/health", tenth, 1, [service.port])
+            cost = 1e6 * (service.cpu() - used) / tenth
+            done = f"{number * tenth:,}"
+            rows.append((done, f"{_memory(service):.1f}", f"{_scrape(service):.1f}", f"{cost:.0f}"))
             print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     print(as_markdown(rows, _HEADINGS))
     return 0
-
-
-def _load(service: Service, seconds: float) -> int:
-    command = [sys.executable, "-m", "bench.load", str(service.port), "/health", "8", str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    return int(json.loads(done.stdout)["answers"])
 
 
 def _memory(service: Service) -> float:

@@ -1,8 +1,8 @@
-"""A client of raw sockets, in a process of its own.
+"""A client of raw sockets, in a process of its own, which loads several services in turns.
 
-`python -m bench.load PORT PATH CONNECTIONS SECONDS` prints how many answers it read, how long that
-took, and the CPU seconds that it used itself: as long as those are far below the time it took, it
-is not what limits the service.
+`python -m bench.load PATH ANSWERS ROUNDS PORT...` prints, for each service and round, the seconds
+that it took to answer so many requests; and the CPU seconds that the client used itself: as long as
+those are far below the time it took, it is not what limits the services.
 """
 
 from __future__ import annotations
@@ -10,9 +10,34 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CONNECTIONS: Final = 8
+
+
+class Load(NamedTuple):
+    """How one service answered."""
+
+    seconds: list[float]
+    """For so many answers, by round."""
+    client: float
+    """CPU seconds of the client, in all rounds."""
+
+
+def loads(path: str, answers: int, rounds: int, ports: Sequence[int]) -> list[Load]:
+    """Load the services at `ports` in turns, from a process of its own."""
+    command = [sys.executable, "-m", "bench.load", path, str(answers), str(rounds)]
+    command += [str(port) for port in ports]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return [Load(*one) for one in json.loads(done.stdout)]
 
 
 @dataclass
@@ -40,28 +65,43 @@ class _Connection:
         return done
 
 
-def run(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
-    """Keep `connections` busy for `seconds`."""
+def run(port: int, path: str, answers: int) -> float:
+    """The seconds that `answers` answers take, over connections that never pause."""
     request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
-    answers = 0
-    with selectors.DefaultSelector() as ready:
-        for _ in range(connections):
-            one = socket.create_connection(("127.0.0.1", port))
+    with ExitStack() as open_now:
+        ready = open_now.enter_context(selectors.DefaultSelector())
+        for _ in range(_CONNECTIONS):
+            one = open_now.enter_context(socket.create_connection(("127.0.0.1", port)))
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             ready.register(one, selectors.EVENT_READ, _Connection(one))
-            one.sendall(request)
-        started, busy = perf_counter(), process_time()
-        while perf_counter() - started < seconds:
-            for key, _ in ready.select(1):
+        asked = answered = 0
+        started = perf_counter()
+        for key in tuple(ready.get_map().values())[:answers]:
+            key.data.socket.sendall(request)
+            asked += 1
+        while answered < answers:
+            for key, _ in ready.select():
                 if key.data.answered():
-                    answers += 1
-                    key.data.socket.sendall(request)
-        took, used = perf_counter() - started, process_time() - busy
-        for key in tuple(ready.get_map().values()):
-            key.data.socket.close()
-    return {"answers": answers, "seconds": took, "client_cpu": used}
+                    answered += 1
+                    if asked < answers:
+                        key.data.socket.sendall(request)
+                        asked += 1
+        return perf_counter() - started
+
+
+def main() -> None:
+    """Load all ports in turns; which comes first changes from round to round."""
+    path, answers, rounds, *ports = sys.argv[1:]
+    seconds: dict[str, list[float]] = {port: [] for port in ports}
+    client = dict.fromkeys(ports, 0.0)
+    for number in range(int(rounds)):
+        turn = number % len(ports)
+        for port in ports[turn:] + ports[:turn]:
+            busy = process_time()
+            seconds[port].append(run(int(port), path, int(answers)))
+            client[port] += process_time() - busy
+    print(json.dumps([(seconds[port], client[port]) for port in ports]))
 
 
 if __name__ == "__main__":
-    port, path, connections, seconds = sys.argv[1:]
-    print(json.dumps(run(int(port), path, int(connections), float(seconds))))
+    main()

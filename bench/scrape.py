@@ -39,7 +39,6 @@ def measured() -> tuple[list[Measured], str]:
         endpoint = stack.enter_context(doubles())
         alone = stack.enter_context(running(OURS_METRICS, folder, endpoint, PLAIN, _APP))
         one = _scrapes(f"http://127.0.0.1:{alone.port}")
-        stack.close()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
         endpoint = stack.enter_context(doubles())

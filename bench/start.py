@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -51,6 +54,39 @@ def measured() -> tuple[list[Measured], list[Sequence[str]]]:
     return goals, rows
 
 
+_PARTS: Final = {
+    "OpenTelemetry's SDK": "opentelemetry.sdk.metrics.export opentelemetry.sdk.trace.export",
+    "its exporter for Prometheus": "opentelemetry.exporter.prometheus",
+    "its exporter for OTLP": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "its instrumentation of FastAPI": "opentelemetry.instrumentation.fastapi",
+    "otel-coach": "otel_coach.installation otel_coach.instrumentors.langchain.handler",
+    "the list of genai-prices": "genai_prices genai_prices.data",
+}
+"""Modules, in the order in which they are imported into the service."""
+_IMPORTING: Final = """
+import importlib, json, psutil, sys
+import bench.app
+used = [psutil.Process().memory_full_info().uss]
+for modules in json.loads(sys.argv[1]):
+    for module in modules.split():
+        importlib.import_module(module)
+    used.append(psutil.Process().memory_full_info().uss)
+print(json.dumps(used))
+"""
+
+
+def parts() -> str:
+    """Which import takes how much of the memory."""
+    command = [sys.executable, "-c", _IMPORTING, json.dumps([*_PARTS.values()])]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    used: list[int] = json.loads(done.stdout)
+    rows = [
+        (name, f"{(after - before) / 1e6:.1f}")
+        for name, (before, after) in zip(_PARTS, pairwise(used), strict=True)
+    ]
+    return as_markdown(rows, ("imported into the bare service", "MB"))
+
+
 def _started(variant: Variant, folder: Path, endpoint: str) -> tuple[float, float]:
     """Seconds until it answered, and megabytes of its own when it had streamed."""
     before = time.perf_counter()
@@ -67,4 +103,5 @@ if __name__ == "__main__":
     found, table = measured()
     print(as_markdown(one.row for one in found))
     print(as_markdown(table, ("", "s", "MB")))
+    print(parts())
     sys.exit(0)

@@ -7,15 +7,13 @@ taken within the round, so that what the machine does meanwhile counts for both.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.goals import (
     ALL_ON,
@@ -26,7 +24,9 @@ from bench.goals import (
     STREAMS_IN_PROCESS,
     Measured,
     as_markdown,
+    middle_half,
 )
+from bench.load import Load, loads
 from bench.variants import (
     ALL,
     ALONE_WITH_BARE,
@@ -35,7 +35,6 @@ from bench.variants import (
     OURS_METRICS,
     PLAIN,
     STANDARD,
-    Service,
     Variant,
     doubles,
     running,
@@ -44,28 +43,43 @@ from bench.variants import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_CONNECTIONS: Final = 8
-_PATHS: Final = {STREAMS: "/stream", STREAMS_IN_PROCESS: "/stream/in-process", HEALTH: "/health"}
-_SECONDS: Final = {STREAMS: 2.5}
-"""Of load for each variant and round; fewer answers need more time."""
-_OTHERWISE: Final = 0.8
+ROUNDS: Final = 100
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is loaded under a title."""
+
+    path: str
+    answers: int
+    """In each round, of each variant: some 0.1 s of work."""
+
+
+PATHS: Final = {
+    STREAMS: Target("/stream", 8),
+    STREAMS_IN_PROCESS: Target("/stream/in-process", 16),
+    HEALTH: Target("/health", 400),
+}
 _HEADINGS: Final = (
-    *("", "of bare", "spread", "answers/s", "CPU ms/answer", "busy", "client busy"),
+    *(
+        "",
+        "of bare",
+        "middle half",
+        "answers/s",
+        "CPU ms/answer",
+        "CPU of bare",
+        "busy",
+        "client busy",
+    ),
 )
 
 
-@dataclass
-class Loaded:
-    """What one variant did, by round."""
+class Loaded(NamedTuple):
+    """What one variant did."""
 
-    rates: list[float] = field(default_factory=list[float])
-    """Answers a second."""
-    costs: list[float] = field(default_factory=list[float])
-    """CPU milliseconds of the service for one answer."""
-    service: list[float] = field(default_factory=list[float])
-    """Processors that the service used."""
-    client: list[float] = field(default_factory=list[float])
-    """Share of a processor that the client used: as long as that is far below 1, it waits."""
+    load: Load
+    used: float
+    """CPU seconds of the service, in all rounds and between them."""
 
 
 @dataclass(frozen=True)
@@ -76,31 +90,35 @@ class Run:
     server: str
     loaded: dict[str, Loaded]
 
-    def ratios(self, variant: Variant) -> list[float]:
+    def ratios(self, name: str) -> list[float]:
         """Its throughput against the bare service's, by round."""
-        ours, bare = self.loaded[variant.name].rates, self.loaded[BARE.name].rates
-        return [one / other for one, other in zip(ours, bare, strict=True)]
+        ours, bare = self.loaded[name].load.seconds, self.loaded[BARE.name].load.seconds
+        return [other / one for one, other in zip(ours, bare, strict=True)]
 
     @property
     def goals(self) -> Iterator[Measured]:
         """What it says of the goals."""
         for kind, variant in ((ALL_ON, OURS), (METRICS, OURS_METRICS)):
-            yield Measured(RATIOS[self.title, kind], self.ratios(variant), self.server)
+            yield Measured(RATIOS[self.title, kind], self.ratios(variant.name), self.server)
 
     def as_markdown(self) -> str:
         """All variants, beside each other."""
+        answers = PATHS[self.title].answers
+        bare = self.loaded[BARE.name].used
         rows: list[Sequence[str]] = []
-        for name, loaded in self.loaded.items():
-            ratios = self.ratios(Variant(name))
+        for name, (load, used) in self.loaded.items():
+            ratios = self.ratios(name)
+            took = sum(load.seconds)
             rows.append(
                 (
                     name,
                     f"{statistics.median(ratios):.2f}",
-                    f"{min(ratios):.2f} to {max(ratios):.2f}",
-                    f"{statistics.median(loaded.rates):,.0f}",
-                    f"{statistics.median(loaded.costs):.2f}",
-                    f"{statistics.median(loaded.service):.2f}",
-                    f"{statistics.median(loaded.client):.2f}",
+                    middle_half(ratios, 2),
+                    f"{answers / statistics.median(load.seconds):,.0f}",
+                    f"{1000 * used / (answers * len(load.seconds)):.2f}",
+                    f"{used / bare:.2f}",
+                    f"{used / took:.2f}",
+                    f"{load.client / took:.2f}",
                 )
             )
         return f"**{self.title}, {self.server}**\n\n{as_markdown(rows, _HEADINGS)}"
@@ -111,7 +129,7 @@ def runs(
     variants: Sequence[Variant],
     server: str,
     options: Sequence[str],
-    titles: Sequence[str] = tuple(_PATHS),
+    titles: Sequence[str] = tuple(PATHS),
 ) -> Iterator[Run]:
     """Load all `variants` with each of `titles`."""
     with ExitStack() as stack:
@@ -120,17 +138,15 @@ def runs(
         services = [
             stack.enter_context(running(variant, folder, endpoint, options)) for variant in variants
         ]
+        ports = [service.port for service in services]
         for title in titles:
-            path = _PATHS[title]
-            for service in services:
-                _load(service, path, 0.7)  # what is imported at the first request
-            found = {service.variant.name: Loaded() for service in services}
-            for number in range(rounds):
-                turn = number % len(services)
-                for service in services[turn:] + services[:turn]:
-                    seconds = _SECONDS.get(title, _OTHERWISE)
-                    _measure(service, path, seconds, found[service.variant.name])
-            yield Run(title, server, found)
+            path, answers = PATHS[title].path, PATHS[title].answers
+            loads(path, answers, 2, ports)  # what is imported at the first request
+            before = [service.cpu() for service in services]
+            found = loads(path, answers, rounds, ports)
+            used = [service.cpu() - one for service, one in zip(services, before, strict=True)]
+            names = [variant.name for variant in variants]
+            yield Run(title, server, dict(zip(names, map(Loaded, found, used), strict=True)))
 
 
 def all_runs(rounds: int) -> Iterator[Run]:
@@ -140,28 +156,10 @@ def all_runs(rounds: int) -> Iterator[Run]:
     yield from runs(rounds, ALONE_WITH_BARE, "uvicorn[standard]", STANDARD, fast)
 
 
-def _measure(service: Service, path: str, seconds: float, loaded: Loaded) -> None:
-    before = service.cpu()
-    found = _load(service, path, seconds)
-    used = service.cpu() - before
-    loaded.rates.append(found["answers"] / found["seconds"])
-    loaded.costs.append(1000 * used / found["answers"])
-    loaded.service.append(used / found["seconds"])
-    loaded.client.append(found["client_cpu"] / found["seconds"])
-
-
-def _load(service: Service, path: str, seconds: float) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.load", str(service.port), path]
-    command += [str(_CONNECTIONS), str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
 def main() -> int:
     """Print a table for each path; with `--scale`, for each number of workers."""
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--scale", action="store_true", help="with 1, 2 and 4 workers")
     arguments = parser.parse_args()
     if not arguments.scale:

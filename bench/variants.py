@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
 _ROOT: Final = Path(__file__).parent.parent
+_NOT_ITS_OWN: Final = {
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,redis,sqlalchemy,system_metrics"
+}
+"""What the tests have installed beside otel-coach, and a service with it alone has not."""
 _STOCK: Final = {
     "OTEL_COACH_DISABLED": "true",
     "OTEL_PYTHON_DISTRO": "distro",
@@ -102,6 +106,7 @@ def running(
             "OTEL_COACH_BUDGET_ENDPOINT": "1000",  # bench.scraped_app means its 500 values
             "OTEL_COACH_SHARED_DIR": f"{folder}/shared-{port}",
             "OTEL_METRICS_EXPORTER": "prometheus",
+            **_NOT_ITS_OWN,
             **variables,
         },
         log=folder / f"{port}.log",
