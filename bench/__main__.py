@@ -43,7 +43,9 @@ def main() -> int:
         details.append(run.as_markdown())
         _say(run.title)
     _say("in one process")
-    goals += micro.measured()
+    found, beneath = micro.measured()
+    goals += found
+    details.append(beneath)
     _say("scrapes")
     found, line = scrape.measured()
     goals += found

@@ -1,7 +1,8 @@
 """`python -m bench.growth`: whether anything grows over a million requests.
 
-One service under otel-coach, metrics and spans, is loaded without a pause. After each tenth: its
-memory, how long a scrape takes, and the CPU time of a request in that tenth.
+A service under otel-coach, metrics and spans, and the bare one are loaded in turns without a pause.
+After each tenth: the former's memory, how long a scrape takes, and the CPU time of a request in
+that tenth, also against the bare service's.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import psutil
 
 from bench.goals import as_markdown
 from bench.load import loads
-from bench.variants import OURS, STANDARD, Service, doubles, running
+from bench.variants import BARE, OURS, STANDARD, Service, doubles, running
 
 _TENTHS: Final = 10
-_HEADINGS: Final = ("requests", "memory, MB", "scrape, ms", "CPU us/request")
+_TURN: Final = 1000
+_HEADINGS: Final = ("requests", "memory, MB", "scrape, ms", "CPU us/request", "of bare")
 
 
 def main() -> int:
@@ -35,15 +37,25 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
         endpoint = stack.enter_context(doubles())
-        service = stack.enter_context(running(OURS, folder, endpoint, STANDARD))
-        loads("/health", 5000, 1, [service.port])
-        tenth = arguments.requests // _TENTHS
+        services = [
+            stack.enter_context(running(variant, folder, endpoint, STANDARD))
+            for variant in (BARE, OURS)
+        ]
+        ports = [service.port for service in services]
+        loads("/health", 5 * _TURN, 1, ports)
+        turns = arguments.requests // _TENTHS // _TURN
         for number in range(1, _TENTHS + 1):
-            used = service.cpu()
-            loads("/health", tenth, 1, [service.port])
-            cost = 1e6 * (service.cpu() - used) / tenth
-            done = f"{number * tenth:,}"
-            rows.append((done, f"{_memory(service):.1f}", f"{_scrape(service):.1f}", f"{cost:.0f}"))
+            before = [service.cpu() for service in services]
+            loads("/health", _TURN, turns, ports)
+            bare, ours = (
+                1e6 * (service.cpu() - used) / (turns * _TURN)
+                for service, used in zip(services, before, strict=True)
+            )
+            done = f"{number * turns * _TURN:,}"
+            memory, scrape = _memory(services[-1]), _scrape(services[-1])
+            rows.append(
+                (done, f"{memory:.1f}", f"{scrape:.1f}", f"{ours:.0f}", f"{ours / bare:.2f}")
+            )
             print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     print(as_markdown(rows, _HEADINGS))
     return 0

@@ -1,49 +1,55 @@
 """`python -m bench.micro`: what a chunk, a call and an agent cost more, in one process, by pyperf.
 
 Each value is the difference of two loops that alternate: without and with our callbacks. What is
-recorded is settled within the time that is measured.
+recorded is settled within the time that is measured. Beside them stands what the libraries beneath
+take for their part, whoever calls them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import pyperf
+from opentelemetry.trace import SpanKind
 
-from bench.goals import AGENT, CHUNK, INVOKE, Goal, Measured, as_markdown
+from bench.goals import AGENT, CHUNK, INVOKE, Measured, as_markdown, middle_half
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Generator
 
 _CHUNKS: Final = 200
+_BLOCK: Final = 20
+_SPANS: Final = 512
 _GOALS: Final = {"chunk": CHUNK, "invoke": INVOKE, "agent": AGENT}
-_INNER: Final = {"chunk": _CHUNKS}
-
-
-def _add_arguments(command: list[str], arguments: object) -> None:
-    command.extend(["--spans"] if getattr(arguments, "spans", False) else [])
+_BENEATH: Final = {
+    "agent, nothing": "LangChain, for a handler that does nothing, in an agent invoke",
+    "record": "the SDK's Histogram.record, with three attributes and our Views",
+    "encode": "the OTLP exporter's encoding of a server span",
+}
+_INNER: Final = {"chunk": _CHUNKS, "encode": _SPANS}
+_NAMES: Final = (*_GOALS, *_BENEATH)
+_Work = Callable[[], Awaitable[None]]
+_Switch = Callable[[], AbstractContextManager[Callable[[], None]]]
+"""Puts a handler into LangChain for a block, and gives what settles what it recorded."""
 
 
 def main() -> None:
     """Run by pyperf, which starts processes of its own."""
-    runner = pyperf.Runner(
-        processes=3, values=3, warmups=1, min_time=0.05, add_cmdline_args=_add_arguments
-    )
-    runner.argparser.add_argument("--spans", action="store_true", help="make spans, too")
-    arguments = runner.parse_args()
-    if not arguments.worker:
-        for name in _GOALS:
-            runner.bench_time_func(name, _unused, inner_loops=_INNER.get(name, 1))
-        return
-    work = _work(spans=arguments.spans)
-    for name in _GOALS:
+    runner = pyperf.Runner(processes=3, values=3, warmups=1, min_time=0.05)
+    work = _work() if runner.parse_args().worker else dict.fromkeys(_NAMES, _unused)
+    for name in _NAMES:
         runner.bench_time_func(name, work[name], inner_loops=_INNER.get(name, 1))
 
 
@@ -51,7 +57,7 @@ def _unused(_loops: int) -> float:  # only the workers measure
     raise NotImplementedError
 
 
-def _work(*, spans: bool) -> dict[str, Callable[[int], float]]:
+def _work() -> dict[str, Callable[[int], float]]:
     # Imported by the workers only, and before anything is measured.
     from langchain_core.language_models import FakeListChatModel  # noqa: PLC0415
     from langchain_core.messages import AIMessage, AnyMessage  # noqa: PLC0415
@@ -91,85 +97,154 @@ def _work(*, spans: bool) -> dict[str, Callable[[int], float]]:
     async def run() -> None:
         agent.invoke({"messages": [("user", "hi")]})
 
-    added = _Added(spans=spans)
     return {
-        "chunk": lambda loops: added.seconds(stream, loops),
-        "invoke": lambda loops: added.seconds(invoke, loops),
-        "agent": lambda loops: added.seconds(run, loops),
+        "chunk": lambda loops: _added(stream, loops, _ours()),
+        "invoke": lambda loops: _added(invoke, loops, _ours()),
+        "agent": lambda loops: _added(run, loops, _ours()),
+        "agent, nothing": lambda loops: _added(run, loops, _nothing()),
+        "record": _record,
+        "encode": _encode,
     }
 
 
-class _Added:
-    """The time that our callbacks add."""
-
-    def __init__(self, *, spans: bool) -> None:
-        from opentelemetry.sdk.trace import SpanProcessor  # noqa: PLC0415
-
-        from otel_coach.installation import Installation  # noqa: PLC0415
-        from otel_coach.instrumentors.langchain import LangChainInstrumentor  # noqa: PLC0415
-        from otel_coach.settings import Settings  # noqa: PLC0415
-
-        # Of a processor's own work nothing is measured here; see the throughput for that.
-        processors = [SpanProcessor()] if spans else []
-        self._installation = Installation(Settings(), span_processors=processors)
-        self._instrumentor = LangChainInstrumentor
-
-    def seconds(self, work: Callable[[], Awaitable[None]], loops: int) -> float:
-        """Of `loops` calls of `work`, beyond what they take without us."""
-        return asyncio.run(self._seconds(work, loops))
-
-    async def _seconds(self, work: Callable[[], Awaitable[None]], loops: int) -> float:
-        added = 0.0
-        block = 20
-        done = 0
-        while done < loops:
-            block = min(block, loops - done)
-            order = (False, True) if (done // block) % 2 else (True, False)
-            for ours in order:
-                added += await self._timed(work, block) if ours else -await _timed(work, block)
-            done += block
-        # pyperf knows no negative time; a single pair may have one where the machine was disturbed.
-        return max(added, 1e-9)
-
-    async def _timed(self, work: Callable[[], Awaitable[None]], block: int) -> float:
-        self._installation.instrument("otel_coach_langchain")
-        try:
-            await work()
-            self._installation.recorder.settle_all()
-            started = perf_counter()
-            for _ in range(block):
-                await work()
-            self._installation.recorder.settle_all()
-            return perf_counter() - started
-        finally:
-            self._instrumentor().uninstrument()
+def _added(work: _Work, loops: int, switch: _Switch) -> float:
+    """Seconds that `loops` calls of `work` take beyond what they take without a handler."""
+    return asyncio.run(_difference(work, loops, switch))
 
 
-async def _timed(work: Callable[[], Awaitable[None]], block: int) -> float:
+async def _difference(work: _Work, loops: int, switch: _Switch) -> float:
+    added = 0.0
+    for start in range(0, loops, _BLOCK):
+        block = min(_BLOCK, loops - start)
+        for is_on in (True, False) if start // _BLOCK % 2 else (False, True):
+            with switch() if is_on else nullcontext(_no_more) as settle:
+                took = await _timed(work, block, settle)
+            added += took if is_on else -took
+    # pyperf knows no negative time; a single pair may have one where the machine was disturbed.
+    return max(added, 1e-9)
+
+
+async def _timed(work: _Work, block: int, settle: Callable[[], None]) -> float:
     await work()
+    settle()
     started = perf_counter()
     for _ in range(block):
         await work()
+    settle()
     return perf_counter() - started
 
 
-def measured() -> list[Measured]:
-    """Run all of it, in processes of their own."""
+def _no_more() -> None:
+    """Nothing was recorded."""
+
+
+@functools.cache
+def _ours() -> _Switch:
+    from otel_coach.installation import LANGCHAIN, Installation  # noqa: PLC0415
+    from otel_coach.instrumentors.langchain import LangChainInstrumentor  # noqa: PLC0415
+    from otel_coach.settings import Settings  # noqa: PLC0415
+
+    installation = Installation(Settings())
+
+    @contextmanager
+    def switch() -> Generator[Callable[[], None]]:
+        installation.instrument(LANGCHAIN)
+        try:
+            yield installation.recorder.settle_all
+        finally:
+            LangChainInstrumentor().uninstrument()
+
+    return switch
+
+
+@functools.cache
+def _nothing() -> _Switch:
+    from langchain_core.callbacks import BaseCallbackHandler  # noqa: PLC0415
+    from langchain_core.tracers.context import register_configure_hook  # noqa: PLC0415
+
+    handler: ContextVar[BaseCallbackHandler | None] = ContextVar("bench_handler", default=None)
+    register_configure_hook(handler, inheritable=True)
+    nothing = BaseCallbackHandler()
+    nothing.run_inline = True
+
+    @contextmanager
+    def switch() -> Generator[Callable[[], None]]:
+        before = handler.set(nothing)
+        try:
+            yield _no_more
+        finally:
+            handler.reset(before)
+
+    return switch
+
+
+def _record(loops: int) -> float:
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
+
+    from otel_coach.catalogue import HTTP_REQUEST_DURATION as METRIC  # noqa: PLC0415
+    from otel_coach.views import build_views  # noqa: PLC0415
+
+    provider = MeterProvider([InMemoryMetricReader()], views=build_views())
+    record = provider.get_meter("bench").create_histogram(METRIC.name).record
+    attributes = dict(zip(METRIC.labels, ("/health", "GET", "200"), strict=True))
+    started = perf_counter()
+    for _ in range(loops):
+        record(0.1, attributes)
+    return perf_counter() - started
+
+
+def _encode(loops: int) -> float:
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import (  # noqa: PLC0415
+        encode_spans,
+    )
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: PLC0415
+        InMemorySpanExporter,
+    )
+
+    made = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(made))
+    tracer = provider.get_tracer("bench")
+    attributes = {
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "network.protocol.version": "1.1",
+        "http.route": "/health",
+        "http.response.status_code": 200,
+    }
+    for _ in range(_SPANS):
+        tracer.start_span("GET /health", kind=SpanKind.SERVER, attributes=attributes).end()
+    spans = made.get_finished_spans()
+    started = perf_counter()
+    for _ in range(loops):
+        encode_spans(spans).SerializeToString()
+    return perf_counter() - started
+
+
+def measured() -> tuple[list[Measured], str]:
+    """Run all of it, in processes of their own: the goals, and a table of what is beneath."""
     with TemporaryDirectory(prefix="otel-coach-bench-") as folder:
         result = Path(folder) / "micro.json"
         command = [sys.executable, "-m", "bench.micro", "--quiet", "--output", str(result)]
         environment = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
         suite = pyperf.BenchmarkSuite.load(str(result))
-    return [_as_microseconds(_GOALS[one.get_name()], one) for one in suite.get_benchmarks()]
-
-
-def _as_microseconds(goal: Goal, benchmark: pyperf.Benchmark) -> Measured:
-    return Measured(goal, [1e6 * value for value in benchmark.get_values()])
+    found = {one.get_name(): [1e6 * value for value in one.get_values()] for one in suite}
+    rows = [
+        (text, f"{statistics.median(found[name]):.1f}", middle_half(found[name], 1))
+        for name, text in _BENEATH.items()
+    ]
+    goals = [Measured(goal, found[name]) for name, goal in _GOALS.items()]
+    return goals, as_markdown(rows, ("the part of the libraries beneath", "us", "middle half"))
 
 
 if __name__ == "__main__":
     if "--table" in sys.argv:
-        print(as_markdown(one.row for one in measured()), end="")
+        reached, beneath = measured()
+        print(as_markdown(one.row for one in reached))
+        print(beneath, end="")
     else:
         main()

@@ -136,9 +136,12 @@ def calls_of_ours():
 def our_calls(measured, app, path):
     send(app, path, 3)
     measured.spans  # noqa: B018 - it settles: what others left is not counted with this one
-    with calls_of_ours() as counted:
-        send(app, path)
-    return counted[0]
+    found: list[int] = []
+    for _ in range(5):  # the collector, or a batch that is due, may come in between; not each time
+        with calls_of_ours() as counted:
+            send(app, path)
+        found.append(counted[0])
+    return min(found)
 
 
 def test_a_chunk_that_no_model_speaks_costs_few_functions(measured, app):
