@@ -58,12 +58,14 @@ def main() -> int:
     details.append(start.parts())
     _say("profiles")
     details += profiles.tables()
-    page = "\n".join((_machine(), as_markdown(one.row for one in goals), *details))
+    page = "\n\n".join(
+        text.strip() for text in (_machine(), as_markdown(one.row for one in goals), *details)
+    )
     print(page)
     if arguments.write:
         before, _, rest = arguments.write.read_text("utf-8").partition(_BEGIN)
         after = rest.partition(_END)[2]
-        arguments.write.write_text(f"{before}{_BEGIN}\n\n{page}\n{_END}{after}", "utf-8")
+        arguments.write.write_text(f"{before}{_BEGIN}\n\n{page}\n\n{_END}{after}", "utf-8")
     return 0
 
 

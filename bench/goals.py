@@ -64,6 +64,7 @@ P99: Final = _added("p99 of /health while 4 workers are scraped, added", "-", 2,
 SCRAPE: Final = _added("scrape of 2,000 series", "300", 30, "ms")
 START: Final = _added("start-up, added", "0.2", 0.3, "s")
 MEMORY: Final = _added("memory, added", "3", 8, "MB")
+MEMORY_OWN_PRICES: Final = _added("memory, added, with prices of one's own", "3", 8, "MB")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CONNECTIONS: Final = 8
+_ACKNOWLEDGE_AT_ONCE: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Load(NamedTuple):
@@ -48,6 +49,10 @@ class _Connection:
     def answered(self) -> bool:
         """Read what is there; whether an answer is complete."""
         block = self.socket.recv(262_144)
+        # uvicorn's worker processes leave Nagle's algorithm on, and write an answer in two pieces:
+        # the second would wait 40 ms for the acknowledgment of the first. Linux forgets this.
+        if _ACKNOWLEDGE_AT_ONCE is not None:
+            self.socket.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_AT_ONCE, 1)
         if not block:
             message = "the server closed the connection"
             raise ConnectionError(message)

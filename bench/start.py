@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import psutil
 
-from bench.goals import MEMORY, START, Measured, as_markdown
-from bench.variants import BARE, OURS, STOCK, Variant, doubles, running
+from bench.goals import MEMORY, MEMORY_OWN_PRICES, START, Measured, as_markdown
+from bench.variants import BARE, OURS, OURS_OWN_PRICES, STOCK, Variant, doubles, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ _SETTLED: Final = 2.0
 
 def measured() -> tuple[list[Measured], list[Sequence[str]]]:
     """The goals, and rows for all variants: seconds and megabytes more than bare."""
-    variants = (BARE, OURS, STOCK)
+    variants = (BARE, OURS, OURS_OWN_PRICES, STOCK)
     seconds: dict[str, list[float]] = {variant.name: [] for variant in variants}
     memory: dict[str, list[float]] = {variant.name: [] for variant in variants}
     with ExitStack() as stack:
@@ -43,13 +43,17 @@ def measured() -> tuple[list[Measured], list[Sequence[str]]]:
     def added(by: dict[str, list[float]], variant: Variant) -> list[float]:
         return [one - other for one, other in zip(by[variant.name], by[BARE.name], strict=True)]
 
-    goals = [Measured(START, added(seconds, OURS)), Measured(MEMORY, added(memory, OURS))]
+    goals = [
+        Measured(START, added(seconds, OURS)),
+        Measured(MEMORY, added(memory, OURS)),
+        Measured(MEMORY_OWN_PRICES, added(memory, OURS_OWN_PRICES)),
+    ]
     rows = [
         (
             variant.name,
             *(f"{sorted(added(by, variant))[_ROUNDS // 2]:.2f}" for by in (seconds, memory)),
         )
-        for variant in (OURS, STOCK)
+        for variant in (OURS, OURS_OWN_PRICES, STOCK)
     ]
     return goals, rows
 

@@ -46,6 +46,12 @@ class Variant:
 BARE: Final = Variant("bare")
 OURS: Final = Variant("otel-coach, metrics and spans", instrumented=True, sends_spans=True)
 OURS_METRICS: Final = Variant("otel-coach, metrics", instrumented=True)
+OURS_OWN_PRICES: Final = Variant(
+    "otel-coach, with prices of one's own",
+    instrumented=True,
+    variables={"OTEL_COACH_PRICES": str(_ROOT / "bench" / "prices.toml")},
+    sends_spans=True,
+)
 STOCK: Final = Variant(
     "opentelemetry-instrumentation-fastapi", instrumented=True, variables=_STOCK, sends_spans=True
 )

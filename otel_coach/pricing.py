@@ -132,10 +132,14 @@ class PriceList:
             )
             return cls()
 
-    @staticmethod
-    def load() -> None:
-        """Import genai-prices' list now, so that the first call to `cost` need not."""
-        import_module("genai_prices")
+    def load(self) -> None:
+        """Import genai-prices' list now, so that the first call to `cost` need not.
+
+        Who has prices of his own may never need it: then it is left to the first model that is
+        not among them, and saves its memory until then.
+        """
+        if not self._own:
+            import_module("genai_prices")
 
     def cost(self, usage: Usage, models: tuple[str, ...], provider: str | None) -> float | None:
         """US dollars for `usage` by the first of `models` that has a price; None if none has.

@@ -12,25 +12,28 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import math
 import os
 import threading
 import weakref
+from bisect import bisect_left
 from collections import deque
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key
 from opentelemetry.metrics import Observation
 
 from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.guards import THE_HOSTS, guarded, raised_at, uncounted
+from otel_coach.tracing import end_span
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opentelemetry.metrics import CallbackOptions, Meter
     from opentelemetry.trace import Span, Status
@@ -56,9 +59,15 @@ _ENOUGH: Final = 32
 """So many facts are settled where the last one came: some 0.3 ms of work."""
 _LONGEST_PENDING: Final = 0.25
 """Seconds that fewer facts may wait for a thread to settle them."""
-NOWHERE: Final = Context()
-"""The context of what has none of its own: it must not find that of whoever settles it."""
+NOWHERE: Final = Context({create_key("otel_coach.nowhere"): True})
+"""The context of what has none of its own: it must not find that of whoever settles it.
+
+Not empty: the SDK takes the current context in the place of an empty one.
+"""
 _Measurement = tuple[Metric, float, tuple[object, ...], Context | None]
+_Series = tuple[Metric, tuple[str, ...]]
+_Bucket = tuple[_Series, int]
+"""Of a histogram."""
 
 
 class Recorder:
@@ -66,19 +75,36 @@ class Recorder:
 
     `record`, `end` and `fault` only append to a queue: any thread may call them at any moment,
     also a finaliser. `settle` says that something is finished: it empties the queue when there is
-    enough in it, else a thread does a moment later. Whoever reads calls `settle_all` first.
+    enough in it, else a thread does a moment later. What the queue held is added up by series,
+    and handed on by the thread. Whoever reads calls `settle_all` first.
+
+    Args:
+        meter: makes the instruments.
+        budgets: of label values.
+        batch: makes one measurement of several of one bucket, and the one that an exemplar may
+            show; None where the instruments take them one by one only.
     """
 
-    def __init__(self, meter: Meter, budgets: Budgets | None = None) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        budgets: Budgets | None = None,
+        batch: Callable[[Sequence[float], float], float] | None = None,
+    ) -> None:
         self._meter = meter
         self._budgets = budgets or Budgets()
         self._budgets.on_overflow = self._overflowed
-        self._known: dict[tuple[Metric, tuple[object, ...]], dict[str, str]] = {}
-        """Attributes by what they were made of, where nothing had to become `OTHER`."""
+        self._known: dict[tuple[Metric, tuple[object, ...]], tuple[str, ...]] = {}
+        """Labels as they count, by what they were made of, where none had to become `OTHER`."""
         self._pending: deque[_Measurement | Callable[[], None]] = deque()
         self._settling = threading.Lock()
-        self._sums: dict[tuple[Metric, tuple[object, ...]], float] = {}
+        self._sums: dict[_Series, float] = {}
         """What counters are to be raised by: once for each series, however often it was counted."""
+        self._batch = batch
+        self._gathered: dict[_Bucket, list[float]] = {}
+        """What histograms are to be told, by bucket."""
+        self._traced: dict[_Bucket, tuple[float, Context]] = {}
+        """The last of them that a span was around."""
         self._alarm = Alarm(self._settle_now, _LONGEST_PENDING, "otel-coach-settle")
         self._collecting_garbage: int | None = None
         self._logged_faults: set[str] = set()
@@ -122,7 +148,7 @@ class Recorder:
         status: Status | None = None,
     ) -> None:
         """End `span` at `end_time` (ns since the epoch) with what is known now."""
-        self._pending.append(functools.partial(_end, span, end_time, name, attributes, status))
+        self._pending.append(functools.partial(end_span, span, end_time, name, attributes, status))
 
     def later(self, fact: Callable[[], None]) -> None:
         """Let `fact` run at the next safe moment; it may record and end in its turn."""
@@ -146,13 +172,12 @@ class Recorder:
             sums: dict[tuple[str, ...], float] = {}
             try:
                 for labels, value in values().items():
-                    bounded = tuple(self._attributes(metric, labels).values())
+                    bounded = self._bounded(metric, labels)
                     sums[bounded] = sums.get(bounded, 0) + value
             except Exception as fault:  # noqa: BLE001 - a scrape goes on without this gauge
                 self.fault(fault, metric.name)
             return [
-                Observation(value, dict(zip(metric.labels, labels, strict=True)))
-                for labels, value in sums.items()
+                Observation(value, _attributes(metric, labels)) for labels, value in sums.items()
             ]
 
         self._meter.create_observable_gauge(
@@ -163,8 +188,7 @@ class Recorder:
         """When gauges were measured, by their Prometheus name and label values."""
         return {
             metric.prometheus_name: {
-                tuple(self._attributes(metric, labels).values()): at
-                for labels, at in times().items()
+                self._bounded(metric, labels): at for labels, at in times().items()
             }
             for metric, times in self._times.items()
         }
@@ -198,19 +222,21 @@ class Recorder:
 
     def settle(self) -> None:
         """Let what was recorded so far reach the API soon: now if it is enough, and safe."""
-        is_safe = self._collecting_garbage != threading.get_ident()
         is_enough = len(self._pending) >= _ENOUGH
-        is_left_for_later = not is_enough and (
-            self._alarm.is_set or self._alarm.set(may_start=is_safe)
-        )
-        if is_safe and not is_left_for_later:
-            self._settle_now()
+        if not is_enough and self._alarm.is_set:
+            return
+        is_safe = self._collecting_garbage != threading.get_ident()
+        will_be_handed_on = self._alarm.is_set or self._alarm.set(may_start=is_safe)
+        if not is_safe:
+            return
+        if is_enough or not will_be_handed_on:
+            self._settle_now(hands_on=not will_be_handed_on)
 
     @guarded
-    def _settle_now(self) -> None:
+    def _settle_now(self, *, hands_on: bool = True) -> None:
         if self._settling.acquire(blocking=False):
             try:
-                self._empty()
+                self._empty(hands_on=hands_on)
             finally:
                 self._settling.release()
 
@@ -233,7 +259,7 @@ class Recorder:
         while waited_for & self._about_to_record and monotonic() < deadline:
             sleep(0.001)
         with self._settling:
-            self._empty()
+            self._empty(hands_on=True)
 
     def close(self) -> None:
         """Settle what is left and leave no trace in the interpreter."""
@@ -242,16 +268,18 @@ class Recorder:
         if self._note_collection in gc.callbacks:
             gc.callbacks.remove(self._note_collection)
 
-    def _empty(self) -> None:
+    def _empty(self, *, hands_on: bool) -> None:
         while uncounted:
             self.fault(uncounted.popleft(), "a hook at the recursion limit")
-        while self._pending or self._sums:
+        pending = self._pending
+        while True:
             try:
-                if self._pending:
+                while pending:
                     self._settled += 1
-                    self._settle_one(self._pending.popleft())
-                else:
-                    self._raise_counters()
+                    self._gather(pending.popleft())
+                if not hands_on or not (self._sums or self._gathered):
+                    return
+                self._hand_on()
             except THE_HOSTS:
                 raise
             except BaseException as fault:  # noqa: BLE001 - one bad fact must not stop the others
@@ -260,23 +288,38 @@ class Recorder:
                 with suppress(Exception):
                     self._instruments[ERRORS](1, {ERROR_TYPE: fault_type(fault)}, NOWHERE)
 
-    def _settle_one(self, fact: _Measurement | Callable[[], None]) -> None:
+    def _gather(self, fact: _Measurement | Callable[[], None]) -> None:
+        """Add up by series."""
         if not isinstance(fact, tuple):
             fact()
             return
         metric, value, labels, context = fact
-        attributes = self._attributes(metric, labels)
+        series = metric, self._bounded(metric, labels)
         if metric.kind is Kind.COUNTER:
-            series = metric, tuple(attributes.values())
             self._sums[series] = self._sums.get(series, 0) + value
+        elif self._batch is None or not 0 <= value < math.inf:  # the latter is the SDK's to refuse
+            self._instruments[metric](value, _attributes(*series), context or NOWHERE)
         else:
-            self._instruments[metric](value, attributes, context or NOWHERE)
+            bucket = series, bisect_left(metric.buckets, value)
+            gathered = self._gathered.get(bucket)
+            if gathered is None:
+                self._gathered[bucket] = [value]
+            else:
+                gathered.append(value)
+            if context is not None:
+                self._traced[bucket] = value, context
 
-    def _raise_counters(self) -> None:
-        while self._sums:
-            (metric, values), total = self._sums.popitem()
-            attributes = dict(zip(metric.labels, values, strict=True))
-            self._instruments[metric](total, attributes, NOWHERE)
+    def _hand_on(self) -> None:
+        """Hand one series to the API."""
+        if self._sums:
+            series, value = self._sums.popitem()
+            context = NOWHERE
+        else:
+            bucket, gathered = self._gathered.popitem()
+            shown, context = self._traced.pop(bucket, (gathered[-1], NOWHERE))
+            series, _ = bucket
+            value = self._batch(gathered, shown) if self._batch else shown
+        self._instruments[series[0]](value, _attributes(*series), context)
 
     def _log(self, fault: BaseException, place: str) -> None:
         seen = f"{place} {type(fault).__name__}"
@@ -292,19 +335,18 @@ class Recorder:
             ERRORS.prometheus_name,
         )
 
-    def _attributes(self, metric: Metric, labels: tuple[object, ...]) -> dict[str, str]:
-        """The attributes under which to count, bounded."""
+    def _bounded(self, metric: Metric, labels: tuple[object, ...]) -> tuple[str, ...]:
+        """The label values under which to count."""
         try:
             return self._known[metric, labels]
         except (KeyError, TypeError):  # the latter of a value that cannot be a key
             pass
         single = map(self._budgets.bounded, metric.labels, labels)
-        together = self._budgets.together(metric.name, metric.labels, single)
-        attributes = dict(zip(metric.labels, together, strict=True))
+        together = tuple(self._budgets.together(metric.name, metric.labels, single))
         # Only what has a place is remembered, so that this stays as small as the budgets.
-        if OTHER not in attributes.values() and all(type(label) is str for label in labels):
-            self._known[metric, labels] = attributes
-        return attributes
+        if OTHER not in together and all(type(label) is str for label in labels):
+            self._known[metric, labels] = together
+        return together
 
     def _overflowed(self, label: str) -> None:
         """A value, a combination or an instrument was one too many."""
@@ -337,22 +379,12 @@ class Recorder:
         self._settling = threading.Lock()
         self._pending.clear()
         self._sums.clear()
+        self._gathered.clear()
+        self._traced.clear()
         self._alarm.forked()
         self._collecting_garbage = None
         self._budgets.forked()
 
 
-def _end(
-    span: Span,
-    end_time: int,
-    name: str | None,
-    attributes: Mapping[str, AttributeValue] | None,
-    status: Status | None,
-) -> None:
-    if name is not None:
-        span.update_name(name)
-    if attributes:
-        span.set_attributes(dict(attributes))
-    if status is not None:
-        span.set_status(status)
-    span.end(end_time)
+def _attributes(metric: Metric, labels: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(metric.labels, labels, strict=True))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Request:
     """The facts that AI work leaves on the request in which it runs."""
 
+    application: object
+    """That answers it."""
     is_ai: bool = False
     closed: bool = False
     """The final body was sent: what starts now is background work, not part of the answer."""
@@ -56,7 +58,7 @@ class Request:
 
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)
 current_application: ContextVar[object] = ContextVar("otel_coach_application", default=None)
-"""The application in whose lifespan or request code runs."""
+"""The application in whose lifespan code runs; in a request it is the request's."""
 _mode: ContextVar[str | None] = ContextVar("otel_coach_mode", default=None)
 
 

@@ -1,4 +1,4 @@
-"""Builds the meter and tracer providers, by the SDK's public API only."""
+"""Builds the meter and tracer providers, by the SDK's public API."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
+from otel_coach.batches import Batch, batching
 from otel_coach.budgets import Budgets
 from otel_coach.exporting import Exporters, at_once
 from otel_coach.exposition.reader import ExemplarReader
@@ -93,6 +94,8 @@ class Providers:
         self._push_readers = self._exporters.readers()
         for reader in self._push_readers:
             reader.is_idle = lambda: self.is_idle
+        # A View's aggregation would override what the exporter is told to prefer.
+        aggregation = batching() if settings.explicit_buckets else None
         self.meter_provider = CoachMeterProvider(
             metric_readers=[
                 *([self.page_reader] if self.page_reader else []),
@@ -102,11 +105,16 @@ class Providers:
             views=build_views(
                 {label for labels in settings.admitted.values() for label in labels},
                 settings.budgets[LABEL_SET],
+                aggregation,
             ),
             shutdown_on_exit=False,
         )
         self.budgets = Budgets(settings.budgets, settings.pinned, settings.admitted)
-        self.recorder = Recorder(self.meter_provider.get_meter("otel_coach", version), self.budgets)
+        self.recorder = Recorder(
+            self.meter_provider.get_meter("otel_coach", version),
+            self.budgets,
+            batch=Batch.of if aggregation else None,
+        )
         self.foreign = ForeignMeters(self.recorder, self.budgets, settings.admitted)
         self.meter_provider.foreign = self.foreign
         self._own_tracer_provider = _tracer_provider(

@@ -12,7 +12,7 @@ import logging
 import math
 import traceback
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
+_TEXT: Final = frozenset({str})
 _PLAIN: Final = frozenset({str, int, bool, float})
-"""Types of values that are taken as they are; others are the API's to check."""
+"""Types of values that are taken as they are, with tuples of texts; the API checks others."""
 _UNSET: Final = Status()
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = 2
@@ -104,6 +105,10 @@ class SpanAtOnce(trace.Span):
         return not self._ended
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        known = self._attributes
+        if not self._ended and type(known) is dict and self._tracer.takes(known, attributes):
+            known.update(attributes)
+            return
         for key, value in attributes.items():
             self.set_attribute(key, value)
 
@@ -111,7 +116,7 @@ class SpanAtOnce(trace.Span):
         if not self._is_open("set_attribute"):
             return
         known = self._attributes
-        if type(known) is dict and not (type(key) is str and self._tracer.takes(known, value)):
+        if type(known) is dict and not self._tracer.takes(known, {key: value}):
             known = self._attributes = self._tracer.bounded(known)
         known[key] = value
 
@@ -224,11 +229,15 @@ class TracerAtOnce(trace.Tracer):
         if limits.max_span_attributes is not None:
             self._most = min(self._most, limits.max_span_attributes)
 
-    def takes(self, known: Mapping[str, Any], value: object) -> bool:
-        """Whether `value` may join `known` as it is: of a plain type, and within all limits."""
-        return len(known) < self._most and (
-            type(value) in _PLAIN
-            or (type(value) is tuple and all(type(one) is str for one in value))
+    def takes(self, known: Mapping[str, Any], more: Mapping[str, object]) -> bool:
+        """Whether `more` may join `known` as it is: of plain types, and within all limits."""
+        return (
+            len(known) + len(more) <= self._most
+            and _TEXT.issuperset(map(type, more))
+            and (
+                _PLAIN.issuperset(map(type, more.values()))
+                or all(type(value) in _PLAIN or _is_texts(value) for value in more.values())
+            )
         )
 
     def bounded(self, known: Mapping[str, Any]) -> BoundedAttributes:
@@ -284,3 +293,7 @@ class TracerAtOnce(trace.Tracer):
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """As the API's; we start no span that way."""
         return trace.use_span(self.start_span(name, *args, **kwargs), end_on_exit=True)
+
+
+def _is_texts(value: object) -> bool:
+    return type(value) is tuple and _TEXT.issuperset(map(type, cast("tuple[object, ...]", value)))

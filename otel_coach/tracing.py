@@ -1,4 +1,4 @@
-"""Whether there is anybody who makes spans."""
+"""Spans, by the API: whether there is anybody who makes them, and their end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer
+    from collections.abc import Mapping
+
+    from opentelemetry.trace import Span, Status, Tracer
+    from opentelemetry.util.types import AttributeValue
 
 
 def is_idle(tracer: Tracer) -> bool:
@@ -15,3 +18,20 @@ def is_idle(tracer: Tracer) -> bool:
     return isinstance(tracer, trace.ProxyTracer) and isinstance(
         trace.get_tracer_provider(), trace.ProxyTracerProvider
     )
+
+
+def end_span(
+    span: Span,
+    end_time: int,
+    name: str | None,
+    attributes: Mapping[str, AttributeValue] | None,
+    status: Status | None,
+) -> None:
+    """End `span` at `end_time` (ns since the epoch) with what is known then."""
+    if name is not None:
+        span.update_name(name)
+    if attributes:
+        span.set_attributes(dict(attributes))
+    if status is not None:
+        span.set_status(status)
+    span.end(end_time)

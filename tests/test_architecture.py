@@ -23,15 +23,17 @@ ALLOWED = {
     "guards": set(),
     "alarm": set(),
     "patches": set(),
+    "batches": set(),
     "tracing": set(),
     "spans": set(),
     "redaction": {"guards", "recorder", "spans", "sql"},
     "budgets": {"vocabulary"},
-    "recorder": {"alarm", "budgets", "catalogue", "guards", "vocabulary"},
+    "recorder": {"alarm", "budgets", "catalogue", "guards", "tracing", "vocabulary"},
     "resource": {"workers"},
     "foreign": {"budgets", "catalogue", "guards", "recorder", "vocabulary"},
     "exporting": {"settings"},
     "sdk": {
+        "batches",
         "budgets",
         "exporting",
         "exposition.reader",
@@ -100,6 +102,7 @@ ALLOWED = {
 # Third parties that only these rooms may import.
 SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
 MAY_IMPORT_SDK = {
+    "batches",
     "exporting",
     "exposition.reader",
     "exposition.scopes",

@@ -72,6 +72,7 @@ GUARDED_INSIDE = {
     "_Meter": {f"create_{kind}" for kind in ("counter", "up_down_counter", "histogram", "gauge")}
     | {f"create_observable_{kind}" for kind in ("counter", "up_down_counter", "gauge")},
     "_Instrument": {"add", "record", "set"},
+    "_Batching": {"_create_aggregation"},  # inside an instrument's own
 }
 SPAN = {
     *("add_event", "add_link", "end", "get_span_context", "is_recording", "record_exception"),
@@ -399,7 +400,7 @@ def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):
         "otel_coach.recorder.Recorder.record",
         "otel_coach.recorder.Recorder.end",
         "otel_coach.recorder.Recorder.later",
-        "otel_coach.recorder.Recorder._settle_one",
+        "otel_coach.recorder.Recorder._gather",
         "otel_coach.budgets.Budgets.bounded",
         "otel_coach.budgets.Budgets.together",
         "otel_coach.redaction.Redaction.applied",

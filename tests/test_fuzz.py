@@ -202,7 +202,7 @@ def watched_alike(call, scope, incoming):
     with watching() as watched:
 
         async def layered(app, *arguments):
-            await watched.layer(app, call, *arguments)
+            await watched.layer.around(call)(app, *arguments)
 
         bare = asyncio.run(conversation(call, scope, incoming))
         assert asyncio.run(conversation(layered, scope, incoming)) == bare

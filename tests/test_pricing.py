@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -85,3 +87,22 @@ def test_a_missing_price_file_is_one_line(caplog):
     PriceList.from_file("/no/such/file.json")
     (record,) = caplog.records
     assert "/no/such/file.json" in record.getMessage()
+
+
+def test_who_has_prices_of_his_own_is_spared_the_list_until_a_model_is_not_among_them(tmp_path):
+    own = tmp_path / "prices.toml"
+    own.write_text('["my.model"]\ninput_mtok = 1\noutput_mtok = 2\n')
+    script = """
+import sys
+from otel_coach.pricing import PriceList, Usage
+prices = PriceList.from_file(sys.argv[1])
+prices.load()
+print(prices.cost(Usage(1_000_000, 1_000_000), ("my.model",), "openai"))
+print("genai_prices" in sys.modules)
+print(prices.cost(Usage(1_000_000, 0), ("gpt-3.5-turbo",), "openai"))
+print("genai_prices" in sys.modules)
+PriceList().load()
+"""
+    command = [sys.executable, "-c", script, str(own)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["3.0", "False", "0.5", "True"]

@@ -4,14 +4,17 @@ import threading
 
 import pytest
 from conftest import eventually
+from opentelemetry import context as otel_context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from otel_coach.budgets import Budgets
-from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, RATE_LIMIT_HITS, TOOL_CALLS
+from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, RATE_LIMIT_HITS, TOOL_CALLS, TOOL_LATENCY
 from otel_coach.guards import guarded
 from otel_coach.recorder import Recorder
 from otel_coach.views import build_views
+from otel_coach.vocabulary import TOOL_NAME
 
 
 class Metrics:
@@ -22,16 +25,19 @@ class Metrics:
         self.budgets = Budgets(budgets)
         self.recorder = Recorder(self.meter, self.budgets)
 
-    def points(self, metric):
-        self.recorder.settle_all()
-        data = self._reader.get_metrics_data()
+    def data(self):
         return {
-            tuple(point.attributes[label] for label in metric.labels): point.value
-            for resource in data.resource_metrics
+            found.name: found.data.data_points
+            for resource in self._reader.get_metrics_data().resource_metrics
             for scope in resource.scope_metrics
             for found in scope.metrics
-            if found.name == metric.name
-            for point in found.data.data_points
+        }
+
+    def points(self, metric):
+        self.recorder.settle_all()
+        return {
+            tuple(point.attributes[label] for label in metric.labels): point.value
+            for point in self.data().get(metric.name, ())
         }
 
 
@@ -175,17 +181,19 @@ def test_what_is_finished_reaches_the_api_by_itself_within_a_moment(metrics):
     eventually(lambda: added)
 
 
-def test_many_facts_are_settled_where_the_last_one_came(metrics):
-    threads = []
+def test_many_facts_are_added_up_where_the_last_one_came_and_handed_on_elsewhere(metrics):
+    handed_on = []
     metrics.recorder.settle_all()
-    metrics.recorder._instruments[RATE_LIMIT_HITS] = lambda *_: threads.append(
-        threading.current_thread()
+    metrics.recorder._instruments[RATE_LIMIT_HITS] = lambda value, *_: handed_on.append(
+        (value, threading.current_thread().name)
     )
     for _ in range(1000):
         metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
         metrics.recorder.settle()
-    assert threading.current_thread() in threads
-    assert len(metrics.recorder._pending) < 50
+        assert len(metrics.recorder._pending) < 50
+    eventually(lambda: sum(value for value, _ in handed_on) == 1000)
+    assert {name for _, name in handed_on} == {"otel-coach-settle"}
+    assert len(handed_on) < 10
 
 
 def test_without_a_thread_all_is_settled_at_once(metrics, monkeypatch):
@@ -199,7 +207,7 @@ def test_without_a_thread_all_is_settled_at_once(metrics, monkeypatch):
 
 
 def test_a_settling_thread_survives_whatever_fails_in_it(metrics, monkeypatch):
-    def panicking():
+    def panicking(**_):
         raise BaseException("panic")  # noqa: TRY002 - as an extension's panic would be
 
     with monkeypatch.context() as broken:
@@ -221,6 +229,32 @@ def test_counters_settled_together_add_up_as_one_by_one(metrics):
 
 def settling_threads():
     return {thread for thread in threading.enumerate() if thread.name == "otel-coach-settle"}
+
+
+def test_an_exemplar_never_names_the_trace_of_whoever_settles(metrics):
+    def of(trace_id):
+        context = SpanContext(trace_id, 1, is_remote=False, trace_flags=TraceFlags(1))
+        return set_span_in_context(NonRecordingSpan(context))
+
+    metrics.recorder.record(TOOL_LATENCY, 0.1, ("untraced", "ok"))
+    metrics.recorder.record(TOOL_LATENCY, 0.1, ("traced", "ok"), of(1))
+    metrics.recorder.record(TOOL_CALLS, 1, ("untraced", "ok", "none"))
+    settling = otel_context.attach(of(2))
+    try:
+        metrics.recorder.settle_all()
+    finally:
+        otel_context.detach(settling)
+    named = {
+        (name, point.attributes[TOOL_NAME]): [one.trace_id for one in point.exemplars]
+        for name, points in metrics.data().items()
+        for point in points
+        if TOOL_NAME in point.attributes
+    }
+    assert named == {
+        (TOOL_LATENCY.name, "untraced"): [],
+        (TOOL_LATENCY.name, "traced"): [1],
+        (TOOL_CALLS.name, "untraced"): [],
+    }
 
 
 def test_a_closed_recorder_has_no_thread_left():

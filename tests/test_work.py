@@ -4,6 +4,7 @@ Each number has its reason. Who changes one says why in the commit.
 """
 
 import asyncio
+import gc
 import sys
 import tracemalloc
 from contextlib import contextmanager
@@ -97,9 +98,11 @@ def sdk_calls(measured, app, monkeypatch):
     return of
 
 
-def test_a_request_is_one_measurement_and_one_span(sdk_calls):
-    # http_server_request_duration_seconds, and the server span. A counter may come in between.
-    assert sdk_calls("/health", 20) == {"measurements": 20, "spans": 20}
+def test_a_hundred_requests_are_a_few_measurements_and_a_span_each(sdk_calls):
+    # One for each bucket that http_server_request_duration_seconds fell into.
+    found = sdk_calls("/health", 100)
+    assert found["spans"] == 100
+    assert 1 <= found["measurements"] <= 6
 
 
 def test_a_chunk_is_nothing_to_the_sdk(sdk_calls):
@@ -109,12 +112,12 @@ def test_a_chunk_is_nothing_to_the_sdk(sdk_calls):
     assert few == many == {"measurements": 5 + 5, "spans": 2}
 
 
-def test_counters_are_raised_once_for_many_calls(sdk_calls):
-    # Of each call: three durations. Of all together: requests and two kinds of unmeasured, raised
-    # each time that there are enough facts to settle, that is not for every call.
+def test_a_hundred_calls_are_a_few_measurements_and_two_spans_each(sdk_calls):
+    # Three durations, by bucket; requests and two kinds of unmeasured; handed on together, or
+    # each quarter of a second where that takes longer.
     found = sdk_calls("/ask", 100)
     assert found["spans"] == 200
-    assert 300 < found["measurements"] < 400
+    assert 3 + 3 <= found["measurements"] <= 60
 
 
 @contextmanager
@@ -126,22 +129,21 @@ def calls_of_ours():
         if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
             counted[0] += 1
 
+    gc.disable()  # it calls whoever wants to know of it, also recorders that other tests left
     sys.setprofile(count)
     try:
         yield counted
     finally:
         sys.setprofile(None)
+        gc.enable()
 
 
 def our_calls(measured, app, path):
     send(app, path, 3)
     measured.spans  # noqa: B018 - it settles: what others left is not counted with this one
-    found: list[int] = []
-    for _ in range(5):  # the collector, or a batch that is due, may come in between; not each time
-        with calls_of_ours() as counted:
-            send(app, path)
-        found.append(counted[0])
-    return min(found)
+    with calls_of_ours() as counted:
+        send(app, path)
+    return counted[0]
 
 
 def test_a_chunk_that_no_model_speaks_costs_few_functions(measured, app):
@@ -158,7 +160,7 @@ def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
 
 
 def test_a_request_costs_few_functions(measured, app):
-    assert our_calls(measured, app, "/health") <= 62
+    assert our_calls(measured, app, "/health") <= 45
 
 
 def test_a_chunk_leaves_nothing_in_memory(measured, app):

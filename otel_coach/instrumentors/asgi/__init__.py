@@ -12,13 +12,11 @@ from otel_coach.guards import guarded
 from otel_coach.patches import replaced, undone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Callable, Collection
     from types import ModuleType
 
     from otel_coach.instrumentors.asgi.layer import Layer
     from otel_coach.recorder import Recorder
-
-    Application = Callable[..., Awaitable[None]]
 
 _PATCHED: Final = {
     "starlette.applications": "Starlette",
@@ -55,6 +53,9 @@ class AsgiInstrumentor(BaseInstrumentor):
         elif self._only is not None:
             self._only.add(app)
 
+    def _watches(self, app: object) -> bool:
+        return self._only is None or app in self._only
+
     def _instrument(self, **kwargs: Any) -> None:
         app = kwargs.pop("app", None)
         self._only = None if app is None else WeakSet([app])
@@ -77,17 +78,7 @@ class AsgiInstrumentor(BaseInstrumentor):
         if self._layer is None:
             from otel_coach.instrumentors.asgi.layer import Layer  # noqa: PLC0415 - needs starlette
 
-            self._layer = Layer(**self._layer_arguments)
-        layer = self._layer
-
-        def around(original: Application) -> Application:
-            async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
-                if layer.is_around(scope) or (self._only is not None and app not in self._only):
-                    await original(app, scope, receive, send)
-                else:
-                    await layer(app, original, scope, receive, send)
-
-            return __call__
-
+            watches = None if self._only is None else self._watches
+            self._layer = Layer(**self._layer_arguments, watches=watches)
         cls = getattr(module, _PATCHED[module.__name__])
-        self._undo[module.__name__] = replaced(cls, "__call__", around)
+        self._undo[module.__name__] = replaced(cls, "__call__", self._layer.around)

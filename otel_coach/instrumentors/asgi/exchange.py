@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_coach.catalogue import (
     AI_REQUEST_DURATION,
@@ -23,7 +23,6 @@ from otel_coach.catalogue import (
 from otel_coach.guards import THE_HOSTS, guarded
 from otel_coach.instrumentors.asgi.refusals import refusal_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
-from otel_coach.recorder import NOWHERE
 from otel_coach.request import Request
 from otel_coach.vocabulary import (
     ABORTED,
@@ -45,11 +44,11 @@ if TYPE_CHECKING:
         Callable,
         Coroutine,
         Iterable,
-        Iterator,
         Mapping,
         MutableMapping,
     )
 
+    from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
 
     from otel_coach.recorder import Recorder
@@ -63,6 +62,7 @@ _MOST_LOOKED_AHEAD: Final = 8
 _MOST_ENDPOINTS: Final = 1000
 """Of which it is remembered that a series exists; an application may make up routes."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS, _SERVER_ERROR = 401, 403, 429, 500
+_REFUSALS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
@@ -102,6 +102,20 @@ class Exchange:
     the final body was handed to the server, or when the application ended without one.
     """
 
+    # What most requests leave as it is stands in the class, and costs them nothing.
+    span: Span | None = None
+    context: Context | None = None
+    """That holds `span`."""
+    finished = False
+    _looked_ahead: deque[Message] | None = None
+    _route: Route | None = None
+    _status: int | None = None
+    _headers: Iterable[tuple[bytes, bytes]] = ()
+    _is_stream = False
+    _chunks = 0
+    _first_chunk: float | None = None
+    _client_left = False
+
     def __init__(  # noqa: PLR0913, PLR0917 - what an ASGI call has, and what all of them share
         self,
         shared: Exchanges,
@@ -111,48 +125,39 @@ class Exchange:
         receive: Receive,
         send: Send,
     ) -> None:
-        self.request = Request()
-        self.span: Span | None = None
+        self.request = Request(app)
         self.recorder = shared.recorder
-        self.method: str = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
-        self.finished = False
+        method = scope["method"]
+        self.method: str = method if method in METHODS else OTHER_METHOD
         self._shared = shared
         self._routes = routes
         self.app = app
         # The application changes its scope while it routes; the look-up needs the original, but
         # for the root path that FastAPI sets itself, after us.
-        self._scope = {**scope}
+        self._scope = original = {**scope}
         self._routed = scope
         if root_path := getattr(app, "root_path", ""):
-            self._scope["root_path"] = root_path
+            original["root_path"] = root_path
         self._receive = receive
         self._send = send
         self._started = perf_counter()
-        self._looked_ahead: deque[Message] | None = None
-        self._route: Route | None = None
-        self._status: int | None = None
-        self._headers: Iterable[tuple[bytes, bytes]] = ()
-        self._is_stream = False
-        self._chunks = 0
-        self._first_chunk: float | None = None
-        self._client_left = False
 
     @property
     def route(self) -> Route:
         """The route that answers, found when it is first needed."""
         if self._route is None:
-            self._route = NO_ROUTE  # while it is looked up
-            self._route = self._find_route() or NO_ROUTE
+            self._route = NO_ROUTE  # while it is looked up, and where that fails
+            self._find_route()
         return self._route
 
     @guarded  # a route's own convertor may raise for a path: the request is counted all the same
-    def _find_route(self) -> Route:
-        return self._routes.find(self.app, self._scope, self._routed)
+    def _find_route(self) -> None:
+        self._route = self._routes.find(self.app, self._scope, self._routed)
 
     @property
     def _span_name(self) -> str:
-        method = "HTTP" if self.method == OTHER_METHOD else self.method
-        return method if self.route is NO_ROUTE else f"{method} {self.route.template}"
+        method, route = "HTTP" if self.method == OTHER_METHOD else self.method, self.route
+        return method if route is NO_ROUTE else f"{method} {route.template}"
 
     @property
     def is_open_ai_stream(self) -> bool:
@@ -239,7 +244,7 @@ class Exchange:
         self._client_left = True
         if self.request.server_span is not None:
             # Whoever made it ends it before `_finish` runs.
-            self.request.server_span.set_attributes(dict(self._span_facts(ABORTED)))
+            self.request.server_span.set_attributes(self._span_facts(ABORTED))
 
     @guarded
     def _look_ahead(self) -> None:
@@ -268,34 +273,26 @@ class Exchange:
     def _finish(self, error: BaseException | None) -> None:
         if self.finished:
             return
-        self.finished = True
-        self.request.closed = True
-        self._shared.opened.discard(self)
+        request, shared, status = self.request, self._shared, self._status
+        self.finished = request.closed = True
+        shared.opened.discard(self)
         end_time, seconds = time_ns(), perf_counter() - self._started
         outcome = self._outcome(error)
         code = self._code(outcome)
-        context = set_span_in_context(self.span, NOWHERE) if self.span is not None else None
-        record, endpoint = self.recorder.record, self.route.template
-        record(HTTP_REQUEST_DURATION, seconds, (endpoint, self.method, code), context)
-        self._record_refusal(endpoint, code)
-        if self.request.is_ai:
-            mode = self.request.mode or (STREAM if self._is_stream else INVOKE)
-            labels = (endpoint, self.request.model or NO_MODEL, mode)
-            record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
-            if self._is_stream:
-                if len(self._shared.streaming) < _MOST_ENDPOINTS:
-                    self._shared.streaming.add(endpoint)
-                record(AI_STREAM_CHUNKS, self._chunks, (*labels, outcome), context)
-                # Also with 0: an alert's rate() needs the series before the first abort.
-                record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)
-                if self._first_chunk is not None:
-                    waited = self._first_chunk - self._started
-                    record(AI_TIME_TO_FIRST_CHUNK, waited, labels, context)
+        route = self.route
+        endpoint = route.template
+        self.recorder.record(
+            HTTP_REQUEST_DURATION, seconds, (endpoint, self.method, code), self.context
+        )
+        if status in _REFUSALS or endpoint not in shared.rate_limited:
+            self._record_refusal(endpoint, code)
+        if request.is_ai:
+            self._record_ai_request(endpoint, seconds, outcome)
         if self.span is not None:
             self._end_span(self.span, end_time, outcome, error)
-        elif self.request.server_span is not None and self.route is not NO_ROUTE:
-            self.request.server_span.set_attribute("http.route", self.route.template)
-            self.request.server_span.update_name(self._span_name)
+        elif request.server_span is not None and route is not NO_ROUTE:
+            request.server_span.set_attribute("http.route", endpoint)
+            request.server_span.update_name(self._span_name)
         self.recorder.settle()
 
     def _outcome(self, error: BaseException | None) -> str:
@@ -306,10 +303,27 @@ class Exchange:
         return ERROR if self.request.run_failed else OK
 
     def _code(self, outcome: str) -> str:
-        if self._status is None:
+        status = self._status
+        if status is None:
             # Servers answer 500 for an application that ended without a response.
             return str(CLIENT_CLOSED_REQUEST if outcome == ABORTED else _SERVER_ERROR)
-        return str(self._status) if _LOWEST_STATUS <= self._status <= _HIGHEST_STATUS else OTHER
+        return str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
+
+    def _record_ai_request(self, endpoint: str, seconds: float, outcome: str) -> None:
+        request, record, context = self.request, self.recorder.record, self.context
+        mode = request.mode or (STREAM if self._is_stream else INVOKE)
+        labels = (endpoint, request.model or NO_MODEL, mode)
+        record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
+        if not self._is_stream:
+            return
+        if len(self._shared.streaming) < _MOST_ENDPOINTS:
+            self._shared.streaming.add(endpoint)
+        record(AI_STREAM_CHUNKS, self._chunks, (*labels, outcome), context)
+        # Also with 0: an alert's rate() needs the series before the first abort.
+        record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)
+        if self._first_chunk is not None:
+            waited = self._first_chunk - self._started
+            record(AI_TIME_TO_FIRST_CHUNK, waited, labels, context)
 
     def _record_refusal(self, endpoint: str, code: str) -> None:
         if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
@@ -333,7 +347,7 @@ class Exchange:
     def _end_span(
         self, span: Span, end_time: int, outcome: str, error: BaseException | None
     ) -> None:
-        attributes: dict[str, AttributeValue] = dict(self._span_facts(outcome))
+        attributes = self._span_facts(outcome)
         status: Status | None = None
         if outcome != ABORTED:
             if error is not None:
@@ -346,13 +360,15 @@ class Exchange:
             span, end_time=end_time, name=self._span_name, attributes=attributes, status=status
         )
 
-    def _span_facts(self, outcome: str) -> Iterator[tuple[str, AttributeValue]]:
+    def _span_facts(self, outcome: str) -> dict[str, AttributeValue]:
+        facts: dict[str, AttributeValue] = {}
         if self.route is not NO_ROUTE:
-            yield "http.route", self.route.template
+            facts["http.route"] = self.route.template
         if self._status is not None:
-            yield "http.response.status_code", self._status
+            facts["http.response.status_code"] = self._status
         if outcome == ABORTED:
-            yield "otel_coach.outcome", ABORTED
+            facts["otel_coach.outcome"] = ABORTED
+        return facts
 
 
 def _only_one(error: BaseException) -> BaseException:

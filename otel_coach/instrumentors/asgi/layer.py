@@ -79,6 +79,7 @@ class Layer:
         tracer: makes the server spans; None leaves them to whoever makes them already.
         credential_headers: request headers, in lower case, that count as credentials.
         excluded_urls: regular expressions, by comma, of URLs that are not traced.
+        watches: says of an application whether it is to be watched; None for all.
         page: answers for Prometheus inside the application, or None.
         on_start: called once, before the first request or at the lifespan's start.
         on_stop: called with the application, in a thread, at its lifespan's end: the last
@@ -92,12 +93,14 @@ class Layer:
         tracer: Tracer | None,
         credential_headers: frozenset[str],
         excluded_urls: str = "",
+        watches: Callable[[object], bool] | None = None,
         page: Any = None,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[object], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self._tracer = tracer
+        self._watches = watches
         self._exchanges = Exchanges.new(recorder, credential_headers)
         self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
         self._page = page
@@ -108,38 +111,41 @@ class Layer:
         self._incoming = _IncomingContext()
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
 
-    @staticmethod
-    def is_around(scope: Scope) -> bool:
-        """Whether the request passes this layer already: a sub-application, or no request."""
-        return scope["type"] not in {"http", "lifespan"} or _MARK in scope
+    def around(self, original: Application) -> Application:
+        """An application class's `__call__`, watched, where it is not already."""
 
-    async def __call__(
-        self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Run `call(app, ...)`, watched."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(app, call, scope, receive, send)
-            return
-        watched = self._watch(app, scope, receive, send)
-        if watched is _FOR_PAGE:
-            await self._page(scope, send)
-            return
-        if watched is None:
-            await call(app, scope, receive, send)
-            return
-        exchange, entered = watched
-        scope[_MARK] = True
-        scope.setdefault(_FASTAPI_TELEMETRY, None)
-        error: BaseException | None = None
-        try:
-            await call(app, scope, exchange.receive, exchange.send)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            if not exchange.finished:
-                exchange.ended(error)
-            self._leave(entered)
+        async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
+            if _MARK in scope or (self._watches is not None and not self._watches(app)):
+                await original(app, scope, receive, send)
+                return
+            if scope["type"] != "http":
+                if scope["type"] == "lifespan":
+                    await self._lifespan(app, original, scope, receive, send)
+                else:
+                    await original(app, scope, receive, send)
+                return
+            watched = self._watch(app, scope, receive, send)
+            if watched is _FOR_PAGE:
+                await self._page(scope, send)
+                return
+            if watched is None:
+                await original(app, scope, receive, send)
+                return
+            exchange, entered = watched
+            scope[_MARK] = True
+            scope.setdefault(_FASTAPI_TELEMETRY, None)
+            error: BaseException | None = None
+            try:
+                await original(app, scope, exchange.receive, exchange.send)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                if not exchange.finished:
+                    exchange.ended(error)
+                self._leave(entered)
+
+        return __call__
 
     @guarded
     def _watch(
@@ -154,7 +160,6 @@ class Layer:
         if self._tracer is not None:
             context = self._server_context(self._tracer, exchange, known, scope)
         entered = (
-            current_application.set(app),
             current_request.set(exchange.request),
             None if context is None else otel_context.attach(context),
         )
@@ -174,7 +179,7 @@ class Layer:
             return None
         parent = self._incoming.of(scope)
         if is_idle(tracer):
-            return parent or None  # it may hold a baggage
+            return None if parent is NOWHERE else parent  # it may hold a baggage
         span: Span = tracer.start_span(
             exchange.method,
             context=parent,
@@ -186,17 +191,17 @@ class Layer:
                 "network.protocol.version": span_text(scope.get("http_version", "1.1")),
             },
         )
+        context = set_span_in_context(span, parent)
         if span.is_recording():
-            exchange.span = span
-        return set_span_in_context(span, parent)
+            exchange.span, exchange.context = span, context
+        return context
 
     @guarded
     def _leave(self, entered: _Entered) -> None:
-        application, request, context = entered
+        request, context = entered
         if context is not None:
             otel_context.detach(context)
         current_request.reset(request)
-        current_application.reset(application)
 
     @guarded
     def _start(self, app: object) -> None:
@@ -314,7 +319,7 @@ def _gives_way(app: Any) -> bool:
 
 
 _FOR_PAGE: Final[Any] = object()
-_Entered = tuple["Token[object]", "Token[Any]", "Token[Context] | None"]
+_Entered = tuple["Token[Any]", "Token[Context] | None"]
 
 
 def _url(scope: Scope) -> str:

@@ -55,13 +55,15 @@ class Routes:
         """The route of `app` that answers `scope`, which is `routed` after routing."""
         leaf = routed.get("route")
         if leaf is not None:
-            routes = getattr(app, "routes", ())
+            routes = app.routes
             if len(routes) != self._size:
                 self._learn(routes)
             known = self._known.get(id(leaf))
             if known is not None and known.leaf() is leaf:
                 path: str = scope["path"]
-                if path.removeprefix(scope.get("root_path", "")).startswith(known.begins):
+                if root_path := scope.get("root_path"):
+                    path = path.removeprefix(root_path)
+                if path.startswith(known.begins):
                     return known.route
         return find_route(app, scope)
 

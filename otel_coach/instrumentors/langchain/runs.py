@@ -13,7 +13,7 @@ from opentelemetry import trace
 from otel_coach.guards import guarded
 from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.recorder import NOWHERE
-from otel_coach.request import Request, current_application, current_request
+from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Run:
         self.parent = parent
         self.name = name
         self.is_llm = is_llm
-        self.request: Request | None = current_request.get()
-        self.application = current_application.get()
+        request = self.request = current_request.get()
+        self.application = current_application.get() if request is None else request.application
         self.started = perf_counter()
         self.started_ns = time_ns()
         self.outer_context: Context = otel_context.get_current()
@@ -290,4 +290,4 @@ class OpenRuns:
 
 
 def _key(run_id: UUID | str) -> int | str:
-    return run_id if isinstance(run_id, str) else run_id.int
+    return run_id if type(run_id) is str else run_id.int  # type: ignore[union-attr]

@@ -1,0 +1,115 @@
+"""Many measurements of a histogram that fall into one bucket, handed to the SDK as one.
+
+To the SDK a measurement is checking and hashing its attributes, for each reader: many times what it
+is to count it. The API has no call for several; so the aggregation behind our View is ours, the
+SDK's own that also understands a `Batch`. It builds on parts of the SDK that are not public:
+`batching` tries them out, and where they have changed, each measurement goes alone.
+"""
+
+# ruff: noqa: SLF001 - see above
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import Aggregation, DefaultAggregation, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Batch(float):
+    """A measurement that stands for several of one bucket; itself the one an exemplar shows."""
+
+    __slots__ = ("count", "least", "most", "sum")
+
+    count: int
+    sum: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], shown: float) -> Batch:
+        """That of `values`, of which `shown` is one."""
+        batch = cls(shown)
+        batch.count, batch.sum = len(values), math.fsum(values)
+        batch.least, batch.most = min(values), max(values)
+        return batch
+
+
+def batching() -> Aggregation | None:
+    """The aggregation of a View whose histograms take a `Batch`; None where there can be none."""
+    try:
+        aggregation = _Batching(_that_takes_batches())
+        return aggregation if _is_right(aggregation) else None
+    except Exception:  # noqa: BLE001 - whatever of the SDK is not as it was
+        return None
+
+
+class _Batching(Aggregation):
+    """The SDK's default for each instrument, but for histograms."""
+
+    def __init__(self, histogram: Callable[..., Any]) -> None:
+        self._histogram = histogram
+        default: Any = DefaultAggregation()
+        self._default = default._create_aggregation
+
+    def _create_aggregation(
+        self, instrument: Any, attributes: Any, reservoir_factory: Any, start_time_unix_nano: int
+    ) -> Any:
+        if not isinstance(instrument, Histogram):
+            return self._default(instrument, attributes, reservoir_factory, start_time_unix_nano)
+        advised: Any = instrument
+        return self._histogram(
+            attributes,
+            reservoir_builder=reservoir_factory(self._histogram),
+            instrument_aggregation_temporality=AggregationTemporality.DELTA,
+            boundaries=advised._advisory.explicit_bucket_boundaries,
+            start_time_unix_nano=start_time_unix_nano,
+        )
+
+
+def _that_takes_batches() -> type:
+    from opentelemetry.sdk.metrics._internal import aggregation  # noqa: PLC0415 - not public
+
+    base: Any = aggregation._ExplicitBucketHistogramAggregation  # pyright: ignore[reportPrivateUsage]
+
+    class BatchingHistogram(base):
+        """The SDK's, which `aggregate` adds a whole batch to at once."""
+
+        def aggregate(self, measurement: Any, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
+            batch = measurement.value
+            if type(batch) is not Batch:
+                super().aggregate(measurement, should_sample_exemplar)
+                return
+            with self._lock:
+                if self._value is None:
+                    self._value = self._get_empty_bucket_counts()
+                self._value[bisect_left(self._boundaries, batch)] += batch.count
+                self._sum += batch.sum
+                self._min = min(self._min, batch.least)
+                self._max = max(self._max, batch.most)
+            self._sample_exemplar(measurement, should_sample_exemplar)
+
+    return BatchingHistogram
+
+
+def _is_right(aggregation: Aggregation) -> bool:
+    """Whether a batch comes out as what was put into it."""
+    reader = InMemoryMetricReader()
+    views = [View(instrument_name="*", aggregation=aggregation)]
+    provider = MeterProvider([reader], views=views, shutdown_on_exit=False)
+    histogram = provider.get_meter("otel_coach").create_histogram(
+        "tried", explicit_bucket_boundaries_advisory=[1.0, 2.0]
+    )
+    histogram.record(0.5)
+    histogram.record(Batch.of([1.25, 1.5, 2.0], 1.5))
+    found: Any = reader.get_metrics_data()
+    provider.shutdown()
+    (point,) = found.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    counted = (point.count, point.sum, point.min, point.max, tuple(point.bucket_counts))
+    return counted == (4, 5.25, 0.5, 2.0, (1, 3, 0))

@@ -1,0 +1,170 @@
+import math
+import random
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics._internal import aggregation
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+from otel_coach.batches import Batch, batching
+from otel_coach.catalogue import HTTP_REQUEST_DURATION, TOOL_CALLS, TOOL_LATENCY
+from otel_coach.recorder import Recorder
+from otel_coach.sdk import Providers
+from otel_coach.settings import Settings
+from otel_coach.views import build_views
+
+LABELS = ("/route", "GET", "200")
+BOUNDS = HTTP_REQUEST_DURATION.buckets
+
+
+def traced(trace_id):
+    context = SpanContext(trace_id, 1, is_remote=False, trace_flags=TraceFlags(1))
+    return set_span_in_context(NonRecordingSpan(context))
+
+
+def points(reader):
+    return {
+        (found.name, *sorted(point.attributes.items())): point
+        for resource in reader.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for found in scope.metrics
+        for point in found.data.data_points
+    }
+
+
+@pytest.fixture
+def recorders():
+    """One that hands batches on, and one that hands measurements on; what their readers read."""
+    made = []
+    for batch in (Batch.of, None):
+        reader = InMemoryMetricReader()
+        views = build_views(aggregation=batching() if batch else None)
+        provider = MeterProvider([reader], views=views, shutdown_on_exit=False)
+        made.append((Recorder(provider.get_meter("test"), batch=batch), reader))
+    yield made
+    for recorder, _ in made:
+        recorder.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_batch_counts_as_its_measurements_one_by_one(recorders, seed):
+    dice = random.Random(seed)
+    facts = []
+    for number in range(500):
+        value = dice.choice((*BOUNDS, 0, 1e-9, 1e6, dice.uniform(0, 3), dice.expovariate(3)))
+        context = traced(number + 1) if dice.random() < 0.5 else None
+        facts.append((HTTP_REQUEST_DURATION, value, LABELS, context))
+        facts.append((TOOL_LATENCY, value, (dice.choice("abc"), "ok"), context))
+        facts.append((TOOL_CALLS, 1, ("a", "ok", "none"), context))
+    read = []
+    for recorder, reader in recorders:
+        for number, fact in enumerate(facts):
+            recorder.record(*fact)
+            if number % 400 == 0:
+                recorder.settle_all()
+        recorder.settle_all()
+        read.append(points(reader))
+    batched, single = read
+    assert batched.keys() == single.keys()
+    histograms = 0
+    for series, point in single.items():
+        other = batched[series]
+        if not hasattr(point, "bucket_counts"):
+            assert other.value == point.value
+            continue
+        histograms += 1
+        assert other.bucket_counts == point.bucket_counts
+        assert (other.count, other.min, other.max) == (point.count, point.min, point.max)
+        assert other.sum == pytest.approx(point.sum, rel=1e-12)
+        shown = [
+            [(one.value, one.trace_id, one.span_id) for one in found.exemplars]
+            for found in (other, point)
+        ]
+        assert shown[0] == shown[1]
+        assert shown[0]
+    assert histograms == 4
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_what_the_sdk_refuses_is_in_no_batch(recorders, value):
+    for recorder, reader in recorders:
+        recorder.record(HTTP_REQUEST_DURATION, 1.0, LABELS)
+        recorder.record(HTTP_REQUEST_DURATION, value, LABELS)
+        recorder.settle_all()
+        (point,) = (
+            point for (name, *_), point in points(reader).items() if name.startswith("http")
+        )
+        assert (point.count, point.sum) == (1, 1.0)
+
+
+def test_others_histograms_and_counters_are_the_sdks_own():
+    read = []
+    for chosen in (batching(), None):
+        reader = InMemoryMetricReader()
+        provider = MeterProvider(
+            [reader], views=[View(instrument_name="*", aggregation=chosen)], shutdown_on_exit=False
+        )
+        meter = provider.get_meter("host")
+        meter.create_histogram("plain").record(7)
+        meter.create_histogram("advised", explicit_bucket_boundaries_advisory=[3, 9]).record(7)
+        meter.create_counter("counter").add(2)
+        meter.create_up_down_counter("up_down").add(-2)
+        meter.create_gauge("gauge").set(3)
+        meter.create_observable_gauge("observed", [lambda _: ()])
+        found = points(reader)
+        for point in found.values():
+            object.__setattr__(point, "time_unix_nano", 0)
+            object.__setattr__(point, "start_time_unix_nano", 0)
+        read.append(found)
+    assert read[0] == read[1]
+    assert len(read[0]) == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch: patch.delattr(aggregation, "_ExplicitBucketHistogramAggregation"),
+        lambda patch: patch.setattr(
+            aggregation._ExplicitBucketHistogramAggregation,
+            "_get_empty_bucket_counts",
+            lambda self: {},
+        ),
+        lambda patch: patch.setattr(
+            aggregation._ExplicitBucketHistogramAggregation, "collect", lambda *_: None
+        ),
+        lambda patch: (
+            patch.setattr(aggregation, "_Aggregation", None)
+            or patch.setattr(
+                aggregation._ExplicitBucketHistogramAggregation,
+                "__init__",
+                lambda self, attributes, boundaries: None,
+            )
+        ),
+    ],
+    ids=["no such class", "another state", "another way out", "another way in"],
+)
+def test_with_an_sdk_that_has_changed_each_measurement_goes_alone(monkeypatch, change):
+    assert batching() is not None
+    with monkeypatch.context() as patch:
+        change(patch)
+        assert batching() is None
+        providers = Providers(Settings(metric_exporters=()))
+    try:
+        assert providers.recorder._batch is None
+    finally:
+        providers.shutdown()
+
+
+def test_an_exporter_that_is_to_have_exponential_histograms_gets_them():
+    name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    asked = {name: "base2_exponential_bucket_histogram"}
+    assert not Settings.from_env(asked).explicit_buckets
+    assert Settings.from_env({name: "explicit_bucket_histogram"}).explicit_buckets
+    assert Settings.from_env({}).explicit_buckets
+    providers = Providers(Settings.from_env({**asked, "OTEL_METRICS_EXPORTER": "none"}))
+    try:
+        assert providers.recorder._batch is None
+    finally:
+        providers.shutdown()
