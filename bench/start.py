@@ -62,8 +62,9 @@ _PARTS: Final = {
     "OpenTelemetry's SDK": "opentelemetry.sdk.metrics.export opentelemetry.sdk.trace.export",
     "its exporter for Prometheus": "opentelemetry.exporter.prometheus",
     "its exporter for OTLP": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "its instrumentation of FastAPI": "opentelemetry.instrumentation.fastapi",
-    "otel-coach": "otel_coach.installation otel_coach.instrumentors.langchain.handler",
+    "its command opentelemetry-instrument": "opentelemetry.instrumentation.auto_instrumentation",
+    "otel-coach": "otel_coach.distro otel_coach.instrumentors.langchain.handler "
+    "otel_coach.instrumentors.asgi.layer",
     "the list of genai-prices": "genai_prices genai_prices.data",
 }
 """Modules, in the order in which they are imported into the service."""

@@ -361,9 +361,10 @@ class Exchange:
         )
 
     def _span_facts(self, outcome: str) -> dict[str, AttributeValue]:
+        route = self.route
         facts: dict[str, AttributeValue] = {}
-        if self.route is not NO_ROUTE:
-            facts["http.route"] = self.route.template
+        if route is not NO_ROUTE:
+            facts["http.route"] = route.template
         if self._status is not None:
             facts["http.response.status_code"] = self._status
         if outcome == ABORTED:
