@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
-from opentelemetry.sdk.metrics.view import Aggregation, DefaultAggregation, View
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    DefaultAggregation,
+    ExplicitBucketHistogramAggregation,
+    View,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from opentelemetry.sdk.metrics.export import MetricReader
 
 
 class Batch(float):
@@ -41,13 +48,33 @@ class Batch(float):
         return batch
 
 
-def batching() -> Aggregation | None:
-    """The aggregation of a View whose histograms take a `Batch`; None where there can be none."""
+def batching(readers: Iterable[MetricReader] = ()) -> Aggregation | None:
+    """The aggregation of a View whose histograms take a `Batch`; None where there can be none.
+
+    A View's aggregation goes before what one of the `readers` prefers, as exporters may be told
+    to; so there is none where one prefers another than the SDK's default.
+    """
     try:
+        if not all(map(_prefers_the_default, readers)):
+            return None
         aggregation = _Batching(_that_takes_batches())
         return aggregation if _is_right(aggregation) else None
     except Exception:  # noqa: BLE001 - whatever of the SDK is not as it was
         return None
+
+
+def _prefers_the_default(reader: Any) -> bool:
+    return all(
+        type(preferred) is DefaultAggregation
+        # With the buckets that the instrument advises: the default for histograms, by name.
+        or (issubclass(kind, Histogram) and _is_default_by_name(preferred))
+        for kind, preferred in reader._instrument_class_aggregation.items()
+    )
+
+
+def _is_default_by_name(preferred: Aggregation) -> bool:
+    by_name = ExplicitBucketHistogramAggregation()
+    return type(preferred) is type(by_name) and vars(preferred) == vars(by_name)
 
 
 class _Batching(Aggregation):

@@ -94,13 +94,10 @@ class Providers:
         self._push_readers = self._exporters.readers()
         for reader in self._push_readers:
             reader.is_idle = lambda: self.is_idle
-        # A View's aggregation would override what the exporter is told to prefer.
-        aggregation = batching() if settings.explicit_buckets else None
+        readers = [*([self.page_reader] if self.page_reader else []), *self._push_readers]
+        aggregation = batching(readers)
         self.meter_provider = CoachMeterProvider(
-            metric_readers=[
-                *([self.page_reader] if self.page_reader else []),
-                *self._push_readers,
-            ],
+            metric_readers=readers,
             resource=resource,
             views=build_views(
                 {label for labels in settings.admitted.values() for label in labels},

@@ -47,8 +47,6 @@ class Settings:
     otlp_traces_protocol: str = "http/protobuf"
     otlp_metrics_protocol: str = "http/protobuf"
     otlp_logs_protocol: str = "http/protobuf"
-    explicit_buckets: bool = True
-    """Whether the exporter is to have histograms with explicit buckets, not exponential ones."""
     metrics_path: str = "/metrics"
     metrics_host: str = "localhost"
     metrics_port: int | None = None
@@ -127,7 +125,6 @@ class _Environment:
             otlp_traces_protocol=self._protocol("TRACES"),
             otlp_metrics_protocol=self._protocol("METRICS"),
             otlp_logs_protocol=self._protocol("LOGS"),
-            explicit_buckets=self._explicit_buckets(),
             metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", _path),
             metrics_host=self._text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             metrics_port=self._metrics_port(),
@@ -209,11 +206,6 @@ class _Environment:
             or self._text("OTEL_EXPORTER_OTLP_PROTOCOL")
             or "http/protobuf"
         )
-
-    def _explicit_buckets(self) -> bool:
-        # What else it may say is the exporter's to refuse.
-        text = self._text("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION").lower()
-        return text in {"", "explicit_bucket_histogram"}
 
     def _metrics_port(self) -> int | None:
         if not self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):

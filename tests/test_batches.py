@@ -2,10 +2,15 @@ import math
 import random
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics._internal import aggregation
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+from opentelemetry.sdk.metrics.view import (
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    View,
+)
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from otel_coach.batches import Batch, batching
@@ -157,14 +162,55 @@ def test_with_an_sdk_that_has_changed_each_measurement_goes_alone(monkeypatch, c
         providers.shutdown()
 
 
-def test_an_exporter_that_is_to_have_exponential_histograms_gets_them():
-    name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
-    asked = {name: "base2_exponential_bucket_histogram"}
-    assert not Settings.from_env(asked).explicit_buckets
-    assert Settings.from_env({name: "explicit_bucket_histogram"}).explicit_buckets
-    assert Settings.from_env({}).explicit_buckets
-    providers = Providers(Settings.from_env({**asked, "OTEL_METRICS_EXPORTER": "none"}))
+PREFERENCE = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+
+
+@pytest.mark.parametrize(
+    ("preferred", "in_batches", "what_it_gets"),
+    [
+        (None, True, "HistogramDataPoint"),
+        ("explicit_bucket_histogram", True, "HistogramDataPoint"),
+        ("base2_exponential_bucket_histogram", False, "ExponentialHistogramDataPoint"),
+    ],
+)
+def test_an_exporter_gets_the_histograms_that_it_prefers(
+    monkeypatch, preferred, in_batches, what_it_gets
+):
+    monkeypatch.delenv(PREFERENCE, raising=False)
+    if preferred:
+        monkeypatch.setenv(PREFERENCE, preferred)
+    got = []
+
+    def exported(_exporter, data, **_):
+        got.append(data)
+        return MetricExportResult.SUCCESS
+
+    monkeypatch.setattr(OTLPMetricExporter, "export", exported)
+    providers = Providers(Settings(metric_exporters=("prometheus", "otlp")))
     try:
-        assert providers.recorder._batch is None
+        assert (providers.recorder._batch is not None) == in_batches
+        providers.recorder.record(HTTP_REQUEST_DURATION, 0.2, LABELS)
+        providers.serves = True
+        providers.flush()
     finally:
         providers.shutdown()
+    kinds = {
+        type(point).__name__
+        for data in got
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for found in scope.metrics
+        for point in found.data.data_points
+        if found.name == HTTP_REQUEST_DURATION.name
+    }
+    assert kinds == {what_it_gets}
+
+
+def test_a_reader_with_a_preference_of_its_own_keeps_it():
+    default = InMemoryMetricReader()
+    drops = InMemoryMetricReader(preferred_aggregation={Counter: DropAggregation()})
+    own = ExplicitBucketHistogramAggregation(boundaries=[1.0])
+    bounded = InMemoryMetricReader(preferred_aggregation={Histogram: own})
+    assert batching([default]) is not None
+    assert batching([default, drops]) is None
+    assert batching([bounded]) is None
