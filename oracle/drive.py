@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
 
 from oracle.matrix import AWAIT, STREAM
+from oracle.received import Received
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -21,20 +20,6 @@ if TYPE_CHECKING:
 _STALL = 0.3
 LAST = "last"
 """The line after which a user leaves who leaves between the last chunk and the end."""
-
-
-@dataclass
-class Received:
-    """What the users of one batch received."""
-
-    statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """Responses by endpoint and status; one that came after its user left counts as sent."""
-    chunks: Counter[str] = field(default_factory=Counter)
-    """Lines of streams that were read to their end, or until they broke off, by endpoint."""
-    surprises: list[str] = field(default_factory=list)
-    """Answers that the application under test should not have given."""
-    first_chunks: int = 0
-    """Streams of which at least one line came."""
 
 
 async def send(

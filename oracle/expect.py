@@ -12,8 +12,8 @@ from oracle.matrix import AI_ABORTED, NO_AI_REQUEST, STREAM
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from oracle.drive import Received
     from oracle.plan import Order
+    from oracle.received import Received
     from otel_coach.testing import Page
 
 Figures = dict[str, float]
