@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from time import monotonic
@@ -20,11 +22,14 @@ from opentelemetry.sdk.trace.export import (
     SimpleSpanProcessor,
 )
 
+from otel_coach.patches import undone
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    from otel_coach.guards import CountsFaults
     from otel_coach.settings import Settings
 
 _logger = logging.getLogger("otel_coach")
@@ -32,6 +37,10 @@ _logger = logging.getLogger("otel_coach")
 _MINUTE: Final = 60.0
 _OF_EXPORTERS: Final = ("opentelemetry.exporter.", "opentelemetry.sdk.")
 _WITH_PASSWORD: Final = re.compile(r"//[^/@\s]+@")
+_OTLP_SPANS: Final = (
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
 _OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _Part = TypeVar("_Part")
 
@@ -95,17 +104,25 @@ class Exporters:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._quiet = OneLineAMinute()
+        self._undo: Sequence[Callable[[], None]] = ()
 
     def readers(self) -> list[PushReader]:
         """Those that push metrics."""
         names = [name for name in self._settings.metric_exporters if name != "prometheus"]
         return [*_started(_METRICS, names, self._settings.otlp_metrics_protocol, self._quiet)]
 
-    def span_processors(self) -> list[SpanProcessor]:
-        """Those that send spans."""
+    def span_processors(self, recorder: CountsFaults) -> list[SpanProcessor]:
+        """Those that send spans; `recorder` counts the faults of what is ours in them."""
         settings = self._settings
         names, protocol = settings.trace_exporters, settings.otlp_traces_protocol
-        return [*_started(_TRACES, names, protocol, self._quiet)]
+        processors = [*_started(_TRACES, names, protocol, self._quiet)]
+        loaded = [module for name in _OTLP_SPANS if (module := sys.modules.get(name))]
+        if loaded and not self._undo:
+            with suppress(ImportError):  # a library that is not as it was: its own encoder does it
+                from otel_coach import otlp  # noqa: PLC0415 - the exporters are optional
+
+                self._undo = otlp.encode_with(recorder, loaded)
+        return processors
 
     def log_processors(self) -> list[LogRecordProcessor]:
         """Those that send events."""
@@ -114,8 +131,9 @@ class Exporters:
         return [*_started(_LOGS, names, protocol, self._quiet)]
 
     def undo(self) -> None:
-        """Let the exporters' logs be as they were."""
+        """Let the exporters and their logs be as they were."""
         self._quiet.undo()
+        undone(self._undo)
 
 
 def _processor(exporter: SpanExporter) -> SpanProcessor:

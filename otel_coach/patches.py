@@ -1,4 +1,4 @@
-"""Another method in the place of somebody else's, and the way back."""
+"""Another function in the place of somebody else's, and the way back."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
 
 
-def replaced(owner: type, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
-    """Put `make(original)` in the place of `owner`'s own method `name`.
+def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+    """Put `make(original)` in the place of `owner`'s own method or function `name`.
 
     What is returned undoes it, unless somebody has replaced ours in turn.
 
     Raises:
-        KeyError: `owner` itself defines no such method.
+        KeyError: `owner` itself defines no such thing.
     """
     original = owner.__dict__[name]
     ours = make(original)

@@ -1,4 +1,4 @@
-"""The one place where a measurement is made and a span is ended.
+"""The one place where a measurement is made.
 
 Instrumentors hand over finished facts; nothing of the SDK runs until they are settled, many at a
 time: one by one, each would find the SDK's code cold in the processor's caches, at five times the
@@ -9,7 +9,6 @@ own.
 
 from __future__ import annotations
 
-import functools
 import gc
 import logging
 import math
@@ -29,15 +28,12 @@ from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.guards import THE_HOSTS, guarded, raised_at, uncounted
-from otel_coach.tracing import end_span
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opentelemetry.metrics import CallbackOptions, Meter
-    from opentelemetry.trace import Span, Status
-    from opentelemetry.util.types import AttributeValue
 
     from otel_coach.budgets import ClaimLog
 
@@ -73,7 +69,7 @@ _Bucket = tuple[_Series, int]
 class Recorder:
     """Gathers finished facts and hands them to the OpenTelemetry API at safe moments.
 
-    `record`, `end` and `fault` only append to a queue: any thread may call them at any moment,
+    `record`, `later` and `fault` only append to a queue: any thread may call them at any moment,
     also a finaliser. `settle` says that something is finished: it empties the queue when there is
     enough in it, else a thread does a moment later. What the queue held is added up by series,
     and handed on by the thread. Whoever reads calls `settle_all` first.
@@ -138,20 +134,8 @@ class Recorder:
         """
         self._pending.append((metric, value, labels, context))
 
-    def end(
-        self,
-        span: Span,
-        *,
-        end_time: int,
-        name: str | None = None,
-        attributes: Mapping[str, AttributeValue] | None = None,
-        status: Status | None = None,
-    ) -> None:
-        """End `span` at `end_time` (ns since the epoch) with what is known now."""
-        self._pending.append(functools.partial(end_span, span, end_time, name, attributes, status))
-
     def later(self, fact: Callable[[], None]) -> None:
-        """Let `fact` run at the next safe moment; it may record and end in its turn."""
+        """Let `fact` run at the next safe moment; it may record in its turn, and end spans."""
         self._pending.append(fact)
 
     def observe(

@@ -115,7 +115,7 @@ class Providers:
         self.foreign = ForeignMeters(self.recorder, self.budgets, settings.admitted)
         self.meter_provider.foreign = self.foreign
         self._own_tracer_provider = _tracer_provider(
-            [*self._exporters.span_processors(), *span_processors],
+            [*self._exporters.span_processors(self.recorder), *span_processors],
             redaction=Redaction(settings.span_attributes),
             recorder=self.recorder,
             resource=resource,

@@ -2,7 +2,8 @@
 
 The SDK's span keeps its attributes behind a lock from its start on; most of what it costs is spent
 before anything is known of the request. These spans remember what they are told, and at their end
-become the SDK's own `ReadableSpan`. Sampler, ids, limits, resource and processors are the
+become the SDK's own `ReadableSpan`. Whether a span is sampled, and its ids, are decided when
+somebody asks, at its end at the latest. Sampler, ids, limits, resource and processors are the
 provider's.
 """
 
@@ -12,8 +13,9 @@ import logging
 import math
 import traceback
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
@@ -21,13 +23,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     Link,
-    NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
     TraceFlags,
 )
+
+from otel_coach.guards import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.util.types import Attributes, AttributeValue
+
+    from otel_coach.guards import CountsFaults
 
 _logger = logging.getLogger("otel_coach")
 
@@ -60,36 +65,49 @@ def only_sees_ends(processor: SpanProcessor) -> bool:
     return cls.on_start in starts and getattr(cls, "_on_ending", None) in endings
 
 
+class _Decision(NamedTuple):
+    """What sampler and id generator said of a span."""
+
+    context: SpanContext
+    parent: SpanContext | None
+    is_recording: bool
+    attributes: Attributes
+    """Those that the sampler lets it start with."""
+
+
+class _Asked(NamedTuple):
+    """What a span was started with, until it is decided."""
+
+    context: Context
+    name: str
+    attributes: Attributes
+    links: Sequence[Link] | None
+
+
 class SpanAtOnce(trace.Span):
     """A span that is told about first, and made at its end. Made by `TracerAtOnce`."""
 
     __slots__ = (
+        "_asked",
         "_attributes",
-        "_context",
+        "_decisions",
         "_ended",
         "_events",
         "_kind",
         "_links",
         "_name",
-        "_parent",
         "_start_time",
         "_status",
         "_tracer",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a span is, made in one place
-        self,
-        tracer: TracerAtOnce,
-        name: str,
-        context: SpanContext,
-        parent: SpanContext | None,
-        kind: SpanKind,
-        start_time: int,
+    def __init__(
+        self, tracer: TracerAtOnce, asked: _Asked, kind: SpanKind, start_time: int
     ) -> None:
         self._tracer = tracer
-        self._name = name
-        self._context = context
-        self._parent = parent
+        self._asked: _Asked | None = asked
+        self._decisions: list[_Decision] = []
+        self._name = asked.name
         self._kind = kind
         self._start_time = start_time
         self._attributes: MutableMapping[str, Any] = {}
@@ -97,12 +115,24 @@ class SpanAtOnce(trace.Span):
         self._links: BoundedList[Link] | None = None
         self._status = _UNSET
         self._ended = False
+        for link in asked.links or ():
+            self.add_link(link.context, link.attributes)
+
+    @property
+    def _decision(self) -> _Decision:
+        asked = self._asked
+        if asked is not None:
+            # Two threads may ask at once: what is first in the list holds for both.
+            decision = self._tracer.decide(asked, self._kind) or self._tracer.undecided(asked)
+            self._decisions.append(decision)
+            self._asked = None
+        return self._decisions[0]
 
     def get_span_context(self) -> SpanContext:
-        return self._context
+        return self._decision.context
 
     def is_recording(self) -> bool:
-        return not self._ended
+        return not self._ended and self._decision.is_recording
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         known = self._attributes
@@ -171,15 +201,17 @@ class SpanAtOnce(trace.Span):
     def end(self, end_time: int | None = None) -> None:
         if not self._is_open("end"):
             return
+        decision, tracer = self._decision, self._tracer
         self._ended = True
-        tracer = self._tracer
+        if not decision.is_recording:
+            return
         tracer.provider.on_end(
             ReadableSpan(
                 name=self._name,
-                context=self._context,
-                parent=self._parent,
+                context=decision.context,
+                parent=decision.parent,
                 resource=tracer.provider.resource,
-                attributes=self._attributes,
+                attributes=self._attributes_with(decision.attributes),
                 events=self._events or (),
                 links=self._links or (),
                 kind=self._kind,
@@ -189,6 +221,19 @@ class SpanAtOnce(trace.Span):
                 instrumentation_scope=tracer.scope,
             )
         )
+
+    def _attributes_with(self, first: Attributes) -> MutableMapping[str, Any]:
+        """What it was told, after `first`."""
+        later = self._attributes
+        if not first:
+            return later
+        if type(later) is dict and self._tracer.takes(later, first):
+            return {**first, **later}
+        known = self._tracer.bounded(first)
+        for key, value in later.items():
+            known[key] = value
+        known.dropped += getattr(later, "dropped", 0)
+        return known
 
     def _is_open(self, what: str) -> bool:
         if self._ended:
@@ -203,6 +248,11 @@ class SpanReceiver(Protocol):
     id_generator: IdGenerator
     sees_starts: bool
     """Whether somebody wants to see spans at their start: only the SDK's own will do then."""
+
+    @property
+    def recorder(self) -> CountsFaults:
+        """Where faults go."""
+        ...
 
     @property
     def resource(self) -> Resource:
@@ -262,17 +312,31 @@ class TracerAtOnce(trace.Tracer):
         record_exception: bool = True,  # noqa: FBT001, FBT002
         set_status_on_exception: bool = True,  # noqa: FBT001, FBT002
     ) -> trace.Span:
-        provider = self.provider
-        if provider.sees_starts:
+        if self.provider.sees_starts:
             return self._sdk.start_span(name, context, kind, attributes, links or (), start_time)
-        ids = provider.id_generator
+        # The current one is another by the time that it is decided.
+        around = otel_context.get_current() if context is None else context
+        asked = _Asked(around, name, attributes, links)
+        return SpanAtOnce(self, asked, kind, start_time or time_ns())
+
+    @property
+    def recorder(self) -> CountsFaults:
+        """Where faults go."""
+        return self.provider.recorder
+
+    @guarded  # an operator's sampler may fail, and the application asks for its current span
+    def decide(self, asked: _Asked, kind: SpanKind) -> _Decision:
+        """Ids, and whether it is sampled."""
+        context, name, attributes, links = asked
+        ids = self.provider.id_generator
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
             trace_id, random = parent.trace_id, parent.trace_flags & _RANDOM
         else:
             trace_id = ids.generate_trace_id()
             random = _RANDOM if ids.is_trace_id_random() else 0
-        sampled = provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        sampler = self.provider.sampler
+        sampled = sampler.should_sample(context, trace_id, name, kind, attributes, links)
         own = SpanContext(
             trace_id,
             ids.generate_span_id(),
@@ -280,15 +344,17 @@ class TracerAtOnce(trace.Tracer):
             trace_flags=_FLAGS[random | sampled.decision.is_sampled()],
             trace_state=sampled.trace_state,
         )
-        if not sampled.decision.is_recording():
-            return NonRecordingSpan(own)
-        span = SpanAtOnce(
-            self, name, own, parent if parent.is_valid else None, kind, start_time or time_ns()
+        return _Decision(
+            own,
+            parent if parent.is_valid else None,
+            sampled.decision.is_recording(),
+            sampled.attributes,
         )
-        span.set_attributes(sampled.attributes)
-        for link in links or ():
-            span.add_link(link.context, link.attributes)
-        return span
+
+    def undecided(self, asked: _Asked) -> _Decision:
+        """Of a span that is none, and stands for the one around it."""
+        around = trace.get_current_span(asked.context).get_span_context()
+        return _Decision(around, None, is_recording=False, attributes=None)
 
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """As the API's; we start no span that way."""

@@ -6,37 +6,21 @@ import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.trace import Span, Status, StatusCode
-
-from otel_coach.catalogue import (
-    AI_REQUEST_DURATION,
-    AI_STREAM_ABORTS,
-    AI_STREAM_CHUNKS,
-    AI_TIME_TO_FIRST_CHUNK,
-    AUTH_FAILURES,
-    HTTP_REQUEST_DURATION,
-    RATE_LIMIT_HITS,
-)
 from otel_coach.guards import THE_HOSTS, guarded
-from otel_coach.instrumentors.asgi.refusals import refusal_reason
+from otel_coach.instrumentors.asgi.ending import (
+    SERVER_ERROR,
+    Ending,
+    record,
+    span_facts,
+    span_name,
+)
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
 from otel_coach.request import Request
-from otel_coach.vocabulary import (
-    ABORTED,
-    CLIENT_CLOSED_REQUEST,
-    ERROR,
-    INVOKE,
-    METHODS,
-    NO_MODEL,
-    OK,
-    OTHER,
-    OTHER_METHOD,
-    STREAM,
-    span_text,
-)
+from otel_coach.vocabulary import ABORTED, ERROR, METHODS, OK, OTHER_METHOD
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -49,7 +33,7 @@ if TYPE_CHECKING:
     )
 
     from opentelemetry.context import Context
-    from opentelemetry.util.types import AttributeValue
+    from opentelemetry.trace import Span
 
     from otel_coach.recorder import Recorder
 
@@ -59,11 +43,6 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
 
 _MOST_LOOKED_AHEAD: Final = 8
-_MOST_ENDPOINTS: Final = 1000
-"""Of which it is remembered that a series exists; an application may make up routes."""
-_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS, _SERVER_ERROR = 401, 403, 429, 500
-_REFUSALS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
-_LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +88,11 @@ class Exchange:
     finished = False
     _looked_ahead: deque[Message] | None = None
     _route: Route | None = None
-    _status: int | None = None
-    _headers: Iterable[tuple[bytes, bytes]] = ()
-    _is_stream = False
-    _chunks = 0
-    _first_chunk: float | None = None
+    status: int | None = None
+    headers: Iterable[tuple[bytes, bytes]] = ()
+    is_stream = False
+    chunks = 0
+    first_chunk: float | None = None
     _client_left = False
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an ASGI call has, and what all of them share
@@ -129,18 +108,18 @@ class Exchange:
         self.recorder = shared.recorder
         method = scope["method"]
         self.method: str = method if method in METHODS else OTHER_METHOD
-        self._shared = shared
+        self.shared = shared
         self._routes = routes
         self.app = app
         # The application changes its scope while it routes; the look-up needs the original, but
         # for the root path that FastAPI sets itself, after us.
-        self._scope = original = {**scope}
+        self.scope = original = {**scope}
         self._routed = scope
         if root_path := getattr(app, "root_path", ""):
             original["root_path"] = root_path
         self._receive = receive
         self._send = send
-        self._started = perf_counter()
+        self.started = perf_counter()
 
     @property
     def route(self) -> Route:
@@ -152,17 +131,17 @@ class Exchange:
 
     @guarded  # a route's own convertor may raise for a path: the request is counted all the same
     def _find_route(self) -> None:
-        self._route = self._routes.find(self.app, self._scope, self._routed)
+        self._route = self._routes.find(self.app, self.scope, self._routed)
 
-    @property
-    def _span_name(self) -> str:
-        method, route = "HTTP" if self.method == OTHER_METHOD else self.method, self.route
-        return method if route is NO_ROUTE else f"{method} {route.template}"
+    @guarded
+    def dependant(self) -> Any:
+        """Of FastAPI's route, with what the routers around it depend on."""
+        return find_route(self.app, self.scope).dependant
 
     @property
     def is_open_ai_stream(self) -> bool:
         """Whether a stream of an AI request is open now."""
-        return self._is_stream and self.request.is_ai and not self.finished
+        return self.is_stream and self.request.is_ai and not self.finished
 
     async def receive(self) -> Message:
         """The server's next message, noting that the client left."""
@@ -214,28 +193,28 @@ class Exchange:
                 self._note_start(message)
             return kind == "http.response.pathsend"
         if message.get("body") and not self._client_left:
-            self._chunks += 1
-            if self._first_chunk is None:
-                self._first_chunk = perf_counter()
+            self.chunks += 1
+            if self.first_chunk is None:
+                self.first_chunk = perf_counter()
         if message.get("more_body", False):
             return False
-        if self._is_stream or self.request.is_ai:
+        if self.is_stream or self.request.is_ai:
             self._look_ahead()
         return True
 
     def _note_start(self, message: Message) -> None:
-        self._status = message["status"]
+        self.status = message["status"]
         headers = message.get("headers", ())
         if not isinstance(headers, list | tuple):
             # Any iterable may be sent; this one can perhaps be read only once.
             headers = message["headers"] = list(headers)
-        self._headers = headers
+        self.headers = headers
         for name, _ in headers:
             if name.lower() == b"content-length":
-                self._is_stream = False
+                self.is_stream = False
                 break
         else:
-            self._is_stream = True
+            self.is_stream = True
 
     @guarded
     def _note_client_left(self) -> None:
@@ -244,7 +223,7 @@ class Exchange:
         self._client_left = True
         if self.request.server_span is not None:
             # Whoever made it ends it before `_finish` runs.
-            self.request.server_span.set_attributes(self._span_facts(ABORTED))
+            self.request.server_span.set_attributes(span_facts(self, ABORTED))
 
     @guarded
     def _look_ahead(self) -> None:
@@ -273,103 +252,25 @@ class Exchange:
     def _finish(self, error: BaseException | None) -> None:
         if self.finished:
             return
-        request, shared, status = self.request, self._shared, self._status
+        request = self.request
         self.finished = request.closed = True
-        shared.opened.discard(self)
-        end_time, seconds = time_ns(), perf_counter() - self._started
+        self.shared.opened.discard(self)
+        seconds, end_time = perf_counter() - self.started, time_ns()
         outcome = self._outcome(error)
-        code = self._code(outcome)
-        route = self.route
-        endpoint = route.template
-        self.recorder.record(
-            HTTP_REQUEST_DURATION, seconds, (endpoint, self.method, code), self.context
-        )
-        if status in _REFUSALS or endpoint not in shared.rate_limited:
-            self._record_refusal(endpoint, code)
-        if request.is_ai:
-            self._record_ai_request(endpoint, seconds, outcome)
-        if self.span is not None:
-            self._end_span(self.span, end_time, outcome, error)
-        elif request.server_span is not None and route is not NO_ROUTE:
-            request.server_span.set_attribute("http.route", endpoint)
-            request.server_span.update_name(self._span_name)
+        error_type = None if error is None else type(_only_one(error)).__qualname__
+        if request.server_span is not None and self.route is not NO_ROUTE:
+            # Whoever made it ends it next.
+            request.server_span.set_attribute("http.route", self.route.template)
+            request.server_span.update_name(span_name(self))
+        self.recorder.later(partial(record, self, Ending(outcome, seconds, end_time, error_type)))
         self.recorder.settle()
 
     def _outcome(self, error: BaseException | None) -> str:
         if self._client_left:
             return ABORTED
-        if error is not None or self._status is None or self._status >= _SERVER_ERROR:
+        if error is not None or self.status is None or self.status >= SERVER_ERROR:
             return ERROR
         return ERROR if self.request.run_failed else OK
-
-    def _code(self, outcome: str) -> str:
-        status = self._status
-        if status is None:
-            # Servers answer 500 for an application that ended without a response.
-            return str(CLIENT_CLOSED_REQUEST if outcome == ABORTED else _SERVER_ERROR)
-        return str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
-
-    def _record_ai_request(self, endpoint: str, seconds: float, outcome: str) -> None:
-        request, record, context = self.request, self.recorder.record, self.context
-        mode = request.mode or (STREAM if self._is_stream else INVOKE)
-        labels = (endpoint, request.model or NO_MODEL, mode)
-        record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
-        if not self._is_stream:
-            return
-        if len(self._shared.streaming) < _MOST_ENDPOINTS:
-            self._shared.streaming.add(endpoint)
-        record(AI_STREAM_CHUNKS, self._chunks, (*labels, outcome), context)
-        # Also with 0: an alert's rate() needs the series before the first abort.
-        record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)
-        if self._first_chunk is not None:
-            waited = self._first_chunk - self._started
-            record(AI_TIME_TO_FIRST_CHUNK, waited, labels, context)
-
-    def _record_refusal(self, endpoint: str, code: str) -> None:
-        if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
-            reason = refusal_reason(
-                self._scope, self._headers, self._shared.credential_headers, self._dependant()
-            )
-            self.recorder.record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
-        limited = self._status == _TOO_MANY_REQUESTS
-        known = self._shared.rate_limited
-        is_new = endpoint not in known and len(known) < _MOST_ENDPOINTS
-        if is_new:
-            known.add(endpoint)
-        if limited or is_new:
-            self.recorder.record(RATE_LIMIT_HITS, int(limited), (endpoint,))
-
-    @guarded
-    def _dependant(self) -> Any:
-        """Of FastAPI's route, with what the routers around it depend on."""
-        return find_route(self.app, self._scope).dependant
-
-    def _end_span(
-        self, span: Span, end_time: int, outcome: str, error: BaseException | None
-    ) -> None:
-        attributes = self._span_facts(outcome)
-        status: Status | None = None
-        if outcome != ABORTED:
-            if error is not None:
-                attributes["error.type"] = span_text(type(_only_one(error)).__qualname__)
-                status = Status(StatusCode.ERROR)
-            elif self._status is None or self._status >= _SERVER_ERROR:
-                attributes["error.type"] = str(self._status or _SERVER_ERROR)
-                status = Status(StatusCode.ERROR)
-        self.recorder.end(
-            span, end_time=end_time, name=self._span_name, attributes=attributes, status=status
-        )
-
-    def _span_facts(self, outcome: str) -> dict[str, AttributeValue]:
-        route = self.route
-        facts: dict[str, AttributeValue] = {}
-        if route is not NO_ROUTE:
-            facts["http.route"] = route.template
-        if self._status is not None:
-            facts["http.response.status_code"] = self._status
-        if outcome == ABORTED:
-            facts["otel_coach.outcome"] = ABORTED
-        return facts
 
 
 def _only_one(error: BaseException) -> BaseException:

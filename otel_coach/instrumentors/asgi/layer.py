@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Tracer
 
     from otel_coach.recorder import Recorder
 
@@ -180,7 +180,7 @@ class Layer:
         parent = self._incoming.of(scope)
         if is_idle(tracer):
             return None if parent is NOWHERE else parent  # it may hold a baggage
-        span: Span = tracer.start_span(
+        span = tracer.start_span(
             exchange.method,
             context=parent,
             kind=SpanKind.SERVER,
@@ -192,8 +192,7 @@ class Layer:
             },
         )
         context = set_span_in_context(span, parent)
-        if span.is_recording():
-            exchange.span, exchange.context = span, context
+        exchange.span, exchange.context = span, context
         return context
 
     @guarded

@@ -18,6 +18,7 @@ from otel_coach.instrumentors.langchain.modes import input_mode, mode_of
 from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run, ToolRun
 from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.instrumentors.langchain.usage import is_from_cache
+from otel_coach.tracing import end_span
 from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, span_text
 
 if TYPE_CHECKING:
@@ -373,12 +374,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         failed = end.status == ERROR
         if failed:
             attributes["error.type"] = span_text(end.error_type)
-        self.recorder.end(
-            span,
-            end_time=end.time_ns,
-            attributes=attributes,
-            status=Status(StatusCode.ERROR) if failed else None,
-        )
+        status = Status(StatusCode.ERROR) if failed else None
+        end_span(span, end.time_ns, None, attributes, status)
 
 
 def _status(error: BaseException | None) -> str:

@@ -81,18 +81,26 @@ class Run:
             self.span = trace.INVALID_SPAN
             return  # there is nothing to hold, nor for what runs inside
         parent = self._parent_context()
+        around = trace.get_current_span(parent)
+        if isinstance(around, SpanOfRun):  # it may stand for another by the time that it is asked
+            around = around.now
+            parent = trace.set_span_in_context(around, parent)
         self.span = tracer.start_span(
             name, context=parent, kind=kind, attributes=attributes, start_time=self.started_ns
         )
         if not self.is_traced:
             return
-        inside = trace.set_span_in_context(SpanOfRun(self, trace.get_current_span(parent)), parent)
+        inside = trace.set_span_in_context(SpanOfRun(self, around), parent)
         self.context = otel_context.set_value(_CURRENT_RUN, self, inside)
 
     @property
     def is_traced(self) -> bool:
         """Whether its span belongs to a trace, be that sampled or not."""
-        return self.span is not None and self.span.get_span_context().is_valid
+        span = self.span
+        # Only one that records nothing may be of no trace; others are not asked, which costs.
+        return span is not None and (
+            not isinstance(span, trace.NonRecordingSpan) or span.get_span_context().is_valid
+        )
 
     def enter(self) -> None:
         """Make the closest span current here.
@@ -153,7 +161,7 @@ class SpanOfRun(trace.Span):
 
     def __init__(self, run: Run, outer: trace.Span) -> None:
         self._run = run
-        self._outer = outer.now if isinstance(outer, SpanOfRun) else outer
+        self._outer = outer
 
     @property
     def now(self) -> trace.Span:
