@@ -107,7 +107,8 @@ class Recorder:
         self._logged_overflows: set[str] = set()
         self._instruments: dict[Metric, Callable[..., None]] = {}
         self._settled = 0
-        self._about_to_record: set[object] = set()
+        self.about_to_record: set[object] = set()
+        """Who is going to record what has happened by now: `settle_all` waits for them."""
         self._times: dict[Metric, Callable[[], Mapping[tuple[object, ...], float]]] = {}
         for metric in CATALOGUE:
             self._create(metric)
@@ -204,8 +205,13 @@ class Recorder:
         self._log(fault, place)
         self.record(ERRORS, 1, (fault_type(fault),))
 
-    def settle(self) -> None:
-        """Let what was recorded so far reach the API soon: now if it is enough, and safe."""
+    def settle(self, fact: Callable[[], None] | None = None) -> None:
+        """Let what was recorded so far reach the API soon: now if it is enough, and safe.
+
+        `fact` is a last one, as of `later`.
+        """
+        if fact is not None:
+            self._pending.append(fact)
         is_enough = len(self._pending) >= _ENOUGH
         if not is_enough and self._alarm.is_set:
             return
@@ -224,14 +230,6 @@ class Recorder:
             finally:
                 self._settling.release()
 
-    def expect(self, who: object) -> None:
-        """`who` will record what has happened by now: `settle_all` waits for it."""
-        self._about_to_record.add(who)
-
-    def expect_no_more(self, who: object) -> None:
-        """It has recorded, or never will."""
-        self._about_to_record.discard(who)
-
     def settle_all(self) -> None:
         """Hand everything recorded before this call to the API, waiting for who is at it.
 
@@ -239,8 +237,8 @@ class Recorder:
         last piece for long.
         """
         deadline = monotonic() + _LONGEST_WAIT
-        waited_for = set(self._about_to_record)
-        while waited_for & self._about_to_record and monotonic() < deadline:
+        waited_for = set(self.about_to_record)
+        while waited_for & self.about_to_record and monotonic() < deadline:
             sleep(0.001)
         with self._settling:
             self._empty(hands_on=True)

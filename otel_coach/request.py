@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otel_coach.vocabulary import stated_mode
@@ -19,22 +18,27 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 
-@dataclass(slots=True, eq=False)
 class Request:
-    """The facts that AI work leaves on the request in which it runs."""
+    """The facts that AI work leaves on the request in which it runs.
 
-    application: object
-    """That answers it."""
-    is_ai: bool = False
-    closed: bool = False
+    Args:
+        application: that answers it.
+    """
+
+    # What most requests leave as it is stands in the class, and costs them nothing.
+    is_ai = False
+    closed = False
     """The final body was sent: what starts now is background work, not part of the answer."""
     model: str | None = None
     mode: str | None = None
     server_span: Span | None = None
     """The server span where another instrumentation makes and ends it."""
-    run_failed: bool = False
+    run_failed = False
     """Whether the outermost run that started last ended in error."""
     _last_outermost: object = None
+
+    def __init__(self, application: object) -> None:
+        self.application = application
 
     def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
         """An agent or LLM run started. The first model and the first mode name the request."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.util import BoundedList
@@ -35,7 +36,6 @@ from otel_coach.guards import guarded
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
-    from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.sdk.trace.sampling import Sampler
@@ -50,6 +50,7 @@ _TEXT: Final = frozenset({str})
 _PLAIN: Final = frozenset({str, int, bool, float})
 """Types of values that are taken as they are, with tuples of texts; the API checks others."""
 _UNSET: Final = Status()
+_NOTHING: Final = Context()
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = 2
 """The bit of a trace whose id is random (W3C Trace Context Level 2)."""
@@ -75,58 +76,45 @@ class _Decision(NamedTuple):
     """Those that the sampler lets it start with."""
 
 
-class _Asked(NamedTuple):
-    """What a span was started with, until it is decided."""
-
-    context: Context
-    name: str
-    attributes: Attributes
-    links: Sequence[Link] | None
-
-
 class SpanAtOnce(trace.Span):
     """A span that is told about first, and made at its end. Made by `TracerAtOnce`."""
 
-    __slots__ = (
-        "_asked",
-        "_attributes",
-        "_decisions",
-        "_ended",
-        "_events",
-        "_kind",
-        "_links",
-        "_name",
-        "_start_time",
-        "_status",
-        "_tracer",
-    )
+    # What most spans leave as it is stands in the class, and costs them nothing.
+    asked_links: Sequence[Link] = ()
+    _later_name: str | None = None
+    _later: MutableMapping[str, Any] | None = None
+    """Attributes that it was given after its start."""
+    _events: BoundedList[Event] | None = None
+    _links: BoundedList[Link] | None = None
+    _status = _UNSET
+    _ended = False
+    _decisions: list[_Decision] | None = None
 
-    def __init__(
-        self, tracer: TracerAtOnce, asked: _Asked, kind: SpanKind, start_time: int
+    def __init__(  # noqa: PLR0913, PLR0917 - what a span is, made in one place
+        self,
+        tracer: TracerAtOnce,
+        name: str,
+        around: Context,
+        kind: SpanKind,
+        asked: Attributes,
+        start_time: int,
     ) -> None:
         self._tracer = tracer
-        self._asked: _Asked | None = asked
-        self._decisions: list[_Decision] = []
-        self._name = asked.name
-        self._kind = kind
+        self.asked_name = name
+        self.around = around
+        self.kind = kind
+        self.asked_attributes = asked
         self._start_time = start_time
-        self._attributes: MutableMapping[str, Any] = {}
-        self._events: BoundedList[Event] | None = None
-        self._links: BoundedList[Link] | None = None
-        self._status = _UNSET
-        self._ended = False
-        for link in asked.links or ():
-            self.add_link(link.context, link.attributes)
 
     @property
     def _decision(self) -> _Decision:
-        asked = self._asked
-        if asked is not None:
+        decisions = self._decisions
+        if decisions is None:
+            decisions = vars(self).setdefault("_decisions", [])
+        if not decisions:
             # Two threads may ask at once: what is first in the list holds for both.
-            decision = self._tracer.decide(asked, self._kind) or self._tracer.undecided(asked)
-            self._decisions.append(decision)
-            self._asked = None
-        return self._decisions[0]
+            decisions.append(self._tracer.decide(self) or self._tracer.undecided(self))
+        return decisions[0]
 
     def get_span_context(self) -> SpanContext:
         return self._decision.context
@@ -135,9 +123,12 @@ class SpanAtOnce(trace.Span):
         return not self._ended and self._decision.is_recording
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        known = self._attributes
-        if not self._ended and type(known) is dict and self._tracer.takes(known, attributes):
-            known.update(attributes)
+        known = self._later
+        if not self._ended and self._tracer.takes(known, attributes):
+            if known is None:
+                self._later = {**attributes}
+            else:
+                known.update(attributes)
             return
         for key, value in attributes.items():
             self.set_attribute(key, value)
@@ -145,9 +136,11 @@ class SpanAtOnce(trace.Span):
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         if not self._is_open("set_attribute"):
             return
-        known = self._attributes
+        known = self._later
+        if known is None:
+            known = self._later = {}
         if type(known) is dict and not self._tracer.takes(known, {key: value}):
-            known = self._attributes = self._tracer.bounded(known)
+            known = self._later = self._tracer.bounded(known)
         known[key] = value
 
     def add_event(
@@ -172,7 +165,7 @@ class SpanAtOnce(trace.Span):
 
     def update_name(self, name: str) -> None:
         if self._is_open("update_name"):
-            self._name = name
+            self._later_name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         if not self._is_open("set_status") or self._status.status_code is StatusCode.OK:
@@ -203,6 +196,7 @@ class SpanAtOnce(trace.Span):
             return
         decision, tracer = self._decision, self._tracer
         self._ended = True
+        self.around = _NOTHING  # which may hold the span before this one, and so on
         if not decision.is_recording:
             return
         tracer.provider.on_end(
@@ -214,7 +208,7 @@ class SpanAtOnce(trace.Span):
                 attributes=self._attributes_with(decision.attributes),
                 events=self._events or (),
                 links=self._links or (),
-                kind=self._kind,
+                kind=self.kind,
                 status=self._status,
                 start_time=self._start_time,
                 end_time=time_ns() if end_time is None else end_time,
@@ -222,12 +216,16 @@ class SpanAtOnce(trace.Span):
             )
         )
 
+    @property
+    def _name(self) -> str:
+        return self.asked_name if self._later_name is None else self._later_name
+
     def _attributes_with(self, first: Attributes) -> MutableMapping[str, Any]:
-        """What it was told, after `first`."""
-        later = self._attributes
+        """What it was given, after `first`."""
+        later = self._later or {}
         if not first:
             return later
-        if type(later) is dict and self._tracer.takes(later, first):
+        if self._tracer.takes(later, first):
             return {**first, **later}
         known = self._tracer.bounded(first)
         for key, value in later.items():
@@ -279,10 +277,12 @@ class TracerAtOnce(trace.Tracer):
         if limits.max_span_attributes is not None:
             self._most = min(self._most, limits.max_span_attributes)
 
-    def takes(self, known: Mapping[str, Any], more: Mapping[str, object]) -> bool:
+    def takes(self, known: Mapping[str, Any] | None, more: Mapping[str, object]) -> bool:
         """Whether `more` may join `known` as it is: of plain types, and within all limits."""
+        if known is not None and type(known) is not dict:
+            return False
         return (
-            len(known) + len(more) <= self._most
+            len(known or ()) + len(more) <= self._most
             and _TEXT.issuperset(map(type, more))
             and (
                 _PLAIN.issuperset(map(type, more.values()))
@@ -316,8 +316,12 @@ class TracerAtOnce(trace.Tracer):
             return self._sdk.start_span(name, context, kind, attributes, links or (), start_time)
         # The current one is another by the time that it is decided.
         around = otel_context.get_current() if context is None else context
-        asked = _Asked(around, name, attributes, links)
-        return SpanAtOnce(self, asked, kind, start_time or time_ns())
+        span = SpanAtOnce(self, name, around, kind, attributes, start_time or time_ns())
+        if links:
+            span.asked_links = links
+            for link in links:
+                span.add_link(link.context, link.attributes)
+        return span
 
     @property
     def recorder(self) -> CountsFaults:
@@ -325,9 +329,9 @@ class TracerAtOnce(trace.Tracer):
         return self.provider.recorder
 
     @guarded  # an operator's sampler may fail, and the application asks for its current span
-    def decide(self, asked: _Asked, kind: SpanKind) -> _Decision:
+    def decide(self, span: SpanAtOnce) -> _Decision:
         """Ids, and whether it is sampled."""
-        context, name, attributes, links = asked
+        context = span.around
         ids = self.provider.id_generator
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
@@ -335,8 +339,14 @@ class TracerAtOnce(trace.Tracer):
         else:
             trace_id = ids.generate_trace_id()
             random = _RANDOM if ids.is_trace_id_random() else 0
-        sampler = self.provider.sampler
-        sampled = sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        sampled = self.provider.sampler.should_sample(
+            context,
+            trace_id,
+            span.asked_name,
+            span.kind,
+            span.asked_attributes,
+            span.asked_links or None,
+        )
         own = SpanContext(
             trace_id,
             ids.generate_span_id(),
@@ -351,9 +361,9 @@ class TracerAtOnce(trace.Tracer):
             sampled.attributes,
         )
 
-    def undecided(self, asked: _Asked) -> _Decision:
+    def undecided(self, span: SpanAtOnce) -> _Decision:
         """Of a span that is none, and stands for the one around it."""
-        around = trace.get_current_span(asked.context).get_span_context()
+        around = trace.get_current_span(span.around).get_span_context()
         return _Decision(around, None, is_recording=False, attributes=None)
 
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:

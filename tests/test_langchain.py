@@ -583,7 +583,7 @@ def test_an_agents_spans_hang_together_also_from_worker_threads(measured, model,
 
 
 def test_a_graph_without_a_name_is_an_agent(measured):
-    handler = LangChainInstrumentor()._handler
+    handler = LangChainInstrumentor().listener
     for name in ({}, {"name": None}, {"name": "what a user asked?"}):
         graph, step = uuid.uuid4(), uuid.uuid4()
         handler.on_chain_start({}, {}, run_id=graph, **name)

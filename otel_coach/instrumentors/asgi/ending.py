@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import Status, StatusCode
 
@@ -43,35 +43,22 @@ _REFUSALS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
-class Ending(NamedTuple):
-    """How and when an exchange ended."""
-
-    outcome: str
-    """`ok`, `error` or `aborted`."""
-    seconds: float
-    """From its start."""
-    time_ns: int
-    """Since the epoch."""
-    error_type: str | None
-    """Of the exception that ended it."""
-
-
-def record(exchange: Exchange, ending: Ending) -> None:
-    """Record `exchange`, which ended so."""
+def record(exchange: Exchange) -> None:
+    """Record all that is known of it."""
     span, context = exchange.span, exchange.context
     if span is not None and not span.is_recording():
         span = context = None
     status, endpoint = exchange.status, exchange.route.template
-    code = _code(status, ending.outcome)
+    code = _code(status, exchange.outcome)
     exchange.recorder.record(
-        HTTP_REQUEST_DURATION, ending.seconds, (endpoint, exchange.method, code), context
+        HTTP_REQUEST_DURATION, exchange.seconds, (endpoint, exchange.method, code), context
     )
     if status in _REFUSALS or endpoint not in exchange.shared.rate_limited:
         _record_refusal(exchange, endpoint, code)
     if exchange.request.is_ai:
-        _record_ai_request(exchange, endpoint, ending, context)
+        _record_ai_request(exchange, endpoint, context)
     if span is not None:
-        _end_span(exchange, span, ending)
+        _end_span(exchange, span)
 
 
 def _code(status: int | None, outcome: str) -> str:
@@ -81,13 +68,11 @@ def _code(status: int | None, outcome: str) -> str:
     return str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
 
 
-def _record_ai_request(
-    exchange: Exchange, endpoint: str, ending: Ending, context: Context | None
-) -> None:
-    request, record, outcome = exchange.request, exchange.recorder.record, ending.outcome
+def _record_ai_request(exchange: Exchange, endpoint: str, context: Context | None) -> None:
+    request, record, outcome = exchange.request, exchange.recorder.record, exchange.outcome
     mode = request.mode or (STREAM if exchange.is_stream else INVOKE)
     labels = (endpoint, request.model or NO_MODEL, mode)
-    record(AI_REQUEST_DURATION, ending.seconds, (*labels, outcome), context)
+    record(AI_REQUEST_DURATION, exchange.seconds, (*labels, outcome), context)
     if not exchange.is_stream:
         return
     streaming = exchange.shared.streaming
@@ -116,17 +101,17 @@ def _record_refusal(exchange: Exchange, endpoint: str, code: str) -> None:
         record(RATE_LIMIT_HITS, int(limited), (endpoint,))
 
 
-def _end_span(exchange: Exchange, span: Span, ending: Ending) -> None:
-    attributes = span_facts(exchange, ending.outcome)
+def _end_span(exchange: Exchange, span: Span) -> None:
+    attributes = span_facts(exchange, exchange.outcome)
     status: Status | None = None
-    if ending.outcome != ABORTED:
-        if ending.error_type is not None:
-            attributes["error.type"] = span_text(ending.error_type)
+    if exchange.outcome != ABORTED:
+        if exchange.error_type is not None:
+            attributes["error.type"] = span_text(exchange.error_type)
             status = Status(StatusCode.ERROR)
         elif exchange.status is None or exchange.status >= SERVER_ERROR:
             attributes["error.type"] = str(exchange.status or SERVER_ERROR)
             status = Status(StatusCode.ERROR)
-    end_span(span, ending.time_ns, span_name(exchange), attributes, status)
+    end_span(span, exchange.end_time, span_name(exchange), attributes, status)
 
 
 def span_name(exchange: Exchange) -> str:

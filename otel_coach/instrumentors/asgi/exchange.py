@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from otel_coach.guards import THE_HOSTS, guarded
 from otel_coach.instrumentors.asgi.ending import (
     SERVER_ERROR,
-    Ending,
     record,
     span_facts,
     span_name,
@@ -94,6 +93,14 @@ class Exchange:
     chunks = 0
     first_chunk: float | None = None
     _client_left = False
+    # Known when it is finished:
+    outcome = OK
+    seconds = 0.0
+    """From its start."""
+    end_time = 0
+    """ns since the epoch."""
+    error_type: str | None = None
+    """Of the exception that ended it."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an ASGI call has, and what all of them share
         self,
@@ -154,18 +161,27 @@ class Exchange:
         if message["type"] == "http.disconnect":
             self._note_client_left()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one frame a chunk
         """Hand `message` to the server, noting what it is."""
+        final = False
         try:  # every chunk passes here: `guarded`, but without its cost
-            final = self._note(message)
+            if message["type"] != "http.response.body":
+                final = self._note_start(message)
+            else:
+                if self.is_stream and message.get("body") and not self._client_left:
+                    self.chunks += 1
+                    if self.first_chunk is None:
+                        self.first_chunk = perf_counter()
+                final = not message.get("more_body", False)
+                if final and (self.is_stream or self.request.is_ai):
+                    self._look_ahead()
         except THE_HOSTS:
             raise
         except BaseException as fault:  # noqa: BLE001 - as `guarded`
             self.recorder.fault(fault, "Exchange.send")
-            final = False
         if final:
             # Whoever has the whole answer may look at the figures before this coroutine goes on.
-            self.recorder.expect(self)
+            self.recorder.about_to_record.add(self)
         try:
             await self._send(message)
         except OSError:
@@ -177,7 +193,7 @@ class Exchange:
                 self._finish(None)
         finally:
             if final:
-                self.recorder.expect_no_more(self)
+                self.recorder.about_to_record.discard(self)
 
     @guarded
     def ended(self, error: BaseException | None) -> None:
@@ -185,36 +201,22 @@ class Exchange:
         self._look_ahead()
         self._finish(error)
 
-    def _note(self, message: Message) -> bool:
-        """Whether `message` is the last of the response."""
-        kind = message["type"]
-        if kind != "http.response.body":
-            if kind == "http.response.start":
-                self._note_start(message)
-            return kind == "http.response.pathsend"
-        if message.get("body") and not self._client_left:
-            self.chunks += 1
-            if self.first_chunk is None:
-                self.first_chunk = perf_counter()
-        if message.get("more_body", False):
-            return False
-        if self.is_stream or self.request.is_ai:
-            self._look_ahead()
-        return True
-
-    def _note_start(self, message: Message) -> None:
+    def _note_start(self, message: Message) -> bool:
+        """Whether `message`, which is no body, is the last of the response all the same."""
+        if message["type"] != "http.response.start":
+            return message["type"] == "http.response.pathsend"
         self.status = message["status"]
         headers = message.get("headers", ())
         if not isinstance(headers, list | tuple):
             # Any iterable may be sent; this one can perhaps be read only once.
             headers = message["headers"] = list(headers)
         self.headers = headers
+        self.is_stream = True
         for name, _ in headers:
             if name.lower() == b"content-length":
                 self.is_stream = False
                 break
-        else:
-            self.is_stream = True
+        return False
 
     @guarded
     def _note_client_left(self) -> None:
@@ -252,25 +254,21 @@ class Exchange:
     def _finish(self, error: BaseException | None) -> None:
         if self.finished:
             return
-        request = self.request
+        request, status = self.request, self.status
         self.finished = request.closed = True
         self.shared.opened.discard(self)
-        seconds, end_time = perf_counter() - self.started, time_ns()
-        outcome = self._outcome(error)
-        error_type = None if error is None else type(_only_one(error)).__qualname__
+        self.seconds, self.end_time = perf_counter() - self.started, time_ns()
+        if self._client_left:
+            self.outcome = ABORTED
+        elif error is not None or status is None or status >= SERVER_ERROR or request.run_failed:
+            self.outcome = ERROR
+        if error is not None:
+            self.error_type = type(_only_one(error)).__qualname__
         if request.server_span is not None and self.route is not NO_ROUTE:
             # Whoever made it ends it next.
             request.server_span.set_attribute("http.route", self.route.template)
             request.server_span.update_name(span_name(self))
-        self.recorder.later(partial(record, self, Ending(outcome, seconds, end_time, error_type)))
-        self.recorder.settle()
-
-    def _outcome(self, error: BaseException | None) -> str:
-        if self._client_left:
-            return ABORTED
-        if error is not None or self.status is None or self.status >= SERVER_ERROR:
-            return ERROR
-        return ERROR if self.request.run_failed else OK
+        self.recorder.settle(partial(record, self))
 
 
 def _only_one(error: BaseException) -> BaseException:

@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
-from otel_coach.guards import guarded, guarded_async
+from otel_coach.guards import THE_HOSTS, guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.routes import Routes, templates
 from otel_coach.recorder import NOWHERE
@@ -67,6 +67,7 @@ class _HeaderGetter(Getter["Scope"]):
 
 
 _HEADERS: Final = _HeaderGetter()
+_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
 _W3C: Final = (TraceContextTextMapPropagator, W3CBaggagePropagator)
 """They read no headers but those that they name as their fields."""
 
@@ -115,16 +116,12 @@ class Layer:
         """An application class's `__call__`, watched, where it is not already."""
 
         async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
-            if _MARK in scope or (self._watches is not None and not self._watches(app)):
-                await original(app, scope, receive, send)
+            is_ours = _MARK not in scope and (self._watches is None or self._watches(app))
+            if is_ours and scope["type"] == "lifespan":
+                await self._lifespan(app, original, scope, receive, send)
                 return
-            if scope["type"] != "http":
-                if scope["type"] == "lifespan":
-                    await self._lifespan(app, original, scope, receive, send)
-                else:
-                    await original(app, scope, receive, send)
-                return
-            watched = self._watch(app, scope, receive, send)
+            is_ours = is_ours and scope["type"] == "http"
+            watched = self._watch(app, scope, receive, send) if is_ours else None
             if watched is _FOR_PAGE:
                 await self._page(scope, send)
                 return
@@ -152,7 +149,9 @@ class Layer:
         self, app: Any, scope: Scope, receive: Receive, send: Send
     ) -> tuple[Exchange, _Entered] | None:
         """The exchange, and what is to be left at its end; or `_FOR_PAGE`."""
-        known = self._known(app)
+        known = self._latest
+        if known is None or known.app() is not app:
+            known = self._latest = self._applications.get(app) or self._meet(app)
         if self._page is not None and self._page.answers(scope, getattr(app, "root_path", "")):
             return _FOR_PAGE
         exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
@@ -180,6 +179,7 @@ class Layer:
         parent = self._incoming.of(scope)
         if is_idle(tracer):
             return None if parent is NOWHERE else parent  # it may hold a baggage
+        version = scope.get("http_version", "1.1")
         span = tracer.start_span(
             exchange.method,
             context=parent,
@@ -188,29 +188,28 @@ class Layer:
                 "http.request.method": exchange.method,
                 # A proxy forwards any scheme that a client made up.
                 "url.scheme": "https" if scope.get("scheme") == "https" else "http",
-                "network.protocol.version": span_text(scope.get("http_version", "1.1")),
+                "network.protocol.version": version if version in _VERSIONS else span_text(version),
             },
         )
         context = set_span_in_context(span, parent)
         exchange.span, exchange.context = span, context
         return context
 
-    @guarded
     def _leave(self, entered: _Entered) -> None:
         request, context = entered
-        if context is not None:
-            otel_context.detach(context)
-        current_request.reset(request)
+        try:  # every request passes here: `guarded`, but without its cost
+            if context is not None:
+                otel_context.detach(context)
+            current_request.reset(request)
+        except THE_HOSTS:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - as `guarded`
+            self.recorder.fault(fault, "Layer.leave")
 
     @guarded
     def _start(self, app: object) -> None:
-        self._known(app)
-
-    def _known(self, app: object) -> _Application:
-        latest = self._latest
-        if latest is None or latest.app() is not app:
-            latest = self._latest = self._applications.get(app) or self._meet(app)
-        return latest
+        if app not in self._applications:
+            self._meet(app)
 
     def _meet(self, app: object) -> _Application:
         """The first that is seen of an application: its lifespan, or a request."""

@@ -32,7 +32,8 @@ class LangChainInstrumentor(BaseInstrumentor):
     _arguments: dict[str, Any]
     _hooks: list[Any] | None = None
     _hook: Any = None
-    _handler: CoachCallbackHandler | None = None
+    listener: CoachCallbackHandler | None = None
+    """The handler, once LangChain is there."""
     _undo: Sequence[Callable[[], None]] = ()
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -55,7 +56,7 @@ class LangChainInstrumentor(BaseInstrumentor):
             self._hooks.remove(self._hook)
         undone(self._undo)
         self._undo = ()
-        self._hooks = self._hook = self._handler = None
+        self._hooks = self._hook = self.listener = None
 
     @guarded  # what is raised here would break the host's own import
     def _register(self, module: ModuleType) -> None:
@@ -64,8 +65,8 @@ class LangChainInstrumentor(BaseInstrumentor):
             return
         from otel_coach.instrumentors.langchain import handler  # noqa: PLC0415 - needs LangChain
 
-        self._handler = handler.CoachCallbackHandler(**self._arguments)
-        variable = ContextVar("otel_coach_handler", default=self._handler)
+        self.listener = handler.CoachCallbackHandler(**self._arguments)
+        variable = ContextVar("otel_coach_handler", default=self.listener)
         module.register_configure_hook(variable, inheritable=True)
         # LangChain has no way to take a hook back; its list is the only one.
         self._hooks = module._configure_hooks  # noqa: SLF001
@@ -76,7 +77,7 @@ class LangChainInstrumentor(BaseInstrumentor):
         if self._arguments and not self._undo:
             self._undo = (
                 *starts.watch_starts(module.AsyncCallbackManager, self._look_at_start),
-                *tokens.watch_tokens(module, lambda: self._handler),
+                *tokens.watch_tokens(module, self),
             )
 
     @guarded
@@ -85,8 +86,8 @@ class LangChainInstrumentor(BaseInstrumentor):
 
     def end_runs(self, which: Callable[[Run], bool]) -> None:
         """Count as aborted those open runs that nobody will report any more."""
-        if self._handler is not None:
-            self._handler.end_runs(which)
+        if self.listener is not None:
+            self.listener.end_runs(which)
 
     @guarded
     def start(self) -> None:

@@ -68,6 +68,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._content = ContentCapture(**(content or {}))
         self._events = events
         self._runs = OpenRuns(recorder, self._abandoned)
+        self._open = self._runs.by_key
 
     @property
     def run_inline(self) -> bool:  # type: ignore[override] - LangChain only reads it
@@ -174,8 +175,9 @@ class CoachCallbackHandler(BaseCallbackHandler):
         None where there is nobody else. Every chunk passes here: `guarded`, but without its cost.
         """
         try:
-            run = self._runs.get(manager.run_id)
-            if not isinstance(run, LlmRun):
+            run_id = manager.run_id
+            run = self._open.get(run_id if type(run_id) is str else run_id.int)
+            if type(run) is not LlmRun:
                 return manager
             run.token_came(token, chunk)
             if run.handlers != len(manager.handlers):

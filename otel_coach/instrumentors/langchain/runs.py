@@ -234,11 +234,12 @@ class OpenRuns:
     def __init__(self, recorder: Recorder, abandoned: Callable[[Run], None]) -> None:
         self.recorder = recorder
         self._abandoned = abandoned
-        self._runs: dict[int | str, Run] = {}
+        self.by_key: dict[int | str, Run] = {}
+        """By the number of the id; by the id itself, where a caller gave it as text."""
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self.by_key)
 
     def add(self, run_id: UUID | str, run: Run) -> None:
         """Remember `run`. The oldest one goes when there are too many."""
@@ -246,17 +247,17 @@ class OpenRuns:
         # A caller may give an id of his own, perhaps as text, which knows no weak reference.
         if not isinstance(run_id, str):
             run.lifeline = weakref.ref(run_id, lambda _: self._lose(key))
-        self._runs[key] = run
+        self.by_key[key] = run
         # A chain reports its cancellation itself.
         if type(run) is not Run and (task := current_start.get().task) is not None:
             run.task = task
             self._runs_of(task).add(key)
-        if len(self._runs) > _MOST_OPEN_RUNS:
-            self._lose(next(iter(self._runs)))
+        if len(self.by_key) > _MOST_OPEN_RUNS:
+            self._lose(next(iter(self.by_key)))
 
     def get(self, run_id: UUID | str | None) -> Run | None:
         """The open run of that id."""
-        return None if run_id is None else self._runs.get(_key(run_id))
+        return None if run_id is None else self.by_key.get(_key(run_id))
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Forget the run of that id and return it; None if it ended already."""
@@ -264,12 +265,12 @@ class OpenRuns:
 
     def lose(self, which: Callable[[Run], bool]) -> None:
         """Nothing can end these any more."""
-        for key, run in tuple(self._runs.items()):
+        for key, run in tuple(self.by_key.items()):
             if which(run):
                 self._lose(key)
 
     def _pop(self, key: int | str) -> Run | None:
-        run = self._runs.pop(key, None)
+        run = self.by_key.pop(key, None)
         if run is None:
             return None
         run.lifeline = None

@@ -26,8 +26,17 @@ class Listener(Protocol):
         ...
 
 
-def watch_tokens(module: Any, listener: Callable[[], Listener | None]) -> list[Callable[[], None]]:
-    """Let `listener` note each chunk, of langchain-core's module of callback managers.
+class Listening(Protocol):
+    """Who has a listener, or none for now."""
+
+    @property
+    def listener(self) -> Listener | None:
+        """That notes chunks now."""
+        ...
+
+
+def watch_tokens(module: Any, who: Listening) -> list[Callable[[], None]]:
+    """Let the listener of `who` note each chunk, of langchain-core's module of callback managers.
 
     What is returned undoes it.
     """
@@ -36,25 +45,25 @@ def watch_tokens(module: Any, listener: Callable[[], Listener | None]) -> list[C
         module.AsyncCallbackManagerForLLMRun: _noting_async,
     }
     return [
-        replaced(manager, "on_llm_new_token", partial(make, listener=listener))
+        replaced(manager, "on_llm_new_token", partial(make, who=who))
         for manager, make in noting.items()
     ]
 
 
-def _noting(original: Any, listener: Callable[[], Listener | None]) -> Any:
+def _noting(original: Any, who: Listening) -> Any:
     @wraps(original)
     def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> Any:
-        ours = listener()
+        ours = who.listener
         others = self if ours is None else ours.note(self, token, chunk)
         return None if others is None else original(others, token, chunk=chunk, **kwargs)
 
     return on_llm_new_token
 
 
-def _noting_async(original: Any, listener: Callable[[], Listener | None]) -> Any:
+def _noting_async(original: Any, who: Listening) -> Any:
     @wraps(original)
     async def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        ours = listener()
+        ours = who.listener
         others = self if ours is None else ours.note(self, token, chunk)
         if others is not None:
             await original(others, token, chunk=chunk, **kwargs)
