@@ -147,20 +147,20 @@ def our_calls(measured, app, path):
 
 
 def test_a_chunk_that_no_model_speaks_costs_few_functions(measured, app):
-    # Exchange.send and _note.
+    # Exchange.send.
     more = our_calls(measured, app, "/plain/1100") - our_calls(measured, app, "/plain/100")
-    assert round(more / 1000) == 2
+    assert round(more / 1000) == 1
 
 
 def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
-    # Those two; on_llm_new_token, who listens, note, the run and its key, token_came; and the
-    # witness of these tests is another handler, to whom langchain-core hands the chunk on.
+    # That one; on_llm_new_token, note, token_came.
     more = our_calls(measured, app, "/stream/1100") - our_calls(measured, app, "/stream/100")
-    assert round(more / 1000) == 9
+    assert round(more / 1000) == 4
 
 
 def test_a_request_costs_few_functions(measured, app):
-    assert our_calls(measured, app, "/health") <= 45
+    # 20 on its way, and the alarm that it may set; what is recorded of it follows later.
+    assert our_calls(measured, app, "/health") <= 24
 
 
 def test_a_chunk_leaves_nothing_in_memory(measured, app):

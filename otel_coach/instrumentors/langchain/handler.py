@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
 from otel_coach.guards import THE_HOSTS, guarded
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 _GRAPH_STEP: Final = "graph:step:"
 """LangGraph tags each run of a node with this and the step's number, and nothing else."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PAUSES: Final = frozenset({"GraphBubbleUp"})
 """Exceptions by which LangGraph pauses a run for a human; nothing failed."""
 
@@ -142,16 +140,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         run = ToolRun(self._runs.get(parent_run_id), name)
         if self._content.on_spans:
             run.arguments = kwargs.get("inputs") or input_str
-        run.start_span(
-            self._tracer,
-            f"execute_tool {span_text(name)}",
-            SpanKind.INTERNAL,
-            {
-                "gen_ai.operation.name": "execute_tool",
-                "gen_ai.tool.name": span_text(name),
-                "gen_ai.tool.type": "function",
-            },
-        )
+        run.start_span(self._tracer)
         self._begin(run_id, run)
 
     @guarded
@@ -176,7 +165,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         """
         try:
             run_id = manager.run_id
-            run = self._open.get(run_id if type(run_id) is str else run_id.int)
+            run = self._open.get(run_id if isinstance(run_id, str) else run_id.int)
             if type(run) is not LlmRun:
                 return manager
             run.token_came(token, chunk)
@@ -264,14 +253,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     def _is_agent(self, run: Run) -> None:
         """A step of it began: the run around is a graph, which is an agent."""
-        # A run's name may be a sentence about a user; an agent's is an identifier.
-        name = run.name if _NAME.fullmatch(run.name) else "agent"
-        run.start_span(
-            self._tracer,
-            f"invoke_agent {name}",
-            SpanKind.INTERNAL,
-            {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name},
-        )
+        run.start_span(self._tracer)
         if run.request is not None:
             run.request.ai_work_started(mode=mode_of(run, {}))
 
@@ -289,9 +271,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         run.mode = mode_of(run, metadata)
         if run.request is not None:
             run.request.ai_work_started(model=run.model, mode=run.mode)
-        run.start_span(
-            self._tracer, f"chat {span_text(run.model)}", SpanKind.CLIENT, run.request_attributes()
-        )
+        run.start_span(self._tracer)
         self._begin(run_id, run)
         return run
 
@@ -305,7 +285,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         run = self._runs.pop(run_id)
         if run is None:
             return
-        self._close(run, error, response, _status(error))
+        self._close(run, error, response, OK if error is None else _status(error))
         if run.parent is None:
             self.recorder.settle()
 
@@ -362,7 +342,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         """What was said in a call, for its span; its event is emitted here."""
         said = self._content.of_call(run.prompt, end.response)
         if self._events is not None and self._content.on_events:
-            facts = {**run.request_attributes(), **attributes}
+            _, facts = run.described()
+            facts = {**facts, **attributes}
             self._events.emit(event_of_call({**facts, **said}, end.time_ns, run.context))
         return as_json(said) if self._content.on_spans else {}
 
@@ -380,8 +361,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         end_span(span, end.time_ns, None, attributes, status)
 
 
-def _status(error: BaseException | None) -> str:
-    if error is None or any(cls.__name__ in _PAUSES for cls in type(error).__mro__):
+def _status(error: BaseException) -> str:
+    if any(cls.__name__ in _PAUSES for cls in type(error).__mro__):
         return OK
     # GeneratorExit, CancelledError, KeyboardInterrupt: the consumer wanted no more.
     return ERROR if isinstance(error, Exception) else ABORTED

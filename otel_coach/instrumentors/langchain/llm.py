@@ -8,6 +8,8 @@ from copy import copy
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from opentelemetry.trace import SpanKind
+
 from otel_coach.catalogue import (
     LLM_CACHED_TOKENS,
     LLM_COST,
@@ -128,16 +130,19 @@ class LlmRun(Run):
             self.others.handlers = rest
         self.handlers = len(manager.handlers)
 
-    def request_attributes(self) -> dict[str, AttributeValue]:
-        """The span attributes that are known at the start (GenAI semantic conventions)."""
+    kind = SpanKind.CLIENT
+
+    def described(self) -> tuple[str, dict[str, AttributeValue]]:
+        """By the GenAI semantic conventions."""
+        model = span_text(self.model)
         attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": span_text(self.model),
+            "gen_ai.request.model": model,
         }
         if self.provider:
             provider = _SEMCONV_PROVIDER.get(self.provider, self.provider)
             attributes["gen_ai.provider.name"] = span_text(provider)
-        return attributes
+        return f"chat {model}", attributes
 
     def usage(self, end: End) -> Usage | None:
         """What the call billed, as far as it reached the application."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,6 +16,7 @@ from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
+from otel_coach.vocabulary import span_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from otel_coach.recorder import Recorder
 
 _MOST_OPEN_RUNS: Final = 50_000
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 
 
@@ -69,13 +72,20 @@ class Run:
         self.task: asyncio.Task[Any] | None = None
         """It ends no later than this."""
 
-    def start_span(
-        self,
-        tracer: trace.Tracer,
-        name: str,
-        kind: trace.SpanKind,
-        attributes: Mapping[str, AttributeValue],
-    ) -> None:
+    kind = trace.SpanKind.INTERNAL
+    """Of its span."""
+
+    def described(self) -> tuple[str, dict[str, AttributeValue]]:
+        """The name of its span, and the attributes that are known at the start.
+
+        Of all runs that are no model's and no tool's, agents have spans.
+        """
+        # A run's name may be a sentence about a user; an agent's is an identifier.
+        name = self.name if _NAME.fullmatch(self.name) else "agent"
+        facts: dict[str, AttributeValue] = {"gen_ai.operation.name": "invoke_agent"}
+        return f"invoke_agent {name}", {**facts, "gen_ai.agent.name": name}
+
+    def start_span(self, tracer: trace.Tracer) -> None:
         """Start this run's span under the right parent, and let it hold for what runs inside."""
         if is_idle(tracer):
             self.span = trace.INVALID_SPAN
@@ -85,8 +95,9 @@ class Run:
         if isinstance(around, SpanOfRun):  # it may stand for another by the time that it is asked
             around = around.now
             parent = trace.set_span_in_context(around, parent)
+        name, attributes = self.described()
         self.span = tracer.start_span(
-            name, context=parent, kind=kind, attributes=attributes, start_time=self.started_ns
+            name, context=parent, kind=self.kind, attributes=attributes, start_time=self.started_ns
         )
         if not self.is_traced:
             return
@@ -108,17 +119,17 @@ class Run:
         Nothing leaves again: LangChain runs an end callback in a context of its own, in which a
         detach has no effect. `SpanOfRun` expires with its run instead.
         """
-        closest = _with_span(self)
+        closest = self if self.span is not None else _with_span(self.parent)
         if closest is None or closest.context is None:
             return
-        if otel_context.get_value(_CURRENT_RUN) is not closest:
+        if self.outer_context.get(_CURRENT_RUN) is not closest:
             otel_context.attach(closest.context)
 
     def _parent_context(self) -> Context:
         nearest = _with_span(self.parent)
         if nearest is not None and not nearest.is_traced:
             return self.outer_context
-        here: Any = otel_context.get_value(_CURRENT_RUN, self.outer_context)
+        here: Any = self.outer_context.get(_CURRENT_RUN)
         if nearest is None:
             # Not under another run. A model's stream that is open in the same context, with no
             # span of the application's between, is a sibling.
@@ -147,6 +158,14 @@ class ToolRun(Run):
         super().__init__(parent, name)
         self.arguments: object = None
         """Kept only for who captures content."""
+
+    def described(self) -> tuple[str, dict[str, AttributeValue]]:
+        name = span_text(self.name)
+        return f"execute_tool {name}", {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": name,
+            "gen_ai.tool.type": "function",
+        }
 
 
 def _with_span(run: Run | None) -> Run | None:
@@ -243,9 +262,11 @@ class OpenRuns:
 
     def add(self, run_id: UUID | str, run: Run) -> None:
         """Remember `run`. The oldest one goes when there are too many."""
-        key = _key(run_id)
-        # A caller may give an id of his own, perhaps as text, which knows no weak reference.
-        if not isinstance(run_id, str):
+        key: int | str
+        if isinstance(run_id, str):  # a caller's own; it knows no weak reference
+            key = str(run_id)
+        else:
+            key = run_id.int
             run.lifeline = weakref.ref(run_id, lambda _: self._lose(key))
         self.by_key[key] = run
         # A chain reports its cancellation itself.
@@ -257,11 +278,13 @@ class OpenRuns:
 
     def get(self, run_id: UUID | str | None) -> Run | None:
         """The open run of that id."""
-        return None if run_id is None else self.by_key.get(_key(run_id))
+        if run_id is None:
+            return None
+        return self.by_key.get(run_id if isinstance(run_id, str) else run_id.int)
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Forget the run of that id and return it; None if it ended already."""
-        return self._pop(_key(run_id))
+        return self._pop(run_id if isinstance(run_id, str) else run_id.int)
 
     def lose(self, which: Callable[[Run], bool]) -> None:
         """Nothing can end these any more."""
@@ -296,7 +319,3 @@ class OpenRuns:
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         for key in tuple(self._by_task.pop(task, ())):
             self._lose(key)
-
-
-def _key(run_id: UUID | str) -> int | str:
-    return run_id if type(run_id) is str else run_id.int  # type: ignore[union-attr]

@@ -40,32 +40,29 @@ def watch_tokens(module: Any, who: Listening) -> list[Callable[[], None]]:
 
     What is returned undoes it.
     """
-    noting = {
-        module.CallbackManagerForLLMRun: _noting,
-        module.AsyncCallbackManagerForLLMRun: _noting_async,
+    nobody = {
+        module.CallbackManagerForLLMRun: _told,
+        module.AsyncCallbackManagerForLLMRun: _told_async,
     }
     return [
-        replaced(manager, "on_llm_new_token", partial(make, who=who))
-        for manager, make in noting.items()
+        replaced(manager, "on_llm_new_token", partial(_noting, who=who, told_nobody=told_nobody))
+        for manager, told_nobody in nobody.items()
     ]
 
 
-def _noting(original: Any, who: Listening) -> Any:
+def _noting(original: Any, who: Listening, told_nobody: Callable[[], Any]) -> Any:
     @wraps(original)
     def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> Any:
         ours = who.listener
         others = self if ours is None else ours.note(self, token, chunk)
-        return None if others is None else original(others, token, chunk=chunk, **kwargs)
+        return told_nobody() if others is None else original(others, token, chunk=chunk, **kwargs)
 
     return on_llm_new_token
 
 
-def _noting_async(original: Any, who: Listening) -> Any:
-    @wraps(original)
-    async def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        ours = who.listener
-        others = self if ours is None else ours.note(self, token, chunk)
-        if others is not None:
-            await original(others, token, chunk=chunk, **kwargs)
+def _told() -> None:
+    """There was no other handler."""
 
-    return on_llm_new_token
+
+async def _told_async() -> None:
+    """As above, for who awaits it."""
