@@ -104,7 +104,7 @@ def running(
         cwd=_ROOT,
         ready=f"http://127.0.0.1:{port}/health",
         environment={
-            **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
+            **{key: value for key, value in os.environ.items() if not _is_ours(key)},
             **ALONE,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(_ROOT),
@@ -121,6 +121,15 @@ def running(
         yield Service(variant, port, psutil.Process(program.process.pid))
     finally:
         program.stop()
+
+
+def _is_ours(variable: str) -> bool:
+    """Whether it would change what is measured.
+
+    A service that may write no bytecode compiles what is not compiled yet at each start, and keeps
+    some of the memory that this takes.
+    """
+    return "OTEL_" in variable or variable == "PYTHONDONTWRITEBYTECODE"
 
 
 @contextmanager

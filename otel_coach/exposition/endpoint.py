@@ -25,17 +25,15 @@ class MetricsEndpoint:
 
     def __init__(self, page: Page, path: str, token: str | None = None) -> None:
         self._page = page
-        self._path = path
+        self.path = path
         self._token = token
         self._threads: CapacityLimiter | None = None
 
     def answers(self, scope: Scope, root_path: str) -> bool:
         """Whether the request, to an application with this `root_path`, is for this page."""
         path: str = scope["path"]
-        if not path.endswith(self._path):
-            return False
         below = path.removeprefix(root_path or scope.get("root_path", ""))
-        return scope["method"] in {"GET", "HEAD"} and self._path in {path, below}
+        return scope["method"] in {"GET", "HEAD"} and self.path in {path, below}
 
     async def __call__(self, scope: Scope, send: Send) -> None:
         """Send the page."""

@@ -105,6 +105,7 @@ class Layer:
         self._exchanges = Exchanges.new(recorder, credential_headers)
         self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
         self._page = page
+        self._page_path: str | tuple[str, ...] = () if page is None else page.path
         self._on_start = on_start
         self._on_stop = on_stop
         self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
@@ -152,12 +153,20 @@ class Layer:
         known = self._latest
         if known is None or known.app() is not app:
             known = self._latest = self._applications.get(app) or self._meet(app)
-        if self._page is not None and self._page.answers(scope, getattr(app, "root_path", "")):
+        path: str = scope["path"]
+        if path.endswith(self._page_path) and self._page.answers(
+            scope, getattr(app, "root_path", "")
+        ):
             return _FOR_PAGE
         exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
         context = None
         if self._tracer is not None:
-            context = self._server_context(self._tracer, exchange, known, scope)
+            try:  # without a span, it is measured all the same
+                context = self._server_context(self._tracer, exchange, known, scope)
+            except THE_HOSTS:
+                raise
+            except BaseException as fault:  # noqa: BLE001 - as `guarded`
+                self.recorder.fault(fault, "Layer.server_context")
         entered = (
             current_request.set(exchange.request),
             None if context is None else otel_context.attach(context),
@@ -165,7 +174,6 @@ class Layer:
         self._exchanges.opened.add(exchange)
         return exchange, entered
 
-    @guarded
     def _server_context(
         self, tracer: Tracer, exchange: Exchange, known: _Application, scope: Scope
     ) -> Context | None:
