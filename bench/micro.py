@@ -44,7 +44,12 @@ _BENEATH: Final = {
     "encode": "the OTLP exporter's encoding of a server span",
     "encode, ours": "otel-coach's encoding of it, in its place",
 }
-_INNER: Final = {"chunk": _BLOCK * _CHUNKS, "record": _RECORDS, "encode": _SPANS, "encode, ours": _SPANS}
+_INNER: Final = {
+    "chunk": _BLOCK * _CHUNKS,
+    "record": _RECORDS,
+    "encode": _SPANS,
+    "encode, ours": _SPANS,
+}
 _NAMES: Final = (*_GOALS, *_BENEATH)
 _Work = Callable[[], Awaitable[None]]
 _Switch = Callable[[], AbstractContextManager[Callable[[], None]]]
@@ -53,7 +58,7 @@ _Switch = Callable[[], AbstractContextManager[Callable[[], None]]]
 
 def main() -> None:
     """Run by pyperf, which starts processes of its own."""
-    runner = pyperf.Runner(processes=3, values=3, warmups=1, loops=_PAIRS)
+    runner = pyperf.Runner(processes=3, values=2, warmups=1, loops=_PAIRS)
     work = _work() if runner.parse_args().worker else dict.fromkeys(_NAMES, _unused)
     # A walk through the whole heap costs more than what is measured, in whosever turn it falls.
     gc.collect()

@@ -23,7 +23,7 @@ from demo.stack import bin_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_SECONDS: Final = 15
+_SECONDS: Final = 10
 _RATE: Final = 300
 _OWNERS: Final = {
     "otel-coach": ("otel_coach",),

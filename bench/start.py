@@ -21,7 +21,7 @@ from bench.variants import BARE, OURS, OURS_OWN_PRICES, STOCK, Variant, doubles,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ROUNDS: Final = 5
+_ROUNDS: Final = 3
 _SETTLED: Final = 2.0
 """Seconds after the first streams, in which what is imported in the background is there."""
 

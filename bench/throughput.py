@@ -43,7 +43,7 @@ from bench.variants import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ROUNDS: Final = 100
+ROUNDS: Final = 60
 
 
 @dataclass(frozen=True)

@@ -671,3 +671,27 @@ def test_fastapis_openapi_and_html_pages_are_untouched(measured):
     with serving(app) as client:
         assert client.get("/page").text == "<p>hi</p>"
         assert set(client.get("/openapi.json").json()["paths"]) == {"/page"}
+
+
+def test_credentials_count_as_they_were_sent(measured):
+    """Also where a middleware takes them out of the scope, or rewrites what was asked."""
+    app = FastAPI()
+
+    @app.get("/closed")
+    async def closed():
+        raise HTTPException(401)
+
+    class Rewriting:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            if scope["type"] == "http":
+                scope["headers"] = []
+            await self.app(scope, receive, send)
+
+    app.add_middleware(Rewriting)
+    with serving(app) as client:
+        client.get("/closed", headers={"x-api-key": "wrong"})
+    page = measured.page()
+    assert page.sum("auth_failures_total", endpoint="/closed", error_type="rejected") == 1

@@ -118,12 +118,16 @@ class Exchange:
         self.shared = shared
         self._routes = routes
         self.app = app
-        # The application changes its scope while it routes; the look-up needs the original, but
-        # for the root path that FastAPI sets itself, after us.
-        self.scope = original = {**scope}
         self._routed = scope
-        if root_path := getattr(app, "root_path", ""):
-            original["root_path"] = root_path
+        # The application changes its scope, as do middlewares; these are what was asked, but for
+        # the root path that FastAPI sets itself, after us.
+        self._asked = {
+            "path": scope["path"],
+            "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),
+            "method": method,
+            "headers": scope["headers"],
+            "query_string": scope.get("query_string", b""),
+        }
         self._receive = receive
         self._send = send
         self.started = perf_counter()
@@ -138,12 +142,17 @@ class Exchange:
 
     @guarded  # a route's own convertor may raise for a path: the request is counted all the same
     def _find_route(self) -> None:
-        self._route = self._routes.find(self.app, self.scope, self._routed)
+        self._route = self._routes.find(self.app, self._asked, self._routed)
 
     @guarded
     def dependant(self) -> Any:
         """Of FastAPI's route, with what the routers around it depend on."""
         return find_route(self.app, self.scope).dependant
+
+    @property
+    def scope(self) -> Scope:
+        """As it was before routing, in all that counts here."""
+        return {**self._routed, **self._asked}
 
     @property
     def is_open_ai_stream(self) -> bool:

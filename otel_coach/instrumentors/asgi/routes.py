@@ -17,7 +17,7 @@ from starlette.routing import Match, Mount
 from otel_coach.vocabulary import UNMATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
     Scope = MutableMapping[str, Any]
 
@@ -51,8 +51,11 @@ class Routes:
         self._known: dict[int, _Known] = {}
         self._size = -1
 
-    def find(self, app: Any, scope: Scope, routed: Scope) -> Route:
-        """The route of `app` that answers `scope`, which is `routed` after routing."""
+    def find(self, app: Any, asked: Mapping[str, Any], routed: Scope) -> Route:
+        """The route of `app` that answers.
+
+        `routed` is the scope after routing, `asked` what it was before in all that may differ.
+        """
         leaf = routed.get("route")
         if leaf is not None:
             routes = app.routes
@@ -60,12 +63,12 @@ class Routes:
                 self._learn(routes)
             known = self._known.get(id(leaf))
             if known is not None and known.leaf() is leaf:
-                path: str = scope["path"]
-                if root_path := scope.get("root_path"):
+                path: str = asked["path"]
+                if root_path := asked["root_path"]:
                     path = path.removeprefix(root_path)
                 if path.startswith(known.begins):
                     return known.route
-        return find_route(app, scope)
+        return find_route(app, {**routed, **asked})
 
     def _learn(self, routes: Sequence[Any]) -> None:
         self._size = len(routes)
