@@ -28,6 +28,7 @@ from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.guards import THE_HOSTS, guarded, raised_at, uncounted
+from otel_coach.tracing import is_sampled
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Recorder:
         self._gathered: dict[_Bucket, list[float]] = {}
         """What histograms are to be told, by bucket."""
         self._traced: dict[_Bucket, tuple[float, Context]] = {}
-        """The last of them that a span was around."""
+        """The last of them that a sampled span was around."""
         self._alarm = Alarm(self._settle_now, _LONGEST_PENDING, "otel-coach-settle")
         self._collecting_garbage: int | None = None
         self._logged_faults: set[str] = set()
@@ -205,13 +206,8 @@ class Recorder:
         self._log(fault, place)
         self.record(ERRORS, 1, (fault_type(fault),))
 
-    def settle(self, fact: Callable[[], None] | None = None) -> None:
-        """Let what was recorded so far reach the API soon: now if it is enough, and safe.
-
-        `fact` is a last one, as of `later`.
-        """
-        if fact is not None:
-            self._pending.append(fact)
+    def settle(self) -> None:
+        """Let what was recorded so far reach the API soon: now if it is enough, and safe."""
         is_enough = len(self._pending) >= _ENOUGH
         if not is_enough and self._alarm.is_set:
             return
@@ -288,7 +284,7 @@ class Recorder:
                 self._gathered[bucket] = [value]
             else:
                 gathered.append(value)
-            if context is not None:
+            if context is not None and is_sampled(context):
                 self._traced[bucket] = value, context
 
     def _hand_on(self) -> None:

@@ -1,4 +1,4 @@
-"""Spans, by the API: whether there is anybody who makes them, and their end."""
+"""Spans, by the API: whether somebody makes them, whether they are sampled, and their end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from opentelemetry import trace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, Status, Tracer
     from opentelemetry.util.types import AttributeValue
 
@@ -20,6 +21,11 @@ def is_idle(tracer: Tracer) -> bool:
         type(tracer) is trace.ProxyTracer
         and type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
     )
+
+
+def is_sampled(context: Context) -> bool:
+    """Whether the span that `context` holds is sampled: an exemplar may name its trace."""
+    return trace.get_current_span(context).get_span_context().trace_flags.sampled
 
 
 def end_span(

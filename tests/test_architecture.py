@@ -28,7 +28,7 @@ ALLOWED = {
     "spans": {"guards"},
     "redaction": {"guards", "recorder", "spans", "sql"},
     "budgets": {"vocabulary"},
-    "recorder": {"alarm", "budgets", "catalogue", "guards", "vocabulary"},
+    "recorder": {"alarm", "budgets", "catalogue", "guards", "tracing", "vocabulary"},
     "resource": {"workers"},
     "foreign": {"budgets", "catalogue", "guards", "recorder", "vocabulary"},
     "exporting": {"guards", "otlp", "patches", "settings"},

@@ -1,7 +1,12 @@
-"""What is recorded of an exchange that has ended: by the recorder, many in a row."""
+"""What is recorded of an exchange that has ended.
+
+What waits for the recorder holds nothing of the exchange: its scope and all that hangs on it would
+keep the garbage collector busy.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import Status, StatusCode
@@ -30,11 +35,11 @@ from otel_coach.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
     from otel_coach.instrumentors.asgi.exchange import Exchange
+    from otel_coach.instrumentors.asgi.routes import Route
 
 _MOST_ENDPOINTS: Final = 1000
 """Of which it is remembered that a series exists; an application may make up routes."""
@@ -44,21 +49,32 @@ _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
 def record(exchange: Exchange) -> None:
-    """Record all that is known of it."""
-    span, context = exchange.span, exchange.context
-    if span is not None and not span.is_recording():
-        span = context = None
-    status, endpoint = exchange.status, exchange.route.template
+    """Record all that is known of it, and end its span."""
+    status, endpoint, recorder = exchange.status, exchange.route.template, exchange.recorder
     code = _code(status, exchange.outcome)
-    exchange.recorder.record(
-        HTTP_REQUEST_DURATION, exchange.seconds, (endpoint, exchange.method, code), context
+    recorder.record(
+        HTTP_REQUEST_DURATION,
+        exchange.seconds,
+        (endpoint, exchange.method, code),
+        exchange.context,
     )
     if status in _REFUSALS or endpoint not in exchange.shared.rate_limited:
         _record_refusal(exchange, endpoint, code)
     if exchange.request.is_ai:
-        _record_ai_request(exchange, endpoint, context)
-    if span is not None:
-        _end_span(exchange, span)
+        _record_ai_request(exchange, endpoint)
+    if exchange.span is not None:
+        recorder.later(
+            partial(
+                _end_span,
+                exchange.span,
+                exchange.end_time,
+                exchange.method,
+                exchange.route,
+                status,
+                exchange.outcome,
+                exchange.error_type,
+            )
+        )
 
 
 def _code(status: int | None, outcome: str) -> str:
@@ -68,8 +84,9 @@ def _code(status: int | None, outcome: str) -> str:
     return str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
 
 
-def _record_ai_request(exchange: Exchange, endpoint: str, context: Context | None) -> None:
+def _record_ai_request(exchange: Exchange, endpoint: str) -> None:
     request, record, outcome = exchange.request, exchange.recorder.record, exchange.outcome
+    context = exchange.context
     mode = request.mode or (STREAM if exchange.is_stream else INVOKE)
     labels = (endpoint, request.model or NO_MODEL, mode)
     record(AI_REQUEST_DURATION, exchange.seconds, (*labels, outcome), context)
@@ -101,34 +118,43 @@ def _record_refusal(exchange: Exchange, endpoint: str, code: str) -> None:
         record(RATE_LIMIT_HITS, int(limited), (endpoint,))
 
 
-def _end_span(exchange: Exchange, span: Span) -> None:
-    attributes = span_facts(exchange, exchange.outcome)
+def _end_span(  # noqa: PLR0913, PLR0917 - what is known, without its exchange
+    span: Span,
+    end_time: int,
+    method: str,
+    route: Route,
+    code: int | None,
+    outcome: str,
+    error_type: str | None,
+) -> None:
+    """Made by the recorder, at a safe moment."""
+    if not span.is_recording():
+        return
+    attributes = span_facts(route, code, outcome)
     status: Status | None = None
-    if exchange.outcome != ABORTED:
-        if exchange.error_type is not None:
-            attributes["error.type"] = span_text(exchange.error_type)
+    if outcome != ABORTED:
+        if error_type is not None:
+            attributes["error.type"] = span_text(error_type)
             status = Status(StatusCode.ERROR)
-        elif exchange.status is None or exchange.status >= SERVER_ERROR:
-            attributes["error.type"] = str(exchange.status or SERVER_ERROR)
+        elif code is None or code >= SERVER_ERROR:
+            attributes["error.type"] = str(code or SERVER_ERROR)
             status = Status(StatusCode.ERROR)
-    end_span(span, exchange.end_time, span_name(exchange), attributes, status)
+    end_span(span, end_time, span_name(method, route), attributes, status)
 
 
-def span_name(exchange: Exchange) -> str:
-    """Of its server span, by the semantic conventions for HTTP."""
-    method = "HTTP" if exchange.method == OTHER_METHOD else exchange.method
-    route = exchange.route
+def span_name(method: str, route: Route) -> str:
+    """Of a server span, by the semantic conventions for HTTP."""
+    method = "HTTP" if method == OTHER_METHOD else method
     return method if route is NO_ROUTE else f"{method} {route.template}"
 
 
-def span_facts(exchange: Exchange, outcome: str) -> dict[str, AttributeValue]:
-    """The attributes of its server span that are known at its end."""
-    route = exchange.route
+def span_facts(route: Route, code: int | None, outcome: str) -> dict[str, AttributeValue]:
+    """The attributes of a server span that are known at its end."""
     facts: dict[str, AttributeValue] = {}
     if route is not NO_ROUTE:
         facts["http.route"] = route.template
-    if exchange.status is not None:
-        facts["http.response.status_code"] = exchange.status
+    if code is not None:
+        facts["http.response.status_code"] = code
     if outcome == ABORTED:
         facts["otel_coach.outcome"] = ABORTED
     return facts

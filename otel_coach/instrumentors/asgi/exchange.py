@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -234,7 +233,7 @@ class Exchange:
         self._client_left = True
         if self.request.server_span is not None:
             # Whoever made it ends it before `_finish` runs.
-            self.request.server_span.set_attributes(span_facts(self, ABORTED))
+            self.request.server_span.set_attributes(span_facts(self.route, self.status, ABORTED))
 
     @guarded
     def _look_ahead(self) -> None:
@@ -276,8 +275,9 @@ class Exchange:
         if request.server_span is not None and self.route is not NO_ROUTE:
             # Whoever made it ends it next.
             request.server_span.set_attribute("http.route", self.route.template)
-            request.server_span.update_name(span_name(self))
-        self.recorder.settle(partial(record, self))
+            request.server_span.update_name(span_name(self.method, self.route))
+        record(self)
+        self.recorder.settle()
 
 
 def _only_one(error: BaseException) -> BaseException:
