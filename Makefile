@@ -83,7 +83,7 @@ e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes
 	chmod -R u+w .e2e-tools/jaeger
 	cd .e2e-tools/jaeger && CGO_ENABLED=0 go build -o ../bin/jaeger ./cmd/jaeger
 
-bench: install ## all goals of speed, beside the bare service, in some twelve minutes; writes docs/benchmarks.md
+bench: install ## all goals of speed, beside the bare service, in some eight minutes; writes docs/benchmarks.md
 	@$(BIN)/python -m bench --write docs/benchmarks.md $(BENCH)
 
 bench-throughput: install ## of it, streams and /health alone

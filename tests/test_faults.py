@@ -272,6 +272,11 @@ def bare():
 # What fails
 
 
+@pytest.fixture(autouse=True)
+def _settled_within_requests(monkeypatch):
+    monkeypatch.setattr("otel_coach.recorder._ENOUGH", 8)
+
+
 class Panic(BaseException):
     """What an extension in another language raises when it gives up."""
 
