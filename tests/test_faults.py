@@ -410,7 +410,7 @@ def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):
         "otel_coach.redaction.Redaction.applied",
         "otel_coach.instrumentors.asgi.exchange.find_route",
         "otel_coach.instrumentors.asgi.routes.Routes.find",
-        "otel_coach.instrumentors.asgi.ending.span_facts",
+        "otel_coach.instrumentors.asgi.server_span.span_facts",
         "otel_coach.instrumentors.asgi.exchange.Exchange._note_start",
         "otel_coach.instrumentors.langchain.llm.LlmRun.token_came",
         "otel_coach.instrumentors.langchain.runs.Run.start_span",

@@ -6,19 +6,41 @@ import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.catalogue import (
+    AI_REQUEST_DURATION,
+    AI_STREAM_ABORTS,
+    AI_STREAM_CHUNKS,
+    AI_TIME_TO_FIRST_CHUNK,
+    AUTH_FAILURES,
+    HTTP_REQUEST_DURATION,
+    RATE_LIMIT_HITS,
+)
 from otel_coach.guards import THE_HOSTS, guarded
-from otel_coach.instrumentors.asgi.ending import (
+from otel_coach.instrumentors.asgi.refusals import refusal_reason
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
+from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
-    record,
+    end_server_span,
     span_facts,
     span_name,
 )
-from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
 from otel_coach.request import Request
-from otel_coach.vocabulary import ABORTED, ERROR, METHODS, OK, OTHER_METHOD
+from otel_coach.vocabulary import (
+    ABORTED,
+    CLIENT_CLOSED_REQUEST,
+    ERROR,
+    INVOKE,
+    METHODS,
+    NO_MODEL,
+    OK,
+    OTHER,
+    OTHER_METHOD,
+    STREAM,
+)
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -41,6 +63,13 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
 
 _MOST_LOOKED_AHEAD: Final = 8
+
+
+_MOST_ENDPOINTS: Final = 1000
+"""Of which it is remembered that a series exists; an application may make up routes."""
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
+_REFUSALS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
+_LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +305,55 @@ class Exchange:
             # Whoever made it ends it next.
             request.server_span.set_attribute("http.route", self.route.template)
             request.server_span.update_name(span_name(self.method, self.route))
-        record(self)
+        self._record()
         self.recorder.settle()
+
+    def _record(self) -> None:
+        status, endpoint, record = self.status, self.route.template, self.recorder.record
+        if status is None:
+            # Servers answer 500 for an application that ended without a response.
+            code = str(CLIENT_CLOSED_REQUEST if self.outcome == ABORTED else SERVER_ERROR)
+        else:
+            code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
+        record(HTTP_REQUEST_DURATION, self.seconds, (endpoint, self.method, code), self.context)
+        if status in _REFUSALS or endpoint not in self.shared.rate_limited:
+            self._record_refusal(endpoint, code)
+        if self.request.is_ai:
+            self._record_ai_request(endpoint)
+        if self.span is not None:
+            facts = (self.method, self.route, status, self.outcome, self.error_type)
+            self.recorder.later(partial(end_server_span, self.span, self.end_time, *facts))
+
+    def _record_ai_request(self, endpoint: str) -> None:
+        request, record, context = self.request, self.recorder.record, self.context
+        mode = request.mode or (STREAM if self.is_stream else INVOKE)
+        labels = (endpoint, request.model or NO_MODEL, mode)
+        record(AI_REQUEST_DURATION, self.seconds, (*labels, self.outcome), context)
+        if not self.is_stream:
+            return
+        streaming = self.shared.streaming
+        if len(streaming) < _MOST_ENDPOINTS:
+            streaming.add(endpoint)
+        record(AI_STREAM_CHUNKS, self.chunks, (*labels, self.outcome), context)
+        # Also with 0: an alert's rate() needs the series before the first abort.
+        record(AI_STREAM_ABORTS, int(self.outcome == ABORTED), (*labels, ABORTED), context)
+        if self.first_chunk is not None:
+            record(AI_TIME_TO_FIRST_CHUNK, self.first_chunk - self.started, labels, context)
+
+    def _record_refusal(self, endpoint: str, code: str) -> None:
+        record, shared = self.recorder.record, self.shared
+        if self.status in {_UNAUTHORIZED, _FORBIDDEN}:
+            reason = refusal_reason(
+                self.scope, self.headers, shared.credential_headers, self.dependant()
+            )
+            record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
+        limited = self.status == _TOO_MANY_REQUESTS
+        known = shared.rate_limited
+        is_new = endpoint not in known and len(known) < _MOST_ENDPOINTS
+        if is_new:
+            known.add(endpoint)
+        if limited or is_new:
+            record(RATE_LIMIT_HITS, int(limited), (endpoint,))
 
 
 def _only_one(error: BaseException) -> BaseException:
