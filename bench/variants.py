@@ -104,7 +104,7 @@ def running(
         cwd=_ROOT,
         ready=f"http://127.0.0.1:{port}/health",
         environment={
-            **{key: value for key, value in os.environ.items() if not _is_ours(key)},
+            **{key: value for key, value in os.environ.items() if not _disturbs(key)},
             **ALONE,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(_ROOT),
@@ -123,7 +123,7 @@ def running(
         program.stop()
 
 
-def _is_ours(variable: str) -> bool:
+def _disturbs(variable: str) -> bool:
     """Whether it would change what is measured.
 
     A service that may write no bytecode compiles what is not compiled yet at each start, and keeps

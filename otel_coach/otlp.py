@@ -1,4 +1,4 @@
-"""Spans as OTLP has them, at a tenth of what OpenTelemetry's own encoder takes.
+"""Spans as OTLP has them, in a third of the time that OpenTelemetry's own encoder takes.
 
 That one makes a protobuf object of every attribute of every span. Most spans are alike but for
 their ids and times: what is alike is kept as bytes, and a span becomes a few pieces joined. Those

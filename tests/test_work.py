@@ -159,7 +159,7 @@ def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
 
 
 def test_a_request_costs_few_functions(measured, app):
-    # 27 with a span, and the alarm that it may set; what is made of its facts follows later.
+    # 29 with a span, and the alarm that it may set; what is made of its facts follows later.
     assert our_calls(measured, app, "/health") <= 30
 
 

@@ -63,8 +63,6 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
 
 _MOST_LOOKED_AHEAD: Final = 8
-
-
 _MOST_ENDPOINTS: Final = 1000
 """Of which it is remembered that a series exists; an application may make up routes."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
@@ -115,19 +113,19 @@ class Exchange:
     finished = False
     _looked_ahead: deque[Message] | None = None
     _route: Route | None = None
-    status: int | None = None
-    headers: Iterable[tuple[bytes, bytes]] = ()
-    is_stream = False
-    chunks = 0
-    first_chunk: float | None = None
+    _status: int | None = None
+    _headers: Iterable[tuple[bytes, bytes]] = ()
+    _is_stream = False
+    _chunks = 0
+    _first_chunk: float | None = None
     _client_left = False
     # Known when it is finished:
-    outcome = OK
-    seconds = 0.0
+    _outcome = OK
+    _seconds = 0.0
     """From its start."""
-    end_time = 0
+    _end_time = 0
     """ns since the epoch."""
-    error_type: str | None = None
+    _error_type: str | None = None
     """Of the exception that ended it."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an ASGI call has, and what all of them share
@@ -143,7 +141,7 @@ class Exchange:
         self.recorder = shared.recorder
         method = scope["method"]
         self.method: str = method if method in METHODS else OTHER_METHOD
-        self.shared = shared
+        self._shared = shared
         self._routes = routes
         self.app = app
         self._routed = scope
@@ -158,7 +156,7 @@ class Exchange:
         }
         self._receive = receive
         self._send = send
-        self.started = perf_counter()
+        self._started = perf_counter()
 
     @property
     def route(self) -> Route:
@@ -173,19 +171,19 @@ class Exchange:
         self._route = self._routes.find(self.app, self._asked, self._routed)
 
     @guarded
-    def dependant(self) -> Any:
+    def _dependant(self) -> Any:
         """Of FastAPI's route, with what the routers around it depend on."""
-        return find_route(self.app, self.scope).dependant
+        return find_route(self.app, self._scope).dependant
 
     @property
-    def scope(self) -> Scope:
+    def _scope(self) -> Scope:
         """As it was before routing, in all that counts here."""
         return {**self._routed, **self._asked}
 
     @property
     def is_open_ai_stream(self) -> bool:
         """Whether a stream of an AI request is open now."""
-        return self.is_stream and self.request.is_ai and not self.finished
+        return self._is_stream and self.request.is_ai and not self.finished
 
     async def receive(self) -> Message:
         """The server's next message, noting that the client left."""
@@ -205,12 +203,12 @@ class Exchange:
             if message["type"] != "http.response.body":
                 final = self._note_start(message)
             else:
-                if self.is_stream and message.get("body") and not self._client_left:
-                    self.chunks += 1
-                    if self.first_chunk is None:
-                        self.first_chunk = perf_counter()
+                if self._is_stream and message.get("body") and not self._client_left:
+                    self._chunks += 1
+                    if self._first_chunk is None:
+                        self._first_chunk = perf_counter()
                 final = not message.get("more_body", False)
-                if final and (self.is_stream or self.request.is_ai):
+                if final and (self._is_stream or self.request.is_ai):
                     self._look_ahead()
         except THE_HOSTS:
             raise
@@ -242,16 +240,16 @@ class Exchange:
         """Whether `message`, which is no body, is the last of the response all the same."""
         if message["type"] != "http.response.start":
             return message["type"] == "http.response.pathsend"
-        self.status = message["status"]
+        self._status = message["status"]
         headers = message.get("headers", ())
         if not isinstance(headers, list | tuple):
             # Any iterable may be sent; this one can perhaps be read only once.
             headers = message["headers"] = list(headers)
-        self.headers = headers
-        self.is_stream = True
+        self._headers = headers
+        self._is_stream = True
         for name, _ in headers:
             if name.lower() == b"content-length":
-                self.is_stream = False
+                self._is_stream = False
                 break
         return False
 
@@ -262,7 +260,7 @@ class Exchange:
         self._client_left = True
         if self.request.server_span is not None:
             # Whoever made it ends it before `_finish` runs.
-            self.request.server_span.set_attributes(span_facts(self.route, self.status, ABORTED))
+            self.request.server_span.set_attributes(span_facts(self.route, self._status, ABORTED))
 
     @guarded
     def _look_ahead(self) -> None:
@@ -291,16 +289,16 @@ class Exchange:
     def _finish(self, error: BaseException | None) -> None:
         if self.finished:
             return
-        request, status = self.request, self.status
+        request, status = self.request, self._status
         self.finished = request.closed = True
-        self.shared.opened.discard(self)
-        self.seconds, self.end_time = perf_counter() - self.started, time_ns()
+        self._shared.opened.discard(self)
+        self._seconds, self._end_time = perf_counter() - self._started, time_ns()
         if self._client_left:
-            self.outcome = ABORTED
+            self._outcome = ABORTED
         elif error is not None or status is None or status >= SERVER_ERROR or request.run_failed:
-            self.outcome = ERROR
+            self._outcome = ERROR
         if error is not None:
-            self.error_type = type(_only_one(error)).__qualname__
+            self._error_type = type(_only_one(error)).__qualname__
         if request.server_span is not None and self.route is not NO_ROUTE:
             # Whoever made it ends it next.
             request.server_span.set_attribute("http.route", self.route.template)
@@ -309,45 +307,45 @@ class Exchange:
         self.recorder.settle()
 
     def _record(self) -> None:
-        status, endpoint, record = self.status, self.route.template, self.recorder.record
+        status, endpoint, record = self._status, self.route.template, self.recorder.record
         if status is None:
             # Servers answer 500 for an application that ended without a response.
-            code = str(CLIENT_CLOSED_REQUEST if self.outcome == ABORTED else SERVER_ERROR)
+            code = str(CLIENT_CLOSED_REQUEST if self._outcome == ABORTED else SERVER_ERROR)
         else:
             code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
-        record(HTTP_REQUEST_DURATION, self.seconds, (endpoint, self.method, code), self.context)
-        if status in _REFUSALS or endpoint not in self.shared.rate_limited:
+        record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, self.method, code), self.context)
+        if status in _REFUSALS or endpoint not in self._shared.rate_limited:
             self._record_refusal(endpoint, code)
         if self.request.is_ai:
             self._record_ai_request(endpoint)
         if self.span is not None:
-            facts = (self.method, self.route, status, self.outcome, self.error_type)
-            self.recorder.later(partial(end_server_span, self.span, self.end_time, *facts))
+            facts = (self.method, self.route, status, self._outcome, self._error_type)
+            self.recorder.later(partial(end_server_span, self.span, self._end_time, *facts))
 
     def _record_ai_request(self, endpoint: str) -> None:
         request, record, context = self.request, self.recorder.record, self.context
-        mode = request.mode or (STREAM if self.is_stream else INVOKE)
+        mode = request.mode or (STREAM if self._is_stream else INVOKE)
         labels = (endpoint, request.model or NO_MODEL, mode)
-        record(AI_REQUEST_DURATION, self.seconds, (*labels, self.outcome), context)
-        if not self.is_stream:
+        record(AI_REQUEST_DURATION, self._seconds, (*labels, self._outcome), context)
+        if not self._is_stream:
             return
-        streaming = self.shared.streaming
+        streaming = self._shared.streaming
         if len(streaming) < _MOST_ENDPOINTS:
             streaming.add(endpoint)
-        record(AI_STREAM_CHUNKS, self.chunks, (*labels, self.outcome), context)
+        record(AI_STREAM_CHUNKS, self._chunks, (*labels, self._outcome), context)
         # Also with 0: an alert's rate() needs the series before the first abort.
-        record(AI_STREAM_ABORTS, int(self.outcome == ABORTED), (*labels, ABORTED), context)
-        if self.first_chunk is not None:
-            record(AI_TIME_TO_FIRST_CHUNK, self.first_chunk - self.started, labels, context)
+        record(AI_STREAM_ABORTS, int(self._outcome == ABORTED), (*labels, ABORTED), context)
+        if self._first_chunk is not None:
+            record(AI_TIME_TO_FIRST_CHUNK, self._first_chunk - self._started, labels, context)
 
     def _record_refusal(self, endpoint: str, code: str) -> None:
-        record, shared = self.recorder.record, self.shared
-        if self.status in {_UNAUTHORIZED, _FORBIDDEN}:
+        record, shared = self.recorder.record, self._shared
+        if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
             reason = refusal_reason(
-                self.scope, self.headers, shared.credential_headers, self.dependant()
+                self._scope, self._headers, shared.credential_headers, self._dependant()
             )
             record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
-        limited = self.status == _TOO_MANY_REQUESTS
+        limited = self._status == _TOO_MANY_REQUESTS
         known = shared.rate_limited
         is_new = endpoint not in known and len(known) < _MOST_ENDPOINTS
         if is_new:

@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
-from otel_coach.guards import THE_HOSTS, guarded, guarded_async
+from otel_coach.guards import guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.routes import Routes, templates
 from otel_coach.recorder import NOWHERE
@@ -161,12 +161,7 @@ class Layer:
         exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
         context = None
         if self._tracer is not None:
-            try:  # without a span, it is measured all the same
-                context = self._server_context(self._tracer, exchange, known, scope)
-            except THE_HOSTS:
-                raise
-            except BaseException as fault:  # noqa: BLE001 - as `guarded`
-                self.recorder.fault(fault, "Layer.server_context")
+            context = self._server_context(self._tracer, exchange, known, scope)
         entered = (
             current_request.set(exchange.request),
             None if context is None else otel_context.attach(context),
@@ -174,6 +169,7 @@ class Layer:
         self._exchanges.opened.add(exchange)
         return exchange, entered
 
+    @guarded  # without a span, it is measured all the same
     def _server_context(
         self, tracer: Tracer, exchange: Exchange, known: _Application, scope: Scope
     ) -> Context | None:
@@ -203,16 +199,12 @@ class Layer:
         exchange.span, exchange.context = span, context
         return context
 
+    @guarded
     def _leave(self, entered: _Entered) -> None:
         request, context = entered
-        try:  # every request passes here: `guarded`, but without its cost
-            if context is not None:
-                otel_context.detach(context)
-            current_request.reset(request)
-        except THE_HOSTS:
-            raise
-        except BaseException as fault:  # noqa: BLE001 - as `guarded`
-            self.recorder.fault(fault, "Layer.leave")
+        if context is not None:
+            otel_context.detach(context)
+        current_request.reset(request)
 
     @guarded
     def _start(self, app: object) -> None:

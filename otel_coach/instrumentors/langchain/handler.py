@@ -164,7 +164,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         None where there is nobody else. Every chunk passes here: `guarded`, but without its cost.
         """
         try:
-            run_id = manager.run_id
+            run_id = manager.run_id  # by its key, as `OpenRuns.get`, but in this one frame
             run = self._open.get(run_id if isinstance(run_id, str) else run_id.int)
             if type(run) is not LlmRun:
                 return manager
@@ -285,7 +285,7 @@ class CoachCallbackHandler(BaseCallbackHandler):
         run = self._runs.pop(run_id)
         if run is None:
             return
-        self._close(run, error, response, OK if error is None else _status(error))
+        self._close(run, error, response, _status(error))
         if run.parent is None:
             self.recorder.settle()
 
@@ -342,9 +342,9 @@ class CoachCallbackHandler(BaseCallbackHandler):
         """What was said in a call, for its span; its event is emitted here."""
         said = self._content.of_call(run.prompt, end.response)
         if self._events is not None and self._content.on_events:
-            _, facts = run.described()
-            facts = {**facts, **attributes}
-            self._events.emit(event_of_call({**facts, **said}, end.time_ns, run.context))
+            _, asked = run.described()
+            facts = {**asked, **attributes, **said}
+            self._events.emit(event_of_call(facts, end.time_ns, run.context))
         return as_json(said) if self._content.on_spans else {}
 
     @guarded
@@ -361,8 +361,8 @@ class CoachCallbackHandler(BaseCallbackHandler):
         end_span(span, end.time_ns, None, attributes, status)
 
 
-def _status(error: BaseException) -> str:
-    if any(cls.__name__ in _PAUSES for cls in type(error).__mro__):
+def _status(error: BaseException | None) -> str:
+    if error is None or any(cls.__name__ in _PAUSES for cls in type(error).__mro__):
         return OK
     # GeneratorExit, CancelledError, KeyboardInterrupt: the consumer wanted no more.
     return ERROR if isinstance(error, Exception) else ABORTED

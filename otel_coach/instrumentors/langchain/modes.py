@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 def input_mode(inputs: Any) -> str | None:
     """What the input of a graph says."""
     if isinstance(inputs, dict):
-        mode = cast("dict[str, Any]", inputs).get("mode")
-    else:
-        mode = getattr(inputs, "mode", None)
-    return None if mode is None else stated_mode(mode)
+        return stated_mode(cast("dict[str, Any]", inputs).get("mode"))
+    return stated_mode(getattr(inputs, "mode", None))
 
 
 def mode_of(run: Run, metadata: dict[str, Any]) -> str | None:

@@ -119,7 +119,7 @@ class Run:
         Nothing leaves again: LangChain runs an end callback in a context of its own, in which a
         detach has no effect. `SpanOfRun` expires with its run instead.
         """
-        closest = self if self.span is not None else _with_span(self.parent)
+        closest = _with_span(self)
         if closest is None or closest.context is None:
             return
         if self.outer_context.get(_CURRENT_RUN) is not closest:
@@ -254,7 +254,7 @@ class OpenRuns:
         self.recorder = recorder
         self._abandoned = abandoned
         self.by_key: dict[int | str, Run] = {}
-        """By the number of the id; by the id itself, where a caller gave it as text."""
+        """As `_key` makes them of ids."""
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -262,11 +262,9 @@ class OpenRuns:
 
     def add(self, run_id: UUID | str, run: Run) -> None:
         """Remember `run`. The oldest one goes when there are too many."""
-        key: int | str
-        if isinstance(run_id, str):  # a caller's own; it knows no weak reference
-            key = str(run_id)
-        else:
-            key = run_id.int
+        key = _key(run_id)
+        # A caller may give an id of his own, perhaps as text, which knows no weak reference.
+        if not isinstance(run_id, str):
             run.lifeline = weakref.ref(run_id, lambda _: self._lose(key))
         self.by_key[key] = run
         # A chain reports its cancellation itself.
@@ -278,13 +276,11 @@ class OpenRuns:
 
     def get(self, run_id: UUID | str | None) -> Run | None:
         """The open run of that id."""
-        if run_id is None:
-            return None
-        return self.by_key.get(run_id if isinstance(run_id, str) else run_id.int)
+        return None if run_id is None else self.by_key.get(_key(run_id))
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Forget the run of that id and return it; None if it ended already."""
-        return self._pop(run_id if isinstance(run_id, str) else run_id.int)
+        return self._pop(_key(run_id))
 
     def lose(self, which: Callable[[Run], bool]) -> None:
         """Nothing can end these any more."""
@@ -319,3 +315,7 @@ class OpenRuns:
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         for key in tuple(self._by_task.pop(task, ())):
             self._lose(key)
+
+
+def _key(run_id: UUID | str) -> int | str:
+    return run_id if isinstance(run_id, str) else run_id.int
