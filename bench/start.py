@@ -63,7 +63,7 @@ _PARTS: Final = {
     "its exporter for Prometheus": "opentelemetry.exporter.prometheus",
     "its exporter for OTLP": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "its command opentelemetry-instrument": "opentelemetry.instrumentation.auto_instrumentation",
-    "otel-coach": "otel_coach.distro otel_coach.instrumentors.langchain.handler "
+    "otel-coach": "otel_coach.distro otel_coach.instrumentors.langchain.observer "
     "otel_coach.instrumentors.asgi.layer",
     "the list of genai-prices": "genai_prices genai_prices.data",
 }

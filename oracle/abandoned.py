@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from pydantic import PrivateAttr
 
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
@@ -34,12 +35,21 @@ _BOUND = 5
 class Endless(FakeListChatModel):
     """A model whose answer never comes."""
 
+    _was_asked: bool = PrivateAttr(default=False)
+
     async def _agenerate(self, *_: Any, **__: Any) -> Any:
+        self._was_asked = True
         await asyncio.Event().wait()
+
+    async def asked(self) -> None:
+        """Until it is asked once more."""
+        while not self._was_asked:  # noqa: ASYNC110 - an event belongs to one loop, this to many
+            await asyncio.sleep(0)
+        self._was_asked = False
 
 
 _MODEL: BaseChatModel = FakeListChatModel(responses=["one two three"])
-_ENDLESS: BaseChatModel = Endless(responses=[""])
+_ENDLESS = Endless(responses=[""])
 
 
 def abandon(measured: Measured, count: int) -> None:
@@ -61,8 +71,7 @@ async def _abandon(count: int) -> None:
                 await stream.aclose()  # type: ignore[attr-defined]
             case _:
                 task = asyncio.create_task(_ENDLESS.ainvoke("hi"))
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
+                await _ENDLESS.asked()
                 task.cancel()
                 await asyncio.wait([task])
 

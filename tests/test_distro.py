@@ -479,22 +479,21 @@ def test_uninstrument_restores_everything():
     import gc
 
     from fastapi import FastAPI
-    from langchain_core.tracers.context import _configure_hooks
+    from langchain_core.callbacks import AsyncCallbackManager
     from starlette.applications import Starlette
 
     import otel_coach
     from otel_coach.settings import Settings
 
-    before = (Starlette.__call__, FastAPI.__call__, list(_configure_hooks), list(gc.callbacks))
+    def patched():
+        calls = (Starlette.__call__, FastAPI.__call__, AsyncCallbackManager.on_chain_start)
+        return (*calls, list(gc.callbacks))
+
+    before = patched()
     otel_coach.instrument(settings=Settings())
-    assert FastAPI.__call__ is not before[1]
+    assert all(now != then for now, then in zip(patched(), before, strict=True))
     otel_coach.uninstrument()
-    assert (
-        Starlette.__call__,
-        FastAPI.__call__,
-        list(_configure_hooks),
-        list(gc.callbacks),
-    ) == before
+    assert patched() == before
 
 
 def test_an_installation_that_cannot_start_says_so_once_and_the_host_goes_on(monkeypatch, caplog):

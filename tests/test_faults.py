@@ -25,6 +25,8 @@ from opentelemetry.trace import NoOpTracerProvider
 import otel_coach
 from otel_coach import guards
 from otel_coach.guards import guarded
+from otel_coach.instrumentors.langchain import managers
+from otel_coach.instrumentors.langchain.observer import RunObserver
 from otel_coach.testing import measuring
 
 PACKAGE = Path(otel_coach.__file__).parent
@@ -80,7 +82,6 @@ SPAN = {
 }
 TOO_SMALL_TO_FAIL = {
     # An attribute is read, a number compared; a guard would cost more than they do.
-    "CoachCallbackHandler": {"run_inline"},
     "OneLineAMinute": {"filter"},
     "SpanOfRun": SPAN,
     "SpanAtOnce": SPAN,  # it takes what the SDK's takes, and leaves the checks to the same classes
@@ -89,7 +90,7 @@ TOO_SMALL_TO_FAIL = {
 
 def test_the_hooks_are_found():
     names = {f"{cls.__name__}.{name}" for cls, name in HOOKS}
-    assert {"Exchange._finish", "CoachCallbackHandler.on_llm_end", "Layer._start"} <= names
+    assert {"Exchange._finish", "RunObserver.on_llm_end", "Layer._start"} <= names
     assert len(HOOKS) > 40
 
 
@@ -117,13 +118,18 @@ def test_whatever_others_call_is_guarded_or_has_its_reason():
     assert found == known
 
 
+def test_whatever_langchain_is_made_to_call_is_guarded():
+    told = {*managers.STARTS, *(name for names in managers.REPORTS.values() for name in names)}
+    assert {"holder", *told} <= {name for cls, name in HOOKS if cls is RunObserver}
+    # `note` has its guard in itself, which is cheaper.
+
+
 def test_whatever_we_register_with_others_is_known_here():
     """By the calls that hand a function of ours to somebody else's code."""
     handed_over = {
         "register_post_import_hook",
         "register_at_fork",
         "add_done_callback",
-        "register_configure_hook",
         *("ref", "WeakMethod"),
     }
     found = set()
@@ -142,8 +148,7 @@ def test_whatever_we_register_with_others_is_known_here():
         ("installation", "atexit.register"),  # Installation.exit is guarded
         ("installation", "wrapt.register_post_import_hook"),  # _load_psycopg is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
-        ("instrumentors/langchain/__init__", "module.register_configure_hook"),  # the handler
-        ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
+        ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),  # _observe is
         ("instrumentors/langchain/runs", "task.add_done_callback"),  # _task_done is guarded
         ("instrumentors/asgi/layer", "weakref.ref"),  # without a callback
         ("instrumentors/asgi/routes", "weakref.ref"),  # as well
@@ -315,14 +320,13 @@ def inject(monkeypatch, cls, name, fault):
 
 
 NOT_CALLED_HERE = {
-    *(f"CoachCallbackHandler.{name}" for name in ("_said", "_said_to_tool", "on_chain_error")),
-    *(f"CoachCallbackHandler.{name}" for name in ("on_llm_start", "on_llm_error")),
-    *(f"CoachCallbackHandler.on_retriever_{name}" for name in ("start", "end", "error")),
-    *("CoachCallbackHandler.on_stream_event", "CoachCallbackHandler.on_tool_error"),
-    "CoachCallbackHandler.on_llm_new_token",  # chunks come by `note`, unless a manager is another's
-    *("CoachCallbackHandler.end_runs", "Health.note", "LangChainInstrumentor.start"),
+    *(f"RunObserver.{name}" for name in ("_said", "_said_to_tool", "on_chain_error")),
+    *(f"RunObserver.{name}" for name in ("on_llm_start", "on_llm_error")),
+    *(f"RunObserver.on_retriever_{name}" for name in ("start", "end", "error")),
+    *("RunObserver.on_stream_event", "RunObserver.on_tool_error"),
+    *("RunObserver.end_runs", "Health.note", "LangChainInstrumentor.start"),
     *("Installation._load_psycopg", "Installation.application_stopped", "Installation.exit"),
-    *("LangChainInstrumentor._register", "LangChainInstrumentor._watch_managers"),
+    "LangChainInstrumentor._observe",
     *("Serving.end", "Serving.refresh", "StockInstrumentations._hand_over"),
     *("AsgiInstrumentor._patch", "Encoder.encode_spans"),
 }
@@ -414,7 +418,7 @@ def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):
         "otel_coach.instrumentors.asgi.exchange.Exchange._note_start",
         "otel_coach.instrumentors.langchain.llm.LlmRun.token_came",
         "otel_coach.instrumentors.langchain.runs.Run.start_span",
-        "otel_coach.instrumentors.langchain.handler.response_attributes",
+        "otel_coach.instrumentors.langchain.observer.response_attributes",
         "otel_coach.spans.TracerAtOnce.start_span",
         "otel_coach.spans.SpanContext",
         "otel_coach.spans.SpanAtOnce.end",
@@ -434,10 +438,9 @@ def test_a_fault_below_the_hooks_changes_no_answer(monkeypatch, bare, target, fa
 
 
 def test_a_callback_of_a_strange_version_changes_no_answer(measured):
-    from otel_coach.instrumentors.langchain.handler import CoachCallbackHandler
-
-    handler = CoachCallbackHandler(measured.installation.providers.recorder, None, None)
-    handler.on_llm_end(object(), run_id=object())
-    handler.on_chat_model_start(7, "messages", run_id="no uuid", metadata=3)
-    handler.on_tool_start(["no", "dict"], None, run_id=None)
-    assert measured.page().sum("otel_coach_errors_total") >= 3
+    observer = RunObserver(measured.installation.providers.recorder, None, None)
+    observer.on_llm_end(object(), object())
+    observer.on_chat_model_start(7, None, "messages")
+    observer.on_tool_start(["no", "manager"], None, None)
+    observer.note(None, "token", "no chunk")
+    assert measured.page().sum("otel_coach_errors_total") == 4

@@ -1,11 +1,13 @@
 """LLM calls, tools and agents: real ChatOpenAI over real HTTP, against the provider's ledger."""
 
 import asyncio
+import contextvars
 import enum
 import gc
 import subprocess
 import sys
 import threading
+import types
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypedDict
@@ -13,7 +15,8 @@ from typing import Annotated, TypedDict
 import pytest
 from conftest import eventually
 from conservation import started
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
+from langchain_core.callbacks import manager as callback_managers
 from langchain_core.language_models import LLM, FakeListLLM
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -422,8 +425,6 @@ def test_other_handlers_hear_every_chunk_as_without_us(provider, how, inline):
 
 
 def test_a_handler_added_while_a_call_streams_hears_the_rest(measured):
-    from langchain_core.callbacks import CallbackManager
-
     manager = CallbackManager.configure()
     (run,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]])
     late = Listening(run_inline=True)
@@ -469,7 +470,7 @@ def test_a_long_loop_in_one_context_keeps_nothing(measured):
 
 
 def test_nothing_is_kept_of_ended_runs(measured, model):
-    from otel_coach.instrumentors.langchain.handler import CoachCallbackHandler
+    from otel_coach.instrumentors.langchain.observer import RunObserver
 
     model.invoke("hi")
     asyncio.run(cancel_ainvoke(model))
@@ -479,7 +480,7 @@ def test_nothing_is_kept_of_ended_runs(measured, model):
     (handler,) = (
         o
         for o in gc.get_objects()
-        if type(o) is CoachCallbackHandler
+        if type(o) is RunObserver
         and len(o._runs) >= 0
         and o.recorder is measured.installation.providers.recorder
     )
@@ -583,13 +584,13 @@ def test_an_agents_spans_hang_together_also_from_worker_threads(measured, model,
 
 
 def test_a_graph_without_a_name_is_an_agent(measured):
-    handler = LangChainInstrumentor().listener
     for name in ({}, {"name": None}, {"name": "what a user asked?"}):
-        graph, step = uuid.uuid4(), uuid.uuid4()
-        handler.on_chain_start({}, {}, run_id=graph, **name)
-        handler.on_chain_start({}, {}, run_id=step, parent_run_id=graph, tags=["graph:step:1"])
-        handler.on_chain_end({}, run_id=step)
-        handler.on_chain_end({}, run_id=graph)
+        graph = CallbackManager.configure().on_chain_start({}, {}, **name)
+        inside = graph.get_child()
+        inside.add_tags(["graph:step:1"])
+        step = inside.on_chain_start({}, {})
+        step.on_chain_end({})
+        graph.on_chain_end({})
     assert [span.name for span in measured.spans] == ["invoke_agent agent"] * 3
 
 
@@ -751,15 +752,113 @@ def test_a_model_name_that_changes_with_every_request_stays_within_its_budget(me
     assert page.sum("otel_coach_label_overflow_total", error_type="model") > 0
 
 
-def test_uninstrumenting_takes_every_hook_back(provider):
-    from langchain_core.tracers.context import _configure_hooks
+def methods_of_managers(module):
+    return {
+        (cls.__name__, name): method
+        for cls in vars(module).values()
+        if isinstance(cls, type) and cls.__module__ == module.__name__
+        for name, method in vars(cls).items()
+        if callable(method)
+    }
 
-    from otel_coach.testing import measuring
 
-    before = list(_configure_hooks)
+def test_uninstrumenting_takes_every_hook_back():
+    before = methods_of_managers(callback_managers)
     with measuring():
-        assert len(_configure_hooks) == len(before) + 1
-    assert _configure_hooks == before
+        during = methods_of_managers(callback_managers)
+        assert sum(during[key] is not before[key] for key in before) >= 2 * (5 + 8)
+    assert methods_of_managers(callback_managers) == before
+
+
+def test_managers_of_a_strange_version_are_left_as_they_are(measured, caplog):
+    class CallbackManager:
+        def on_chain_start(self):
+            """All that it has."""
+
+    strange = types.ModuleType("strange", "Stands in for langchain_core.callbacks.manager.")
+    strange.CallbackManager = CallbackManager
+    before = dict(vars(CallbackManager))
+    instrumentor = LangChainInstrumentor()
+    ours, instrumentor._undo = instrumentor._undo, None
+    try:
+        instrumentor._observe(strange)
+    finally:
+        assert instrumentor._undo is None
+        instrumentor._undo = ours
+    assert dict(vars(CallbackManager)) == before
+    assert "This langchain-core has no 'on_chat_model_start'" in caplog.text
+    assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") == 1
+
+
+def test_two_calls_at_once_that_have_one_id_are_two_calls(measured):
+    manager = CallbackManager.configure()
+    run_id = uuid.uuid4()
+    (one,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]], run_id=run_id)
+    (two,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]], run_id=run_id)
+    chunk = ChatGenerationChunk(message=AIMessageChunk("x"))
+    for run in (one, two):
+        run.on_llm_end(LLMResult(generations=[[chunk]]))
+    page = measured.page()
+    assert page.sum(CALLS, status="aborted") == page.sum(CALLS, status="ok") == 1
+
+
+def test_a_chain_that_is_started_once_more_for_tracers_is_one_run(measured, model):
+    """As by LangGraph, where its tracers are to be given another input than the others."""
+    chains = CallbackManager.configure()
+    outer = chains.on_chain_start(None, {"mode": "chat"}, name="outer")
+    chains.on_chain_start(None, {}, name="outer", run_id=outer.run_id)
+    inside = outer.get_child()
+    inside.add_tags(["graph:step:1"])
+    step = inside.on_chain_start(None, {})
+    model.invoke("hi", {"callbacks": step.get_child()})
+    step.on_chain_end({})
+    outer.on_chain_end({})
+    outer.on_chain_end({})
+    assert {span.name for span in measured.spans} == {"invoke_agent outer", "chat gpt-3.5-turbo"}
+    assert len(measured.spans) == 2
+    assert measured.page().sum(CALLS, mode="chat") == 1
+
+
+def test_a_run_that_ended_is_current_no_more_wherever_it_was_started(measured):
+    """All in one context: as in a script."""
+    manager = CallbackManager.configure()
+    graph = manager.on_chain_start({}, {})
+    inside = graph.get_child()
+    inside.add_tags(["graph:step:1"])
+    step = inside.on_chain_start({}, {})
+    (call,) = step.get_child().on_chat_model_start({}, [[HumanMessage("hi")]])
+    during = trace.get_current_span().get_span_context()
+    elsewhere = contextvars.Context()
+    start = step.get_child().on_chat_model_start
+    (other,) = elsewhere.run(start, {}, [[HumanMessage("hi")]])
+    for run in (call, other):
+        run.on_llm_end(LLMResult(generations=[[ChatGenerationChunk(message=AIMessageChunk("x"))]]))
+    step.on_chain_end({})
+    graph.on_chain_end({})
+    (agent,) = (span for span in measured.spans if span.name == "invoke_agent agent")
+    chats = [span for span in measured.spans if span.name.startswith("chat")]
+    assert [chat.parent.span_id for chat in chats] == [agent.context.span_id] * 2
+    assert during == chats[0].context
+    for context in (contextvars.copy_context(), elsewhere):
+        assert not context.run(trace.get_current_span).get_span_context().is_valid
+
+
+class Refusing(BaseCallbackHandler):
+    raise_error = True
+
+    def on_chat_model_start(self, *_, **__):
+        raise PermissionError
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_call_that_another_handler_forbids_is_no_call(measured, provider, model, asynchronous):
+    config = {"callbacks": [Refusing()]}
+    with pytest.raises(PermissionError):
+        asyncio.run(model.ainvoke("hi", config)) if asynchronous else model.invoke("hi", config)
+    started.clear()  # the witness was told of it
+    assert provider.ledger == []
+    assert measured.page().sum(CALLS) == 0
+    assert measured.spans == ()
 
 
 def test_a_thread_of_the_applications_own_is_no_problem(measured, model):

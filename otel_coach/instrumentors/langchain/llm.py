@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from copy import copy
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -68,12 +67,10 @@ class LlmRun(Run):
     __slots__ = (
         "chunk_usages",
         "first_token",
-        "handlers",
         "is_from_cache",
         "last_token",
         "mode",
         "model",
-        "others",
         "prompt",
         "provider",
         "was_streamed",
@@ -103,10 +100,6 @@ class LlmRun(Run):
         """LangChain's own cache answered: there was no call."""
         self.chunk_usages: list[object] = []
         """Usage blocks that chunks brought, for a run that nobody reports any more."""
-        self.handlers = 0
-        """So many there were, ours among them, when `others` was made."""
-        self.others: Any = None
-        """The callback manager of those that are not ours; None where there are none."""
         self.first_token: float | None = None
         self.last_token: float | None = None
 
@@ -120,15 +113,6 @@ class LlmRun(Run):
             self.last_token = now = perf_counter()
             if self.first_token is None:
                 self.first_token = now
-
-    def part_from(self, ours: object, manager: Any) -> None:
-        """Have `others` tell all handlers of `manager` but ours."""
-        rest = [handler for handler in manager.handlers if handler is not ours]
-        self.others = None
-        if rest:
-            self.others = copy(manager)
-            self.others.handlers = rest
-        self.handlers = len(manager.handlers)
 
     kind = SpanKind.CLIENT
 

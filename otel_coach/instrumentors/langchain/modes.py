@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-
-from langchain_core.runnables.config import var_child_runnable_config
 
 from otel_coach.request import labelled_mode
 from otel_coach.vocabulary import stated_mode
 
 if TYPE_CHECKING:
+    from contextvars import ContextVar
+
     from otel_coach.instrumentors.langchain.runs import Run
 
 
@@ -22,13 +23,22 @@ def input_mode(inputs: Any) -> str | None:
 
 def mode_of(run: Run, metadata: dict[str, Any]) -> str | None:
     """The application's mode for `run`; None where it states none."""
-    configurable: Any = (var_child_runnable_config.get() or {}).get("configurable") or {}
+    configurable: Any = (_current_config().get() or {}).get("configurable") or {}
     return (
         labelled_mode()
         or stated_mode(metadata.get("mode"))
         or stated_mode(configurable.get("mode"))
         or _graph_input_mode(run)
     )
+
+
+@cache
+def _current_config() -> ContextVar[Any]:
+    from langchain_core.runnables.config import (  # noqa: PLC0415 - not while LangChain loads
+        var_child_runnable_config,
+    )
+
+    return var_child_runnable_config
 
 
 def _graph_input_mode(run: Run | None) -> str | None:

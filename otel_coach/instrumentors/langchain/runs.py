@@ -12,7 +12,6 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_coach.guards import guarded
-from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
@@ -90,18 +89,18 @@ class Run:
         if is_idle(tracer):
             self.span = trace.INVALID_SPAN
             return  # there is nothing to hold, nor for what runs inside
-        parent = self._parent_context()
-        around = trace.get_current_span(parent)
-        if isinstance(around, SpanOfRun):  # it may stand for another by the time that it is asked
-            around = around.now
-            parent = trace.set_span_in_context(around, parent)
+        around = parent = self._parent_context()
+        span_around = trace.get_current_span(around)
+        if isinstance(span_around, SpanOfRun):  # it may stand for another when it is asked
+            parent = trace.set_span_in_context(span_around.now, around)
+            span_around = span_around.still_open
         name, attributes = self.described()
         self.span = tracer.start_span(
             name, context=parent, kind=self.kind, attributes=attributes, start_time=self.started_ns
         )
         if not self.is_traced:
             return
-        inside = trace.set_span_in_context(SpanOfRun(self, around), parent)
+        inside = trace.set_span_in_context(SpanOfRun(self, span_around), around)
         self.context = otel_context.set_value(_CURRENT_RUN, self, inside)
 
     @property
@@ -141,7 +140,9 @@ class Run:
         )
         if belongs:  # it may hold a span of the application's, between the parent and this one
             return self.outer_context
-        return trace.set_span_in_context(nearest.span or trace.INVALID_SPAN, self.outer_context)
+        expires = None if nearest.ended else nearest.context
+        span = nearest.span if expires is None else trace.get_current_span(expires)
+        return trace.set_span_in_context(span or trace.INVALID_SPAN, self.outer_context)
 
     def let_go(self) -> None:
         """After its end: hold no context, each of which may hold the run before this one."""
@@ -179,14 +180,22 @@ class SpanOfRun(trace.Span):
     """The run's span while the run is open, then the span that was current around it."""
 
     def __init__(self, run: Run, outer: trace.Span) -> None:
-        self._run = run
-        self._outer = outer
+        self.of = run
+        self.outer = outer
 
     @property
     def now(self) -> trace.Span:
         """The span that this one stands for at this moment."""
-        run = self._run
-        return self._outer if run.ended or run.span is None else run.span
+        span = self.still_open
+        return span.of.span or trace.INVALID_SPAN if isinstance(span, SpanOfRun) else span
+
+    @property
+    def still_open(self) -> trace.Span:
+        """Itself while its run is open, then the first around it of which that is true."""
+        span: trace.Span = self
+        while isinstance(span, SpanOfRun) and span.of.ended:
+            span = span.outer
+        return span
 
     def get_span_context(self) -> trace.SpanContext:
         return self.now.get_span_context()
@@ -260,15 +269,19 @@ class OpenRuns:
     def __len__(self) -> int:
         return len(self.by_key)
 
-    def add(self, run_id: UUID | str, run: Run) -> None:
-        """Remember `run`. The oldest one goes when there are too many."""
+    def add(self, run_id: UUID | str, run: Run, task: asyncio.Task[Any] | None = None) -> None:
+        """Remember `run`, which ends no later than `task`.
+
+        The oldest one goes when there are too many, and one that has the same id.
+        """
         key = _key(run_id)
+        if key in self.by_key:
+            self._lose(key)
         # A caller may give an id of his own, perhaps as text, which knows no weak reference.
         if not isinstance(run_id, str):
             run.lifeline = weakref.ref(run_id, lambda _: self._lose(key))
         self.by_key[key] = run
-        # A chain reports its cancellation itself.
-        if type(run) is not Run and (task := current_start.get().task) is not None:
+        if task is not None:
             run.task = task
             self._runs_of(task).add(key)
         if len(self.by_key) > _MOST_OPEN_RUNS:

@@ -1,4 +1,4 @@
-"""LangChain's callbacks: every start makes a `Run`, every end closes it once."""
+"""What is made of LangChain's events: every start makes a `Run`, every end closes it once."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import functools
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.callbacks import BaseCallbackHandler
 from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
 from otel_coach.guards import THE_HOSTS, guarded
 from otel_coach.instrumentors.langchain.content import ContentCapture, as_json, event_of_call
+from otel_coach.instrumentors.langchain.holding import holding_task
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
 from otel_coach.instrumentors.langchain.modes import input_mode, mode_of
 from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run, ToolRun
-from otel_coach.instrumentors.langchain.starts import current_start
 from otel_coach.instrumentors.langchain.usage import is_from_cache
 from otel_coach.tracing import end_span
 from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, span_text
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from otel_coach.pricing import PriceList
     from otel_coach.recorder import Recorder
 
+    _Task = asyncio.Task[Any] | None
+
 _GRAPH_STEP: Final = "graph:step:"
 """LangGraph tags each run of a node with this and the step's number, and nothing else."""
 
@@ -38,11 +40,13 @@ _PAUSES: Final = frozenset({"GraphBubbleUp"})
 """Exceptions by which LangGraph pauses a run for a human; nothing failed."""
 
 
-class CoachCallbackHandler(BaseCallbackHandler):
-    """Sees every run of the process, sync and async, in any thread.
+class RunObserver:
+    """Is told of every run of the process, sync and async, in any thread, by `managers`.
 
-    It may be called by a finaliser in the middle of other code, so it only appends to the
-    recorder's queue.
+    Its methods have the names of langchain-core's. They are given the manager of the run (its id,
+    its parent's, tags, metadata), at its start also the task that holds it, and then what
+    langchain-core's are given. A finaliser may call them in the middle of other code, so they only
+    append to the recorder's queue.
 
     Args:
         recorder: where facts go.
@@ -68,174 +72,121 @@ class CoachCallbackHandler(BaseCallbackHandler):
         self._runs = OpenRuns(recorder, self._abandoned)
         self._open = self._runs.by_key
 
-    @property
-    def run_inline(self) -> bool:  # type: ignore[override] - LangChain only reads it
-        """A handler that is not inline costs a thread switch per chunk."""
-        return not current_start.get().steps_aside
-
     # Starts
 
     @guarded
+    def holder(self) -> asyncio.Task[Any] | None:
+        """The task that holds the run that is about to start."""
+        return holding_task()
+
+    @guarded
     def on_chain_start(
-        self,
-        serialized: Any,
-        inputs: Any,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        **kwargs: Any,
+        self, made: Any, _task: _Task, _serialized: Any, inputs: Any, *_: Any, **kwargs: Any
     ) -> None:
-        """A chain, a graph or a node of one."""
-        parent = self._runs.get(parent_run_id)
-        if parent is not None and parent.span is None and _is_graph_step(tags):
+        """A chain, a graph or a node of one; it reports its cancellation itself."""
+        if self._runs.get(made.run_id) is not None:
+            return  # LangGraph starts it once more, for tracers, where they get another input
+        parent = self._runs.get(made.parent_run_id)
+        if parent is not None and parent.span is None and _is_graph_step(made.tags):
             self._is_agent(parent)
         name = kwargs.get("name")
         run = Run(parent, name if isinstance(name, str) else "")
         run.input_mode = input_mode(inputs)
-        self._begin(run_id, run)
+        self._begin(made.run_id, run)
 
     @guarded
     def on_chat_model_start(
         self,
+        made: Sequence[Any],
+        task: _Task,
         serialized: Any,
         messages: Sequence[Any],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
+        *_: Any,
         **kwargs: Any,
     ) -> None:
-        """A call of a chat model."""
-        run = self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
-        self._keep_prompt(run, messages)
+        """One call of a chat model for each of `messages`, or of a text completion model."""
+        for one, prompt in zip(made, messages, strict=True):
+            self._llm_start(one, task, serialized, prompt, kwargs.get("invocation_params") or {})
 
-    @guarded
-    def on_llm_start(
-        self,
-        serialized: Any,
-        prompts: Sequence[Any],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """A call of a text completion model."""
-        run = self._llm_start(serialized, run_id, parent_run_id, metadata, kwargs)
-        self._keep_prompt(run, prompts)
+    on_llm_start = on_chat_model_start
 
     @guarded
     def on_tool_start(
         self,
+        made: Any,
+        task: _Task,
         serialized: Any,
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
+        input_str: Any,
+        *_: Any,
         **kwargs: Any,
     ) -> None:
         """A call of a tool."""
         name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
-        run = ToolRun(self._runs.get(parent_run_id), name)
+        run = ToolRun(self._runs.get(made.parent_run_id), name)
         if self._content.on_spans:
             run.arguments = kwargs.get("inputs") or input_str
         run.start_span(self._tracer)
-        self._begin(run_id, run)
+        self._begin(made.run_id, run, task)
 
     @guarded
-    def on_retriever_start(
-        self,
-        serialized: Any,
-        query: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_retriever_start(self, made: Any, *_: Any, **__: Any) -> None:
         """A retriever: a link between the runs around it and those inside."""
-        self._begin(run_id, Run(self._runs.get(parent_run_id), "retriever"))
+        self._begin(made.run_id, Run(self._runs.get(made.parent_run_id), "retriever"))
 
     # While an LLM call runs
 
-    def note(self, manager: Any, token: Any, chunk: Any) -> Any:
-        """Note a chunk of the run of `manager`; through whom the others are to be told of it.
-
-        None where there is nobody else. Every chunk passes here: `guarded`, but without its cost.
-        """
+    def note(self, run_id: UUID, token: Any, chunk: Any) -> None:
+        """A chunk of a streamed call. Every chunk passes here: `guarded`, but without its cost."""
         try:
-            run_id = manager.run_id  # by its key, as `OpenRuns.get`, but in this one frame
+            # By its key, as `OpenRuns.get`, but in this one frame.
             run = self._open.get(run_id if isinstance(run_id, str) else run_id.int)
-            if type(run) is not LlmRun:
-                return manager
-            run.token_came(token, chunk)
-            if run.handlers != len(manager.handlers):
-                run.part_from(self, manager)
+            if type(run) is LlmRun:
+                run.token_came(token, chunk)
         except THE_HOSTS:
             raise
         except BaseException as fault:  # noqa: BLE001 - as `guarded`
-            self.recorder.fault(fault, "CoachCallbackHandler.note")
-            return manager
-        return run.others
+            self.recorder.fault(fault, "RunObserver.note")
 
     @guarded
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
-        """A chunk of a streamed call."""
-        run = self._runs.get(run_id)
-        if isinstance(run, LlmRun):
-            run.token_came(token, chunk)
-
-    @guarded
-    def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_stream_event(self, made: Any, event: Any, **_: Any) -> None:
         """An event of a call streamed by `astream_events(version="v3")`."""
-        run = self._runs.get(run_id)
+        run = self._runs.get(made.run_id)
         if isinstance(run, LlmRun):
             run.token_came(event.get("event") == "content-block-delta", None)
 
     # Ends
 
     @guarded
-    def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_llm_end(self, made: Any, response: Any, **_: Any) -> None:
         """An LLM call succeeded, or LangChain's cache made it unnecessary."""
-        run = self._runs.get(run_id)
+        run = self._runs.get(made.run_id)
         if isinstance(run, LlmRun):
-            run.is_from_cache = is_from_cache(response, run_id)
-        self._end(run_id, response=response)
+            run.is_from_cache = is_from_cache(response, made.run_id)
+        self._end(made.run_id, response=response)
 
     @guarded
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_error(self, made: Any, error: BaseException, **kwargs: Any) -> None:
         """An LLM call failed, or its consumer closed or cancelled it."""
-        self._end(run_id, error, kwargs.get("response"))
+        self._end(made.run_id, error, kwargs.get("response"))
 
     @guarded
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_chain_end(self, made: Any, *_: Any, **__: Any) -> None:
         """A chain succeeded."""
-        self._end(run_id)
+        self._end(made.run_id)
 
     @guarded
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+    def on_chain_error(self, made: Any, error: BaseException, **_: Any) -> None:
         """A chain failed."""
-        self._end(run_id, error)
+        self._end(made.run_id, error)
 
     @guarded
-    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_tool_end(self, made: Any, output: Any, **_: Any) -> None:
         """A tool succeeded."""
-        self._end(run_id, response=output)
+        self._end(made.run_id, response=output)
 
-    @guarded
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """A tool failed."""
-        self._end(run_id, error)
-
-    @guarded
-    def on_retriever_end(self, documents: Any, *, run_id: UUID, **_: Any) -> None:
-        """A retriever succeeded."""
-        self._end(run_id)
-
-    @guarded
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """A retriever failed."""
-        self._end(run_id, error)
+    on_tool_error = on_chain_error
+    on_retriever_end = on_chain_end
+    on_retriever_error = on_chain_error
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:
@@ -245,10 +196,10 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     # What they share
 
-    def _begin(self, run_id: UUID, run: Run) -> None:
+    def _begin(self, run_id: UUID, run: Run, task: _Task = None) -> None:
         if run.parent is None and run.request is not None:
             run.request.outermost_run_started(run)
-        self._runs.add(run_id, run)
+        self._runs.add(run_id, run, task)
         run.enter()
 
     def _is_agent(self, run: Run) -> None:
@@ -259,25 +210,20 @@ class CoachCallbackHandler(BaseCallbackHandler):
 
     def _llm_start(
         self,
+        made: Any,
+        task: _Task,
         serialized: Any,
-        run_id: UUID,
-        parent_run_id: UUID | None,
-        metadata: dict[str, Any] | None,
-        kwargs: dict[str, Any],
-    ) -> LlmRun:
-        metadata = metadata or {}
-        parameters = kwargs.get("invocation_params") or {}
-        run = LlmRun(self._runs.get(parent_run_id), serialized, metadata, parameters)
-        run.mode = mode_of(run, metadata)
+        prompt: object,
+        parameters: Mapping[str, Any],
+    ) -> None:
+        run = LlmRun(self._runs.get(made.parent_run_id), serialized, made.metadata, parameters)
+        run.mode = mode_of(run, made.metadata)
         if run.request is not None:
             run.request.ai_work_started(model=run.model, mode=run.mode)
-        run.start_span(self._tracer)
-        self._begin(run_id, run)
-        return run
-
-    def _keep_prompt(self, run: LlmRun, prompt: Sequence[object]) -> None:
         if self._content.is_on:
-            run.prompt = prompt
+            run.prompt = (prompt,)
+        run.start_span(self._tracer)
+        self._begin(made.run_id, run, task)
 
     def _end(
         self, run_id: UUID, error: BaseException | None = None, response: object = None
