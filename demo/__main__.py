@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 from rich.console import Console
 
-from demo.checks import missing_at_rest
+from demo.checks import LONGEST_REST, missing_at_rest
 from demo.programs import ProgramError, free_port, is_free
 from demo.report import metrics_table, trace_tree
 from demo.stack import coaching_stack
@@ -19,7 +19,8 @@ from demo.users import CHAT, Users, one_round
 from otel_coach.testing import Page
 
 if TYPE_CHECKING:
-    from demo.otlp import ReceivedSpan
+    from rich.tree import Tree
+
     from demo.stack import Stack
 
 console = Console(highlight=False, soft_wrap=True)
@@ -65,7 +66,10 @@ def _run(port: int, *, once: bool) -> int:
         users.close()
         wrong = missing_at_rest(lambda: _page(stack), users.notes, stack.provider)
         console.print(metrics_table(_page(stack)))
-        console.print("one trace:", trace_tree(*_a_chat_with_a_tool(stack)))
+        if trace := _a_chat_with_a_tool(stack):
+            console.print("one trace:", trace)
+        else:
+            wrong.append(f"no trace of a chat with a tool came within {LONGEST_REST} s")
         for line in wrong:
             console.print(f"[red]wrong: {line}[/red]")
         if not wrong:
@@ -82,11 +86,17 @@ def _page(stack: Stack) -> Page:
     return Page(httpx.get(f"{stack.url}/metrics").text)
 
 
-def _a_chat_with_a_tool(stack: Stack) -> tuple[list[ReceivedSpan], ReceivedSpan]:
-    spans = stack.receiver.spans
-    tools = {span.trace_id for span in spans if span.name.startswith("execute_tool")}
-    roots = (s for s in spans if s.name == f"POST {CHAT}" and s.trace_id in tools)
-    return spans, next(roots)
+def _a_chat_with_a_tool(stack: Stack) -> Tree | None:
+    """Once it is exported, which is some time after the answer."""
+    deadline = time.monotonic() + LONGEST_REST
+    while time.monotonic() < deadline:
+        spans = stack.receiver.spans
+        tools = {span.trace_id for span in spans if span.name.startswith("execute_tool")}
+        for root in spans:
+            if root.name == f"POST {CHAT}" and root.trace_id in tools:
+                return trace_tree(spans, root)
+        time.sleep(0.1)
+    return None
 
 
 if __name__ == "__main__":

@@ -26,12 +26,13 @@ class Sums(Protocol):
 
 AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
 _REFUSALS = (401, 403)
-_LONGEST_REST = 8.0
+LONGEST_REST = 8.0
+"""Seconds that a run may go on after its user left."""
 
 
 def missing_at_rest(page: Callable[[], Page], notes: Notes, provider: Provider) -> list[str]:
     """`missing`, when all has come to rest: a user's run may go on after he left."""
-    deadline = time.monotonic() + _LONGEST_REST
+    deadline = time.monotonic() + LONGEST_REST
     while True:
         lines = missing(page(), notes, provider.ledger)
         if not lines or time.monotonic() > deadline:
