@@ -54,10 +54,11 @@ class Request:
             self._last_outermost = run
             self.run_failed = False
 
-    def outermost_run_failed(self, run: object) -> None:
-        """An outermost run ended in error."""
+    def outermost_run_ended(self, run: object, *, failed: bool) -> None:
+        """An outermost run ended."""
         if run is self._last_outermost:
-            self.run_failed = True
+            self.run_failed = failed
+            self._last_outermost = None  # which knows this request, too
 
 
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)

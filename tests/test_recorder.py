@@ -190,7 +190,7 @@ def test_many_facts_are_added_up_where_the_last_one_came_and_handed_on_elsewhere
     for _ in range(1000):
         metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
         metrics.recorder.settle()
-        assert len(metrics.recorder._pending) <= 100
+        assert len(metrics.recorder._pending) <= 100 * 4  # four things for each
     eventually(lambda: sum(value for value, _ in handed_on) == 1000)
     assert {name for _, name in handed_on} == {"otel-coach-settle"}
     assert len(handed_on) < 10

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,6 +23,7 @@ from otel_coach.instrumentors.asgi.refusals import refusal_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
+    Answered,
     end_server_span,
     span_facts,
     span_name,
@@ -320,7 +320,7 @@ class Exchange:
             self._record_ai_request(endpoint)
         if self.span is not None:
             facts = (self.method, self.route, status, self._outcome, self._error_type)
-            self.recorder.later(partial(end_server_span, self.span, self._end_time, *facts))
+            self.recorder.later(end_server_span, self.span, Answered(self._end_time, *facts))
 
     def _record_ai_request(self, endpoint: str) -> None:
         request, record, context = self.request, self.recorder.record, self.context

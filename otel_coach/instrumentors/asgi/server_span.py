@@ -6,7 +6,7 @@ hangs on it, which would keep the garbage collector busy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.trace import Status, StatusCode
 
@@ -23,18 +23,24 @@ if TYPE_CHECKING:
 SERVER_ERROR: Final = 500
 
 
-def end_server_span(  # noqa: PLR0913, PLR0917 - what is known
-    span: Span,
-    end_time: int,
-    method: str,
-    route: Route,
-    code: int | None,
-    outcome: str,
-    error_type: str | None,
-) -> None:
-    """End `span` at `end_time` (ns since the epoch); called by the recorder, at a safe moment."""
+class Answered(NamedTuple):
+    """What is known of a request at its end."""
+
+    time_ns: int
+    """Since the epoch."""
+    method: str
+    route: Route
+    code: int | None
+    outcome: str
+    error_type: str | None
+    """Of the exception that ended it."""
+
+
+def end_server_span(span: Span, answered: Answered) -> None:
+    """End `span`; called by the recorder, at a safe moment."""
     if not span.is_recording():
         return
+    end_time, method, route, code, outcome, error_type = answered
     attributes = span_facts(route, code, outcome)
     status: Status | None = None
     if outcome != ABORTED:

@@ -98,7 +98,7 @@ class LlmRun(Run):
         self.was_streamed = False
         self.is_from_cache = False
         """LangChain's own cache answered: there was no call."""
-        self.chunk_usages: list[object] = []
+        self.chunk_usages: list[object] | None = None
         """Usage blocks that chunks brought, for a run that nobody reports any more."""
         self.first_token: float | None = None
         self.last_token: float | None = None
@@ -108,6 +108,8 @@ class LlmRun(Run):
         self.was_streamed = True
         message = getattr(chunk, "message", None)
         if message is not None and (usage := getattr(message, "usage_metadata", None)):
+            if self.chunk_usages is None:
+                self.chunk_usages = []
             self.chunk_usages.append(usage)
         if token or _has_more_than_text(message):
             self.last_token = now = perf_counter()
@@ -130,7 +132,7 @@ class LlmRun(Run):
 
     def usage(self, end: End) -> Usage | None:
         """What the call billed, as far as it reached the application."""
-        return usage_of(end.response) or usage_of_chunks(self.chunk_usages)
+        return usage_of(end.response) or usage_of_chunks(self.chunk_usages or ())
 
     def record(self, recorder: Recorder, prices: PriceList, end: End, usage: Usage | None) -> None:
         """Record the call. Made by the recorder, at a safe moment."""

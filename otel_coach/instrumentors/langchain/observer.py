@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,7 @@ from otel_coach.instrumentors.langchain.holding import holding_task
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
 from otel_coach.instrumentors.langchain.modes import input_mode, mode_of
 from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run, ToolRun
-from otel_coach.instrumentors.langchain.usage import is_from_cache
+from otel_coach.instrumentors.langchain.usage import billing_of, is_from_cache
 from otel_coach.tracing import end_span
 from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, span_text
 
@@ -71,6 +70,7 @@ class RunObserver:
         self._events = events
         self._runs = OpenRuns(recorder, self._abandoned)
         self._open = self._runs.by_key
+        self._record_later = self._record  # made once: a method is an object, too
 
     # Starts
 
@@ -162,12 +162,12 @@ class RunObserver:
         run = self._runs.get(made.run_id)
         if isinstance(run, LlmRun):
             run.is_from_cache = is_from_cache(response, made.run_id)
-        self._end(made.run_id, response=response)
+        self._end(made.run_id, response=self._kept(response))
 
     @guarded
     def on_llm_error(self, made: Any, error: BaseException, **kwargs: Any) -> None:
         """An LLM call failed, or its consumer closed or cancelled it."""
-        self._end(made.run_id, error, kwargs.get("response"))
+        self._end(made.run_id, error, self._kept(kwargs.get("response")))
 
     @guarded
     def on_chain_end(self, made: Any, *_: Any, **__: Any) -> None:
@@ -182,7 +182,7 @@ class RunObserver:
     @guarded
     def on_tool_end(self, made: Any, output: Any, **_: Any) -> None:
         """A tool succeeded."""
-        self._end(made.run_id, response=output)
+        self._end(made.run_id, response=output if self._content.on_spans else None)
 
     on_tool_error = on_chain_error
     on_retriever_end = on_chain_end
@@ -235,14 +235,18 @@ class RunObserver:
         if run.parent is None:
             self.recorder.settle()
 
+    def _kept(self, response: object) -> object:
+        """What is needed of it until it is recorded."""
+        return response if self._content.is_on else billing_of(response)
+
     @guarded
     def _abandoned(self, run: Run) -> None:
         self._close(run, None, None, ABORTED)
 
     def _close(self, run: Run, error: BaseException | None, response: object, status: str) -> None:
         run.ended = True
-        if status == ERROR and run.parent is None and run.request is not None:
-            run.request.outermost_run_failed(run)
+        if run.parent is None and run.request is not None:
+            run.request.outermost_run_ended(run, failed=status == ERROR)
         if run.span is None:
             run.let_go()  # a link between others: nothing of it is recorded
             return
@@ -253,7 +257,7 @@ class RunObserver:
             time_ns=time_ns(),
             response=response,
         )
-        self.recorder.later(functools.partial(self._record, run, end))
+        self.recorder.later(self._record_later, run, end)
 
     def _record(self, run: Run, end: End) -> None:
         """Made by the recorder, at a safe moment."""

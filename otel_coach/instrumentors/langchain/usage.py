@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
 
 from otel_coach.pricing import Usage
 
@@ -14,6 +14,29 @@ if TYPE_CHECKING:
 
 _MOST_TOKENS: Final = 10**12
 """More than any call can bill; a larger figure is garbage."""
+
+
+class BilledMessage(NamedTuple):
+    """What one message says of its call."""
+
+    usage_metadata: object
+    response_metadata: object
+
+
+class Billing(NamedTuple):
+    """What an LLMResult says of its call, without all that it holds beside."""
+
+    messages: tuple[BilledMessage, ...]
+    llm_output: object
+
+
+def billing_of(response: object) -> Billing:
+    """What `usage_of` and others need of `response`."""
+    messages = [
+        BilledMessage(getattr(one, "usage_metadata", None), getattr(one, "response_metadata", None))
+        for one in messages_of(response)
+    ]
+    return Billing(tuple(messages), getattr(response, "llm_output", None))
 
 
 def usage_of(response: Any) -> Usage | None:
@@ -62,7 +85,10 @@ def _core_marks_cached() -> bool:
 
 
 def messages_of(response: Any) -> Iterator[Any]:
-    """The messages of an LLMResult."""
+    """The messages of an LLMResult, or of what is kept of one."""
+    if isinstance(response, Billing):
+        yield from response.messages
+        return
     for generation in generations_of(response):
         message = getattr(generation, "message", None)
         if message is not None:
