@@ -802,6 +802,27 @@ def test_two_calls_at_once_that_have_one_id_are_two_calls(measured):
     assert page.sum(CALLS, status="aborted") == page.sum(CALLS, status="ok") == 1
 
 
+def test_runs_may_be_reported_by_keywords_and_with_any_others(measured):
+    manager = CallbackManager.configure()
+    others = {"task": "a user's", "made": "of wood", "name": "n"}
+    chain = manager.on_chain_start(serialized=None, inputs={}, **others)
+    inside = chain.get_child()
+    (chat,) = inside.on_chat_model_start(serialized={}, messages=[[HumanMessage("a")]], **others)
+    (text,) = inside.on_llm_start(serialized={}, prompts=["a"], **others)
+    used = inside.on_tool_start(serialized={"name": "pace"}, input_str="", **others)
+    found = inside.on_retriever_start(serialized={}, query="", **others)
+    chunk = ChatGenerationChunk(message=AIMessageChunk("x"))
+    chat.on_llm_end(response=LLMResult(generations=[[chunk]]), **others)
+    text.on_llm_error(error=ValueError(), **others)
+    used.on_tool_end(output="", **others)
+    found.on_retriever_end(documents=[], **others)
+    chain.on_chain_end(outputs={}, **others)
+    page = measured.page()
+    assert page.sum(CALLS, status="ok") == page.sum(CALLS, status="error") == 1
+    assert page.sum("agent_tool_calls_total", tool_name="pace", status="ok") == 1
+    assert page.sum("otel_coach_errors_total") == 0
+
+
 def test_a_chain_that_is_started_once_more_for_tracers_is_one_run(measured, model):
     """As by LangGraph, where its tracers are to be given another input than the others."""
     chains = CallbackManager.configure()

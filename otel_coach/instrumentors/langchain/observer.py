@@ -42,10 +42,10 @@ _PAUSES: Final = frozenset({"GraphBubbleUp"})
 class RunObserver:
     """Is told of every run of the process, sync and async, in any thread, by `managers`.
 
-    Its methods have the names of langchain-core's. They are given the manager of the run (its id,
-    its parent's, tags, metadata), at its start also the task that holds it, and then what
-    langchain-core's are given. A finaliser may call them in the middle of other code, so they only
-    append to the recorder's queue.
+    Its methods have the names and arguments of langchain-core's. Before those they are given the
+    manager of the run, which has its id, its parent's, tags and metadata; at its start also the
+    task that holds it. A finaliser may call them in the middle of other code, so they only append
+    to the recorder's queue.
 
     Args:
         recorder: where facts go.
@@ -81,7 +81,7 @@ class RunObserver:
 
     @guarded
     def on_chain_start(
-        self, made: Any, _task: _Task, _serialized: Any, inputs: Any, *_: Any, **kwargs: Any
+        self, made: Any, task: _Task, /, serialized: Any, inputs: Any, *_: Any, **kwargs: Any
     ) -> None:
         """A chain, a graph or a node of one; it reports its cancellation itself."""
         if self._runs.get(made.run_id) is not None:
@@ -99,22 +99,37 @@ class RunObserver:
         self,
         made: Sequence[Any],
         task: _Task,
+        /,
         serialized: Any,
         messages: Sequence[Any],
         *_: Any,
         **kwargs: Any,
     ) -> None:
-        """One call of a chat model for each of `messages`, or of a text completion model."""
+        """One call of a chat model for each of `messages`."""
         for one, prompt in zip(made, messages, strict=True):
-            self._llm_start(one, task, serialized, prompt, kwargs.get("invocation_params") or {})
+            self._llm_start(one, task, serialized, prompt, kwargs)
 
-    on_llm_start = on_chat_model_start
+    @guarded
+    def on_llm_start(
+        self,
+        made: Sequence[Any],
+        task: _Task,
+        /,
+        serialized: Any,
+        prompts: Sequence[Any],
+        *_: Any,
+        **kwargs: Any,
+    ) -> None:
+        """One call of a text completion model for each of `prompts`."""
+        for one, prompt in zip(made, prompts, strict=True):
+            self._llm_start(one, task, serialized, prompt, kwargs)
 
     @guarded
     def on_tool_start(
         self,
         made: Any,
         task: _Task,
+        /,
         serialized: Any,
         input_str: Any,
         *_: Any,
@@ -129,7 +144,7 @@ class RunObserver:
         self._begin(made.run_id, run, task)
 
     @guarded
-    def on_retriever_start(self, made: Any, *_: Any, **__: Any) -> None:
+    def on_retriever_start(self, made: Any, /, *_: Any, **__: Any) -> None:
         """A retriever: a link between the runs around it and those inside."""
         self._begin(made.run_id, Run(self._runs.get(made.parent_run_id), "retriever"))
 
@@ -148,7 +163,7 @@ class RunObserver:
             self.recorder.fault(fault, "RunObserver.note")
 
     @guarded
-    def on_stream_event(self, made: Any, event: Any, **_: Any) -> None:
+    def on_stream_event(self, made: Any, /, event: Any, **_: Any) -> None:
         """An event of a call streamed by `astream_events(version="v3")`."""
         run = self._runs.get(made.run_id)
         if isinstance(run, LlmRun):
@@ -157,7 +172,7 @@ class RunObserver:
     # Ends
 
     @guarded
-    def on_llm_end(self, made: Any, response: Any, **_: Any) -> None:
+    def on_llm_end(self, made: Any, /, response: Any, **_: Any) -> None:
         """An LLM call succeeded, or LangChain's cache made it unnecessary."""
         run = self._runs.get(made.run_id)
         if isinstance(run, LlmRun):
@@ -165,22 +180,22 @@ class RunObserver:
         self._end(made.run_id, response=self._kept(response))
 
     @guarded
-    def on_llm_error(self, made: Any, error: BaseException, **kwargs: Any) -> None:
+    def on_llm_error(self, made: Any, /, error: BaseException, **kwargs: Any) -> None:
         """An LLM call failed, or its consumer closed or cancelled it."""
         self._end(made.run_id, error, self._kept(kwargs.get("response")))
 
     @guarded
-    def on_chain_end(self, made: Any, *_: Any, **__: Any) -> None:
+    def on_chain_end(self, made: Any, /, *_: Any, **__: Any) -> None:
         """A chain succeeded."""
         self._end(made.run_id)
 
     @guarded
-    def on_chain_error(self, made: Any, error: BaseException, **_: Any) -> None:
+    def on_chain_error(self, made: Any, /, error: BaseException, **_: Any) -> None:
         """A chain failed."""
         self._end(made.run_id, error)
 
     @guarded
-    def on_tool_end(self, made: Any, output: Any, **_: Any) -> None:
+    def on_tool_end(self, made: Any, /, output: Any, **_: Any) -> None:
         """A tool succeeded."""
         self._end(made.run_id, response=output if self._content.on_spans else None)
 
@@ -214,8 +229,9 @@ class RunObserver:
         task: _Task,
         serialized: Any,
         prompt: object,
-        parameters: Mapping[str, Any],
+        facts: Mapping[str, Any],
     ) -> None:
+        parameters = facts.get("invocation_params") or {}
         run = LlmRun(self._runs.get(made.parent_run_id), serialized, made.metadata, parameters)
         run.mode = mode_of(run, made.metadata)
         if run.request is not None:
