@@ -38,7 +38,7 @@ from otel_coach.installation import ASGI, Installation
 from otel_coach.instrumentors.asgi.layer import Layer
 from otel_coach.instrumentors.asgi.refusals import refusal_reason
 from otel_coach.instrumentors.asgi.routes import find_route
-from otel_coach.instrumentors.langchain.usage import usage_of, usage_of_chunks
+from otel_coach.instrumentors.langchain.usage import billing_of, usage_of, usage_of_chunks
 from otel_coach.pricing import PriceList, Usage
 from otel_coach.request import labelled_mode, labels
 from otel_coach.settings import DEFAULT_CREDENTIAL_HEADERS, Settings
@@ -75,7 +75,8 @@ def assert_plausible(usage, blocks=1):
 @given(st.data(), some.blocks())
 def test_a_providers_block_is_read_exactly_wherever_it_lies(data, block):
     told, usage = block
-    assert usage_of(data.draw(some.answers(told))) == usage
+    answer = data.draw(some.answers(told))
+    assert usage_of(answer) == usage_of(billing_of(answer)) == usage
 
 
 @given(st.lists(some.blocks(), min_size=1, max_size=4))
@@ -98,6 +99,7 @@ def test_a_strange_answer_is_no_usage_or_a_plausible_one(response, chunks):
     for usage in (usage_of(response), usage_of_chunks(chunks)):
         if usage is not None:
             assert_plausible(usage, len(chunks) or 1)
+    assert usage_of(billing_of(response)) == usage_of(response)
 
 
 # Requests
