@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 from rich.console import Console
 
-from demo.checks import LONGEST_REST, missing_at_rest
+from demo.checks import LONGEST_REST, at_rest, missing_at_rest
 from demo.programs import ProgramError, free_port, is_free
 from demo.report import metrics_table, trace_tree
 from demo.stack import coaching_stack
@@ -66,7 +66,9 @@ def _run(port: int, *, once: bool) -> int:
         users.close()
         wrong = missing_at_rest(lambda: _page(stack), users.notes, stack.provider)
         console.print(metrics_table(_page(stack)))
-        if trace := _a_chat_with_a_tool(stack):
+        # It is exported some time after the answer.
+        trace = at_rest(lambda: _a_chat_with_a_tool(stack), lambda found: found is not None)
+        if trace is not None:
             console.print("one trace:", trace)
         else:
             wrong.append(f"no trace of a chat with a tool came within {LONGEST_REST} s")
@@ -87,16 +89,11 @@ def _page(stack: Stack) -> Page:
 
 
 def _a_chat_with_a_tool(stack: Stack) -> Tree | None:
-    """Once it is exported, which is some time after the answer."""
-    deadline = time.monotonic() + LONGEST_REST
-    while time.monotonic() < deadline:
-        spans = stack.receiver.spans
-        tools = {span.trace_id for span in spans if span.name.startswith("execute_tool")}
-        for root in spans:
-            if root.name == f"POST {CHAT}" and root.trace_id in tools:
-                return trace_tree(spans, root)
-        time.sleep(0.1)
-    return None
+    spans = stack.receiver.spans
+    tools = {span.trace_id for span in spans if span.name.startswith("execute_tool")}
+    roots = (s for s in spans if s.name == f"POST {CHAT}" and s.trace_id in tools)
+    root = next(roots, None)
+    return None if root is None else trace_tree(spans, root)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from demo.users import ADVANCED, CHAT, LEGACY, PLAN, Notes
 from demo.versions import STREAMS_TELL_PARTS
@@ -27,17 +27,26 @@ class Sums(Protocol):
 AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
 _REFUSALS = (401, 403)
 LONGEST_REST = 8.0
-"""Seconds that a run may go on after its user left."""
+"""Seconds that a run may go on after its user left, and spans may take to come."""
+_BETWEEN_LOOKS = 0.5
+_Value = TypeVar("_Value")
+
+
+def at_rest(
+    look: Callable[[], _Value], is_right: Callable[[_Value], bool], within: float = LONGEST_REST
+) -> _Value:
+    """What `look` finds when it is right, or after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        found = look()
+        if is_right(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(_BETWEEN_LOOKS)
 
 
 def missing_at_rest(page: Callable[[], Page], notes: Notes, provider: Provider) -> list[str]:
     """`missing`, when all has come to rest: a user's run may go on after he left."""
-    deadline = time.monotonic() + LONGEST_REST
-    while True:
-        lines = missing(page(), notes, provider.ledger)
-        if not lines or time.monotonic() > deadline:
-            return lines
-        time.sleep(0.1)
+    return at_rest(lambda: missing(page(), notes, provider.ledger), lambda lines: not lines)
 
 
 def missing(page: Page, notes: Notes, ledger: list[Any]) -> list[str]:

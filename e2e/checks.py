@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from demo.checks import AI_ENDPOINTS, expectations
+from demo.checks import AI_ENDPOINTS, at_rest, expectations
 from demo.users import CHAT, Users, one_round
 from e2e.backends import COLLECTOR_CONFIG, DIRECT_JOB, JOB, RULES, url
 from e2e.prometheus import Job
-from e2e.report import at_rest
 from e2e.tools import find
 from monitoring import expressions
 from otel_coach.testing import Page

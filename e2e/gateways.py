@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Status, StatusCode, format_trace_id, set_span_in_context
 
+from demo.checks import at_rest
 from e2e.backends import (
     COLLECTOR_CONFIG,
     ROOT,
@@ -25,7 +26,6 @@ from e2e.backends import (
     url,
 )
 from e2e.jaeger import Jaeger
-from e2e.report import at_rest
 
 if TYPE_CHECKING:
     from demo.programs import Program

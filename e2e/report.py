@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
-
-_Value = TypeVar("_Value")
-_BETWEEN_LOOKS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,18 +73,6 @@ class Report:
             lines += [f"| {one.question} | {_cell(one)} |" for one in findings]
             lines.append("")
         return "\n".join(lines)
-
-
-def at_rest(
-    look: Callable[[], _Value], is_right: Callable[[_Value], bool], within: float
-) -> _Value:
-    """What `look` finds when it is right, or after `within` seconds."""
-    deadline = time.monotonic() + within
-    while True:
-        found = look()
-        if is_right(found) or time.monotonic() > deadline:
-            return found
-        time.sleep(_BETWEEN_LOOKS)
 
 
 def _said(value: object) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from demo.checks import at_rest
 from e2e.backends import Ports
 from e2e.jaeger import Span, Trace
-from e2e.report import Report, at_rest
+from e2e.report import Report
 from e2e.tools import TOOLS, ToolError, find
 
 ROOT = Path(__file__).parent.parent
