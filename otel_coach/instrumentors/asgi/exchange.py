@@ -319,8 +319,10 @@ class Exchange:
         if self.request.is_ai:
             self._record_ai_request(endpoint)
         if self.span is not None:
-            facts = (self.method, self.route, status, self._outcome, self._error_type)
-            self.recorder.later(end_server_span, self.span, Answered(self._end_time, *facts))
+            answered = Answered(
+                self._end_time, self.method, self.route, status, self._outcome, self._error_type
+            )
+            self.recorder.later(end_server_span, self.span, answered)
 
     def _record_ai_request(self, endpoint: str) -> None:
         request, record, context = self.request, self.recorder.record, self.context

@@ -31,7 +31,8 @@ REPORTS: Final = {
 }
 """What the manager of a run is told of it, by kind of run."""
 
-_SINCE_1_0: Final = "on_stream_event"
+_NEWEST: Final = "on_stream_event"
+"""Older versions of langchain-core have all but this."""
 _MAY_BE_HELD: Final = frozenset({"on_chat_model_start", "on_llm_start", "on_tool_start"})
 
 
@@ -59,7 +60,7 @@ def observed(module: Any, who: Observed) -> Iterator[Callable[[], None]]:
         for kind, names in REPORTS.items():
             of_run = getattr(module, f"{prefix}CallbackManagerFor{kind}Run")
             for name in names:
-                if name in vars(of_run) or name != _SINCE_1_0:
+                if name in vars(of_run) or name != _NEWEST:
                     yield replaced(of_run, name, partial(_reporting, name=name, who=who))
         of_run = getattr(module, f"{prefix}CallbackManagerForLLMRun")
         yield replaced(of_run, "on_llm_new_token", partial(_noting, who=who))

@@ -96,44 +96,21 @@ class RunObserver:
 
     @guarded
     def on_chat_model_start(
-        self,
-        made: Sequence[Any],
-        task: _Task,
-        /,
-        serialized: Any,
-        messages: Sequence[Any],
-        *_: Any,
-        **kwargs: Any,
+        self, made: Any, task: _Task, /, serialized: Any, messages: Any, *_: Any, **kwargs: Any
     ) -> None:
         """One call of a chat model for each of `messages`."""
-        for one, prompt in zip(made, messages, strict=True):
-            self._llm_start(one, task, serialized, prompt, kwargs)
+        self._begin_calls(made, task, serialized, messages, kwargs)
 
     @guarded
     def on_llm_start(
-        self,
-        made: Sequence[Any],
-        task: _Task,
-        /,
-        serialized: Any,
-        prompts: Sequence[Any],
-        *_: Any,
-        **kwargs: Any,
+        self, made: Any, task: _Task, /, serialized: Any, prompts: Any, *_: Any, **kwargs: Any
     ) -> None:
         """One call of a text completion model for each of `prompts`."""
-        for one, prompt in zip(made, prompts, strict=True):
-            self._llm_start(one, task, serialized, prompt, kwargs)
+        self._begin_calls(made, task, serialized, prompts, kwargs)
 
     @guarded
     def on_tool_start(
-        self,
-        made: Any,
-        task: _Task,
-        /,
-        serialized: Any,
-        input_str: Any,
-        *_: Any,
-        **kwargs: Any,
+        self, made: Any, task: _Task, /, serialized: Any, input_str: Any, *_: Any, **kwargs: Any
     ) -> None:
         """A call of a tool."""
         name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
@@ -223,23 +200,24 @@ class RunObserver:
         if run.request is not None:
             run.request.ai_work_started(mode=mode_of(run, {}))
 
-    def _llm_start(
+    def _begin_calls(
         self,
-        made: Any,
+        made: Sequence[Any],
         task: _Task,
         serialized: Any,
-        prompt: object,
+        prompts: Sequence[object],
         facts: Mapping[str, Any],
     ) -> None:
         parameters = facts.get("invocation_params") or {}
-        run = LlmRun(self._runs.get(made.parent_run_id), serialized, made.metadata, parameters)
-        run.mode = mode_of(run, made.metadata)
-        if run.request is not None:
-            run.request.ai_work_started(model=run.model, mode=run.mode)
-        if self._content.is_on:
-            run.prompt = (prompt,)
-        run.start_span(self._tracer)
-        self._begin(made.run_id, run, task)
+        for one, prompt in zip(made, prompts, strict=True):
+            run = LlmRun(self._runs.get(one.parent_run_id), serialized, one.metadata, parameters)
+            run.mode = mode_of(run, one.metadata)
+            if run.request is not None:
+                run.request.ai_work_started(model=run.model, mode=run.mode)
+            if self._content.is_on:
+                run.prompt = (prompt,)
+            run.start_span(self._tracer)
+            self._begin(one.run_id, run, task)
 
     def _end(
         self, run_id: UUID, error: BaseException | None = None, response: object = None

@@ -140,8 +140,9 @@ class Run:
         )
         if belongs:  # it may hold a span of the application's, between the parent and this one
             return self.outer_context
-        expires = None if nearest.ended else nearest.context
-        span = nearest.span if expires is None else trace.get_current_span(expires)
+        # Its `SpanOfRun`, while it is open: what is current here after it must not be its span.
+        inside = None if nearest.ended else nearest.context
+        span = nearest.span if inside is None else trace.get_current_span(inside)
         return trace.set_span_in_context(span or trace.INVALID_SPAN, self.outer_context)
 
     def let_go(self) -> None:
