@@ -29,7 +29,7 @@ _PARTS = 10
 _AT_ONCE = 500
 _PAGE_BYTES = 4096
 _BOUND = 5
-"""Bytes of Python's memory for each run; a run that is kept costs thousands."""
+"""Bytes of Python's memory for each run; one that is kept costs over a thousand."""
 
 
 class Endless(FakeListChatModel):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -70,3 +75,28 @@ def eventually(check, *, within=5.0):
     while not check():
         assert time.monotonic() < deadline, "it did not become true in time"
         time.sleep(0.01)
+
+
+def alone(function, *arguments):
+    """What `function` returns in a process of its own; that and the arguments travel as JSON.
+
+    For what counts objects or bytes: here, threads of other tests would add theirs, and Python's
+    table of interned strings, which grows once in a long suite, takes megabytes at that moment.
+    """
+    module, name = function.__module__, function.__qualname__
+    script = f"""
+import importlib, json, sys
+function = getattr(importlib.import_module({module!r}), {name!r})
+print(json.dumps(function(*json.loads(sys.argv[1]))))
+"""
+    tests = Path(__file__).parent
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tests.parent,
+        env={**os.environ, "PYTHONPATH": str(tests)},
+    )
+    assert not found.returncode, found.stderr
+    return json.loads(found.stdout)

@@ -5,8 +5,6 @@ Each number has its reason. Who changes one says why in the commit.
 
 import asyncio
 import gc
-import json
-import subprocess
 import sys
 import tracemalloc
 from collections import Counter
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import alone
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from langchain_core.language_models import FakeListChatModel
@@ -215,14 +214,7 @@ def what_waits():
 
 def test_what_waits_to_be_recorded_is_few_objects():
     """Each brings the next walk of the garbage collector through the whole heap closer."""
-    # In a process of its own: what threads of other tests make and drop would be counted, too.
-    script = "import json, test_work; print(json.dumps(test_work.what_waits()))"
-    command = [sys.executable, "-W", "ignore", "-c", script]
-    found = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    assert not found.returncode, found.stderr
-    waiting = Counter(json.loads(found.stdout))
+    waiting = Counter(alone(what_waits))
     # Of each stream: two spans, and what stands for one of them; the call, its end, its bill and
     # the one message on it; what is known of the request, and its answer.
     assert 0 < waiting["otel_coach"] <= 9 * STREAMS
