@@ -60,6 +60,11 @@ class Users:
             for thread in threads:
                 thread.join()
 
+    def answers(self) -> int:
+        """How many complete ones there were."""
+        with self._noting:
+            return self.answered.total()
+
     def answered_by(self, worker: int, since: float) -> int:
         """How many answers came since then (time.monotonic) that may be that worker's."""
         with self._noting:
