@@ -76,7 +76,7 @@ def soak(
                     say(
                         f"{server.name}: {users.answers()} answers, "
                         f"{scraper.scrapes} scrapes, {len(scraper.fallen)} falls, "
-                        f"{deadline - time.monotonic():.0f} s to go"
+                        f"{max(0.0, deadline - time.monotonic()):.0f} s to go"
                     )
             time.sleep(_REST)
         for _ in range(2 * WORKERS):  # whoever answers says the same
