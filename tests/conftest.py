@@ -77,21 +77,17 @@ def eventually(check, *, within=5.0):
         time.sleep(0.01)
 
 
-def alone(function, *arguments):
-    """What `function` returns in a process of its own; that and the arguments travel as JSON.
+def alone(function):
+    """What `function` returns in a process of its own; it travels as JSON.
 
     For what counts objects or bytes: here, threads of other tests would add theirs, and Python's
     table of interned strings, which grows once in a long suite, takes megabytes at that moment.
     """
-    module, name = function.__module__, function.__qualname__
-    script = f"""
-import importlib, json, sys
-function = getattr(importlib.import_module({module!r}), {name!r})
-print(json.dumps(function(*json.loads(sys.argv[1]))))
-"""
+    module, name = function.__module__, function.__name__
+    script = f"import json; from {module} import {name}; print(json.dumps({name}()))"
     tests = Path(__file__).parent
     found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, json.dumps(arguments)],
+        [sys.executable, "-W", "ignore", "-c", script],
         capture_output=True,
         text=True,
         check=False,

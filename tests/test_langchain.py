@@ -446,7 +446,7 @@ def test_a_stream_read_by_one_task_per_chunk_ends_once_and_well(measured, model)
     assert page.sum(TOKENS, mode="completion") == 5
 
 
-def kept_of_a_long_loop(count):
+def kept_of_a_long_loop():
     import tracemalloc
 
     from langchain_core.language_models import FakeListChatModel
@@ -464,14 +464,14 @@ def kept_of_a_long_loop(count):
         tracemalloc.start()
         loop(200)
         before, _ = tracemalloc.get_traced_memory()
-        loop(count)
+        loop(1000)
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     return after - before
 
 
 def test_a_long_loop_in_one_context_keeps_nothing():
-    assert alone(kept_of_a_long_loop, 1000) < 200 * 1000  # bytes: less than 200 for each call
+    assert alone(kept_of_a_long_loop) < 200 * 1000  # bytes: less than 200 for each call
 
 
 def test_nothing_is_kept_of_ended_runs(measured, model):

@@ -198,7 +198,8 @@ def what_waits():
         gc.collect()
         return Counter(str(type(one).__module__).partition(".")[0] for one in gc.get_objects())
 
-    Alarm.set = lambda *_, **__: True  # nothing is settled meanwhile
+    # Nothing is settled meanwhile; the process ends with this function.
+    Alarm.set = lambda *_, **__: True
     app = service()
     with measuring() as measured:
         send(app, "/stream/10", 3)
