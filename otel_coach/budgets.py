@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_coach.vocabulary import (
@@ -138,8 +139,9 @@ class Budgets:
         """Keep the budgets together with other processes, by what `log` has first."""
         with self._claiming:
             self._log = log
-            for (owner, label), budget in tuple(self._budgets.items()):
-                for value in budget.begin_anew():
+            had = {key: budget.begin_anew() for key, budget in tuple(self._budgets.items())}
+            for (owner, label), values in had.items():
+                for value in values:
                     self._claim(owner, label, value)
 
     def _has_place(self, owner: str, label: str, value: str) -> bool:
@@ -153,20 +155,23 @@ class Budgets:
         return value in budget.admitted
 
     def _claim(self, owner: str, label: str, value: str) -> None:
+        budget = self._budget(owner, label)
         if self._log is None:
-            self._budget(owner, label).admit(value)
+            budget.admit(value)
             return
-        try:
-            self._log.append(json.dumps([owner, label, value]).encode())
-            lines = self._log.new_lines()
-        except OSError:  # it has no place for now: alone we cannot know which are taken
-            return
-        for line in lines:
-            try:
+        # Read first: what another worker has claimed, or one before it, is not written again.
+        with suppress(OSError):  # it has no place for now: alone we cannot know which are taken
+            self._read(self._log)
+            if value not in budget.admitted and not budget.is_full:
+                self._log.append(json.dumps([owner, label, value]).encode())
+                self._read(self._log)
+
+    def _read(self, log: ClaimLog) -> None:
+        for line in log.new_lines():
+            # A line that a process could not finish has no meaning.
+            with suppress(ValueError, TypeError, LookupError):
                 owner, label, value = json.loads(line)
                 self._budget(owner, label).admit(value)
-            except (ValueError, TypeError, LookupError):  # a line that somebody could not finish
-                continue
 
     def _budget(self, owner: str, label: str) -> _Budget:
         budget = self._budgets.get((owner, label))

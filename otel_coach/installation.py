@@ -67,6 +67,7 @@ class Installation:
             metrics_path=settings.metrics_path,
         )
         self.serving = Serving(self.page, self.recorder, settings)
+        self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
         self._flushed = False
@@ -140,7 +141,7 @@ class Installation:
         for instrumentor in reversed(self._instrumented):
             instrumentor.uninstrument()
         self._instrumented.clear()
-        self.serving.stop_port()
+        self.serving.stop()
         self.providers.shutdown()
 
     def _end_runs(self, which: Callable[[Run], bool]) -> None:
@@ -180,7 +181,9 @@ class Installation:
             "tracer": tracer if settings.server_spans == "otel_coach" else None,
             "credential_headers": settings.credential_headers,
             "excluded_urls": settings.excluded_urls,
-            "page": MetricsEndpoint(self.page, settings.metrics_path, settings.metrics_token)
+            "page": MetricsEndpoint(
+                self.page, settings.metrics_path, recorder, settings.metrics_token
+            )
             if serves_inside
             else None,
             "on_start": self._start,

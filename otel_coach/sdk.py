@@ -25,7 +25,7 @@ from otel_coach.views import build_views
 from otel_coach.vocabulary import LABEL_SET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.metrics import Meter
     from opentelemetry.sdk.resources import Resource
@@ -52,6 +52,21 @@ class CoachMeterProvider(MeterProvider):
 
     foreign: ForeignMeters | None = None
     """What bounds meters that are not ours."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.before_shutdown: list[Callable[[], object]] = []
+        """Called once, while the figures can still be read; the application may shut us down."""
+        self._is_shut_down = False
+
+    def shutdown(self, timeout_millis: float = 30_000) -> None:
+        """As the SDK's, once; a further call does nothing."""
+        if self._is_shut_down:
+            return
+        self._is_shut_down = True
+        for call in self.before_shutdown:
+            call()
+        super().shutdown(timeout_millis)
 
     def get_meter(
         self,

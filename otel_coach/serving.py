@@ -132,8 +132,12 @@ class Serving:
                     for base in base_folder.bases_of(me.key, *self._folders):
                         folder.remove_run(base / me.key)
 
-    def stop_port(self) -> None:
-        """Serve no page on a port of its own any more."""
+    @guarded
+    def stop(self) -> None:
+        """Take part no more: no thread, socket or lock of ours is left in this process."""
+        if self._group is not None:
+            self._group.leave()
+            self._group = None
         if self._stop_port is not None:
             self._stop_port()
             self._stop_port = None

@@ -71,6 +71,36 @@ match os.environ.get("SMALL_APP"):
             response.headers["x-worker"] = str(os.getpid())
             return response
 
+    case "reads what all share":
+        from prometheus_client import REGISTRY, Counter
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        class Shared:
+            """As one that asks Redis or a database."""
+
+            def collect(self):
+                yield GaugeMetricFamily("shop_queue", "Orders that wait", 100)
+                yield CounterMetricFamily("shop_sold", "Orders so far", 1000)
+
+        REGISTRY.register(Shared())
+        asked = Counter("shop_asked", "Counted in this process")
+
+        @app.middleware("http")
+        async def count(request, call_next):
+            asked.inc()
+            return await call_next(request)
+
+    case "takes otel-coach off":
+
+        @app.post("/uninstrument")
+        async def uninstrument():
+            import threading
+
+            import otel_coach
+
+            otel_coach.uninstrument()
+            return [thread.name for thread in threading.enumerate()], os.getpid()
+
     case "instruments itself":
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 

@@ -202,6 +202,18 @@ def test_workers_that_saw_different_values_first_agree_on_one_budget(tmp_path):
     assert len((tmp_path / "log").read_bytes()) < 2000
 
 
+def test_a_worker_that_takes_the_place_of_another_writes_nothing_that_is_known(tmp_path):
+    path, sizes = tmp_path / "log", []
+    for _ in range(4):
+        budgets = Budgets()
+        budgets.reserve("dependency_name", ["postgres", "cache"])
+        budgets.share(SharedLog(path))
+        budgets.reserve("endpoint", [f"/route/{number}" for number in range(20)])
+        sizes.append(path.stat().st_size)
+    assert sizes[0] > 0
+    assert set(sizes) == {sizes[0]}
+
+
 def test_a_line_that_somebody_could_not_finish_harms_nobody(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b'\n["", "model", "a"]\n\n["", "mo')

@@ -453,7 +453,7 @@ class Rendered:
 
     outage = Outage()
 
-    def render(self, accept):
+    def render(self, accept, own=None):
         return b"x 1\n", "text/plain"
 
 

@@ -34,22 +34,41 @@ def test_two_threads_that_work_at_once_leave_the_hosts_settings(host):
     for thread in threads:
         thread.start()
     inside.wait(5)
-    turn, collects = settings()
-    assert turn < host[0]
-    assert not collects
+    assert sys.getswitchinterval() < host[0]
     leave.set()
     for thread in threads:
         thread.join()
-    assert settings() == host == (host[0], True)
+    assert settings() == host
 
 
-def test_a_host_without_a_collector_and_with_shorter_turns_keeps_both(host):
-    gc.disable()
+def test_a_host_with_shorter_turns_keeps_them(host):
     sys.setswitchinterval(1e-5)
     chosen = settings()
     with short_turns:
         assert settings() == chosen
     assert settings() == chosen
+
+
+def test_what_the_host_sets_while_a_scrape_works_stays(host):
+    with short_turns:
+        sys.setswitchinterval(0.02)
+        gc.disable()
+    assert settings() == (pytest.approx(0.02), False)
+
+
+def test_the_hosts_collector_is_its_own_matter(measured, host):
+    gc.disable()
+    measured.page()
+    assert not gc.isenabled()
+    gc.enable()
+    collections = []
+    gc.callbacks.append(note := lambda phase, _: collections.append(gc.isenabled()))
+    try:
+        measured.page()
+        gc.collect()
+    finally:
+        gc.callbacks.remove(note)
+    assert set(collections) == {True}
 
 
 def test_what_raises_inside_leaves_the_hosts_settings(host):

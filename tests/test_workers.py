@@ -61,6 +61,47 @@ def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
         assert [value for _, value in page.samples("python_info")] == [1]
 
 
+def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_nor_the_dead():
+    environment = {"SMALL_APP": "reads what all share"}
+    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+        service.wait()
+        asked = 1  # by whoever waited until the server was ready
+        for _ in range(3):
+            for _ in range(5):
+                httpx.get(f"{service.url}/ask/x")
+            asked += 5
+            page = Page(httpx.get(f"{service.url}/metrics").text)
+            assert page.samples("shop_queue") == [({}, 100)]
+            assert page.samples("shop_sold_total") == [({}, 1000)]
+            assert page.sum("shop_asked_total") >= asked
+            workers = {worker.pid for worker in service.workers()}
+            os.kill(workers.copy().pop(), signal.SIGTERM)
+            eventually(lambda old=workers: len({w.pid for w in service.workers()} - old), within=30)
+            service.wait()
+
+
+def test_a_worker_that_takes_otel_coach_off_leaves_its_counts_and_nothing_else():
+    environment = {"SMALL_APP": "takes otel-coach off", "OTEL_COACH_DEPENDENCIES": "x=tcp://h:9"}
+    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+        service.wait()
+        for _ in range(20):
+            assert httpx.get(f"{service.url}/ask/x").status_code == 200
+        threads, pid = httpx.post(f"{service.url}/uninstrument").json()
+        assert [name for name in threads if name.startswith("otel")] == []
+        opened = {Path(file.path).name for file in psutil.Process(pid).open_files()}
+        assert {name for name in opened if name.endswith((".lock", ".task", ".sock"))} == set()
+        (folder,) = service.shared.iterdir()
+        assert list(folder.glob(f"{pid}-*.sock")) == []
+
+        def page_of_the_other():
+            answer = httpx.get(f"{service.url}/metrics")
+            return Page(answer.text) if answer.status_code == 200 else None
+
+        eventually(lambda: (page := page_of_the_other()) and page.sum(HTTP, endpoint="/ask/{name}"))
+        page = next(page for page in iter(page_of_the_other, 0) if page)
+        assert page.sum(HTTP, endpoint="/ask/{name}") == 20
+
+
 # `make soak` has the other servers too, and more of each.
 
 

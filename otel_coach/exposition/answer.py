@@ -14,6 +14,7 @@ from otel_coach.workers.outage import RESTART, cure, reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otel_coach.exposition.application_page import ApplicationPage
     from otel_coach.exposition.page import Page
 
 _logger = logging.getLogger("otel_coach")
@@ -30,10 +31,15 @@ class Answer(NamedTuple):
 UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer")], b"")
 
 
-def answer(page: Page, accept: str, accept_encoding: str) -> Answer:
-    """Content-negotiated: Prometheus text 0.0.4 or OpenMetrics 1.0, gzip if accepted."""
+def answer(
+    page: Page, accept: str, accept_encoding: str, own: ApplicationPage | None = None
+) -> Answer:
+    """Content-negotiated: Prometheus text or OpenMetrics 1.0, gzip if accepted.
+
+    The application's `own` page comes after ours, in the format that it has.
+    """
     try:
-        body, content_type = page.render(accept)
+        body, content_type = page.render(accept, own)
     except OSError as error:
         return unavailable(page, error)
     if page.outage.ends():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from otel_coach.catalogue import CATALOGUE
@@ -16,7 +16,18 @@ from otel_coach.exposition.turns import short_turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from prometheus_client.registry import Collector
+
+    from otel_coach.exposition.application_page import ApplicationPage
+
 _logger = logging.getLogger("otel_coach")
+
+_COUNT_HERE: Final = ("prometheus_client.", "opentelemetry.exporter.prometheus")
+"""Modules of collectors whose figures are counted in their process."""
+_PROTOCOLS: Final = frozenset({"prometheus_client.registry"})
+"""Of these a class may inherit that says nothing of how it counts."""
+_OWN_PAGE: Final = "the application's own page"
+_SHUT_DOWN: Final = "the application has shut the global meter provider down"
 
 _SAMPLE_SUFFIXES: Final = {
     "counter": ("_total", "_created"),
@@ -30,6 +41,10 @@ _SAMPLE_SUFFIXES: Final = {
 
 class LocalFamilies:
     """The families of this process: ours, then those of prometheus_client's default registry.
+
+    What prometheus_client itself counts in a process is this process's part of the service. What
+    a collector of the application's own reads when it is asked (from Redis, a database) may be
+    the same in every process, so it is read by the process that answers, and never added up.
 
     Args:
         ours: the registry of our reader.
@@ -53,49 +68,74 @@ class LocalFamilies:
         self._multiprocess = multiprocess
         self.hidden: set[str] = set()
         """Families that are not shown, because another one has their name."""
-        self._raised: set[str] = set()
+        self._said: set[str] = set()
         self._one_at_a_time = threading.Lock()
 
     def collect(self) -> list[Metric]:
-        """The families as they are now; of two with one name, the first."""
+        """The families that are this process's part, as they are now; of one name, the first.
+
+        Raises:
+            OSError: the application has shut our meter provider down.
+        """
         # The stock reader hands its figures to whichever of two scrapes comes first.
         with self._one_at_a_time:
             self._before()
             with short_turns:
-                ours = list(self._collected(self._ours))
+                ours = list(self._collected([self._ours]))
                 self._add_exemplars(ours)
-            theirs = () if self._multiprocess else self._collected(REGISTRY)
+            if not ours:
+                raise OSError(_SHUT_DOWN)
+            theirs = () if self._multiprocess else self._collected(_default(counts_here=True))
             return [*ours, *self._once_each(theirs, ours)]
 
-    def with_shared(self, families: Iterable[Metric]) -> Iterable[Metric]:
-        """`families` and those that all processes share by prometheus_client's own files.
+    def completed(self, families: Iterable[Metric]) -> Iterator[Metric]:
+        """`families`, and those that are no part of any one process.
 
         Raises:
-            OSError: the files cannot be read; without them, counters would fall.
+            OSError: prometheus_client's shared files cannot be read; without them, counters would
+                fall.
         """
+        known = list(families)
+        yield from known
         if not self._multiprocess:
-            return families
+            yield from self._once_each(self._collected(_default(counts_here=False)), known)
+            return
         registry = CollectorRegistry(auto_describe=False)
         MultiProcessCollector(registry)
-        known = list(families)
-        shared = self._collected(registry, lets_pass=OSError)
-        return [*known, *self._once_each(shared, known)]
+        yield from self._once_each(self._collected([registry], lets_pass=OSError), known)
+
+    def beside(self, own: ApplicationPage, shown: Iterable[Metric]) -> bytes:
+        """What the application's `own` page has beside the families that are `shown`."""
+        names = _OUR_NAMES.union(*map(_sample_names, shown))
+        rest, left_out = own.without(names)
+        if left_out and _OWN_PAGE not in self._said:
+            self._said.add(_OWN_PAGE)
+            _logger.info(
+                "otel-coach: the application's own page is asked first and shown with ours; what "
+                "both have is shown once, as otel-coach has it, over all workers: %s",
+                ", ".join(sorted(left_out)),
+            )
+        for name in left_out:
+            if name in _OUR_NAMES:
+                self._hide(name)
+        return rest
 
     def _collected(
-        self, registry: CollectorRegistry, lets_pass: type[Exception] | tuple[()] = ()
+        self, collectors: Iterable[Collector], lets_pass: type[Exception] | tuple[()] = ()
     ) -> Iterator[Metric]:
-        try:
-            yield from registry.collect()
-        except lets_pass:
-            raise
-        except Exception as error:  # noqa: BLE001 - a collector of others takes no page away
-            if (name := type(error).__name__) not in self._raised:
-                self._raised.add(name)
-                _logger.warning(
-                    "otel-coach: a collector in prometheus_client's registry raised %s; its "
-                    "families and those after it are not on the page",
-                    name,
-                )
+        for collector in collectors:
+            try:
+                yield from collector.collect()
+            except lets_pass:
+                raise
+            except Exception as error:  # noqa: BLE001 - a collector of others takes no page away
+                if (name := type(error).__name__) not in self._said:
+                    self._said.add(name)
+                    _logger.warning(
+                        "otel-coach: a collector in prometheus_client's registry raised %s; its "
+                        "families are not on the page",
+                        name,
+                    )
 
     def _once_each(self, others: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metric]:
         # Ours are taken before they have a series: no family may change hands later.
@@ -105,13 +145,47 @@ class LocalFamilies:
             if taken.isdisjoint(names):
                 taken |= names
                 yield family
-            elif family.name not in self.hidden:
-                self.hidden.add(family.name)
-                _logger.warning(
-                    "otel-coach: the family %s is defined twice in this process; the page "
-                    "shows the first one only. Rename the other, or remove it.",
-                    family.name,
-                )
+            else:
+                self._hide(family.name)
+
+    def _hide(self, name: str) -> None:
+        if name not in self.hidden:
+            self.hidden.add(name)
+            _logger.warning(
+                "otel-coach: the family %s is defined twice in this process; the page "
+                "shows the first one only. Rename the other, or remove it.",
+                name,
+            )
+
+
+def _default(*, counts_here: bool) -> Iterable[Collector]:
+    """Of prometheus_client's default registry, the collectors that count in this process.
+
+    Or the others. All of them count here where prometheus_client does not say which there are.
+    """
+    # One that counts nothing may be registered while others are asked.
+    names: Any = getattr(REGISTRY, "_collector_to_names", ())
+    known: tuple[Collector, ...] = tuple(names)
+    if not known:
+        return [REGISTRY] if counts_here else []
+    found = [collector for collector in known if _counts_here(collector) is counts_here]
+    return [_TargetInfo(), *found] if counts_here else found
+
+
+class _TargetInfo:
+    """What the application says of itself to prometheus_client, which is no collector there."""
+
+    def collect(self) -> Iterable[Metric]:
+        about = REGISTRY.get_target_info()
+        return [InfoMetricFamily("target", "Target metadata", about)] if about else []
+
+
+def _counts_here(collector: Collector) -> bool:
+    """Whether `collector` is, or comes from, a class of a library that counts in the process."""
+    return any(
+        cls.__module__.startswith(_COUNT_HERE) and cls.__module__ not in _PROTOCOLS
+        for cls in type(collector).__mro__
+    )
 
 
 def _sample_names(family: Metric) -> frozenset[str]:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _REFUSED: Final = re.compile(r"0(\.0*)?")
+_OPENMETRICS: Final = "application/openmetrics-text"
+_KNOWN_VERSIONS: Final = frozenset({None, "0.0.1", "1.0.0"})
+_UTF8: Final = "allow-utf-8"
 
 
 def accepted(header: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -18,3 +21,28 @@ def accepted(header: str) -> Iterator[tuple[str, dict[str, str]]]:
         parameters = {key: value for key, _, value in (part.partition("=") for part in rest)}
         if not _REFUSED.fullmatch(parameters.get("q", "1")):
             yield name, parameters
+
+
+def format_of(header: str) -> str:
+    """What of `header` the page can be, as a media type; "" for the text format 0.0.4.
+
+    OpenMetrics goes first. Names in UTF-8 keep their dots for a scraper that asks for them
+    (Prometheus 3); other ways to escape are those of nobody, and would change valid names.
+    """
+    asked = [*accepted(header)]
+    versions = {
+        parameters.get("version"): parameters
+        for name, parameters in asked
+        if name == _OPENMETRICS and parameters.get("version") in _KNOWN_VERSIONS
+    }
+    if versions:
+        utf8 = any(parameters.get("escaping") == _UTF8 for parameters in versions.values())
+        return f"{_OPENMETRICS}; version=1.0.0" + (f"; escaping={_UTF8}" if utf8 else "")
+    if any(
+        name == "text/plain"
+        and parameters.get("version") == "1.0.0"
+        and parameters.get("escaping") == _UTF8
+        for name, parameters in asked
+    ):
+        return f"text/plain; version=1.0.0; escaping={_UTF8}"
+    return ""

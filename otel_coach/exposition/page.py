@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from otel_coach.exposition.merging import Merged
-from otel_coach.exposition.negotiation import accepted
+from otel_coach.exposition.negotiation import format_of
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
 from otel_coach.exposition.turns import short_turns
 from otel_coach.workers.outage import Outage
@@ -20,16 +19,14 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from otel_coach.exposition.application_page import ApplicationPage
     from otel_coach.exposition.families import LocalFamilies
     from otel_coach.recorder import Recorder
     from otel_coach.workers.group import Figures
 
-_logger = logging.getLogger("otel_coach")
-
 _CPU_SECONDS: Final = "process_cpu_seconds"
 """A counter that prometheus_client leaves out where it has no descriptor to read it."""
-_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
-_KNOWN_VERSIONS: Final = frozenset({None, "0.0.1", "1.0.0"})
+_DEAD: Final = "that ended"
 _EOF: Final = b"# EOF\n"
 _HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
 _STALE: Final = (
@@ -84,21 +81,26 @@ class Page:
 
     @staticmethod
     def retire(contents: Sequence[bytes]) -> bytes:
-        """One content of several workers' that are dead."""
+        """One content of several workers' that are dead.
+
+        Raises:
+            OSError: one of them cannot be read; without it, counters would fall.
+        """
         merged = Merged()
         with short_turns:
             for content in contents:
-                if (snapshot := _read(content)) is not None:
-                    merged.add(snapshot, lives=False)
+                merged.add(_read(content, _DEAD), lives=False)
             return to_bytes(merged.retired())
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str, own: ApplicationPage | None = None) -> tuple[bytes, str]:
         """The page in the format that `accept` asks for, and its content type.
+
+        What the application's `own` page has beside ours stands at the end, as it wrote it; then
+        the format is that of its answer.
 
         Raises:
             OSError: some worker's figures cannot be read; without them, counters would fall.
         """
-        encode, content_type = choose_encoder(_understood(accept))
         everybody: Sequence[Figures] = ()
         families: Iterable[Metric]
         if self._everybody is None:
@@ -106,11 +108,14 @@ class Page:
         else:
             everybody = self._everybody()
             families = _merged(everybody)
+        shown = [*self._local.completed(families)]
+        rest = b"" if own is None else self._local.beside(own, shown)
+        encode, content_type = choose_encoder(
+            format_of(own.content_type if own is not None and rest else accept)
+        )
         with short_turns:
-            parts = [
-                encode(_Only([family])).removesuffix(_EOF)
-                for family in self._local.with_shared(families)
-            ]
+            parts = [encode(_Only([family])).removesuffix(_EOF) for family in shown]
+        parts.append(rest)
         if "openmetrics" in content_type:
             parts.append(_EOF)  # that format knows no comments
         else:
@@ -120,18 +125,6 @@ class Page:
             if self._is_one_of_many:
                 parts.append(_ALONE % os.getpid())
         return b"".join(parts), content_type
-
-
-def _understood(accept: str) -> str:
-    """What of `accept` the page can be: OpenMetrics where it is asked for, else the text format.
-
-    prometheus_client repeats versions that it does not write, and escapes names that are valid.
-    """
-    asked = any(
-        name == "application/openmetrics-text" and parameters.get("version") in _KNOWN_VERSIONS
-        for name, parameters in accepted(accept)
-    )
-    return _OPENMETRICS if asked else ""
 
 
 class _Only(CollectorRegistry):
@@ -149,16 +142,15 @@ def _merged(everybody: Iterable[Figures]) -> Iterator[Metric]:
     merged = Merged()
     with short_turns:
         for figures in everybody:
-            if (snapshot := _read(figures.content)) is not None:
+            if figures.content is not None:
+                snapshot = _read(figures.content, figures.worker)
                 merged.add(snapshot, figures.worker, lives=figures.lives)
     return merged.families()
 
 
-def _read(content: bytes | None) -> Snapshot | None:
-    if content is None:
-        return None
+def _read(content: bytes, worker: str) -> Snapshot:
     try:
         return from_bytes(content)
     except ValueError as error:
-        _logger.warning("otel-coach: a worker's figures cannot be read (%s); left out", error)
-        return None
+        message = f"the figures of worker {worker.partition('-')[0]} cannot be read: {error}"
+        raise OSError(message) from error

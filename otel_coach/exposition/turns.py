@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
-from contextlib import ExitStack
 from typing import Final
 
 _TURN: Final = 0.0005
@@ -14,14 +12,14 @@ _TURN: Final = 0.0005
 
 
 class ShortTurns:
-    """Work in short turns, and without the garbage collector, whose turn may be a long one.
+    """Work in short turns.
 
-    Both are settings of the whole process: they are the host's again when the last thread that
-    works so is done. What is made meanwhile goes with its last user, without the collector.
+    How long a turn is, is a setting of the whole process: the host's own is put back when the last
+    thread that works so is done, unless the host has set another one meanwhile.
     """
 
     def __init__(self) -> None:
-        self._undo = ExitStack()
+        self._hosts = self._ours = 0.0
         self._begin_anew()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin_anew)
@@ -30,23 +28,26 @@ class ShortTurns:
         """In a forked child none of the threads that work so goes on."""
         self._lock = threading.Lock()
         self._working = 0
-        self._undo.close()
+        self._put_back()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._working:
-                self._undo.callback(sys.setswitchinterval, sys.getswitchinterval())
-                sys.setswitchinterval(min(_TURN, sys.getswitchinterval()))
-                if gc.isenabled():
-                    self._undo.callback(gc.enable)
-                    gc.disable()
+                self._hosts = sys.getswitchinterval()
+                sys.setswitchinterval(min(_TURN, self._hosts))
+                self._ours = sys.getswitchinterval()  # as the interpreter rounds it
             self._working += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._working -= 1
             if not self._working:
-                self._undo.close()
+                self._put_back()
+
+    def _put_back(self) -> None:
+        if self._ours and sys.getswitchinterval() == self._ours:
+            sys.setswitchinterval(self._hosts)
+        self._ours = 0.0
 
 
 short_turns: Final = ShortTurns()

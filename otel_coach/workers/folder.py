@@ -141,6 +141,12 @@ class Folder:
         """Take part no more, as if this worker had never come; all others stay."""
         with suppress(OSError):
             self.forget(self.me)
+        self.release()
+
+    def release(self) -> None:
+        """Hold nothing any more, as if this worker had died: its figures are for the others."""
+        with suppress(OSError):
+            self.socket(self.me).unlink(missing_ok=True)
         while self._locks:
             os.close(self._locks.popitem()[1])
         if self._sockets != self.path:

@@ -32,6 +32,7 @@ LONGEST_WAIT: Final = 0.5
 
 _TICK: Final = 0.4
 """Seconds between two looks at what has changed: what a kill can lose at most, and some."""
+_LONGEST_LEAVE: Final = 2.0
 _TICKS_BETWEEN_FUNERALS: Final = 5
 _TICKS_BETWEEN_TOUCHES: Final = 1000
 _RETIRED: Final = "retired"
@@ -56,7 +57,11 @@ class Source(Protocol):
     """What this worker measures."""
 
     def measure(self) -> bytes:
-        """The figures as they are now."""
+        """The figures as they are now.
+
+        Raises:
+            OSError: there are none any more.
+        """
         ...
 
     def changed(self) -> bool:
@@ -64,7 +69,11 @@ class Source(Protocol):
         ...
 
     def retire(self, contents: Sequence[bytes]) -> bytes:
-        """One content of several dead workers', of which the first may be such a one."""
+        """One content of several dead workers', of which the first may be such a one.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
         ...
 
 
@@ -95,6 +104,7 @@ class Group:
         """What all others read of this worker, and it shows of itself: so that all pages agree."""
         self._lack: OSError | None = None
         """Why its newest figures are not written."""
+        self._cannot_measure = Outage()
         self._cannot_write = Outage()
         self._cannot_ask = Outage()
         self._cannot_tidy = Outage()
@@ -102,6 +112,7 @@ class Group:
         self._tasks: dict[str, Callable[[], None]] = {}
         self._ticks = 0
         self._closed = False
+        self._thread = threading.Thread(target=self._work, name="otel-coach-worker", daemon=True)
         try:
             self._doorbell = Doorbell(folder.socket(folder.me))
         except OSError:
@@ -130,7 +141,7 @@ class Group:
                 cure(error, _ANOTHER_FOLDER),
             )
             return None
-        threading.Thread(target=group._work, name="otel-coach-worker", daemon=True).start()
+        group._thread.start()
         return group
 
     def shared_log(self, name: str) -> SharedLog:
@@ -153,7 +164,16 @@ class Group:
         if os.getpid() != self._pid:
             return False  # a child that a worker forked has its parent's figures, and no own ones
         with self._refreshing:
-            content = self._source.measure()
+            try:
+                content = self._source.measure()
+            except OSError as error:
+                if self._cannot_measure.begins():
+                    _logger.error(  # noqa: TRY400 - one line
+                        "otel-coach: /metrics shows worker %d as it last wrote: %s",
+                        self._pid,
+                        error,
+                    )
+                return False
             try:
                 self._folder.write(self._folder.snapshot(self._folder.me), content)
             except OSError as error:
@@ -230,6 +250,17 @@ class Group:
                 known = self._folder.workers()
                 if not any(lives for worker, lives in known if worker != self._folder.me):
                     self._folder.leave()
+
+    def leave(self) -> None:
+        """Take part no more; the other workers keep what this one counted, and take its tasks."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self.refresh()
+        self._closed = True
+        if self._thread.is_alive():
+            self._thread.join(_LONGEST_LEAVE)
+        self._doorbell.close()
+        self._folder.release()
 
     def _work(self) -> None:
         ticked = monotonic()

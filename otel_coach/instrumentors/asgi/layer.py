@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from asyncio import CancelledError
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -22,7 +23,7 @@ from opentelemetry.util.http import parse_excluded_urls
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
-from otel_coach.instrumentors.asgi.routes import Routes, templates
+from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
@@ -105,7 +106,7 @@ class Layer:
         self._exchanges = Exchanges.new(recorder, credential_headers)
         self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
         self._page = page
-        self._page_path: str | tuple[str, ...] = () if page is None else page.path
+        self._page_paths: tuple[str, ...] = () if page is None else page.suffixes
         self._on_start = on_start
         self._on_stop = on_stop
         self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
@@ -125,6 +126,10 @@ class Layer:
             watched = self._watch(app, scope, receive, send) if is_ours else None
             if watched is _FOR_PAGE:
                 await self._page(scope, send)
+                return
+            if watched is _FOR_BOTH_PAGES:
+                unwatched = {**scope, _MARK: True, _FASTAPI_TELEMETRY: None}
+                await self._page.beside(partial(original, app), unwatched, receive, send)
                 return
             if watched is None:
                 await original(app, scope, receive, send)
@@ -149,15 +154,19 @@ class Layer:
     def _watch(
         self, app: Any, scope: Scope, receive: Receive, send: Send
     ) -> tuple[Exchange, _Entered] | None:
-        """The exchange, and what is to be left at its end; or `_FOR_PAGE`."""
+        """The exchange, and what is to be left at its end; or who answers for Prometheus."""
         known = self._latest
         if known is None or known.app() is not app:
             known = self._latest = self._applications.get(app) or self._meet(app)
         path: str = scope["path"]
-        if path.endswith(self._page_path) and self._page.answers(
-            scope, getattr(app, "root_path", "")
-        ):
-            return _FOR_PAGE
+        if path.endswith(self._page_paths):
+            # FastAPI sets a root path of its own later.
+            root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
+            if self._page.answers(scope, root_path):
+                if has_own_route(app, {**scope, "method": "GET", "root_path": root_path}):
+                    return _FOR_BOTH_PAGES
+                if not path.endswith("/"):
+                    return _FOR_PAGE
         exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
         context = None
         if self._tracer is not None:
@@ -317,6 +326,8 @@ def _gives_way(app: Any) -> bool:
 
 
 _FOR_PAGE: Final[Any] = object()
+_FOR_BOTH_PAGES: Final[Any] = object()
+"""The request is for the page, which the application has one of its own of, too."""
 _Entered = tuple["Token[Any]", "Token[Context] | None"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Match, Mount
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Scope = MutableMapping[str, Any]
 
 
+_SOMETHING_ELSE: Final = "-otel-coach-7f3b"
+"""What makes of a path another one that no route is there for."""
+
+
 class Route:
     """A route as the request found it: its `template` and, in FastAPI, its `dependant`."""
 
@@ -30,6 +34,12 @@ class Route:
     def __init__(self, template: str, dependant: Any = None) -> None:
         self.template = template
         self.dependant = dependant
+
+
+class NotAllowed(Route):
+    """A route that has the path, but not the method."""
+
+    __slots__ = ()
 
 
 NO_ROUTE = Route(UNMATCHED)
@@ -94,6 +104,21 @@ def find_route(app: Any, scope: Scope) -> Route:
     return _find(getattr(app, "routes", ()), scope, "") or _frontend(app, scope) or NO_ROUTE
 
 
+def has_own_route(app: Any, scope: Scope) -> bool:
+    """Whether a route or a mount of `app` is there for the path of `scope`, and answers it.
+
+    One that would answer any other path there, too (files at the root, `/{path:path}`), is not.
+    A path with a slash behind it counts as well: Starlette redirects to it.
+    """
+    path: str = scope["path"].rstrip("/")
+    other = find_route(app, {**scope, "path": path + _SOMETHING_ELSE}).template
+    routes = (find_route(app, {**scope, "path": one}) for one in (path, f"{path}/"))
+    return any(
+        route is not NO_ROUTE and type(route) is Route and route.template != other
+        for route in routes
+    )
+
+
 def templates(app: Any) -> Iterator[str]:
     """The templates that `find_route` may find in `app`, as far as they are known by now."""
     return (template for template, _ in _leaves(getattr(app, "routes", ()), ""))
@@ -128,10 +153,10 @@ def _find(routes: Iterable[Any], scope: Scope, prefix: str) -> Route | None:
             continue
         if _has_routes_inside(route, getattr(route, "path_format", None)):
             return _inside(route, {**scope, **child_scope}, prefix)
-        found = Route(prefix + route.path_format, getattr(route, "dependant", None))
+        template, dependant = prefix + route.path_format, getattr(route, "dependant", None)
         if match is Match.FULL:
-            return found
-        partial = partial or found
+            return Route(template, dependant)
+        partial = partial or NotAllowed(template, dependant)
     return partial
 
 
