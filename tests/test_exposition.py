@@ -415,3 +415,59 @@ def test_shared_files_that_cannot_be_read_are_no_page_instead_of_counters_that_f
         found = answer(measured.installation.page, "", "")
     assert found.status == 503
     assert b"Too many open files" in found.body
+
+
+def test_a_flush_of_the_meter_provider_by_the_application_leaves_a_valid_page(measured):
+    provider = measured.installation.providers.meter_provider
+    with serving(hello()) as client:
+        for _ in range(2):
+            client.get("/hello")
+            assert provider.force_flush()
+            provider.force_flush()
+            page = Page(client.get("/metrics").text)  # which refuses a family that is there twice
+            list(strict(client.get("/metrics", headers={"accept": OPENMETRICS}).text))
+    assert page.samples("http_server_request_duration_seconds_count", endpoint="/hello") == [
+        ({"endpoint": "/hello", "method": "GET", "status": "200"}, 2)
+    ]
+
+
+def test_after_a_shutdown_of_the_meter_provider_there_is_no_page_without_our_families(caplog):
+    with measuring() as measured, serving(hello()) as client:
+        client.get("/hello")
+        measured.installation.providers.meter_provider.shutdown()
+        measured.installation.providers.meter_provider.shutdown()
+        assert client.get("/hello").status_code == 200
+        answers = [client.get("/metrics") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert "shut the global meter provider down" in answers[0].text
+    assert len([r for r in caplog.records if r.levelname in {"WARNING", "ERROR"}]) == 1
+
+
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;"
+    "escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+TEXT_IN_UTF8 = "text/plain;version=1.0.0;escaping=allow-utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "line"),
+    [
+        ("", 'shop_orders_total{kind_of="a"} 2.0'),
+        (OPENMETRICS, 'shop_orders_total{kind_of="a"} 2.0'),
+        (PROMETHEUS_3, '{"shop.orders_total","kind.of"="a"} 2.0'),
+        (TEXT_IN_UTF8, '{"shop.orders_total","kind.of"="a"} 2.0'),
+    ],
+)
+def test_names_in_utf8_keep_their_dots_for_a_scraper_that_asks_for_them(
+    measured, default_registry, accept, line
+):
+    default_registry(Counter, "shop.orders", "Orders", ["kind.of"]).labels("a").inc(2)
+    with serving(hello()) as client:
+        answer = client.get("/metrics", headers={"accept": accept})
+    assert line in answer.text.splitlines()
+    assert ("escaping=allow-utf-8" in answer.headers["content-type"]) is (
+        "utf-8;q" in accept or accept == TEXT_IN_UTF8
+    )
+    assert "otel_coach_errors_total{" in answer.text

@@ -1,9 +1,11 @@
 """A server that is stopped in the middle of its work: all that started ends once."""
 
 import os
+import socket
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from demo.otlp import Receiver
-from demo.programs import free_port
+from demo.programs import Program, free_port
 from demo.stack import bin_path, coaching_stack
 from oracle.matrix import STREAM, WAYS
 
@@ -139,3 +141,42 @@ def test_a_script_that_ends_with_a_stream_open_has_its_span(tmp_path):
         (span,) = receiver.spans
         assert span.attributes["otel_coach.outcome"] == "aborted"
         assert sums(receiver)["agent.llm.requests", "aborted"] == 1
+
+
+def test_a_server_that_hangs_up_on_many_streams_logs_no_line_for_each(tmp_path):
+    """What it cancelled shall not unwind because of us, and is counted all the same."""
+    streams, port = 1000, free_port()
+    log = tmp_path / "server.log"
+    with Receiver() as receiver:
+        environment = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
+        server = Program(
+            [
+                *(bin_path("opentelemetry-instrument"), bin_path("uvicorn"), "small_app:app"),
+                *("--port", str(port), "--timeout-graceful-shutdown", "1"),
+                *("--log-level", "warning"),
+            ],
+            cwd=ROOT / "tests",
+            ready=f"http://127.0.0.1:{port}/health",
+            environment={
+                **environment,
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+                "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+                # More than there are, so that none has to wait for the exporter.
+                "OTEL_BSP_MAX_QUEUE_SIZE": "10000",
+            },
+            log=log,
+        )
+        with ExitStack() as clients:
+            for _ in range(streams):
+                client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+                client.sendall(b"GET /stream?pause=60 HTTP/1.1\r\nhost: h\r\n\r\n")
+                assert client.recv(1 << 16)
+            server.stop()
+        errors = [line for line in log.read_text().splitlines() if line.startswith("ERROR")]
+        found = Counter(span.name for span in receiver.spans)
+        counted = sums(receiver)
+    assert [line for line in errors if "timeout graceful shutdown exceeded" not in line] == []
+    assert "Traceback" not in log.read_text()
+    assert (found["GET /stream"], found["chat none"]) == (streams, streams)
+    assert counted["app.ai.request.duration", "error"] == streams
+    assert counted["app.ai.stream.chunks", "error"] == streams

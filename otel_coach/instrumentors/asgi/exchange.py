@@ -269,7 +269,7 @@ class Exchange:
         What is read is kept for the application. A receive that would wait is closed at its
         first step, as a cancelled one would be; only a coroutine on asyncio can be.
         """
-        if not (_runs_asyncio() and inspect.iscoroutinefunction(self._receive)):
+        if not (runs_asyncio() and inspect.iscoroutinefunction(self._receive)):
             return
         ahead = self._looked_ahead = self._looked_ahead or deque()
         while not self._client_left and len(ahead) < _MOST_LOOKED_AHEAD:
@@ -366,7 +366,8 @@ def _only_one(error: BaseException) -> BaseException:
     return error
 
 
-def _runs_asyncio() -> bool:
+def runs_asyncio() -> bool:
+    """Whether the event loop here is asyncio's."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

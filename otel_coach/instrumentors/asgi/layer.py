@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import weakref
 from asyncio import CancelledError
@@ -22,7 +23,7 @@ from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import guarded, guarded_async
-from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
+from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
 from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
@@ -251,10 +252,13 @@ class Layer:
 
     @guarded_async
     async def _stop(self, app: object) -> None:
-        # uvicorn cancels what still runs and stops at once: what it cancelled shall end first.
-        with anyio.move_on_after(_LONGEST_UNWINDING):
-            while self._exchanges.of(app):  # noqa: ASYNC110 - an exchange has no event to wait for
-                await anyio.sleep(0.01)
+        # Where the server has cancelled what still runs, it stops at once: whatever is waited for
+        # here would let thousands of streams unwind, each with a traceback in the server's log.
+        stops_at_once = bool(self._exchanges.of(app)) and _is_being_cancelled()
+        if not stops_at_once:
+            with anyio.move_on_after(_LONGEST_UNWINDING):
+                while self._exchanges.of(app):  # noqa: ASYNC110 - an exchange has no event to wait for
+                    await anyio.sleep(0.01)
         for exchange in self._exchanges.of(app):
             exchange.ended(CancelledError())
         if self._on_stop is None:
@@ -262,9 +266,17 @@ class Layer:
         # A daemon: a back end that hangs must not keep the server from stopping.
         flushing = Thread(target=self._on_stop, args=(app,), name="otel-coach-flush", daemon=True)
         flushing.start()
+        if stops_at_once:
+            flushing.join(_LONGEST_FLUSH)
+            return
         with anyio.move_on_after(_LONGEST_FLUSH):
             while flushing.is_alive():  # noqa: ASYNC110 - a thread, on any event loop
                 await anyio.sleep(0.01)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether tasks of this event loop have been cancelled and have not ended yet."""
+    return runs_asyncio() and any(task.cancelling() for task in asyncio.all_tasks())
 
 
 class _Application:
