@@ -13,3 +13,6 @@ HAS_EVENTS_V3: Final = hasattr(BaseCallbackHandler, "on_stream_event")
 
 STREAMS_TELL_PARTS: Final = Version(version("langchain-openai")) >= Version("0.2.2")
 """Whether ChatOpenAI hands over cached and reasoning tokens also on a stream."""
+
+LIST_HAS_PARTS: Final = Version(version("genai-prices")) >= Version("0.1")
+"""Whether genai-prices has prices for audio, and for what a cache keeps for an hour."""

@@ -6,7 +6,7 @@ import json
 import logging
 import operator
 import tomllib
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -28,6 +28,11 @@ _GENAI_PRICES_PROVIDER: Final = {
     "xai": "x-ai",
 }
 """genai-prices' provider ids where LangChain's `ls_provider` differs."""
+_OLD_KINDS: Final = frozenset(
+    {"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"}
+)
+"""What a genai-prices before 0.1, whose `Usage` is a dataclass, prices rightly. It knows no cache of
+an hour, and does not notice that cached tokens may be audio too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,8 @@ def _is_listed(model: str, provider: str | None) -> bool:
 def _listed_price(tokens: Mapping[str, int], model: str, provider: str | None) -> float | None:
     import genai_prices  # noqa: PLC0415 - 0.2 s that a host without LLM calls saves
 
+    if is_dataclass(genai_prices.Usage) and not _OLD_KINDS.issuperset(tokens):
+        return None
     usage = genai_prices.Usage(**tokens)
     for provider_id in _provider_ids(provider):
         try:

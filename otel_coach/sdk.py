@@ -188,11 +188,7 @@ class Providers:
 def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarReader | None:
     if not settings.serves_metrics:
         return None
-    return ExemplarReader(
-        disable_target_info=not settings.target_info,
-        scope_info_enabled=False,
-        registry=registry,
-    )
+    return ExemplarReader(registry, disable_target_info=not settings.target_info)
 
 
 def _tracer_provider(

@@ -338,7 +338,8 @@ class TracerAtOnce(trace.Tracer):
             trace_id, random = parent.trace_id, parent.trace_flags & _RANDOM
         else:
             trace_id = ids.generate_trace_id()
-            random = _RANDOM if ids.is_trace_id_random() else 0
+            # The SDK asks for it from 1.42 on.
+            random = _RANDOM if getattr(ids, "is_trace_id_random", bool)() else 0
         sampled = self.provider.sampler.should_sample(
             context,
             trace_id,

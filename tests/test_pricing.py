@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from demo.versions import LIST_HAS_PARTS
 from otel_coach.pricing import PriceList, Usage
 
 MTOK = 1_000_000
@@ -39,6 +40,35 @@ def test_the_provider_is_found_without_being_named():
 
 def test_no_price_is_none_and_never_a_guess():
     assert PriceList().cost(Usage(10, 10), ("a-model-of-our-own",), "openai") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "usage", "dollars"),
+    [
+        (
+            "claude-sonnet-4-5",
+            "anthropic",
+            Usage(1_000, 100, cache_write=200, cache_write_1h=50),
+            (800 * 3 + 150 * 3.75 + 50 * 6 + 100 * 15) / MTOK,
+        ),
+        (
+            "gemini-2.5-flash",
+            "google_genai",
+            Usage(1_000, 100, input_audio=300),
+            (700 * 0.3 + 300 * 1 + 100 * 2.5) / MTOK,
+        ),
+    ],
+)
+def test_a_kind_of_tokens_that_the_installed_list_lacks_is_no_price(
+    model, provider, usage, dollars
+):
+    cost = PriceList().cost(usage, (model,), provider)
+    assert cost == (pytest.approx(dollars, abs=1e-9) if LIST_HAS_PARTS else None)
+
+
+def test_cached_tokens_that_may_be_audio_have_no_price():
+    usage = Usage(1_000, 100, cached=400, input_audio=300)
+    assert PriceList().cost(usage, ("gemini-2.5-flash",), "google_genai") is None
 
 
 def test_the_first_model_with_a_price_counts():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import Histogram
 from opentelemetry.trace import format_span_id, format_trace_id
+from prometheus_client import REGISTRY
 from prometheus_client.samples import Exemplar
 
 from otel_coach.catalogue import CATALOGUE
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData
+    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
 _PROMETHEUS_NAMES = {metric.name: metric.prometheus_name for metric in CATALOGUE}
 _NANOSECONDS = 1e9
+_ARGUMENTS: Final = frozenset(signature(PrometheusMetricReader).parameters)
+"""What the stock reader of the installed version takes: `registry` from 0.63, `scope_info_enabled`
+from 0.64 on; before, it wrote no labels of scopes."""
 
 _Bucket = tuple[str, tuple[tuple[str, str], ...], str]
 """A family's name, the labels of a series and the upper bound of a bucket."""
@@ -28,17 +34,30 @@ _Bucket = tuple[str, tuple[tuple[str, str], ...], str]
 class ExemplarReader(PrometheusMetricReader):
     """Keeps each bucket's last exemplar: the SDK hands one over once and forgets it.
 
-    An exemplar names the trace and the span of a sampled request and nothing else; what a View
+    It serves `registry` alone, and writes no labels of scopes. An exemplar names the trace and the span of a sampled request and nothing else; what a View
     has stripped, and the SDK keeps as filtered attributes, stays behind.
     """
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, registry: CollectorRegistry, *, disable_target_info: bool) -> None:
+        wanted: dict[str, Any] = {"registry": registry, "scope_info_enabled": False}
+        known = {name: value for name, value in wanted.items() if name in _ARGUMENTS}
+        super().__init__(disable_target_info, **known)
+        self._own_registry = registry
+        if "registry" not in _ARGUMENTS:
+            # Those versions know the default registry only, whose page is the application's.
+            REGISTRY.unregister(self._collector)
+            registry.register(self._collector)
         self._exemplars: dict[_Bucket, Exemplar] = {}
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Nothing: the figures of a flush that nobody asked for would be shown a second time."""
         return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        if "registry" in _ARGUMENTS:
+            super().shutdown(timeout_millis, **kwargs)
+        else:
+            self._own_registry.unregister(self._collector)
 
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
