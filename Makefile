@@ -9,15 +9,16 @@ N ?= 1000
 CELLS ?= *
 MINUTES ?= 20
 SIDE_BY_SIDE ?= --numprocesses auto --dist loadfile
+UPGRADE ?=
 SEED ?= $(shell date +%s)
 COLLECTOR := v0.145.0
 JAEGER := v1.76.0
 
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ test: install ## the whole ordinary suite
 # What is deployed depends on no version of a library.
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore tests/test_deploy.py $(PYTEST)
+
+test-install: install ## build it, install it by several pips and uv, beside other services' locks, and serve with it
+	@$(BIN)/python -m installs
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
 	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
@@ -134,7 +138,7 @@ docs-check: install
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
 	@$(BIN)/python -m oracle.truth --check docs/truth.md
 
-lock: install ## resolve the development environment, and the lowest versions, anew
+lock: install ## resolve the development environment and the lowest versions; UPGRADE=--upgrade: all anew
 	@$(LOCK) --group dev --output-file requirements-dev.txt pyproject.toml
 	@$(LOCK) --resolution lowest-direct --group test --group example \
 		--output-file requirements-lowest.txt pyproject.toml

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.dependencies import watch_dependency
     from otel_coach.settings import Settings
 
-__all__ = ["Settings", "instrument", "labels", "uninstrument", "watch_dependency"]
+    __version__: str
+
+__all__ = [
+    "Settings",
+    "__version__",
+    "instrument",
+    "labels",
+    "uninstrument",
+    "watch_dependency",
+]
 
 
 def instrument(app: object = None, *, settings: Settings | None = None) -> None:
@@ -58,6 +67,13 @@ def __getattr__(name: str) -> Any:
         from otel_coach.instrumentors.dependencies import watch_dependency  # noqa: PLC0415
 
         return watch_dependency
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+        try:
+            return version("otel-coach")
+        except PackageNotFoundError:  # run from its sources
+            return "0+unknown"
     if name == "Settings":
         from otel_coach.settings import Settings  # noqa: PLC0415
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
+import otel_coach
 from otel_coach import sql
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
@@ -57,7 +57,7 @@ class Installation:
     ) -> None:
         settings.log_problems()
         self.settings = settings
-        self.providers = Providers(settings, span_processors, version=_version())
+        self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
         self.page = _page(self.providers, settings)
         self.stock = StockInstrumentations(
             self.providers.tracer_provider,
@@ -159,7 +159,7 @@ class Installation:
                 "interval": settings.dependency_interval,
                 "timeout": settings.dependency_timeout,
             }
-        tracer = tracers.get_tracer("otel_coach", _version())
+        tracer = tracers.get_tracer("otel_coach", otel_coach.__version__)
         if name == LANGCHAIN:
             prices = PriceList.from_file(settings.prices_file)
             content = {
@@ -173,7 +173,9 @@ class Installation:
                 "tracer": tracer,
                 "prices": prices,
                 "content": content,
-                "events": self.providers.logger_provider.get_logger("otel_coach", _version()),
+                "events": self.providers.logger_provider.get_logger(
+                    "otel_coach", otel_coach.__version__
+                ),
             }
         serves_inside = settings.serves_metrics and settings.metrics_port is None
         return {
@@ -260,10 +262,3 @@ def uninstall() -> None:
 def _at_exit() -> None:
     if _installed is not None:
         _installed.exit()
-
-
-def _version() -> str:
-    try:
-        return version("otel-coach")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return ""

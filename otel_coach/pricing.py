@@ -31,8 +31,9 @@ _GENAI_PRICES_PROVIDER: Final = {
 _OLD_KINDS: Final = frozenset(
     {"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"}
 )
-"""What a genai-prices before 0.1, whose `Usage` is a dataclass, prices rightly. It knows no cache of
-an hour, and does not notice that cached tokens may be audio too."""
+"""What a genai-prices before 0.1, whose `Usage` is a dataclass, prices rightly.
+
+It knows no cache of an hour, and does not notice that cached tokens may be audio too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ ALLOWED = {
     "distro": {"installation", "instrumentors.stock"},
     "environment_variables": {"settings"},
     "testing": {"installation", "settings"},
+    "__main__": {"cli"},
     "cli": {
         "cardinality",
         "catalogue",

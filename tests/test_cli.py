@@ -1,6 +1,8 @@
 """`otel-coach doctor` and `otel-coach metrics`, run as a person runs them."""
 
 import subprocess
+import sys
+from importlib.metadata import version
 
 import pytest
 from conftest import serving
@@ -54,6 +56,17 @@ def test_doctor_reads_what_a_running_service_reports(measured):
     assert answer.returncode == 1
     assert "error_type=no_price model=gpt-x: 3" in answer.stdout
     assert "OTEL_COACH_PRICES" in answer.stdout
+
+
+def test_its_version_is_the_packages():
+    answer = otel_coach("--version")
+    assert (answer.returncode, answer.stdout) == (0, f"otel-coach {version('otel-coach')}\n")
+
+
+def test_python_runs_it_as_a_module():
+    command = [sys.executable, "-m", "otel_coach", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"otel-coach {version('otel-coach')}\n"
 
 
 def test_metrics_writes_and_checks_its_page(tmp_path):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+import otel_coach
 from otel_coach.cli import doctor, metrics
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="otel-coach", description=__doc__)
+    parser.add_argument(
+        "--version", action="version", version=f"otel-coach {otel_coach.__version__}"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for command in (doctor, metrics):
         sub_parser = commands.add_parser(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+import otel_coach
 from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.settings import Settings
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _state(settings: Settings) -> Iterator[str]:
-    yield f"otel-coach {_version('otel-coach') or 'from source'}"
+    yield f"otel-coach {otel_coach.__version__}"
     if not settings.enabled:
         yield "disabled by OTEL_COACH_DISABLED or OTEL_SDK_DISABLED"
     for name in _FRAMEWORKS:

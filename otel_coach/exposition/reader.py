@@ -34,8 +34,9 @@ _Bucket = tuple[str, tuple[tuple[str, str], ...], str]
 class ExemplarReader(PrometheusMetricReader):
     """Keeps each bucket's last exemplar: the SDK hands one over once and forgets it.
 
-    It serves `registry` alone, and writes no labels of scopes. An exemplar names the trace and the span of a sampled request and nothing else; what a View
-    has stripped, and the SDK keeps as filtered attributes, stays behind.
+    It serves `registry` alone, and writes no labels of scopes. An exemplar names the trace and the
+    span of a sampled request and nothing else; what a View has stripped, and the SDK keeps as
+    filtered attributes, stays behind.
     """
 
     def __init__(self, registry: CollectorRegistry, *, disable_target_info: bool) -> None:

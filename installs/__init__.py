@@ -1,0 +1,1 @@
+"""Whether otel-coach installs: by old pips and new, and beside services' own locks."""

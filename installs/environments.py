@@ -1,0 +1,140 @@
+"""A fresh environment, as a user makes one: the application, then otel-coach, then a request."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from demo.programs import Program, free_port
+from installs.distributions import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHIPPED: Final = "shipped"
+NEWEST: Final = "newest"
+UV: Final = Path(sys.executable).parent / "uv"
+"""That of the development environment: there may be no other."""
+
+_PATIENCE: Final = 300.0
+_APPLICATION: Final = """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/hello/{name}")
+def hello(name: str) -> str:
+    return name
+"""
+_SERIES: Final = (
+    'http_server_request_duration_seconds_count{endpoint="/hello/{name}",method="GET",status="200"}'
+)
+
+
+class InstallError(RuntimeError):
+    """A command failed; the message ends with the last lines that it wrote."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A folder with a Python of its own, and what installs into it."""
+
+    folder: Path
+    pip: tuple[str, ...]
+    """The command that stands for `pip`."""
+
+    @classmethod
+    def with_pip(cls, folder: Path, version: str) -> Environment:
+        """With that version of pip, `SHIPPED` for the one that this Python brings, or `NEWEST`."""
+        run([sys.executable, "-m", "venv", folder])
+        python = str(folder / "bin" / "python")
+        if version != SHIPPED:
+            wanted = "pip" if version == NEWEST else f"pip=={version}"
+            run([python, "-m", "pip", "install", "--quiet", "--upgrade", wanted])
+        return cls(folder, (python, "-m", "pip"))
+
+    @classmethod
+    def with_uv(cls, folder: Path) -> Environment:
+        """With uv's `uv pip`, and no pip at all."""
+        run([UV, "venv", "--quiet", "--python", sys.executable, folder])
+        return cls(folder, (str(UV), "pip"))
+
+    def installs(self, *arguments: str | Path) -> str:
+        """`pip install` with these arguments; what it wrote."""
+        return run([*self.pip, "install", *arguments], self.variables)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """An activated environment's, without settings of ours or of OpenTelemetry's."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+        path = f"{self.folder / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
+        return {**kept, "VIRTUAL_ENV": str(self.folder), "PATH": path}
+
+    @property
+    def installer(self) -> str:
+        """Its name and version."""
+        return " ".join(run([*self.pip, "--version"], self.variables).split()[:2])
+
+
+def commands(wheel: Path) -> list[list[str]]:
+    """The arguments of README's `pip install` commands, the main one first, with `wheel`."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    found = dict.fromkeys(re.findall(r"pip install ([^`\n]*otel-coach[^`\n]*)", text))
+    return [[word.replace("otel-coach", str(wheel)) for word in shlex.split(one)] for one in found]
+
+
+def serve_and_ask(environment: Environment) -> list[str]:
+    """What is wrong once the application runs there under `opentelemetry-instrument`."""
+    (environment.folder / "app.py").write_text(_APPLICATION)
+    port = free_port()
+    command = f"opentelemetry-instrument uvicorn app:app --port {port}".split()
+    url = f"http://127.0.0.1:{port}"
+    program = Program(
+        [environment.folder / "bin" / command[0], *command[1:]],
+        cwd=environment.folder,
+        ready=f"{url}/metrics",
+        environment=environment.variables,
+        log=environment.folder / "log.txt",
+    )
+    try:
+        answer = httpx.get(f"{url}/hello/you", timeout=10)
+        page = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+    finally:
+        program.stop()
+    found = [] if answer.json() == "you" else [f"the application answered {answer.text!r}"]
+    if f"{_SERIES} 1.0" not in page:
+        found.append(f"the page lacks the request: {_SERIES}")
+    faults = (line for line in page if line.startswith("otel_coach_errors_total"))
+    found += [f"a fault of ours: {line}" for line in faults if not line.endswith(" 0.0")]
+    return found
+
+
+def run(command: Sequence[str | Path], variables: dict[str, str] | None = None) -> str:
+    """Run it to its end; what it wrote.
+
+    Raises:
+        InstallError: it failed.
+    """
+    done = subprocess.run(  # noqa: S603 - commands of this repository and its README
+        command,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=_PATIENCE,
+    )
+    if done.returncode:
+        words = " ".join(map(str, command))
+        raise InstallError("\n".join([f"{words} failed:", *done.stdout.splitlines()[-15:]]))
+    return done.stdout

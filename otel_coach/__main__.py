@@ -1,0 +1,7 @@
+"""`python -m otel_coach`: the same as the command `otel-coach`."""
+
+import sys
+
+from otel_coach.cli import main
+
+sys.exit(main())
