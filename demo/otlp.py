@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -36,12 +36,22 @@ class ReceivedSpan:
     events: list[str] = field(default_factory=list)
 
 
-class Receiver:
-    """Receives traces on a loopback port inside a `with` block."""
+def _takes_all(_path: str, _body: bytes) -> int:
+    return 200
 
-    def __init__(self) -> None:
+
+class Receiver:
+    """Receives traces on a loopback port inside a `with` block.
+
+    `answers` says with which status, given path and body; it may take its time.
+    """
+
+    def __init__(self, answers: Callable[[str, bytes], int] = _takes_all) -> None:
+        self.answers = answers
         self.requests: list[tuple[str, bytes]] = []
-        """Path and body, decompressed, of all that came."""
+        """Path and body, decompressed, of all that came and was taken."""
+        self.refused: list[tuple[str, bytes]] = []
+        """Of what was answered with another status than 200."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,8 +59,10 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                receiver.requests.append((self.path, body))
-                self.send_response(200)
+                status = answers(self.path, body)
+                taken = receiver.requests if status == 200 else receiver.refused  # noqa: PLR2004
+                taken.append((self.path, body))
+                self.send_response(status)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -56,3 +56,6 @@ SURGE_FLOOR_PER_SECOND: Final = 0.5
 SURGE_FACTOR: Final = 5
 
 DEPENDENCY_UP_SHARE: Final = 0.5
+
+LOST_AT_ONCE: Final = 1000
+"""Spans, points or records in an hour; fewer matter where they go on and on."""

@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics.view import (
     ExplicitBucketHistogramAggregation,
     View,
 )
+from opentelemetry.sdk.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -129,7 +130,7 @@ def _is_right(aggregation: Aggregation) -> bool:
     """Whether a batch comes out as what was put into it."""
     reader = InMemoryMetricReader()
     views = [View(instrument_name="*", aggregation=aggregation)]
-    provider = MeterProvider([reader], views=views, shutdown_on_exit=False)
+    provider = MeterProvider([reader], Resource.get_empty(), views=views, shutdown_on_exit=False)
     histogram = provider.get_meter("otel_coach").create_histogram(
         "tried", explicit_bucket_boundaries_advisory=[1.0, 2.0]
     )

@@ -20,6 +20,7 @@ from otel_coach.vocabulary import (
     ERROR,
     ERROR_TYPE,
     FAULT_TYPES,
+    LOSSES,
     METHOD,
     METHODS,
     MODE,
@@ -270,6 +271,15 @@ HTTP_REQUEST_DURATION: Final = Metric(
     _HTTP_SECONDS,
     closed={METHOD: _METHODS},
 )
+LOST: Final = Metric(
+    "otel_coach.lost",
+    Kind.COUNTER,
+    "{item}",
+    (ERROR_TYPE,),
+    "Spans, metric points and log records that no back end confirmed; error_type says where.",
+    closed={ERROR_TYPE: LOSSES},
+    zeros=tuple((name,) for name in LOSSES),
+)
 LABEL_OVERFLOW: Final = Metric(
     "otel_coach.label_overflow",
     Kind.COUNTER,
@@ -311,6 +321,7 @@ CATALOGUE: Final = (
     DEPENDENCY_UP,
     DEPENDENCY_LATENCY,
     HTTP_REQUEST_DURATION,
+    LOST,
     LABEL_OVERFLOW,
     ERRORS,
 )

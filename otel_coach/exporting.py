@@ -12,22 +12,16 @@ from importlib.metadata import entry_points
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from opentelemetry.sdk._logs import LogRecordProcessor
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.export import (
-    BatchSpanProcessor,
-    ConsoleSpanExporter,
-    SimpleSpanProcessor,
-)
-
+from otel_coach.guards import raised_at
+from otel_coach.losses import Losses
 from otel_coach.patches import undone
+from otel_coach.queues import PushReader, span_processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.trace import SpanProcessor
 
     from otel_coach.guards import CountsFaults
     from otel_coach.settings import Settings
@@ -88,34 +82,27 @@ class OneLineAMinute(logging.Filter):
         return True
 
 
-class PushReader(PeriodicExportingMetricReader):
-    """The SDK's, which does not send for a process that measured nothing: a supervisor, say."""
-
-    is_idle: Callable[[], bool] = staticmethod(lambda: False)
-
-    def _receive_metrics(self, *args: Any, **kwargs: Any) -> None:
-        if not self.is_idle():
-            super()._receive_metrics(*args, **kwargs)
-
-
 class Exporters:
     """What sends to the back ends that the settings name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._quiet = OneLineAMinute()
+        self.losses = Losses(settings.span_queue, settings.log_queue)
         self._undo: Sequence[Callable[[], None]] = ()
 
     def readers(self) -> list[PushReader]:
         """Those that push metrics."""
-        names = [name for name in self._settings.metric_exporters if name != "prometheus"]
-        return [*_started(_METRICS, names, self._settings.otlp_metrics_protocol, self._quiet)]
+        settings = self._settings
+        names = [name for name in settings.metric_exporters if name != "prometheus"]
+        protocol = settings.otlp_metrics_protocol
+        return [*_started(_METRICS, names, protocol, self._quiet, self.losses)]
 
     def span_processors(self, recorder: CountsFaults) -> list[SpanProcessor]:
         """Those that send spans; `recorder` counts the faults of what is ours in them."""
         settings = self._settings
         names, protocol = settings.trace_exporters, settings.otlp_traces_protocol
-        processors = [*_started(_TRACES, names, protocol, self._quiet)]
+        processors = [*_started(_TRACES, names, protocol, self._quiet, self.losses)]
         loaded = [module for name in _OTLP_SPANS if (module := sys.modules.get(name))]
         if loaded and not self._undo:
             with suppress(ImportError):  # a library that is not as it was: its own encoder does it
@@ -128,7 +115,7 @@ class Exporters:
         """Those that send events."""
         settings = self._settings
         names, protocol = settings.log_exporters, settings.otlp_logs_protocol
-        return [*_started(_LOGS, names, protocol, self._quiet)]
+        return [*_started(_LOGS, names, protocol, self._quiet, self.losses)]
 
     def undo(self) -> None:
         """Let the exporters and their logs be as they were."""
@@ -136,11 +123,10 @@ class Exporters:
         undone(self._undo)
 
 
-def _processor(exporter: SpanExporter) -> SpanProcessor:
-    # A person who watches the console wants a span when it ends, not five seconds later.
-    if isinstance(exporter, ConsoleSpanExporter):
-        return SimpleSpanProcessor(exporter)
-    return BatchSpanProcessor(exporter)
+def _log_processor(exporter: Any, losses: Losses) -> LogRecordProcessor:
+    from otel_coach.log_queue import CountedLogs  # noqa: PLC0415 - see there
+
+    return CountedLogs(exporter, losses)
 
 
 @dataclass(frozen=True)
@@ -151,21 +137,21 @@ class _Signal(Generic[_Part]):
     variable: str
     tuning: str
     """The SDK's variables that say how often and how much."""
-    around: Callable[[Any], _Part]
-    """What sends through an exporter."""
+    around: Callable[[Any, Losses], _Part]
+    """What sends through an exporter, and counts what it loses."""
 
 
-_TRACES: Final = _Signal[SpanProcessor]("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", _processor)
-_METRICS: Final = _Signal[PushReader](
-    "metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PushReader
-)
-_LOGS: Final = _Signal[LogRecordProcessor](
-    "logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", BatchLogRecordProcessor
-)
+_TRACES: Final = _Signal("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", span_processor)
+_METRICS: Final = _Signal("metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PushReader)
+_LOGS: Final = _Signal("logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", _log_processor)
 
 
 def _started(
-    signal: _Signal[_Part], names: Iterable[str], protocol: str, quiet: OneLineAMinute
+    signal: _Signal[_Part],
+    names: Iterable[str],
+    protocol: str,
+    quiet: OneLineAMinute,
+    losses: Losses,
 ) -> Iterator[_Part]:
     """What sends `signal` through each exporter of `names`.
 
@@ -187,7 +173,7 @@ def _started(
             continue
         try:
             exporter = found[0].load()()
-            part = signal.around(exporter)
+            part = signal.around(exporter, losses)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
             _logger.error(  # noqa: TRY400 - one line; a traceback says nothing more to its reader
                 "otel-coach: %s=%r: the exporter %s did not start (%s: %s); %s go nowhere through "
@@ -205,11 +191,37 @@ def _started(
             yield part
 
 
-def at_once(actions: Iterable[Callable[[], Any]], seconds: float) -> None:
-    """Run `actions` side by side, waiting at most `seconds` for all: one may hang, others not."""
-    threads = [threading.Thread(target=action, daemon=True) for action in actions]
-    for thread in threads:
-        thread.start()
+def at_once(actions: Iterable[Callable[[float], Any]], seconds: float) -> None:
+    """Run `actions` side by side, waiting at most `seconds` for all: one may hang, others not.
+
+    Each is told how many seconds it has. Where no thread can be had (in the end of Python 3.12.0 to
+    3.12.2, or of a process that has as many as it may), they run one after the other in this
+    thread, with an equal share of what is left, and it is on them to keep to it.
+    """
     deadline = monotonic() + seconds
+    threads: list[threading.Thread] = []
+    left: list[Callable[[float], Any]] = []
+    for action in actions:
+        thread = threading.Thread(target=_harmless, args=(action, seconds), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            left.append(action)
+        else:
+            threads.append(thread)
+    for place, action in enumerate(left):
+        _harmless(action, max(0.0, deadline - monotonic()) / (len(left) - place))
     for thread in threads:
         thread.join(max(0.0, deadline - monotonic()))
+
+
+def _harmless(action: Callable[[float], Any], seconds: float) -> None:
+    try:
+        action(seconds)
+    except Exception as error:  # noqa: BLE001 - whatever a plug-in raises, the others go on
+        # Without its message, which may repeat an address with a password.
+        _logger.warning(
+            "otel-coach: an exporter could not be flushed or stopped (%s in %s)",
+            type(error).__name__,
+            raised_at(error),
+        )

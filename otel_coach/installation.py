@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
+import weakref
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
 import otel_coach
 from otel_coach import sql
+from otel_coach.exporting import at_once
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
@@ -71,6 +75,15 @@ class Installation:
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
         self._flushed = False
+        self._forked_at = 0.0
+        """By `time.perf_counter`; runs from before are the parent's to end."""
+        if hasattr(os, "register_at_fork"):
+            forked = weakref.WeakMethod(self._forked)
+            os.register_at_fork(after_in_child=lambda: (alive := forked()) and alive())
+
+    def _forked(self) -> None:
+        self._forked_at = perf_counter()
+        self._flushed = False
 
     @property
     def recorder(self) -> Recorder:
@@ -87,6 +100,7 @@ class Installation:
         self._end_runs(lambda run: run.application is app)
         self.serving.refresh()
         self.providers.flush()
+        self.serving.refresh()  # with what could not be sent
 
     @guarded
     def exit(self) -> None:
@@ -94,13 +108,16 @@ class Installation:
 
         After a lifespan there is little left to send, and its end may have waited already.
         """
-        self._end_runs(lambda _: True)
-        self.serving.end()
+        self._end_runs(lambda run: run.started >= self._forked_at)
         if self.providers.is_idle:
+            self.serving.end()
             return  # a supervisor, or a helper process of the host's, has nothing to send
-        stopping = threading.Thread(target=self.providers.shutdown, daemon=True)
-        stopping.start()
-        stopping.join(_SHORTEST_EXIT if self._flushed else _LONGEST_EXIT)
+        self.serving.refresh()
+        seconds = _SHORTEST_EXIT if self._flushed else _LONGEST_EXIT
+        at_once([self._stop], seconds)
+
+    def _stop(self, seconds: float) -> None:
+        self.providers.shutdown(seconds, before_the_last_push=self.serving.end)
 
     def instrument(self, name: str, app: object = None) -> None:
         """Start the instrumentor of that entry point; once, however often it is asked for.

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
@@ -80,8 +81,11 @@ _OFTEN: Final = range(1000)
 """Numbers that come again, as statuses do; counts of tokens hardly do."""
 _NOBODY: Final = SpanContext(1, 1, is_remote=False)
 _REMOTE: Final = SpanContext(1, 1, is_remote=True)
+_NO_RESOURCE: Final = Resource.get_empty()
+"""For spans that are never sent: without one, the SDK runs all resource detectors for each."""
 _EXAMPLE: Final = ReadableSpan(
     "GET /",
+    resource=_NO_RESOURCE,
     context=SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1)),
     parent=SpanContext(1, 3, is_remote=True, trace_flags=TraceFlags(1)),
     attributes={"http.route": "/", "http.response.status_code": 200},
@@ -185,6 +189,7 @@ class Encoder:
             # What that encoder makes of a span of which nothing else is known.
             bare = ReadableSpan(
                 name,
+                resource=_NO_RESOURCE,
                 context=_NOBODY,
                 parent=_REMOTE if is_remote else None,
                 kind=kind,

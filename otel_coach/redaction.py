@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from otel_coach import sql
 from otel_coach.guards import guarded
+from otel_coach.resource import without_secrets
 from otel_coach.spans import TracerAtOnce, only_sees_ends
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from opentelemetry import trace
     from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import Span
     from opentelemetry.util.types import Attributes
 
@@ -186,6 +188,15 @@ class RedactingTracerProvider(TracerProvider):
     def has_spans(self) -> bool:
         """Whether any has ended in this process."""
         return any(processor.has_spans for processor in self._behind_the_rule)
+
+    def forget_spans(self) -> None:
+        """After a fork: the parent's are not this process's."""
+        for processor in self._behind_the_rule:
+            processor.has_spans = False
+
+    def _update_resource(self, resource: Resource) -> None:
+        # The SDK detects some of it again after a fork.
+        super()._update_resource(without_secrets(resource))
 
     def get_tracer(
         self,

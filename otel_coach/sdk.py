@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import logging
+import os
+import weakref
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import LoggerProvider, get_logger_provider
-from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
-from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
 from otel_coach.batches import Batch, batching
 from otel_coach.budgets import Budgets
+from otel_coach.catalogue import CATALOGUE
 from otel_coach.exporting import Exporters, at_once
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.foreign import ForeignMeters
+from otel_coach.forked import Beginning
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingTracerProvider, Redaction
-from otel_coach.resource import process_resource
+from otel_coach.resource import detected_already, process_resource, without_secrets
 from otel_coach.views import build_views
 from otel_coach.vocabulary import LABEL_SET
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.metrics import Meter
+    from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
+    from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.util.types import Attributes
@@ -45,6 +49,10 @@ GIVING_WAY: Final = frozenset(
     }
 )
 """Scopes that would measure the HTTP server a second time."""
+_FOR_TRACES_AND_LOGS: Final = 0.6
+"""Of the time to stop. What they lost in it is in the last push of metrics, which has the rest."""
+_SHORTEST_PUSH: Final = 0.1
+"""Seconds; with none at all, the SDK stops no reader."""
 
 
 class CoachMeterProvider(MeterProvider):
@@ -84,6 +92,10 @@ class CoachMeterProvider(MeterProvider):
             return meter
         return self.foreign.bounded(meter) or metrics.NoOpMeter(name)
 
+    def _update_resource(self, resource: Resource) -> None:
+        # The SDK detects some of it again after a fork.
+        super()._update_resource(without_secrets(resource))
+
 
 class Providers:
     """The providers of this process and what is read from them.
@@ -102,7 +114,25 @@ class Providers:
     ) -> None:
         self.serves = False
         """Whether this process serves, of which a supervisor does not know beforehand."""
+        self._pid = os.getpid()
+        self._facts_of_the_start = 0
+        self._has_figures_of_another = False
+        """Whether this process was forked from one that measured, and cannot tell them apart."""
         resource = process_resource()
+        with detected_already(resource):
+            self._build(settings, resource, span_processors, log_processors, version)
+        if hasattr(os, "register_at_fork"):
+            forked = weakref.WeakMethod(self._forked)
+            os.register_at_fork(after_in_child=lambda: (alive := forked()) and alive())
+
+    def _build(
+        self,
+        settings: Settings,
+        resource: Resource,
+        span_processors: Sequence[SpanProcessor],
+        log_processors: Sequence[LogRecordProcessor],
+        version: str,
+    ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self.page_reader = _page_reader(settings, self.registry)
         self._exporters = Exporters(settings)
@@ -127,6 +157,8 @@ class Providers:
             self.budgets,
             batch=Batch.of if aggregation else None,
         )
+        self._exporters.losses.recorder = self.recorder
+        self._beginning = Beginning(self.meter_provider)
         self.foreign = ForeignMeters(self.recorder, self.budgets, settings.admitted)
         self.meter_provider.foreign = self.foreign
         self._own_tracer_provider = _tracer_provider(
@@ -160,10 +192,15 @@ class Providers:
     @property
     def is_idle(self) -> bool:
         """Whether nothing was measured and no span was made in a process that does not serve."""
+        # In a child that was just forked, a thread may ask before `_forked` was called.
+        return os.getpid() != self._pid or self._has_figures_of_another or not self._has_measured
+
+    @property
+    def _has_measured(self) -> bool:
         provider = self._own_tracer_provider
-        return not (
+        return (
             self.serves
-            or self.recorder.has_measured
+            or (self.recorder.has_measured and self.recorder.facts > self._facts_of_the_start)
             or self.foreign.has_measured
             or (provider is not None and provider.has_spans)
         )
@@ -171,18 +208,60 @@ class Providers:
     def flush(self, timeout: float = 5.0) -> None:
         """Export what is ended; waits at most about `timeout` seconds, for all signals at once."""
         self.recorder.settle_all()
-        milliseconds = int(timeout * 1000)
         parts = (self._own_tracer_provider, self._own_logger_provider, *self._push_readers)
-        at_once(
-            (functools.partial(part.force_flush, milliseconds) for part in parts if part), timeout
-        )
+        at_once((_flushing(part) for part in parts if part), timeout)
 
-    def shutdown(self, timeout: float = 5.0) -> None:
-        """Flush and stop all exporters; waits at most about `timeout` seconds."""
+    def shutdown(
+        self, timeout: float = 5.0, *, before_the_last_push: Callable[[], object] | None = None
+    ) -> None:
+        """Flush and stop all exporters; waits at most about `timeout` seconds.
+
+        What spans and logs lost in that is counted, and in the last push of the metrics.
+        """
         self.recorder.close()
-        parts = (self._own_tracer_provider, self._own_logger_provider, self.meter_provider)
-        at_once((part.shutdown for part in parts if part), timeout)
+        end = monotonic() + timeout
+        share = _FOR_TRACES_AND_LOGS if self._push_readers else 1.0
+        parts = (self._own_tracer_provider, self._own_logger_provider)
+        at_once((self._stopping(part) for part in parts if part), share * timeout)
+        self._exporters.losses.give_up()
+        self.recorder.settle_all()
+        if before_the_last_push is not None:
+            before_the_last_push()
+        left = max(_SHORTEST_PUSH, end - monotonic())
+        at_once([_stopping_metrics(self.meter_provider)], left)
         self._exporters.undo()
+
+    def _stopping(self, provider: Any) -> Callable[[float], None]:
+        def stop(seconds: float) -> None:
+            self._exporters.losses.end = monotonic() + seconds
+            provider.shutdown()
+
+        return stop
+
+    def _forked(self) -> None:
+        """In a forked child: nothing was measured, whatever the parent has."""
+        had_measured = self._has_measured
+        self._pid = os.getpid()
+        self.serves = self.foreign.has_measured = False
+        if self._own_tracer_provider is not None:
+            self._own_tracer_provider.forget_spans()
+        if not self._beginning.anew():
+            self._has_figures_of_another = self._has_figures_of_another or had_measured
+            return
+        if self.page_reader is not None:
+            self.page_reader.forget_exemplars()
+        for metric in CATALOGUE:
+            for values in metric.zeros:
+                self.recorder.record(metric, 0, values)
+        self._facts_of_the_start = self.recorder.facts
+
+
+def _flushing(part: Any) -> Callable[[float], object]:
+    return lambda seconds: part.force_flush(int(1000 * seconds))
+
+
+def _stopping_metrics(provider: MeterProvider) -> Callable[[float], object]:
+    return lambda seconds: provider.shutdown(timeout_millis=1000 * seconds)
 
 
 def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarReader | None:
@@ -214,6 +293,9 @@ def _logger_provider(
 ) -> SdkLoggerProvider | None:
     if not processors:
         return None
+    # Late: the SDK's logs run all resource detectors as they are imported.
+    from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider  # noqa: PLC0415
+
     provider = SdkLoggerProvider(resource=resource, shutdown_on_exit=False)
     for processor in processors:
         provider.add_log_record_processor(processor)

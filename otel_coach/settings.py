@@ -87,6 +87,10 @@ class Settings:
     """`module:function` that is given each text before it leaves, and returns what may leave."""
     log_exporters: tuple[str, ...] = ()
     """Where events go."""
+    span_queue: int = 2048
+    """How many spans wait for each exporter before further ones are dropped."""
+    log_queue: int = 2048
+    """How many log records do."""
     prices_file: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses to probe, by the name they are known under."""
@@ -157,6 +161,8 @@ class _Environment:
             },
             admitted=self._admitted(),
             **self._content(),
+            span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, _places),
+            log_queue=self._read("OTEL_BLRP_MAX_QUEUE_SIZE", 2048, _places),
             prices_file=self._text("OTEL_COACH_PRICES") or None,
             dependencies=self._dependencies(),
             dependency_interval=interval,
@@ -326,6 +332,7 @@ def _whole_number(what: str, lowest: int, highest: int) -> Callable[[str], int]:
 
 
 _count: Final = _whole_number("a whole number", 1, 100_000)
+_places: Final = _whole_number("a whole number", 1, 10_000_000)
 _port: Final = _whole_number("a port", 0, 65_535)
 _characters: Final = _whole_number("a number of characters", 1, 1_000_000)
 

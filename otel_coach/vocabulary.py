@@ -61,6 +61,13 @@ COMPLETION: Final = "completion"
 NO_USAGE: Final = "no_usage"
 NO_PRICE: Final = "no_price"
 
+SPANS_QUEUE_FULL: Final = "spans_queue_full"
+SPANS_EXPORT: Final = "spans_export"
+METRICS_EXPORT: Final = "metrics_export"
+LOGS_EXPORT: Final = "logs_export"
+LOSSES: Final = (SPANS_QUEUE_FULL, SPANS_EXPORT, METRICS_EXPORT, LOGS_EXPORT)
+"""Where telemetry was lost."""
+
 INVALID_TOKEN: Final = "invalid_token"  # noqa: S105 - an RFC 6750 error code, no secret
 INSUFFICIENT_SCOPE: Final = "insufficient_scope"
 INVALID_REQUEST: Final = "invalid_request"
@@ -97,7 +104,9 @@ OUR_OWN_VALUES: Final = {
     MODE: frozenset({STREAM, INVOKE, PROMPT, COMPLETION}),
     STATUS: frozenset({OK, ERROR, ABORTED}),
     METHOD: METHODS | {OTHER_METHOD},
-    ERROR_TYPE: frozenset({NO_ERROR, NO_USAGE, NO_PRICE, *REFUSALS, *FAULT_TYPES, *DEFAULT_SIZES}),
+    ERROR_TYPE: frozenset(
+        {NO_ERROR, NO_USAGE, NO_PRICE, *REFUSALS, *FAULT_TYPES, *DEFAULT_SIZES, *LOSSES}
+    ),
 }
 """Values that this page gives to labels; they take nobody's place in a budget."""
 

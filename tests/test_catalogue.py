@@ -32,6 +32,7 @@ rate_limit_hits_total | counter | endpoint
 dependency_up | gauge | dependency_name
 dependency_latency_seconds | histogram | dependency_name, status
 http_server_request_duration_seconds | histogram | endpoint, method, status
+otel_coach_lost_total | counter | error_type
 otel_coach_label_overflow_total | counter | error_type
 otel_coach_errors_total | counter | error_type
 """

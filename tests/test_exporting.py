@@ -186,5 +186,30 @@ def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
 
 def test_one_that_hangs_does_not_keep_the_others():
     done = []
-    at_once([threading.Event().wait, lambda: done.append(1), lambda: done.append(2)], 0.2)
+    for_ever = threading.Event()
+    at_once(
+        [lambda _: for_ever.wait(), lambda _: done.append(1), lambda _: done.append(2)],
+        0.2,
+    )
     assert sorted(done) == [1, 2]
+    for_ever.set()
+
+
+def test_without_threads_each_has_its_share_of_the_time(monkeypatch):
+    def refused(*_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    shares = []
+    started = time.monotonic()
+    at_once([lambda left: (shares.append(left), time.sleep(left))] * 3, 0.6)
+    assert shares == pytest.approx([0.2, 0.2, 0.2], abs=0.05)
+    assert time.monotonic() - started < 1
+
+
+def test_one_that_fails_is_one_line_and_the_others_go_on(caplog):
+    done = []
+    at_once([lambda _: 1 / 0, done.append], 1)
+    assert len(done) == 1
+    (record,) = caplog.records
+    assert "ZeroDivisionError in test_exporting.py" in record.getMessage()

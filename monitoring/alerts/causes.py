@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitoring.objectives import DEPENDENCY_UP_SHARE, PAGE
+from monitoring.objectives import DEPENDENCY_UP_SHARE, LOST_AT_ONCE, PAGE
 from monitoring.promql import INSTANCE, JOB
 from monitoring.rule import ALL_JOBS, Alert, Record
-from otel_coach.catalogue import DEPENDENCY_UP, ERRORS, LABEL_OVERFLOW
+from otel_coach.catalogue import DEPENDENCY_UP, ERRORS, LABEL_OVERFLOW, LOST
 from otel_coach.vocabulary import DEPENDENCY_NAME, ERROR_TYPE
 
 _INSTANCES: Final = Record(
@@ -35,6 +35,17 @@ ALERTS: Final = (
         summary="{{ $labels.job }}: label {{ $labels.error_type }} has more values than its budget",
         description='{{ $value | printf "%.0f" }} measurements in 1h were counted as `other`.',
         hold="5m",
+        keep="1h",
+    ),
+    Alert(
+        "OtelCoachTelemetryLost",
+        # Many at once, or few that do not end: a Collector that restarts wakes nobody.
+        f"{ALL_JOBS.increase(LOST, '1h', by=(ERROR_TYPE,))} > {LOST_AT_ONCE:g}\nor\n"
+        f"{ALL_JOBS.increase(LOST, '10m', by=(ERROR_TYPE,))} > 0",
+        summary="{{ $labels.job }}: telemetry is lost on its way ({{ $labels.error_type }})",
+        description='{{ $value | printf "%.0f" }} spans, points or records were confirmed by no '
+        "back end. The service itself works.",
+        hold="15m",
         keep="1h",
     ),
     Alert(

@@ -12,6 +12,7 @@ from otel_coach.catalogue import (
     DEPENDENCY_UP,
     ERRORS,
     LABEL_OVERFLOW,
+    LOST,
     RATE_LIMIT_HITS,
     TOOL_CALLS,
     TOOL_LATENCY,
@@ -129,6 +130,14 @@ INSTRUMENTATION: Final = Row(
             "In an hour. Above 0, some series are counted as `other`: raise that label's "
             "OTEL_COACH_BUDGET_..., or find what makes values up. Sums stay right.",
             one(CHOSEN.increase(LABEL_OVERFLOW, _RARE, by=(ERROR_TYPE,)), "{{error_type}}"),
+        ),
+        Panel(
+            "Telemetry lost on its way",
+            "short",
+            "In an hour. spans_queue_full: more spans are made than the back end takes; "
+            "..._export: it refused, was away or answered too late. Figures on this page are not "
+            "affected.",
+            one(CHOSEN.increase(LOST, _RARE, by=(ERROR_TYPE,)), "{{error_type}}"),
         ),
         Panel(
             "Faults of the instrumentation",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 import otel_coach
-from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED
+from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED, LOST
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.settings import Settings
 
@@ -92,6 +92,9 @@ def _reported(url: str) -> Iterator[str]:
     cures = {
         LABEL_OVERFLOW.prometheus_name: "raise OTEL_COACH_BUDGET_..., or find what makes values up",
         ERRORS.prometheus_name: "a fault of otel-coach's own; its log has the place, please report",
+        LOST.prometheus_name: "spans_queue_full: more is made than the back end takes, sample "
+        "fewer (OTEL_TRACES_SAMPLER); else the back end refuses, is away or too slow: its log, or "
+        "OTEL_EXPORTER_OTLP_...",
         LLM_UNMEASURED.prometheus_name: "no_usage: let the model report usage (stream_usage=True); "
         "no_price: add the model to OTEL_COACH_PRICES",
     }

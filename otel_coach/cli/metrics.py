@@ -128,7 +128,11 @@ _MEANINGS: Final = """\
   error if an exception ended it, the answer is 5xx, or the outermost run that started last in it
   failed, also behind a 200.
 - **error_type**: the class of the exception that the callback received, empty where nothing
-  failed; on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`.\
+  failed; on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
+  `otel_coach_lost_total` where telemetry was lost, in spans, points or records that no back end
+  confirmed: `spans_queue_full` (more spans were made than the back end took), `spans_export`,
+  `metrics_export` (the points of a push that failed; the next push has their sums), `logs_export`
+  (a full queue, too). An exporter does not tell what a back end accepted in part only.\
 """.splitlines()
 
 

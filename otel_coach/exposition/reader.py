@@ -87,6 +87,10 @@ class ExemplarReader(PrometheusMetricReader):
                 ids, exemplar.value, exemplar.time_unix_nano / _NANOSECONDS
             )
 
+    def forget_exemplars(self) -> None:
+        """After a fork: the parent's are not this process's."""
+        self._exemplars.clear()
+
     def add_exemplars(self, families: Iterable[Metric]) -> None:
         """Put them on the buckets of `families`, which this reader's registry collected."""
         for family in families:
