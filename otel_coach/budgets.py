@@ -17,10 +17,12 @@ from otel_coach.vocabulary import (
     INSTRUMENT,
     LABEL_SET,
     METHOD,
+    MODEL,
     NO_ERROR,
     OTHER,
     OUR_OWN_VALUES,
     STATUS,
+    is_address,
     label_value,
 )
 
@@ -103,6 +105,8 @@ class Budgets:
     def bounded(self, label: str, value: object, owner: str = OURS) -> str:
         """The text under which `value` is counted: its own, or `OTHER`."""
         text = label_value(value)
+        if label == MODEL and text is not None and is_address(text):
+            return OTHER  # by rule, not for want of a place
         if text is not None and self._has_place(owner, label, text):
             return text
         self.on_overflow(label)

@@ -143,6 +143,38 @@ def span_text(value: object) -> str:
     return label_value(value) or OTHER
 
 
+_ADDRESS: Final = re.compile(
+    r"""
+    [a-z][a-z0-9+.-]*://                                    # any URL
+    | //\S                                                  # one without its scheme
+    | \[[0-9a-f:.%]+\]                                      # IPv6, as URLs have it
+    | (?=[0-9a-f:]*::|([0-9a-f]{1,4}:){7})[0-9a-f:]+(/|$)   # and as it is alone
+    | \d{1,3}(\.\d{1,3}){3}(:\d+)?(/|$)                     # IPv4
+    | localhost(:\d+)?(/|$)
+    | [\w-]+(\.[\w-]+)*\.[a-z][a-z-]*[a-z]:\d{2,5}(/|\?|$)  # host.tld:port
+    | [\w.-]+:\d{2,5}/                                      # host:port/path
+    | ([\w-]+\.){2,}                                       # host.of.a.service, with a path or not
+      (com|net|org|io|ai|dev|app|cloud|local|internal|intranet|corp|lan|svc|test|example|[a-z]{2})
+      \.?(/|\?|$)
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+"""What begins so is where a model is served, not its name. Names have dots, slashes, colons and
+versions too: `us.anthropic.claude-3-5-sonnet-20241022-v2:0`, `hf.co/org/model:Q4`, `llama3.2:70b`.
+"""
+
+
+def is_address(model: str) -> bool:
+    """Whether what is said to be a model's name is the address at which one is served."""
+    return _ADDRESS.match(model.lstrip()) is not None
+
+
+def model_text(model: object) -> str:
+    """The name of a model as a label or a span may carry it: an address is `OTHER`."""
+    text = label_value(model)
+    return OTHER if not text or is_address(text) else text
+
+
 def fault_type(fault: BaseException) -> str:
     """The closed value under which a fault of ours is counted."""
     names = {cls.__name__ for cls in type(fault).__mro__}

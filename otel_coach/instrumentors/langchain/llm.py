@@ -33,6 +33,7 @@ from otel_coach.vocabulary import (
     PROMPT,
     STREAM,
     label_value,
+    model_text,
     span_text,
 )
 
@@ -120,7 +121,7 @@ class LlmRun(Run):
 
     def described(self) -> tuple[str, dict[str, AttributeValue]]:
         """By the GenAI semantic conventions."""
-        model = span_text(self.model)
+        model = model_text(self.model)
         attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "chat",
             "gen_ai.request.model": model,
@@ -184,7 +185,7 @@ def response_attributes(response: object, usage: Usage | None) -> dict[str, Attr
         if usage.cache_write:
             attributes["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write
     if models := tuple(response_models(response)):
-        attributes["gen_ai.response.model"] = span_text(models[0])
+        attributes["gen_ai.response.model"] = model_text(models[0])
     reasons = [
         reason if _REASON.fullmatch(reason) else OTHER
         for metadata in _response_metadata(response)
