@@ -1,16 +1,19 @@
 """What leaves the process in spans that are not ours.
 
 Stock instrumentations write raw paths, query strings, hosts, user agents, SQL with literals and
-exception texts: their spans leave with the attributes named here and no others. What an application
-sets on spans of its own is its affair, but for the texts of exceptions, which the SDK writes there
-without being asked: they repeat prompts, and addresses with passwords. Of a trace state that a
-client sent, only OpenTelemetry's own part leaves.
+exception texts: their spans leave with the attributes named in `known_scopes.py` and no others.
+What an application sets on spans of its own is its affair, but for the texts of exceptions, which
+the SDK writes there without being asked: they repeat prompts, and addresses with passwords. Keys by
+which content travels are left out whoever made the span, ours among them, unless content is
+captured. Of a trace state that a client sent, only OpenTelemetry's own part leaves.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -18,8 +21,18 @@ from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from otel_coach import sql
 from otel_coach.guards import guarded
+from otel_coach.known_scopes import (
+    ALLOWED_ATTRIBUTES,
+    PEOPLE,
+    is_instrumentation,
+    is_provider,
+    is_said,
+    may_tell,
+)
+from otel_coach.provider_spans import ProviderTracer
 from otel_coach.resource import without_secrets
 from otel_coach.spans import TracerAtOnce, only_sees_ends
+from otel_coach.vocabulary import is_address, model_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -33,45 +46,6 @@ if TYPE_CHECKING:
     from otel_coach.recorder import Recorder
 
 OURS: Final = "otel_coach"
-_STOCK: Final = (
-    "fastapi.",  # FastAPI's built-in telemetry
-    "openinference.instrumentation.",
-    "opentelemetry.instrumentation.",
-)
-"""Scopes of instrumentations; those below them too."""
-
-ALLOWED_ATTRIBUTES: Final = frozenset(
-    {
-        "db.operation",
-        "db.operation.name",
-        "db.system",
-        "db.system.name",
-        "error.type",
-        "exception.escaped",
-        "exception.type",
-        "gen_ai.operation.name",
-        "gen_ai.provider.name",
-        "gen_ai.request.model",
-        "gen_ai.response.model",
-        "gen_ai.system",
-        "gen_ai.usage.input_tokens",
-        "gen_ai.usage.output_tokens",
-        "http.method",
-        "http.request.method",
-        "http.response.status_code",
-        "http.route",
-        "http.status_code",
-        "messaging.operation.name",
-        "messaging.system",
-        "network.protocol.name",
-        "network.protocol.version",
-        "otel_coach.outcome",
-        "rpc.method",
-        "rpc.service",
-        "rpc.system",
-        "url.scheme",
-    }
-)
 _TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
 _STATEMENTS: Final = ("db.query.text", "db.statement")
 _CLASS: Final = re.compile(r"([\w.]{1,100}): ")
@@ -82,28 +56,74 @@ _ONLY: Final[Mapping[str, Callable[[str], bool]]] = {
     "url.scheme": {"http", "https", "ws", "wss"}.__contains__,
 }
 """Attributes that leave with such values only; a client may forward any scheme."""
+_MODELS: Final = frozenset({"gen_ai.request.model", "gen_ai.response.model"})
+_OUR_CONTENT: Final = frozenset(
+    {
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.tool.call.arguments",
+        "gen_ai.tool.call.result",
+    }
+)
+"""What we capture ourselves, redacted and cut already."""
+_TELLS_OF_PEOPLE: Final = "langfuse"
+"""A package that writes `PEOPLE` on every span of the process, of whatever scope."""
 _OPENTELEMETRY_STATE: Final = re.compile(
     r"[a-z]{1,4}:[0-9a-f.]{1,20}(;[a-z]{1,4}:[0-9a-f.]{1,20})*"
 )
 
 
 class Redaction:
-    """The rule, with the attributes that the operator allows beyond `ALLOWED_ATTRIBUTES`."""
+    """The rule.
 
-    def __init__(self, allowed: Collection[str] = ()) -> None:
+    Args:
+        allowed: attributes that the operator allows beyond `ALLOWED_ATTRIBUTES`.
+        captures: content may leave, in whatever span.
+        limit: characters of content in one attribute.
+        has_redactor: content leaves through an operator's redactor only; it is ours that does.
+    """
+
+    def __init__(
+        self,
+        allowed: Collection[str] = (),
+        *,
+        captures: bool = False,
+        limit: int = 10_000,
+        has_redactor: bool = False,
+    ) -> None:
         self._allowed = ALLOWED_ATTRIBUTES.union(allowed)
         self._kept_back = _TEXTS.difference(allowed)
+        self._people = PEOPLE.difference(allowed)
+        self._asked_for = frozenset(allowed)
+        self._captures_ours = captures
+        self._captures = captures and not has_redactor
+        self._limit = limit
+        self._suspects = lru_cache(maxsize=1024)(self._suspects_among)
 
     def applied(self, span: ReadableSpan) -> ReadableSpan:
         """`span`, or a copy of it without what must not leave."""
         scope = span.instrumentation_scope.name if span.instrumentation_scope else ""
+        if is_instrumentation(scope):
+            return self._of_stock(span)
         has_state = span.context is not None and bool(span.context.trace_state)
         if scope == OURS:
-            return _copy(span, lambda given: given) if has_state else span
-        if f"{scope}.".startswith(_STOCK):
-            return self._of_stock(span)
-        if span.events or span.links or span.status.description or has_state:
-            return _copy(span, self._without_texts, status=self._status(span.status))
+            if (
+                has_state
+                or self._tells(span.attributes)
+                or any(map(self._tells_event, span.events))
+            ):
+                return _copy(span, self._of_ours, self._of_our_event)
+            return span
+        if (
+            span.events
+            or span.links
+            or span.status.description
+            or has_state
+            or self._tells(span.attributes)
+        ):
+            return _copy(
+                span, self._without_texts, self._of_event, status=self._status(span.status)
+            )
         return span
 
     def _of_stock(self, span: ReadableSpan) -> ReadableSpan:
@@ -116,22 +136,91 @@ class Redaction:
         return _copy(
             span,
             self._of_allowed,
+            self._of_stock_event,
             name=query or _name(span.name, given),
             status=Status(span.status.status_code),
             more={"db.query.summary": query} if query else {},
         )
 
     def _of_allowed(self, attributes: Attributes) -> Attributes:
-        return {
-            key: value
-            for key, value in (attributes or {}).items()
-            if key in self._allowed and (key not in _ONLY or _ONLY[key](str(value)))
-        }
+        kept: dict[str, Any] = {}
+        for key, value in (attributes or {}).items():
+            if key in _MODELS:
+                kept[key] = value if key in self._asked_for else model_text(value)
+            elif key in self._allowed:
+                if key not in _ONLY or _ONLY[key](str(value)):
+                    kept[key] = value
+            elif self._captures and is_said(key):
+                kept[key] = self._cut(value)
+        return kept
 
     def _without_texts(self, attributes: Attributes) -> Attributes:
-        if not attributes or self._kept_back.isdisjoint(attributes):
+        """Of a span of the application."""
+        if not attributes:
             return attributes
-        return {key: value for key, value in attributes.items() if key not in self._kept_back}
+        kept = self._without_what_tells(attributes, frozenset()) or {}
+        if self._kept_back.isdisjoint(kept):
+            return kept
+        return {key: value for key, value in kept.items() if key not in self._kept_back}
+
+    def _of_ours(self, attributes: Attributes) -> Attributes:
+        captured = _OUR_CONTENT if self._captures_ours else frozenset[str]()
+        return self._without_what_tells(attributes, captured)
+
+    def _without_what_tells(self, attributes: Attributes, captured: frozenset[str]) -> Attributes:
+        suspects = self._tells(attributes)
+        if not attributes or not suspects:
+            return attributes
+        kept: dict[str, Any] = {}
+        for key, value in attributes.items():
+            if key not in suspects or key in captured:
+                kept[key] = value
+            elif key not in self._people and isinstance(value, bool | int | float):
+                kept[key] = value  # a number tells nothing
+            elif self._captures and is_said(key):
+                kept[key] = self._cut(value)
+        return kept
+
+    def _tells(self, attributes: Attributes) -> frozenset[str]:
+        """The keys whose values may have to stay here."""
+        return self._suspects(tuple(attributes or ()), _TELLS_OF_PEOPLE in sys.modules)
+
+    def _suspects_among(self, keys: tuple[str, ...], people_too: bool) -> frozenset[str]:  # noqa: FBT001 - a key of the cache
+        return frozenset(
+            key
+            for key in keys
+            if key not in self._asked_for
+            and (may_tell(key) or (people_too and key in self._people))
+        )
+
+    def _tells_event(self, event: Event) -> bool:
+        return may_tell(event.name) or bool(self._tells(event.attributes))
+
+    def _of_event(self, event: Event) -> Event:
+        """Of a span of the application."""
+        return Event(event.name, self._of_event_named(event, self._without_texts), event.timestamp)
+
+    def _of_our_event(self, event: Event) -> Event:
+        return Event(event.name, self._of_event_named(event, self._of_ours), event.timestamp)
+
+    def _of_event_named(self, event: Event, rule: Callable[[Attributes], Attributes]) -> Attributes:
+        """By `rule`; what was said travels under any key where the event's name says so."""
+        if not may_tell(event.name):
+            return rule(event.attributes)
+        if self._captures and is_said(event.name):
+            return {key: self._cut(value) for key, value in (event.attributes or {}).items()}
+        return self._of_allowed(event.attributes)
+
+    def _of_stock_event(self, event: Event) -> Event:
+        name = event.name if _NAME.fullmatch(event.name) else "event"
+        return Event(name, self._of_event_named(event, self._of_allowed), event.timestamp)
+
+    def _cut(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value[: self._limit]
+        if isinstance(value, tuple | list):
+            return tuple(self._cut(one) for one in value)
+        return value
 
     def _status(self, status: Status) -> Status:
         """Without the message of an exception, which the SDK writes behind its class."""
@@ -209,6 +298,8 @@ class RedactingTracerProvider(TracerProvider):
         tracer = super().get_tracer(
             instrumenting_module_name, instrumenting_library_version, schema_url, attributes
         )
+        if is_provider(instrumenting_module_name):
+            return cast("trace.Tracer", ProviderTracer(tracer))
         if instrumenting_module_name != OURS or not isinstance(tracer, Tracer):
             return tracer
         scope = InstrumentationScope(OURS, instrumenting_library_version, schema_url, attributes)
@@ -228,9 +319,10 @@ class RedactingTracerProvider(TracerProvider):
         super().add_span_processor(behind)
 
 
-def _copy(
+def _copy(  # noqa: PLR0913 - what of a span is another
     span: ReadableSpan,
     attributes: Callable[[Attributes], Attributes],
+    event: Callable[[Event], Event],
     *,
     name: str | None = None,
     status: Status | None = None,
@@ -242,10 +334,7 @@ def _copy(
         parent=_without_state(span.parent),
         resource=span.resource,
         attributes={**(attributes(span.attributes) or {}), **(more or {})},
-        events=[
-            Event(event.name, attributes(event.attributes), event.timestamp)
-            for event in span.events
-        ],
+        events=[event(one) for one in span.events],
         links=[Link(_without_state(one.context), attributes(one.attributes)) for one in span.links],
         kind=span.kind,
         status=status or span.status,
@@ -276,7 +365,8 @@ def _name(name: str, attributes: Mapping[str, Any]) -> str:
         system = attributes.get("db.system", attributes.get("db.system.name", "db"))
         return sql.operation(name) or str(system)
     method = attributes.get("http.request.method", attributes.get("http.method"))
-    if method is not None:
+    if method is not None and "gen_ai.operation.name" not in attributes:
         route = attributes.get("http.route")
         return f"{method} {route}" if route else str(method)
-    return name if _NAME.fullmatch(name) else "span"
+    is_fit = _NAME.fullmatch(name) and not any(map(is_address, name.split()))
+    return name if is_fit else "span"

@@ -163,7 +163,12 @@ class Providers:
         self.meter_provider.foreign = self.foreign
         self._own_tracer_provider = _tracer_provider(
             [*self._exporters.span_processors(self.recorder), *span_processors],
-            redaction=Redaction(settings.span_attributes),
+            redaction=Redaction(
+                settings.span_attributes,
+                captures=settings.captures_on_spans,
+                limit=settings.content_limit,
+                has_redactor=settings.content_redactor is not None,
+            ),
             recorder=self.recorder,
             resource=resource,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 if TYPE_CHECKING:
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Status, Tracer
     from opentelemetry.util.types import AttributeValue
+
+CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
+"""Under which a context holds the run that it belongs to: whatever has `is_llm` and `ended`."""
+
+
+def is_inside_call(context: Context | None = None) -> bool:
+    """Whether `context` (default: the current one) is that of a call of a model, still open."""
+    run: Any = otel_context.get_value(CURRENT_RUN, context)
+    return run is not None and run.is_llm and not run.ended
 
 
 def is_idle(tracer: Tracer) -> bool:

@@ -14,7 +14,7 @@ from opentelemetry import trace
 from otel_coach.guards import guarded
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
-from otel_coach.tracing import is_idle
+from otel_coach.tracing import CURRENT_RUN, is_idle
 from otel_coach.vocabulary import span_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _MOST_OPEN_RUNS: Final = 50_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 
 
 class Run:
@@ -101,7 +100,7 @@ class Run:
         if not self.is_traced:
             return
         inside = trace.set_span_in_context(SpanOfRun(self, span_around), around)
-        self.context = otel_context.set_value(_CURRENT_RUN, self, inside)
+        self.context = otel_context.set_value(CURRENT_RUN, self, inside)
 
     @property
     def is_traced(self) -> bool:
@@ -121,14 +120,14 @@ class Run:
         closest = _with_span(self)
         if closest is None or closest.context is None:
             return
-        if self.outer_context.get(_CURRENT_RUN) is not closest:
+        if self.outer_context.get(CURRENT_RUN) is not closest:
             otel_context.attach(closest.context)
 
     def _parent_context(self) -> Context:
         nearest = _with_span(self.parent)
         if nearest is not None and not nearest.is_traced:
             return self.outer_context
-        here: Any = self.outer_context.get(_CURRENT_RUN)
+        here: Any = self.outer_context.get(CURRENT_RUN)
         if nearest is None:
             # Not under another run. A model's stream that is open in the same context, with no
             # span of the application's between, is a sibling.

@@ -1,0 +1,41 @@
+"""A provider's own package makes no span for a call that has ours already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+from opentelemetry import trace
+
+from otel_coach.tracing import is_inside_call
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+
+class ProviderTracer(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stubs only
+    """The tracer of such a package: inside of a call that has our span it makes none.
+
+    The package gets one that records nothing and stands for ours, so that what the package or
+    anybody else starts below it is a child of ours, and no orphan.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__(tracer)
+
+    def start_span(
+        self, name: str, context: Context | None = None, *args: Any, **more: Any
+    ) -> Span:
+        if is_inside_call(context):
+            return trace.NonRecordingSpan(trace.get_current_span(context).get_span_context())
+        return self.__wrapped__.start_span(name, context, *args, **more)
+
+    def start_as_current_span(
+        self, name: str, context: Context | None = None, *args: Any, **more: Any
+    ) -> AbstractContextManager[Span]:
+        if is_inside_call(context):
+            return trace.use_span(self.start_span(name, context))
+        return self.__wrapped__.start_as_current_span(name, context, *args, **more)
