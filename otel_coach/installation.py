@@ -22,6 +22,7 @@ from otel_coach.guards import guarded, raised_at
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
+from otel_coach.instrumentors.provider_headers import ProviderHeaders
 from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
 from otel_coach.sdk import Providers
@@ -70,6 +71,7 @@ class Installation:
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
         )
+        self._headers = ProviderHeaders(self.recorder)
         self.serving = Serving(self.page, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumented: list[BaseInstrumentor] = []
@@ -89,6 +91,11 @@ class Installation:
     def recorder(self) -> Recorder:
         """Where faults go."""
         return self.providers.recorder
+
+    def withhold_headers(self) -> None:
+        """Send providers neither trace context nor baggage, unless the operator wants it."""
+        if not self.settings.propagates_to_providers:
+            self._headers.start()
 
     @guarded
     def application_stopped(self, app: object) -> None:
@@ -136,6 +143,7 @@ class Installation:
             arguments["app"] = app
         instrumentor.instrument(skip_dep_check=True, **arguments)
         self._instrumented.append(instrumentor)
+        self.withhold_headers()
 
     def instrument_psycopg(self) -> None:
         """Load the stock psycopg instrumentation as soon as the host imports psycopg."""
@@ -158,6 +166,7 @@ class Installation:
         for instrumentor in reversed(self._instrumented):
             instrumentor.uninstrument()
         self._instrumented.clear()
+        self._headers.stop()
         self.serving.stop()
         self.providers.shutdown()
 
@@ -212,6 +221,7 @@ class Installation:
     @guarded
     def _start(self) -> None:
         self.providers.serves = True
+        self.withhold_headers()  # also before a propagator that the application has set meanwhile
         self.serving.begin()
         if sql.is_needed():
             threading.Thread(target=sql.load, name="otel-coach-sql", daemon=True).start()

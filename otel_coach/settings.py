@@ -68,6 +68,8 @@ class Settings:
     """Regular expressions by comma; requests to such URLs are not traced."""
     span_attributes: frozenset[str] = frozenset()
     """Attributes that spans of others may carry beyond those that all may."""
+    propagates_to_providers: bool = False
+    """Whether a provider gets the trace context and the baggage of a user."""
     disabled_instrumentations: frozenset[str] = frozenset()
     """Entry points that `instrument` leaves out, as the command does."""
     credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
@@ -143,6 +145,7 @@ class _Environment:
             excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", _patterns)
             or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", _patterns),
             span_attributes=frozenset(_words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
+            propagates_to_providers=self._flag("OTEL_COACH_PROPAGATE_TO_PROVIDERS"),
             disabled_instrumentations=frozenset(
                 _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
             ),

@@ -89,6 +89,7 @@ ALLOWED = {
         "vocabulary",
     },
     "instrumentors.dependencies": {"catalogue", "guards", "recorder", "vocabulary"},
+    "instrumentors.provider_headers": {"guards", "known_scopes", "patches", "tracing"},
     "instrumentors.stock": {"guards", "recorder", "request"},
     "installation": {
         "exporting",
@@ -96,6 +97,7 @@ ALLOWED = {
         "instrumentors.asgi",
         "instrumentors.dependencies",
         "instrumentors.langchain",
+        "instrumentors.provider_headers",
         "instrumentors.stock",
         "pricing",
         "guards",

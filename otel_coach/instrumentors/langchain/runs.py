@@ -119,6 +119,8 @@ class Run:
         """
         closest = _with_span(self)
         if closest is None or closest.context is None:
+            if self.is_llm:  # without a span too, a provider is not told whose call it is
+                otel_context.attach(otel_context.set_value(CURRENT_RUN, self))
             return
         if self.outer_context.get(CURRENT_RUN) is not closest:
             otel_context.attach(closest.context)

@@ -1,0 +1,123 @@
+"""The trace context and the baggage of a user stay here when a provider is called.
+
+Two ways lead there. Whatever asks the global propagator for headers (the stock instrumentations of
+HTTP clients, a provider's own package) goes through `Withholding`, which has none for what runs
+inside of a call of a model, nor for a client span that is a provider's. That is public API.
+
+The anthropic package asks also where it has no span to tell it by (nothing is traced, or not
+sampled), and then sends the baggage alone. So a private part of it is relied on:
+`anthropic._tracing.trace_headers(span)`, of 2.14, by which it gets all that it adds to a request.
+Where a version has `_tracing` without it, one line says so, and what `Withholding` sees is still
+withheld. Versions without `_tracing` send nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+from opentelemetry import propagate, trace
+from opentelemetry.propagators import textmap
+
+from otel_coach.guards import guarded
+from otel_coach.known_scopes import calls_a_provider
+from otel_coach.patches import replaced, undone
+from otel_coach.tracing import is_inside_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from opentelemetry.context import Context
+
+    from otel_coach.guards import CountsFaults
+
+_logger = logging.getLogger("otel_coach")
+_ANTHROPIC: Final = "anthropic._tracing"
+
+
+class Withholding(textmap.TextMapPropagator):
+    """The host's propagator, which has nothing for a provider."""
+
+    def __init__(self, hosts: textmap.TextMapPropagator, recorder: CountsFaults) -> None:
+        self.hosts = hosts
+        self.recorder = recorder
+
+    @property
+    def fields(self) -> set[str]:
+        return self.hosts.fields
+
+    def extract(
+        self,
+        carrier: textmap.CarrierT,
+        context: Context | None = None,
+        getter: textmap.Getter[textmap.CarrierT] = textmap.default_getter,
+    ) -> Context:
+        return self.hosts.extract(carrier, context, getter)
+
+    def inject(
+        self,
+        carrier: textmap.CarrierT,
+        context: Context | None = None,
+        setter: textmap.Setter[textmap.CarrierT] = textmap.default_setter,
+    ) -> None:
+        if not self._is_for_a_provider(context):
+            self.hosts.inject(carrier, context, setter)
+
+    @guarded
+    def _is_for_a_provider(self, context: Context | None) -> bool:
+        if is_inside_call(context):
+            return True
+        # The API's spans have no scope; the SDK's, and whatever else is exported, have.
+        scope = getattr(trace.get_current_span(context), "instrumentation_scope", None)
+        return calls_a_provider(getattr(scope, "name", ""))
+
+
+class ProviderHeaders:
+    """Withholds them, until it is stopped."""
+
+    def __init__(self, recorder: CountsFaults) -> None:
+        self.recorder = recorder
+        self._undo: list[Callable[[], None]] = []
+        self._is_started = False
+
+    @guarded
+    def start(self) -> None:
+        """Stand before the global propagator; again, where the application set another since."""
+        hosts = propagate.get_global_textmap()
+        if not isinstance(hosts, Withholding):
+            propagate.set_global_textmap(Withholding(hosts, self.recorder))
+        if not self._is_started:
+            self._is_started = True
+            wrapt.register_post_import_hook(self._patch, _ANTHROPIC)
+
+    def stop(self) -> None:
+        """Give everything back."""
+        self._is_started = False
+        undone(self._undo)
+        self._undo.clear()
+        current = propagate.get_global_textmap()
+        if isinstance(current, Withholding):
+            propagate.set_global_textmap(current.hosts)
+
+    @guarded  # what is raised here would break the host's own import
+    def _patch(self, module: ModuleType) -> None:
+        if not self._is_started or self._undo:  # an import hook cannot be taken back
+            return
+        try:
+            self._undo.append(replaced(module, "trace_headers", _nothing))
+        except KeyError as missing:
+            _logger.warning(
+                "otel-coach: this anthropic package has no %s in %s; it may send the baggage of a "
+                "user to the provider. ANTHROPIC_OPEN_TELEMETRY_PROPAGATION=false stops it.",
+                missing,
+                _ANTHROPIC,
+            )
+
+
+def _nothing(_original: Callable[..., Any]) -> Callable[..., dict[str, str]]:
+    def trace_headers(*_args: object, **_kwargs: object) -> dict[str, str]:
+        return {}
+
+    return trace_headers
