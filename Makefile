@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST ?= .venv-lowest
+CANARY ?= .venv-canary
+OPENLIT ?= .venv-openlit
 PORT ?= 8000
 N ?= 1000
 CELLS ?= *
@@ -18,7 +20,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest test-canary test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,12 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 
 $(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
 	$(call install_into,$(LOWEST),requirements-lowest.txt)
+
+$(CANARY)/.installed: requirements-canary.txt pyproject.toml
+	$(call install_into,$(CANARY),requirements-canary.txt)
+
+$(OPENLIT)/.installed: requirements-openlit.txt pyproject.toml
+	$(call install_into,$(OPENLIT),requirements-openlit.txt)
 
 define install_into
 @echo "installing into $(1)"
@@ -55,6 +63,10 @@ test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pypro
 
 test-install: install ## build it, install it by several pips and uv, beside other services' locks, and serve with it
 	@$(BIN)/python -m installs
+
+test-canary: $(CANARY)/.installed $(OPENLIT)/.installed ## beside other people's instrumentations: whether anything leaves that should not
+	@$(CANARY)/bin/python -m pytest canary --deselect canary/test_canary_packages.py::test_openlit $(PYTEST)
+	@$(OPENLIT)/bin/python -m pytest canary/test_canary_packages.py::test_openlit $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
 	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
@@ -142,6 +154,8 @@ lock: install ## resolve the development environment and the lowest versions; UP
 	@$(LOCK) --group dev --output-file requirements-dev.txt pyproject.toml
 	@$(LOCK) --resolution lowest-direct --group test --group example \
 		--output-file requirements-lowest.txt pyproject.toml
+	@$(LOCK) --group canary --output-file requirements-canary.txt pyproject.toml
+	@$(LOCK) --group openlit --output-file requirements-openlit.txt pyproject.toml
 
 clean: ## remove .venv and what was built
-	@rm -rf $(VENV) $(LOWEST) dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(LOWEST) $(CANARY) $(OPENLIT) dist .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""A model's name is shown, the address at which one is served is not: neither as a label nor in spans."""
+"""A model's name is shown; the address at which one is served is neither a label nor on a span."""
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
@@ -83,7 +83,6 @@ class Served(FakeListChatModel):
     """Answers as Hugging Face's models do: the answer's model is the endpoint."""
 
     endpoint: str
-    responses: list[str] = ["hi"]
 
     def _generate(self, *args, **kwargs):
         metadata = {"model_name": self.endpoint}
@@ -94,7 +93,9 @@ class Served(FakeListChatModel):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_endpoints_address_is_on_no_page_and_in_no_span(measured, address):
-    Served(endpoint=address).invoke("hi", {"metadata": {"ls_model_name": address}})
+    Served(endpoint=address, responses=["hi"]).invoke(
+        "hi", {"metadata": {"ls_model_name": address}}
+    )
     (span,) = measured.spans
     assert span.name == "chat other"
     assert span.attributes["gen_ai.request.model"] == "other"

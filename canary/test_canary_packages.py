@@ -1,0 +1,170 @@
+"""Beside other people's instrumentations: what was said, to whom and where leaves in no span.
+
+Each package is the real one, and instruments for real, in a process of its own that sends its
+spans to a receiver over OTLP. A provider's double keeps the headers that it was sent.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from double import Double
+
+from demo.otlp import Receiver
+
+PLANTED = ("PROMPT", "ANSWER", "USER", "SESSION", "KEY", "ORGANIZATION", "BAGGAGE")
+SECRETS = {name: f"c4nary{place}x{name.lower()}" for place, name in enumerate(PLANTED)}
+ADDRESS = "localhost"
+HOST = Path(__file__).with_name("host.py")
+pytestmark = pytest.mark.timeout(240)
+OURS = "otel_coach"
+ANTHROPICS = "com.anthropic.sdk.python"
+CAPTURE = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
+DIRECT = {"anthropic_alone", "logfire", "openai_alone", "openlit"}
+"""Hosts that call a provider without LangChain: what instruments their HTTP client cannot tell that
+it is one, which docs/security.md says."""
+ASKED_FOR = {"OTEL_COACH_PROPAGATE_TO_PROVIDERS": "true"}
+
+
+@contextmanager
+def told(name, folder, **more):
+    """Run that host: what left, the spans of it, and the calls that the provider got."""
+    double = Double(SECRETS["ANSWER"], SECRETS["ORGANIZATION"])
+    with double, Receiver() as receiver:
+        done = subprocess.run(
+            [
+                Path(sys.executable).with_name("opentelemetry-instrument"),
+                sys.executable,
+                HOST,
+                name,
+            ],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder),
+                "DOUBLE": double.url,
+                "OPENAI_API_KEY": SECRETS["KEY"],
+                "ANTHROPIC_API_KEY": SECRETS["KEY"],
+                "OTEL_TRACES_EXPORTER": "otlp",
+                "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+                "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2" * (name in DIRECT),
+                "OTEL_PYTHON_DISTRO": "otel_coach",
+                "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
+                **{f"CANARY_{key}": value for key, value in SECRETS.items()},
+                **more,
+            },
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=200,
+            check=False,
+        )
+        assert not done.returncode, done.stderr
+        sent = b"".join(body for _, body in receiver.requests)
+        yield SimpleNamespace(
+            found={key for key, value in SECRETS.items() if value.encode() in sent},
+            tells_the_address=ADDRESS.encode() in sent,
+            spans=receiver.spans,
+            scopes={span.scope for span in receiver.spans},
+            calls=double.calls,
+        )
+
+
+def headers(left):
+    return [{"traceparent", "baggage"} & set(sent) for _, sent in left.calls]
+
+
+SCOPES = {
+    "langchain": {
+        OURS,
+        "openinference.instrumentation.langchain",
+        "opentelemetry.instrumentation.langchain",
+    },
+    "openai_alone": {
+        "openinference.instrumentation.openai",
+        "opentelemetry.instrumentation.openai.v1",
+    },
+    "anthropic_alone": {ANTHROPICS, "opentelemetry.instrumentation.anthropic"},
+    "langfuse": {OURS, "langfuse-sdk"},
+    "logfire": {OURS},
+    "traceloop": {OURS, "traceloop.tracer"},
+}
+"""Whose spans there have to be, so that it is known that each package did make some."""
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_nothing_of_content_people_and_addresses_leaves(name, tmp_path):
+    with told(name, tmp_path) as left:
+        assert left.scopes >= SCOPES[name]
+        assert left.found == set()
+        assert not left.tells_the_address
+        assert left.calls
+        assert set().union(*headers(left)) == set()
+
+
+def test_openlit(tmp_path):
+    with told("openlit", tmp_path) as left:
+        assert {
+            "openlit.instrumentation.openai",
+            "openlit.instrumentation.anthropic",
+        } <= left.scopes
+        assert left.found == set()
+        assert not left.tells_the_address
+        assert len(left.calls) == 3
+        assert set().union(*headers(left)) == set()
+
+
+def test_a_call_that_has_our_span_has_none_of_the_anthropic_package(tmp_path):
+    with told("anthropic_below_langchain", tmp_path) as left:
+        assert ANTHROPICS not in left.scopes
+        (ours,) = [span for span in left.spans if span.scope == OURS]
+        assert ours.attributes["gen_ai.usage.input_tokens"] == 3
+        known = {span.span_id for span in left.spans} | {""}
+        assert {span.parent_id for span in left.spans} <= known  # there is no orphan
+        assert left.found == set()
+        assert headers(left) == [set()]
+
+
+def test_a_call_of_the_anthropic_package_alone_has_its_span_redacted(tmp_path):
+    with told("anthropic_alone", tmp_path) as left:
+        (span,) = [span for span in left.spans if span.scope == ANTHROPICS]
+        assert span.name == "anthropic.messages.create"
+        assert span.attributes == {
+            "gen_ai.provider.name": "anthropic",
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "claude-canary",
+            "gen_ai.response.model": "claude-canary",
+            "gen_ai.usage.input_tokens": 3,
+            "gen_ai.usage.output_tokens": 2,
+            "http.request.method": "POST",
+            "http.response.status_code": 200,
+            "http.route": "/v1/messages",
+            "url.scheme": "http",
+        }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"OTEL_TRACES_SAMPLER": "always_off"}, {"OTEL_TRACES_EXPORTER": "none"}],
+    ids=["traced", "not sampled", "not traced"],
+)
+@pytest.mark.parametrize("name", ["anthropic_alone", "anthropic_below_langchain", "langchain"])
+def test_a_provider_gets_no_baggage_traced_or_not(name, more, tmp_path):
+    with told(name, tmp_path, **more) as left:
+        assert headers(left) == [set()]
+
+
+def test_a_provider_gets_both_where_an_operator_asks_for_it(tmp_path):
+    with told("anthropic_alone", tmp_path, **ASKED_FOR) as left:
+        assert headers(left) == [{"traceparent", "baggage"}]
+
+
+@pytest.mark.parametrize("name", ["langchain", "langfuse", "traceloop"])
+def test_with_capture_on_content_leaves_and_nothing_else_does(name, tmp_path):
+    with told(name, tmp_path, **CAPTURE) as left:
+        assert {"PROMPT", "ANSWER"} <= left.found
+        assert not {"SESSION", "KEY", "ORGANIZATION", "BAGGAGE"} & left.found
