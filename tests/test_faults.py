@@ -70,6 +70,8 @@ GUARDED_INSIDE = {
     # They are the host's call with ours in it: what is ours there is guarded.
     "CoachMeterProvider": {"get_meter"},
     "RedactingTracerProvider": {"get_tracer"},  # of our own scope; nobody else asks for that
+    "ProviderTracer": {"start_span", "start_as_current_span"},  # a context is read
+    "Withholding": {"extract", "inject", "fields"},
     "TracerAtOnce": {"start_span", "start_as_current_span"},  # inside our own hooks
     "_Meter": {f"create_{kind}" for kind in ("counter", "up_down_counter", "histogram", "gauge")}
     | {f"create_observable_{kind}" for kind in ("counter", "up_down_counter", "gauge")},

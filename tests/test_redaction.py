@@ -124,6 +124,65 @@ def test_a_scheme_that_a_client_made_up_does_not_leave(measured):
     assert span.attributes == {}
 
 
+SAID = {
+    "gen_ai.prompt.0.content": "secret",
+    "gen_ai.input.messages": "secret",
+    "gen_ai.tool.call.arguments": "secret",
+    "llm.output_messages.0.message.content": "secret",
+    "input.value": "secret",
+    "traceloop.entity.output": "secret",
+    "langfuse.observation.input": "secret",
+}
+ABOUT = {
+    "langfuse.trace.metadata.mail": "secret",
+    "traceloop.association.properties.user_id": "secret",
+    "gen_ai.openai.api_base": "http://secret",
+    "logfire.msg": "hello secret",
+}
+NUMBER = {"llm.token_count.total": 5}
+CAPTURING = Settings.from_env({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only"})
+
+
+@pytest.mark.parametrize("scope", ["coach.app", "otel_coach"])
+def test_what_was_said_leaves_whoever_made_the_span_in_captured_traces_only(scope):
+    given = {"order": "7", **SAID, **ABOUT, **NUMBER}
+    for settings, expected in ((Settings(), {}), (CAPTURING, SAID)):
+        with measuring(settings) as measured:
+            with tracer(measured, scope).start_as_current_span("work", attributes=given) as span:
+                span.add_event("gen_ai.user.message", {"content": "secret"})
+            (left,) = measured.spans
+            assert left.attributes == {"order": "7", **NUMBER, **expected}
+            (event,) = left.events
+            assert event.attributes == ({"content": "secret"} if expected else {})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        *("langfuse-sdk", "openlit", "openlit.instrumentation.openai", "logfire", "logfire.openai"),
+        *("traceloop.tracer", "openinference.instrumentation.langchain", "azure.ai.inference"),
+        *("com.anthropic.sdk.python", "com.anthropic.sdk.python.bedrock", "mistralai_sdk_tracer"),
+        *("pydantic-ai", "langsmith", "litellm", "mcp-python-sdk"),
+    ],
+)
+def test_of_a_known_instrumentation_nothing_else_leaves(measured, scope):
+    given = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "http://secret", "n": "x"}
+    span = leave(measured, scope, "agent of secret", attributes={**given, **SAID, **ABOUT})
+    assert span.name == "span"
+    assert span.attributes == {"gen_ai.operation.name": "chat", "gen_ai.request.model": "other"}
+    assert "secret" not in span.to_json()
+
+
+def test_with_a_redactor_only_what_passed_it_leaves():
+    variables = {
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only",
+        "OTEL_COACH_CONTENT_REDACTOR": "module:function",
+    }
+    with measuring(Settings.from_env(variables)) as measured:
+        for scope in (STOCK, "coach.app"):
+            assert "secret" not in leave(measured, scope, attributes=SAID).to_json()
+
+
 @pytest.fixture
 def parser():
     sql.load()
