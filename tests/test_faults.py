@@ -60,16 +60,23 @@ OURS_ALONE = {
     "DependenciesInstrumentor": {"_instrument", "_uninstrument", "instrumentation_dependencies"},
     "LangChainInstrumentor": {"_instrument", "_uninstrument", "instrumentation_dependencies"},
     "OtelCoachDistro": {"_configure", "load_instrumentor"},
-    "ExemplarReader": {"_receive_metrics"},
+    "ExemplarReader": {"_receive_metrics", "force_flush", "shutdown"},
     "PushReader": {"_receive_metrics"},
+    "CountedExporter": {"export"},  # in the SDK's threads, which it does not end
+    "CountedLogs": {"shutdown"},
+    "CountedSpans": {"on_end", "shutdown"},  # behind the guard of RedactingSpanProcessor
     "_Only": {"collect"},
     "_HeaderGetter": {"get", "keys"},  # inside Layer._server_context
     "RedactingSpanProcessor": {"shutdown", "force_flush"},
 }
 GUARDED_INSIDE = {
     # They are the host's call with ours in it: what is ours there is guarded.
-    "CoachMeterProvider": {"get_meter"},
-    "RedactingTracerProvider": {"get_tracer"},  # of our own scope; nobody else asks for that
+    # To shut it down is to write the last figures, guarded, and the SDK's own; after a fork, errors
+    # are only printed.
+    "CoachMeterProvider": {"get_meter", "shutdown", "_update_resource"},
+    # A tracer of our own scope, for which nobody else asks.
+    "RedactingTracerProvider": {"get_tracer", "_update_resource"},
+    "CountedLogs": {"on_emit"},  # a place in a queue is taken
     "ProviderTracer": {"start_span", "start_as_current_span"},  # a context is read
     "Withholding": {"extract", "inject", "fields"},
     "TracerAtOnce": {"start_span", "start_as_current_span"},  # inside our own hooks
@@ -146,12 +153,16 @@ def test_whatever_we_register_with_others_is_known_here():
                     place = path.relative_to(PACKAGE).with_suffix("").as_posix()
                     found.add((place, function, ast.unparse(node.args[0]) if node.args else ""))
     assert {(place, function) for place, function, _ in found} == {
-        ("exposition/turns", "os.register_at_fork"),  # errors after a fork are only printed
+        # Errors after a fork are only printed.
+        *((place, "os.register_at_fork") for place in ("exposition/turns", "installation")),
+        *((place, "os.register_at_fork") for place in ("losses", "sdk")),
+        *((place, "weakref.WeakMethod") for place in ("installation", "losses", "sdk")),
         ("installation", "atexit.register"),  # Installation.exit is guarded
         ("installation", "wrapt.register_post_import_hook"),  # _load_psycopg is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),  # _observe is
         ("instrumentors/langchain/runs", "task.add_done_callback"),  # _task_done is guarded
+        ("instrumentors/provider_headers", "wrapt.register_post_import_hook"),  # _patch is
         ("instrumentors/asgi/layer", "weakref.ref"),  # without a callback
         ("instrumentors/asgi/routes", "weakref.ref"),  # as well
         ("instrumentors/langchain/runs", "weakref.ref"),  # _lose is guarded
@@ -330,6 +341,8 @@ NOT_CALLED_HERE = {
     *("Installation._load_psycopg", "Installation.application_stopped", "Installation.exit"),
     "LangChainInstrumentor._observe",
     *("Serving.end", "Serving.refresh", "StockInstrumentations._hand_over"),
+    *("Serving.stop", "MetricsEndpoint.with_ours"),  # at the end; a page of the application's own
+    *("ProviderHeaders._patch", "Withholding._is_for_a_provider"),  # no provider is called here
     *("AsgiInstrumentor._patch", "Encoder.encode_spans"),
 }
 """Hooks that this application does not reach, or not while it is watched."""

@@ -314,9 +314,9 @@ class _IncomingContext:
 
 def _headers_of(propagator: object) -> frozenset[bytes] | None:
     """The headers without which `propagator` finds nothing; None where that is not known."""
-    parts = (
-        getattr(propagator, "_propagators", ()) if type(propagator) is CompositePropagator else ()
-    )
+    # What stands before the host's propagator (`provider_headers`) reads as that one does.
+    hosts = getattr(propagator, "hosts", propagator)
+    parts = getattr(hosts, "_propagators", ()) if type(hosts) is CompositePropagator else ()
     if not parts or any(type(part) not in _W3C for part in parts):
         return None
     return frozenset(field.encode() for part in parts for field in part.fields)
