@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otel_coach.request import labels
-
 if TYPE_CHECKING:
     from otel_coach.instrumentors.dependencies import watch_dependency
+    from otel_coach.request import labels
     from otel_coach.settings import Settings
 
     __version__: str
@@ -63,6 +62,10 @@ def uninstrument() -> None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "labels":
+        from otel_coach.request import labels  # noqa: PLC0415 - disabled, nothing is imported
+
+        return labels
     if name == "watch_dependency":
         from otel_coach.instrumentors.dependencies import watch_dependency  # noqa: PLC0415
 

@@ -2,27 +2,37 @@
 
 It takes the first distro and the first configurator that it finds, in no promised order. So
 whichever of these is called first installs everything, and `after_all` puts right what another
-distro loaded without our arguments.
+distro loaded without our arguments. A vendor's distro and configurator keep their place, in
+whatever order they are found: ours stand aside for them.
+
+Nothing of the package is imported here before it is known that otel-coach is not disabled.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.distro import BaseDistro
 
-from otel_coach.installation import (
-    ASGI,
-    DEPENDENCIES,
-    INSTRUMENTORS,
-    LANGCHAIN,
-    install,
+from otel_coach.environment_variables import (
+    CONFIGURATOR,
+    DISTRO,
+    in_our_place,
+    is_enabled,
+    vendors_in_place,
 )
-from otel_coach.instrumentors.stock import FASTAPI, PSYCOPG, module_of, stock_instrumentor
+from otel_coach.instrumentors import ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, PSYCOPG
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from otel_coach.installation import Installation
+
+_logger = logging.getLogger("otel_coach")
+
+_CAME_WITH_US = frozenset({ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, PSYCOPG})
 
 
 class OtelCoachDistro(BaseDistro):
@@ -36,10 +46,10 @@ class OtelCoachDistro(BaseDistro):
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Load one instrumentor, or leave it out because it gives way."""
-        installation = install()
+        installation = _install()
         if installation is None:
             # Disabled: what came with us stays out of the way, what the user added does not.
-            if entry_point.name not in {FASTAPI, PSYCOPG, *INSTRUMENTORS}:
+            if entry_point.name not in _CAME_WITH_US:
                 super().load_instrumentor(entry_point, **kwargs)
             return
         if entry_point.name == PSYCOPG:
@@ -55,7 +65,19 @@ class OtelCoachConfigurator:
 
     def configure(self, **_kwargs: Any) -> None:
         """Install, unless disabled."""
-        install()
+        _install()
+
+
+def distro() -> BaseDistro:
+    """Entry point of `opentelemetry_distro`: ours, or the one that has its place."""
+    theirs = in_our_place(DISTRO)
+    return OtelCoachDistro() if theirs is None else theirs.load()()
+
+
+def configurator() -> Any:
+    """Entry point of `opentelemetry_configurator`: ours, or the one that has its place."""
+    theirs = in_our_place(CONFIGURATOR)
+    return OtelCoachConfigurator() if theirs is None else theirs.load()()
 
 
 class _Entry:
@@ -66,12 +88,16 @@ class _Entry:
 
     def instrument(self, **_kwargs: Any) -> None:
         """Start it with its arguments."""
-        installation = install()
+        installation = _install()
         if installation is not None:
             installation.instrument(self._name)
 
     def uninstrument(self, **_kwargs: Any) -> None:
         """Undo it."""
+        if not is_enabled():
+            return
+        from otel_coach.installation import INSTRUMENTORS  # noqa: PLC0415 - as in `_install`
+
         instrumentor = INSTRUMENTORS[self._name]()
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.uninstrument()
@@ -94,9 +120,22 @@ def dependencies() -> _Entry:
 
 def after_all() -> None:
     """Entry point of `opentelemetry_post_instrument`: what another distro loaded gets right."""
-    installation = install()
+    installation = _install()
     if installation is None or OtelCoachDistro.chosen:
         return
+    if theirs := vendors_in_place():
+        _logger.warning(
+            "otel-coach: a vendor's distro keeps its place (%s): its exporters get otel-coach's "
+            "spans, and the server spans stay as it has them. OTEL_PYTHON_DISTRO=otel_coach and "
+            "OTEL_PYTHON_CONFIGURATOR=otel_coach choose otel-coach's own",
+            ", ".join(theirs),
+        )
+        return
+    from otel_coach.instrumentors.stock import (  # noqa: PLC0415 - as in `_install`
+        module_of,
+        stock_instrumentor,
+    )
+
     for name in (FASTAPI, PSYCOPG):
         if (
             module_of(name) in sys.modules
@@ -105,11 +144,21 @@ def after_all() -> None:
             installation.stock.correct(name, instrumentor)
 
 
+def _install() -> Installation | None:
+    if not is_enabled():
+        return None
+    from otel_coach.installation import install  # noqa: PLC0415 - disabled, it costs nothing
+
+    return install()
+
+
 __all__ = [
     "OtelCoachConfigurator",
     "OtelCoachDistro",
     "after_all",
     "asgi",
+    "configurator",
     "dependencies",
+    "distro",
     "langchain",
 ]

@@ -3,15 +3,20 @@
 The command imports this module before it starts the service, which is the one moment to say who
 comes first: where only opentelemetry-distro is installed beside us, we do, unless the user or a
 variable says otherwise. Its configurator would stop everything where an exporter is missing that
-nobody asked for. A vendor's distro keeps its place.
+nobody asked for. A vendor's distro keeps its place (`distro`).
+
+It imports nothing that the command has not imported: a service in which otel-coach is disabled
+pays for no more.
 """
 
 from __future__ import annotations
 
 import os
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
 
-from otel_coach.settings import Settings
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 OTEL_COACH_ADMIT_LABELS = "OTEL_COACH_ADMIT_LABELS"
 OTEL_COACH_CONTENT_LIMIT = "OTEL_COACH_CONTENT_LIMIT"
@@ -30,20 +35,67 @@ OTEL_COACH_SHARED_DIR = "OTEL_COACH_SHARED_DIR"
 OTEL_COACH_SPAN_ATTRIBUTES = "OTEL_COACH_SPAN_ATTRIBUTES"
 OTEL_COACH_TARGET_INFO = "OTEL_COACH_TARGET_INFO"
 
-_STOCK = {"opentelemetry_distro": "distro", "opentelemetry_configurator": "configurator"}
-_CHOICE = {
-    "opentelemetry_distro": "OTEL_PYTHON_DISTRO",
-    "opentelemetry_configurator": "OTEL_PYTHON_CONFIGURATOR",
-}
+DISTRO: Final = "opentelemetry_distro"
+CONFIGURATOR: Final = "opentelemetry_configurator"
+_CHOICE: Final = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGURATOR"}
+_STOCK: Final = {DISTRO: "distro", CONFIGURATOR: "configurator"}
+"""What opentelemetry-distro calls its own."""
+_OURS: Final = "otel_coach"
+SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
+"""Each of them switches all of otel-coach off."""
+
+
+def is_true(text: str) -> bool:
+    """Whether `text` says yes, as OpenTelemetry's variables do."""
+    return text.strip().lower() in {"true", "1"}
+
+
+def is_enabled() -> bool:
+    """Whether nothing says that otel-coach, or OpenTelemetry as such, is to do nothing."""
+    return not any(is_true(os.environ.get(name, "")) for name in SWITCHES)
+
+
+def in_our_place(group: str) -> EntryPoint | None:
+    """Whose distro or configurator (`group`) it is to be, where it is not ours.
+
+    A vendor's keeps its place, and OpenTelemetry's own has it beside a vendor that brings only the
+    other one of the two, and where otel-coach is disabled. What the user chose is not touched.
+    """
+    if os.environ.get(_CHOICE[group]) == _OURS:
+        return None
+    found = {one.name: one for one in entry_points(group=group) if one.name != _OURS}
+    stock = found.pop(_STOCK[group], None)
+    if found:
+        return next(iter(found.values()))
+    return stock if has_vendor() or not is_enabled() else None
+
+
+def vendors_in_place() -> list[str]:
+    """The names of the distro and the configurator that a vendor's are in use with."""
+    if not has_vendor():
+        return []
+    chosen = (
+        os.environ.get(variable) or getattr(in_our_place(group), "name", _OURS)
+        for group, variable in _CHOICE.items()
+    )
+    return [name for name in dict.fromkeys(chosen) if name != _OURS]
+
+
+def has_vendor() -> bool:
+    """Whether a vendor's distro or configurator is installed."""
+    return any(
+        one.name not in {_OURS, _STOCK[group]}
+        for group in _CHOICE
+        for one in entry_points(group=group)
+    )
 
 
 def come_first() -> None:
     """Choose our distro and configurator where only the stock ones stand beside them."""
     for group, variable in _CHOICE.items():
-        others = {entry_point.name for entry_point in entry_points(group=group)} - {"otel_coach"}
-        if others == {_STOCK[group]}:
-            os.environ.setdefault(variable, "otel_coach")
+        if any(one.name == _STOCK[group] for one in entry_points(group=group)):
+            os.environ.setdefault(variable, _OURS)
 
 
-if Settings.from_env().enabled:
+if is_enabled() and not has_vendor():
     come_first()

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import weakref
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,16 +15,18 @@ import wrapt
 
 import otel_coach
 from otel_coach import sql
+from otel_coach.environment_variables import vendors_in_place
 from otel_coach.exporting import at_once
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
 from otel_coach.guards import guarded, raised_at
+from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN, PSYCOPG
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.provider_headers import ProviderHeaders
-from otel_coach.instrumentors.stock import PSYCOPG, StockInstrumentations, stock_instrumentor
+from otel_coach.instrumentors.stock import StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
 from otel_coach.sdk import Providers
 from otel_coach.serving import Serving
@@ -40,15 +43,12 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-ASGI: Final = "otel_coach_asgi"
-LANGCHAIN: Final = "otel_coach_langchain"
-DEPENDENCIES: Final = "otel_coach_dependencies"
 INSTRUMENTORS: Final[Mapping[str, type[BaseInstrumentor]]] = {
     ASGI: AsgiInstrumentor,
     LANGCHAIN: LangChainInstrumentor,
     DEPENDENCIES: DependenciesInstrumentor,
 }
-"""Our instrumentors by entry point, the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""
+"""Our instrumentors by entry point."""
 
 _LONGEST_EXIT: Final = 3.0
 _SHORTEST_EXIT: Final = 0.5
@@ -259,6 +259,8 @@ def install(settings: Settings | None = None) -> Installation | None:
             settings = settings or Settings.from_env()
             if not settings.enabled:
                 return None
+            if vendors_in_place():  # whose exporters are to get all spans
+                settings = replace(settings, trace_exporters=())
             try:
                 _installed = Installation(settings)
             except Exception as error:  # noqa: BLE001 - the service starts without us

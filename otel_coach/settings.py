@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from otel_coach.environment_variables import SWITCHES, is_true
 from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, DEFAULT_SIZES
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class _Environment:
         interval = self._read("OTEL_COACH_DEPENDENCY_INTERVAL", 15.0, _seconds)
         timeout = self._read("OTEL_COACH_DEPENDENCY_TIMEOUT", 5.0, _seconds)
         return Settings(
-            enabled=not (self._flag("OTEL_COACH_DISABLED") or self._flag("OTEL_SDK_DISABLED")),
+            enabled=not any([self._flag(name) for name in SWITCHES]),
             trace_exporters=self._trace_exporters(),
             metric_exporters=self._metric_exporters(),
             otlp_traces_protocol=self._protocol("TRACES"),
@@ -180,7 +181,7 @@ class _Environment:
         text = self._text(name).lower()
         if text not in {"", "true", "false", "1", "0"}:
             self._problems.append(f"{name}={text!r} is neither true nor false; it counts as false")
-        return text in {"true", "1"}
+        return is_true(text)
 
     def _read(self, name: str, default: _T, parse: Callable[[str], _T]) -> _T:
         text = self._text(name)

@@ -17,7 +17,7 @@ ALLOWED = {
     "cardinality": {"budgets", "catalogue", "vocabulary"},
     "views": {"vocabulary"},
     "request": {"vocabulary"},
-    "settings": {"vocabulary"},
+    "settings": {"environment_variables", "vocabulary"},
     "pricing": set(),
     "sql": set(),
     "guards": set(),
@@ -92,6 +92,7 @@ ALLOWED = {
     "instrumentors.provider_headers": {"guards", "known_scopes", "patches", "tracing"},
     "instrumentors.stock": {"guards", "recorder", "request"},
     "installation": {
+        "environment_variables",
         "exporting",
         "exposition",
         "instrumentors.asgi",
@@ -107,8 +108,8 @@ ALLOWED = {
         "settings",
         "sql",
     },
-    "distro": {"installation", "instrumentors.stock"},
-    "environment_variables": {"settings"},
+    "distro": {"environment_variables", "installation", "instrumentors", "instrumentors.stock"},
+    "environment_variables": set(),
     "testing": {"installation", "settings"},
     "__main__": {"cli"},
     "cli": {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_coach.guards import guarded
+from otel_coach.instrumentors import FASTAPI, PSYCOPG
 from otel_coach.request import current_request
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-FASTAPI: Final = "fastapi"
-PSYCOPG: Final = "psycopg"
 _CLASSES: Final = {FASTAPI: "FastAPIInstrumentor", PSYCOPG: "PsycopgInstrumentor"}
 
 
