@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from otel_coach.batches import Batch, batching
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE
+from otel_coach.components import Components
 from otel_coach.exporting import Exporters, at_once
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.foreign import ForeignMeters
@@ -151,6 +152,8 @@ class Providers:
             ),
             shutdown_on_exit=False,
         )
+        components = Components(settings.components)
+        components.configure(self.meter_provider, "meter")
         self.budgets = Budgets(settings.budgets, settings.pinned, settings.admitted)
         self.recorder = Recorder(
             self.meter_provider.get_meter("otel_coach", version),
@@ -163,6 +166,7 @@ class Providers:
         self.meter_provider.foreign = self.foreign
         self._own_tracer_provider = _tracer_provider(
             [*self._exporters.span_processors(self.recorder), *span_processors],
+            components,
             redaction=Redaction(
                 settings.span_attributes,
                 captures=settings.captures_on_spans,
@@ -175,6 +179,7 @@ class Providers:
         self._own_logger_provider = _logger_provider(
             [*self._exporters.log_processors(), *log_processors], resource
         )
+        components.configure(self._own_logger_provider, "logger")
 
     @property
     def logger_provider(self) -> LoggerProvider:
@@ -276,18 +281,24 @@ def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarRea
 
 
 def _tracer_provider(
-    span_processors: Sequence[SpanProcessor], **arguments: Any
+    span_processors: Sequence[SpanProcessor], components: Components, **arguments: Any
 ) -> RedactingTracerProvider | None:
     if not span_processors:
         return None
     try:
-        provider = RedactingTracerProvider(**arguments, shutdown_on_exit=False)
+        provider = RedactingTracerProvider(
+            **arguments,
+            sampler=components.sampler(),
+            id_generator=components.id_generator(),
+            shutdown_on_exit=False,
+        )
     except ValueError as error:
         _logger.error(  # noqa: TRY400 - one line with the cure
             "otel-coach: traces are off: %s; correct the OTEL_SPAN_* or OTEL_TRACES_* variable",
             error,
         )
         return None
+    components.configure(provider, "tracer")
     for processor in span_processors:
         provider.add_span_processor(processor)
     return provider

@@ -26,6 +26,15 @@ _BETWEEN_DEPENDENCIES: Final = re.compile(
     r",(?=\s*[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|\s*$)"
 )
 _CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_COMPONENTS: Final = (
+    "OTEL_PYTHON_ID_GENERATOR",
+    "OTEL_PYTHON_LOGGER_CONFIGURATOR",
+    "OTEL_PYTHON_METER_CONFIGURATOR",
+    "OTEL_PYTHON_TRACER_CONFIGURATOR",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+)
+"""Variables that name parts of the SDK, or say more of one."""
 _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
 _ADMITTED_VALUES: Final = 20
 
@@ -94,6 +103,8 @@ class Settings:
     """How many spans wait for each exporter before further ones are dropped."""
     log_queue: int = 2048
     """How many log records do."""
+    components: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Parts of the SDK that other packages bring (samplers, id generators), by variable."""
     prices_file: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses to probe, by the name they are known under."""
@@ -143,6 +154,7 @@ class _Environment:
             ),
             target_info=self._flag("OTEL_COACH_TARGET_INFO"),
             server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", _server_spans),
+            components={name: self._text(name) for name in _COMPONENTS if self._text(name)},
             excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", _patterns)
             or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", _patterns),
             span_attributes=frozenset(_words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
