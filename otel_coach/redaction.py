@@ -31,7 +31,9 @@ from otel_coach.known_scopes import (
 )
 from otel_coach.provider_spans import ProviderTracer
 from otel_coach.resource import without_secrets
-from otel_coach.spans import TracerAtOnce, only_sees_ends
+from otel_coach.spans import TracerAtOnce
+from otel_coach.started_spans import StartedSpan, only_sees_ends
+from otel_coach.tracing import StatedName
 from otel_coach.vocabulary import is_address, model_text
 
 if TYPE_CHECKING:
@@ -137,7 +139,9 @@ class Redaction:
             span,
             self._of_allowed,
             self._of_stock_event,
-            name=query or _name(span.name, given),
+            name=str(span.name)
+            if isinstance(span.name, StatedName)
+            else query or _name(span.name, given),
             status=Status(span.status.status_code),
             more={"db.query.summary": query} if query else {},
         )
@@ -241,11 +245,32 @@ class RedactingSpanProcessor(SpanProcessor):
         self._redaction = redaction
         self.recorder = recorder
         self.has_spans = False
+        self.sees_starts = not only_sees_ends(processor)
+        """Whether the processor looks at spans before they have ended."""
 
     @guarded
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell the processor behind."""
-        self._processor.on_start(span, parent_context)
+        """Let the processor behind set attributes, and read what may leave."""
+        if self.sees_starts:
+            self._processor.on_start(self._stand_in(span), parent_context)
+
+    @guarded
+    def _on_ending(self, span: Span) -> None:
+        """As `on_start`, just before its end; not public yet, but a processor may have it."""
+        on_ending = getattr(self._processor, "_on_ending", None)
+        if self.sees_starts and on_ending is not None:
+            on_ending(self._stand_in(span))
+
+    def _stand_in(self, span: Span) -> Span:
+        return cast("Span", StartedSpan(span, self._as_it_leaves))
+
+    def _as_it_leaves(self, span: ReadableSpan) -> ReadableSpan:
+        """Cleaned; where that fails, nothing but what has no texts."""
+        return self._cleaned(span) or ReadableSpan("span", span.context, resource=span.resource)
+
+    @guarded
+    def _cleaned(self, span: ReadableSpan) -> ReadableSpan:
+        return self._redaction.applied(span)
 
     @guarded
     def on_end(self, span: ReadableSpan) -> None:
@@ -315,7 +340,7 @@ class RedactingTracerProvider(TracerProvider):
         """Add it behind the rule."""
         behind = RedactingSpanProcessor(span_processor, self._redaction, self.recorder)
         self._behind_the_rule.append(behind)
-        self.sees_starts = self.sees_starts or not only_sees_ends(span_processor)
+        self.sees_starts = self.sees_starts or behind.sees_starts
         super().add_span_processor(behind)
 
 

@@ -15,7 +15,7 @@ from otel_coach.vocabulary import stated_mode
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from opentelemetry.trace import Span
+    from otel_coach.tracing import HandedOver
 
 
 class Request:
@@ -31,7 +31,7 @@ class Request:
     """The final body was sent: what starts now is background work, not part of the answer."""
     model: str | None = None
     mode: str | None = None
-    server_span: Span | None = None
+    server_span: HandedOver | None = None
     """The server span where another instrumentation makes and ends it."""
     run_failed = False
     """Whether the outermost run that started last ended in error."""

@@ -2,9 +2,9 @@
 
 The SDK's span keeps its attributes behind a lock from its start on; most of what it costs is spent
 before anything is known of the request. These spans remember what they are told, and at their end
-become the SDK's own `ReadableSpan`. Whether a span is sampled, and its ids, are decided when
-somebody asks, at its end at the latest. Sampler, ids, limits, resource and processors are the
-provider's.
+become the SDK's own `ReadableSpan`. Whoever reads one before gets a `ReadableSpan` of the moment.
+Whether a span is sampled, and its ids, are decided when somebody asks, at its end at the latest.
+Sampler, ids, limits, resource and processors are the provider's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     Link,
@@ -32,11 +32,11 @@ from opentelemetry.trace import (
 )
 
 from otel_coach.guards import guarded
+from otel_coach.tracing import without_said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -54,16 +54,8 @@ _NOTHING: Final = Context()
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
 _RANDOM: Final = 2
 """The bit of a trace whose id is random (W3C Trace Context Level 2)."""
-
-
-def only_sees_ends(processor: SpanProcessor) -> bool:
-    """Whether `processor` looks at no span before its end."""
-    known = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
-    cls = type(processor)
-    starts = {one.on_start for one in known}
-    # Not public yet, but a processor may have it.
-    endings = {getattr(one, "_on_ending", None) for one in known}
-    return cls.on_start in starts and getattr(cls, "_on_ending", None) in endings
+_KEPT: Final = frozenset(vars(ReadableSpan("", resource=Resource.get_empty())))
+"""Attributes of its own that a `ReadableSpan` reads when it is asked for anything."""
 
 
 class _Decision(NamedTuple):
@@ -76,18 +68,21 @@ class _Decision(NamedTuple):
     """Those that the sampler lets it start with."""
 
 
-class SpanAtOnce(trace.Span):
-    """A span that is told about first, and made at its end. Made by `TracerAtOnce`."""
+class SpanAtOnce(trace.Span, ReadableSpan):
+    """A span that is told about first, and made at its end. Made by `TracerAtOnce`.
+
+    It is read as every span of the SDK: what it does not keep itself is asked of a `ReadableSpan`.
+    """
 
     # What most spans leave as it is stands in the class, and costs them nothing.
     asked_links: Sequence[Link] = ()
     _later_name: str | None = None
     _later: MutableMapping[str, Any] | None = None
     """Attributes that it was given after its start."""
-    _events: BoundedList[Event] | None = None
-    _links: BoundedList[Link] | None = None
+    _events: Sequence[Event] = ()
+    _links: Sequence[Link] = ()
     _status = _UNSET
-    _ended = False
+    _end_time: int | None = None
     _decisions: list[_Decision] | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a span is, made in one place
@@ -102,7 +97,7 @@ class SpanAtOnce(trace.Span):
         self._tracer = tracer
         self.asked_name = name
         self.around = around
-        self.kind = kind
+        self.asked_kind = kind
         self.asked_attributes = asked
         self._start_time = start_time
 
@@ -120,11 +115,11 @@ class SpanAtOnce(trace.Span):
         return self._decision.context
 
     def is_recording(self) -> bool:
-        return not self._ended and self._decision.is_recording
+        return self._end_time is None and self._decision.is_recording
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         known = self._later
-        if not self._ended and self._tracer.takes(known, attributes):
+        if self._end_time is None and self._tracer.takes(known, attributes):
             if known is None:
                 self._later = {**attributes}
             else:
@@ -148,7 +143,7 @@ class SpanAtOnce(trace.Span):
     ) -> None:
         if self._is_open("add_event"):
             limits = self._tracer.limits
-            if self._events is None:
+            if not isinstance(self._events, BoundedList):
                 self._events = BoundedList(limits.max_events)
             checked = self._tracer.checked(attributes, limits.max_event_attributes)
             self._events.append(Event(name, checked, timestamp))
@@ -158,7 +153,7 @@ class SpanAtOnce(trace.Span):
             return
         if self._is_open("add_link"):
             limits = self._tracer.limits
-            if self._links is None:
+            if not isinstance(self._links, BoundedList):
                 self._links = BoundedList(limits.max_links)
             checked = self._tracer.checked(attributes, limits.max_link_attributes)
             self._links.append(Link(context, checked))
@@ -194,27 +189,52 @@ class SpanAtOnce(trace.Span):
     def end(self, end_time: int | None = None) -> None:
         if not self._is_open("end"):
             return
-        decision, tracer = self._decision, self._tracer
-        self._ended = True
+        is_recording = self._decision.is_recording
+        self._end_time = time_ns() if end_time is None else end_time
         self.around = _NOTHING  # which may hold the span before this one, and so on
-        if not decision.is_recording:
-            return
-        tracer.provider.on_end(
-            ReadableSpan(
-                name=self._name,
-                context=decision.context,
-                parent=decision.parent,
-                resource=tracer.provider.resource,
-                attributes=self._attributes_with(decision.attributes),
-                events=self._events or (),
-                links=self._links or (),
-                kind=self.kind,
-                status=self._status,
-                start_time=self._start_time,
-                end_time=time_ns() if end_time is None else end_time,
-                instrumentation_scope=tracer.scope,
-            )
+        if is_recording:
+            self._tracer.provider.on_end(self._readable_span())
+
+    def end_with(
+        self, end_time: int, name: str | None, attributes: Attributes, status: Status | None
+    ) -> None:
+        """End it with what is known by then; what the application said of it stays."""
+        if name is not None and self._later_name is None:
+            self._later_name = name
+        if attributes:
+            later = self._later
+            self.set_attributes(without_said(attributes, later) if later else attributes)
+        if status is not None and self._status is _UNSET:
+            self.set_status(status)
+        self.end(end_time)
+
+    def _readable_span(self) -> ReadableSpan:
+        """As it is now; also the SDK's name for this."""
+        decision, tracer = self._decision, self._tracer
+        return ReadableSpan(
+            name=self._name,
+            context=decision.context,
+            parent=decision.parent,
+            resource=tracer.provider.resource,
+            attributes=self._attributes_with(decision.attributes),
+            events=self._events,
+            links=self._links,
+            kind=self.asked_kind,
+            status=self._status,
+            start_time=self._start_time,
+            end_time=self._end_time,
+            instrumentation_scope=tracer.scope,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _KEPT:
+            return getattr(self._readable_span(), name)
+        return self.__getattribute__(name)  # which says that there is none
+
+    @property
+    def _instrumentation_info(self) -> object:
+        """As `instrumentation_scope`; deprecated, and perhaps no longer there."""
+        return getattr(self._tracer.sdk, "instrumentation_info", None)
 
     @property
     def _name(self) -> str:
@@ -228,15 +248,15 @@ class SpanAtOnce(trace.Span):
         if self._tracer.takes(later, first):
             return {**first, **later}
         known = self._tracer.bounded(first)
-        for key, value in later.items():
+        for key, value in tuple(later.items()):  # another thread may be adding to it
             known[key] = value
         known.dropped += getattr(later, "dropped", 0)
         return known
 
     def _is_open(self, what: str) -> bool:
-        if self._ended:
+        if self._end_time is not None:
             _logger.warning("otel-coach: %s on the span %s, which has ended", what, self._name)
-        return not self._ended
+        return self._end_time is None
 
 
 class SpanReceiver(Protocol):
@@ -271,7 +291,9 @@ class TracerAtOnce(trace.Tracer):
         self.provider = provider
         self.scope = scope
         self.limits = SpanLimits()
-        self._sdk = sdk
+        self.sdk = sdk
+        self._is_enabled = getattr(sdk, "_is_enabled", lambda: True)
+        """Whether the operator's tracer configurator wants spans; an SDK may know none."""
         limits = self.limits
         self._most = 0 if limits.max_span_attribute_length is not None else math.inf
         if limits.max_span_attributes is not None:
@@ -312,8 +334,8 @@ class TracerAtOnce(trace.Tracer):
         record_exception: bool = True,  # noqa: FBT001, FBT002
         set_status_on_exception: bool = True,  # noqa: FBT001, FBT002
     ) -> trace.Span:
-        if self.provider.sees_starts:
-            return self._sdk.start_span(name, context, kind, attributes, links or (), start_time)
+        if self.provider.sees_starts or not self._is_enabled():
+            return self.sdk.start_span(name, context, kind, attributes, links or (), start_time)
         # The current one is another by the time that it is decided.
         around = otel_context.get_current() if context is None else context
         span = SpanAtOnce(self, name, around, kind, attributes, start_time or time_ns())
@@ -344,7 +366,7 @@ class TracerAtOnce(trace.Tracer):
             context,
             trace_id,
             span.asked_name,
-            span.kind,
+            span.asked_kind,
             span.asked_attributes,
             span.asked_links or None,
         )

@@ -16,7 +16,7 @@ ALLOWED = {
     "catalogue": {"vocabulary"},
     "cardinality": {"budgets", "catalogue", "vocabulary"},
     "views": {"vocabulary"},
-    "request": {"vocabulary"},
+    "request": {"tracing", "vocabulary"},
     "settings": {"environment_variables", "vocabulary"},
     "pricing": set(),
     "sql": set(),
@@ -25,7 +25,7 @@ ALLOWED = {
     "patches": set(),
     "batches": set(),
     "tracing": set(),
-    "spans": {"guards"},
+    "spans": {"guards", "tracing"},
     "known_scopes": set(),
     "provider_spans": {"tracing"},
     "redaction": {
@@ -36,8 +36,12 @@ ALLOWED = {
         "resource",
         "spans",
         "sql",
+        "started_spans",
+        "tracing",
         "vocabulary",
     },
+    "started_spans": set(),
+    "components": set(),
     "budgets": {"vocabulary"},
     "recorder": {"alarm", "budgets", "catalogue", "guards", "tracing", "vocabulary"},
     "resource": {"patches", "workers"},
@@ -52,6 +56,7 @@ ALLOWED = {
         "batches",
         "budgets",
         "catalogue",
+        "components",
         "exporting",
         "exposition.reader",
         "foreign",
@@ -90,7 +95,7 @@ ALLOWED = {
     },
     "instrumentors.dependencies": {"catalogue", "guards", "recorder", "vocabulary"},
     "instrumentors.provider_headers": {"guards", "known_scopes", "patches", "tracing"},
-    "instrumentors.stock": {"guards", "recorder", "request"},
+    "instrumentors.stock": {"guards", "recorder", "request", "tracing"},
     "installation": {
         "environment_variables",
         "exporting",
@@ -126,6 +131,7 @@ ALLOWED = {
 SDK = {"opentelemetry.sdk", "opentelemetry.exporter"}
 MAY_IMPORT_SDK = {
     "batches",
+    "components",
     "exporting",
     "forked",
     "log_queue",
@@ -137,6 +143,7 @@ MAY_IMPORT_SDK = {
     "resource",
     "sdk",
     "spans",
+    "started_spans",
     "testing",
     "views",
 }

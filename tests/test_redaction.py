@@ -3,6 +3,9 @@
 import logging
 
 import pytest
+from opentelemetry import baggage
+from opentelemetry.processor.baggage import ALLOW_ALL_BAGGAGE_KEYS, BaggageSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
@@ -244,3 +247,89 @@ def test_text_of_ours_in_spans_is_bounded(measured):
         model.invoke("hi", {"metadata": {"ls_model_name": name}})
     assert {span.name for span in measured.spans} == {"chat other"}
     assert {span.attributes["gen_ai.request.model"] for span in measured.spans} == {"other"}
+
+
+class Keeping(SpanProcessor):
+    """Keeps spans from their start to their end, as tail samplers and live views do."""
+
+    def __init__(self):
+        self.open, self.started, self.ended = {}, [], []
+
+    def on_start(self, span, parent_context=None):
+        assert isinstance(span, Span)
+        assert isinstance(span, ReadableSpan)
+        span.set_attribute("gen_ai.system", "kept")
+        self.started.append((span.name, dict(span.attributes), span.to_json()))
+        self.open[span.context.span_id] = span
+
+    def on_end(self, span):
+        kept = self.open.pop(span.context.span_id)
+        assert not kept.is_recording()
+        self.ended.append((kept, span))
+
+
+def test_what_a_processor_sees_at_a_spans_start_is_cleaned_too(measured):
+    keeping = Keeping()
+    measured.installation.providers.tracer_provider.add_span_processor(keeping)
+    leave(measured, STOCK, "GET /users/secret", attributes={"http.method": "GET", **ATTRIBUTES})
+    ((name, attributes, said),) = keeping.started
+    assert name == "GET"
+    assert attributes == {
+        "http.method": "GET",
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "gen_ai.system": "kept",
+    }
+    assert "secret" not in said
+    ((kept, ended),) = keeping.ended
+    assert kept.attributes == ended.attributes == attributes  # what it set was set
+    assert kept.to_json() == ended.to_json()  # what it kept shows no more than what left
+    assert "secret" not in str(kept._attributes) + kept._readable_span().to_json()
+
+
+def test_a_processor_may_rename_and_mark_a_span_at_its_start_and_before_its_end(measured):
+    class Marking(SpanProcessor):
+        def on_start(self, span, parent_context=None):
+            span.update_name("renamed")
+            span.add_event("started")
+            spans.add(span)
+
+        def _on_ending(self, span):
+            ending.append((span.name, span in spans))  # as the same key
+
+    spans, ending = set(), []
+    measured.installation.providers.tracer_provider.add_span_processor(Marking())
+    with tracer(measured, "coach.app").start_as_current_span("own"):
+        pass
+    (span,) = measured.spans
+    assert (span.name, dict(span.attributes)) == ("renamed", {})
+    assert ending == [("renamed", True)]
+    assert [event.name for event in span.events] == ["started"]
+
+
+def test_the_baggage_processor_does_its_work(measured):
+    processor = BaggageSpanProcessor(ALLOW_ALL_BAGGAGE_KEYS)
+    measured.installation.providers.tracer_provider.add_span_processor(processor)
+    context = baggage.set_baggage("tenant", "acme")
+    for scope in ("coach.app", "otel_coach"):
+        tracer(measured, scope).start_span("work", context).end()
+        assert measured.spans[-1].attributes == {"tenant": "acme"}
+    tracer(measured, STOCK).start_span("work", context).end()
+    assert measured.spans[-1].attributes == {}  # no attribute of a stock span's allow list
+
+
+def test_where_the_rule_fails_a_processor_sees_no_text(measured, monkeypatch):
+    keeping = Keeping()
+    measured.installation.providers.tracer_provider.add_span_processor(keeping)
+
+    def fails(*_):
+        raise LookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("otel_coach.redaction.Redaction.applied", fails)
+        span = tracer(measured, STOCK).start_span("secret", attributes=ATTRIBUTES)
+    span.end()
+    ((name, attributes, said),) = keeping.started
+    assert (name, attributes) == ("span", {})
+    assert "secret" not in said
+    assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") > 0

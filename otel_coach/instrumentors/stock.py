@@ -12,6 +12,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from otel_coach.guards import guarded
 from otel_coach.instrumentors import FASTAPI, PSYCOPG
 from otel_coach.request import current_request
+from otel_coach.tracing import HandedOver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ class StockInstrumentations:
     def _hand_over(self, span: Span, _scope: object) -> None:
         """Let the layer around the application find the server span that it did not make."""
         if (request := current_request.get()) is not None:
-            request.server_span = span
+            request.server_span = HandedOver(span)
 
     def correct(self, name: str, instrumentor: BaseInstrumentor) -> None:
         """Give a stock instrumentation that another distro loaded the arguments it should have."""

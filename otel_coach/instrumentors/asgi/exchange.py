@@ -261,6 +261,8 @@ class Exchange:
         if self.request.server_span is not None:
             # Whoever made it ends it before `_finish` runs.
             self.request.server_span.set_attributes(span_facts(self.route, self._status, ABORTED))
+            if self.route is not NO_ROUTE:
+                self.request.server_span.name(span_name(self.method, self.route))
 
     @guarded
     def _look_ahead(self) -> None:
@@ -301,8 +303,8 @@ class Exchange:
             self._error_type = type(_only_one(error)).__qualname__
         if request.server_span is not None and self.route is not NO_ROUTE:
             # Whoever made it ends it next.
-            request.server_span.set_attribute("http.route", self.route.template)
-            request.server_span.update_name(span_name(self.method, self.route))
+            request.server_span.set_attributes({"http.route": self.route.template})
+            request.server_span.name(span_name(self.method, self.route))
         self._record()
         self.recorder.settle()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE
-from otel_coach.tracing import end_span
+from otel_coach.tracing import Renaming, end_span
 from otel_coach.vocabulary import ABORTED, OTHER_METHOD, span_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def end_server_span(span: Span, answered: Answered) -> None:
         elif code is None or code >= SERVER_ERROR:
             attributes["error.type"] = str(code or SERVER_ERROR)
             status = Status(StatusCode.ERROR)
-    end_span(span, end_time, span_name(method, route), attributes, status)
+    name = Renaming(method, span_name(method, route))
+    end_span(span, end_time, name, attributes, status)
 
 
 def span_name(method: str, route: Route) -> str:

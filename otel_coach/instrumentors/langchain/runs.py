@@ -90,7 +90,7 @@ class Run:
             return  # there is nothing to hold, nor for what runs inside
         around = parent = self._parent_context()
         span_around = trace.get_current_span(around)
-        if isinstance(span_around, SpanOfRun):  # it may stand for another when it is asked
+        if type(span_around) is SpanOfRun:  # it may stand for another when it is asked
             parent = trace.set_span_in_context(span_around.now, around)
             span_around = span_around.still_open
         name, attributes = self.described()
@@ -134,7 +134,7 @@ class Run:
             # Not under another run. A model's stream that is open in the same context, with no
             # span of the application's between, is a sibling.
             current = trace.get_current_span(self.outer_context)
-            beside = isinstance(current, SpanOfRun) and here.is_llm and not here.ended
+            beside = type(current) is SpanOfRun and here.is_llm and not here.ended
             return here.outer_context if beside else self.outer_context
         belongs = here is nearest or (
             here is not None and here.ended and _with_span(here.parent) is nearest
@@ -179,7 +179,11 @@ def _with_span(run: Run | None) -> Run | None:
 
 
 class SpanOfRun(trace.Span):
-    """The run's span while the run is open, then the span that was current around it."""
+    """The run's span while the run is open, then the span that was current around it.
+
+    Whatever that span has besides the API's methods (name, attributes, parent ...) is read from
+    it, and is missing here where it is missing there.
+    """
 
     def __init__(self, run: Run, outer: trace.Span) -> None:
         self.of = run
@@ -189,15 +193,26 @@ class SpanOfRun(trace.Span):
     def now(self) -> trace.Span:
         """The span that this one stands for at this moment."""
         span = self.still_open
-        return span.of.span or trace.INVALID_SPAN if isinstance(span, SpanOfRun) else span
+        return span.of.span or trace.INVALID_SPAN if type(span) is SpanOfRun else span
 
     @property
     def still_open(self) -> trace.Span:
         """Itself while its run is open, then the first around it of which that is true."""
         span: trace.Span = self
-        while isinstance(span, SpanOfRun) and span.of.ended:
+        while type(span) is SpanOfRun and span.of.ended:
             span = span.outer
         return span
+
+    @property
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - to be read
+        """That of the span: others ask whether the current one is a `ReadableSpan`."""
+        run = self.of
+        return type(self.now if run.ended else run.span)
+
+    def __getattr__(self, name: str) -> Any:
+        if "of" not in vars(self):  # a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.now, name)
 
     def get_span_context(self) -> trace.SpanContext:
         return self.now.get_span_context()
