@@ -112,7 +112,7 @@ class Exporters:
         return processors
 
     def log_processors(self) -> list[LogRecordProcessor]:
-        """Those that send events."""
+        """Those that send log records and events."""
         settings = self._settings
         names, protocol = settings.log_exporters, settings.otlp_logs_protocol
         return [*_started(_LOGS, names, protocol, self._quiet, self.losses)]

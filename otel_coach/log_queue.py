@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.environment_variables import OTEL_BLRP_MAX_QUEUE_SIZE
 
+from otel_coach.logs import Exporting, is_exporting
 from otel_coach.losses import CountedExporter
 from otel_coach.queues import stopped
 from otel_coach.vocabulary import LOGS_EXPORT
@@ -25,11 +26,13 @@ class CountedLogs(BatchLogRecordProcessor):
     def __init__(self, exporter: Any, losses: Losses) -> None:
         self._losses = losses
         self._exports = losses.of_queue(LOGS_EXPORT, losses.log_places)
-        counted: Any = CountedExporter(exporter, self._exports)
+        counted: Any = CountedExporter(Exporting(exporter), self._exports)
         super().__init__(counted, max_queue_size=losses.log_places)
 
     def on_emit(self, log_record: Any) -> None:
-        """Queue it."""
+        """Queue it, unless the export of others logged it."""
+        if is_exporting():
+            return
         if self._exports.take():
             super().on_emit(log_record)
         elif self._exports.is_closed:

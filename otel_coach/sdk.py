@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
-from opentelemetry._logs import LoggerProvider, get_logger_provider
+from opentelemetry._logs import LoggerProvider, get_logger_provider, set_logger_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +21,7 @@ from otel_coach.exporting import Exporters, at_once
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.foreign import ForeignMeters
 from otel_coach.forked import Beginning
+from otel_coach.patches import undone
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingTracerProvider, Redaction
 from otel_coach.resource import detected_already, process_resource, without_secrets
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.metrics import Meter
-    from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
+    from otel_coach.logs import CoachLoggerProvider
     from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
@@ -176,10 +177,12 @@ class Providers:
             recorder=self.recorder,
             resource=resource,
         )
+        self._settings = settings
         self._own_logger_provider = _logger_provider(
-            [*self._exporters.log_processors(), *log_processors], resource
+            [*self._exporters.log_processors(), *log_processors], resource, settings
         )
         components.configure(self._own_logger_provider, "logger")
+        self._undo: list[Callable[[], None]] = []
 
     @property
     def logger_provider(self) -> LoggerProvider:
@@ -198,21 +201,29 @@ class Providers:
             metrics.set_meter_provider(self.meter_provider)
         if self._own_tracer_provider and _is_placeholder(trace.get_tracer_provider()):
             trace.set_tracer_provider(self._own_tracer_provider)
+        logs = self._own_logger_provider
+        if logs and self._settings.exports_logs and _is_placeholder(get_logger_provider()):
+            set_logger_provider(logs)
+            if self._settings.handles_logging:
+                from otel_coach.logs import install_handler  # noqa: PLC0415 - only where asked for
+
+                self._undo.append(install_handler(logs))
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing was measured and no span was made in a process that does not serve."""
+        """Whether nothing was measured, traced or logged in a process that does not serve."""
         # In a child that was just forked, a thread may ask before `_forked` was called.
         return os.getpid() != self._pid or self._has_figures_of_another or not self._has_measured
 
     @property
     def _has_measured(self) -> bool:
-        provider = self._own_tracer_provider
+        provider, logs = self._own_tracer_provider, self._own_logger_provider
         return (
             self.serves
             or (self.recorder.has_measured and self.recorder.facts > self._facts_of_the_start)
             or self.foreign.has_measured
             or (provider is not None and provider.has_spans)
+            or (logs is not None and logs.has_records)
         )
 
     def flush(self, timeout: float = 5.0) -> None:
@@ -229,6 +240,8 @@ class Providers:
         What spans and logs lost in that is counted, and in the last push of the metrics.
         """
         self.recorder.close()
+        undone(self._undo)
+        self._undo.clear()
         end = monotonic() + timeout
         share = _FOR_TRACES_AND_LOGS if self._push_readers else 1.0
         parts = (self._own_tracer_provider, self._own_logger_provider)
@@ -255,6 +268,8 @@ class Providers:
         self.serves = self.foreign.has_measured = False
         if self._own_tracer_provider is not None:
             self._own_tracer_provider.forget_spans()
+        if self._own_logger_provider is not None:
+            self._own_logger_provider.forget_records()
         if not self._beginning.anew():
             self._has_figures_of_another = self._has_figures_of_another or had_measured
             return
@@ -305,14 +320,14 @@ def _tracer_provider(
 
 
 def _logger_provider(
-    processors: Sequence[LogRecordProcessor], resource: Resource
-) -> SdkLoggerProvider | None:
-    if not processors:
+    processors: Sequence[LogRecordProcessor], resource: Resource, settings: Settings
+) -> CoachLoggerProvider | None:
+    if not (processors or settings.exports_logs):
         return None
     # Late: the SDK's logs run all resource detectors as they are imported.
-    from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider  # noqa: PLC0415
+    from otel_coach.logs import CoachLoggerProvider  # noqa: PLC0415
 
-    provider = SdkLoggerProvider(resource=resource, shutdown_on_exit=False)
+    provider = CoachLoggerProvider(resource, settings.logger_configurator)
     for processor in processors:
         provider.add_log_record_processor(processor)
     return provider
@@ -320,6 +335,7 @@ def _logger_provider(
 
 def _is_placeholder(provider: object) -> bool:
     return type(provider).__module__.split(".")[:2] in (
+        ["opentelemetry", "_logs"],
         ["opentelemetry", "metrics"],
         ["opentelemetry", "trace"],
     )

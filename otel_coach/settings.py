@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_coach.environment_variables import SWITCHES, is_true
@@ -98,13 +99,19 @@ class Settings:
     content_redactor: str | None = None
     """`module:function` that is given each text before it leaves, and returns what may leave."""
     log_exporters: tuple[str, ...] = ()
-    """Where events go."""
+    """Where log records and events go."""
     span_queue: int = 2048
     """How many spans wait for each exporter before further ones are dropped."""
     log_queue: int = 2048
     """How many log records do."""
     components: Mapping[str, str] = field(default_factory=dict[str, str])
     """Parts of the SDK that other packages bring (samplers, id generators), by variable."""
+    exports_logs: bool = False
+    """Whether the application's own log records go there."""
+    handles_logging: bool = False
+    """Whether a handler at the root logger hands the records of `logging` over."""
+    logger_configurator: str | None = None
+    """Entry point that switches loggers off."""
     prices_file: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses to probe, by the name they are known under."""
@@ -176,7 +183,8 @@ class _Environment:
                 if (values := _words(self._text(pinned_variable(label))))
             },
             admitted=self._admitted(),
-            **self._content(),
+            **(content := self._content()),
+            **self._logs(for_events=content["captures_on_events"]),
             span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, _places),
             log_queue=self._read("OTEL_BLRP_MAX_QUEUE_SIZE", 2048, _places),
             prices_file=self._text("OTEL_COACH_PRICES") or None,
@@ -236,17 +244,38 @@ class _Environment:
 
     def _content(self) -> dict[str, Any]:
         mode = self._read(_CAPTURE, "NO_CONTENT", _capture_mode)
-        on_events = mode in {"EVENT_ONLY", "SPAN_AND_EVENT"}
-        by_endpoint = "otlp" if self._has_endpoint("LOGS") else "none"
         return {
             "captures_on_spans": mode in {"SPAN_ONLY", "SPAN_AND_EVENT"},
-            "captures_on_events": on_events,
+            "captures_on_events": mode in {"EVENT_ONLY", "SPAN_AND_EVENT"},
             "content_limit": self._read("OTEL_COACH_CONTENT_LIMIT", 10_000, _characters),
             "content_redactor": self._text("OTEL_COACH_CONTENT_REDACTOR") or None,
-            "log_exporters": _words(self._text("OTEL_LOGS_EXPORTER") or by_endpoint)
-            if on_events
-            else (),
         }
+
+    def _logs(self, *, for_events: bool) -> dict[str, Any]:
+        text = self._text("OTEL_LOGS_EXPORTER")
+        handles = self._text("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED").lower() == "true"
+        if text and not _is_by_distro(text):
+            asked, exporters = True, _words(text)
+        else:
+            asked = handles or self._log_records_are_instrumented()
+            is_otlp = (asked or for_events) and self._has_endpoint("LOGS")
+            exporters = ("otlp",) if is_otlp else ()
+        return {
+            "log_exporters": exporters,
+            "exports_logs": handles or (asked and bool(exporters)),
+            "handles_logging": handles,
+            "logger_configurator": self._text("OTEL_PYTHON_LOGGER_CONFIGURATOR") or None,
+        }
+
+    def _log_records_are_instrumented(self) -> bool:
+        """Whether opentelemetry-distro would export what the instrumentation of `logging` emits."""
+        switch = self._text("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION").lower()
+        disabled = _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
+        return (
+            switch in {"", "true"}
+            and not {"logging", "*"}.intersection(disabled)
+            and all(map(_is_installed, ("distro", "instrumentation.logging")))
+        )
 
     def _admitted(self) -> dict[str, dict[str, int]]:
         variable = "OTEL_COACH_ADMIT_LABELS"
@@ -312,6 +341,14 @@ def _is_by_distro(text: str) -> bool:
     environment by itself.
     """
     return text == "otlp" and "opentelemetry.distro" in sys.modules
+
+
+def _is_installed(part: str) -> bool:
+    """Whether there is such a part of OpenTelemetry, which is not imported for that."""
+    try:
+        return find_spec(f"opentelemetry.{part}") is not None
+    except ImportError:
+        return False
 
 
 def pinned_variable(label: str) -> str:

@@ -1,6 +1,7 @@
 """A small application for tests that start it by its command line; it knows nothing of us."""
 
 import asyncio
+import logging
 import os
 import sys
 
@@ -100,6 +101,13 @@ match os.environ.get("SMALL_APP"):
 
             otel_coach.uninstrument()
             return [thread.name for thread in threading.enumerate()], os.getpid()
+
+    case "logs":
+
+        @app.middleware("http")
+        async def log_each_request(request, call_next):
+            logging.getLogger("small").warning("a request")
+            return await call_next(request)
 
     case "instruments itself":
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
