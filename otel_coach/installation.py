@@ -17,6 +17,7 @@ import otel_coach
 from otel_coach import sql
 from otel_coach.environment_variables import vendors_in_place
 from otel_coach.exporting import at_once
+from otel_coach.declarative import configured
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
@@ -28,7 +29,7 @@ from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.provider_headers import ProviderHeaders
 from otel_coach.instrumentors.stock import StockInstrumentations, stock_instrumentor
 from otel_coach.pricing import PriceList
-from otel_coach.sdk import Providers
+from otel_coach.sdk import Providers, providers_are_set
 from otel_coach.serving import Serving
 from otel_coach.settings import Settings
 
@@ -131,7 +132,7 @@ class Installation:
 
         `app` is for the ASGI instrumentor: the application to watch, None for all.
         """
-        if name in self.settings.disabled_instrumentations:
+        if self.settings.disables(name):
             return
         instrumentor = INSTRUMENTORS[name]()
         if instrumentor.is_instrumented_by_opentelemetry:
@@ -147,7 +148,7 @@ class Installation:
 
     def instrument_psycopg(self) -> None:
         """Load the stock psycopg instrumentation as soon as the host imports psycopg."""
-        if PSYCOPG not in self.settings.disabled_instrumentations:
+        if not self.settings.disables(PSYCOPG):
             wrapt.register_post_import_hook(self._load_psycopg, PSYCOPG)
 
     @guarded  # what is raised here would break the host's own import
@@ -257,6 +258,8 @@ def install(settings: Settings | None = None) -> Installation | None:
     with _installing:
         if _installed is None and not _cannot_start:
             settings = settings or Settings.from_env()
+            if settings.enabled and settings.config_file:
+                settings = configured(settings, is_done=providers_are_set())
             if not settings.enabled:
                 return None
             if vendors_in_place():  # whose exporters are to get all spans

@@ -333,6 +333,12 @@ def _logger_provider(
     return provider
 
 
+def providers_are_set() -> bool:
+    """Whether somebody has set a global provider in this process."""
+    found = (metrics.get_meter_provider(), trace.get_tracer_provider(), get_logger_provider())
+    return not all(map(_is_placeholder, found))
+
+
 def _is_placeholder(provider: object) -> bool:
     return type(provider).__module__.split(".")[:2] in (
         ["opentelemetry", "_logs"],

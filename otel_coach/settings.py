@@ -11,10 +11,11 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_coach.environment_variables import SWITCHES, is_true
+from otel_coach.log_settings import log_settings
+from otel_coach.otel_variables import without_effect
 from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, DEFAULT_SIZES
 
 if TYPE_CHECKING:
@@ -117,12 +118,20 @@ class Settings:
     """Addresses to probe, by the name they are known under."""
     dependency_interval: float = 15.0
     dependency_timeout: float = 5.0
+    config_file: str | None = None
+    """OpenTelemetry's declarative configuration."""
     problems: tuple[str, ...] = ()
+    without_effect: tuple[str, ...] = ()
+    """One line for each variable of OpenTelemetry that changes nothing here."""
 
     @property
     def serves_metrics(self) -> bool:
         """Whether there is a page for Prometheus at all."""
         return "prometheus" in self.metric_exporters
+
+    def disables(self, instrumentation: str) -> bool:
+        """Whether the instrumentation of that entry point is left out; `*` means all."""
+        return not {instrumentation, "*"}.isdisjoint(self.disabled_instrumentations)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -133,6 +142,8 @@ class Settings:
         """Write one line for each setting that could not be used."""
         for problem in self.problems:
             _logger.error("otel-coach: %s", problem)
+        for line in self.without_effect:
+            _logger.warning("otel-coach: %s", line)
 
 
 class _Environment:
@@ -191,7 +202,11 @@ class _Environment:
             dependencies=self._dependencies(),
             dependency_interval=interval,
             dependency_timeout=timeout,
+            config_file=self._text("OTEL_CONFIG_FILE")
+            or self._text("OTEL_EXPERIMENTAL_CONFIG_FILE")
+            or None,
             problems=tuple(self._problems),
+            without_effect=tuple(without_effect(self._environ)),
         )
 
     def _text(self, name: str) -> str:
@@ -253,28 +268,13 @@ class _Environment:
 
     def _logs(self, *, for_events: bool) -> dict[str, Any]:
         text = self._text("OTEL_LOGS_EXPORTER")
-        handles = self._text("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED").lower() == "true"
-        if text and not _is_by_distro(text):
-            asked, exporters = True, _words(text)
-        else:
-            asked = handles or self._log_records_are_instrumented()
-            is_otlp = (asked or for_events) and self._has_endpoint("LOGS")
-            exporters = ("otlp",) if is_otlp else ()
-        return {
-            "log_exporters": exporters,
-            "exports_logs": handles or (asked and bool(exporters)),
-            "handles_logging": handles,
-            "logger_configurator": self._text("OTEL_PYTHON_LOGGER_CONFIGURATOR") or None,
-        }
-
-    def _log_records_are_instrumented(self) -> bool:
-        """Whether opentelemetry-distro would export what the instrumentation of `logging` emits."""
-        switch = self._text("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION").lower()
-        disabled = _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
-        return (
-            switch in {"", "true"}
-            and not {"logging", "*"}.intersection(disabled)
-            and all(map(_is_installed, ("distro", "instrumentation.logging")))
+        stated = None if not text or _is_by_distro(text) else _words(text)
+        return log_settings(
+            self._text,
+            stated,
+            has_endpoint=self._has_endpoint("LOGS"),
+            disabled=_words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")),
+            for_events=for_events,
         )
 
     def _admitted(self) -> dict[str, dict[str, int]]:
@@ -341,14 +341,6 @@ def _is_by_distro(text: str) -> bool:
     environment by itself.
     """
     return text == "otlp" and "opentelemetry.distro" in sys.modules
-
-
-def _is_installed(part: str) -> bool:
-    """Whether there is such a part of OpenTelemetry, which is not imported for that."""
-    try:
-        return find_spec(f"opentelemetry.{part}") is not None
-    except ImportError:
-        return False
 
 
 def pinned_variable(label: str) -> str:

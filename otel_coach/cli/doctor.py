@@ -46,6 +46,7 @@ def _state(settings: Settings) -> Iterator[str]:
     yield f"otel-coach {otel_coach.__version__}"
     if not settings.enabled:
         yield "disabled by OTEL_COACH_DISABLED or OTEL_SDK_DISABLED"
+    yield from settings.without_effect
     for name in _FRAMEWORKS:
         yield f"{name} {_version(name) or 'is not installed: nothing of it is measured'}"
     if settings.serves_metrics:
@@ -56,7 +57,11 @@ def _state(settings: Settings) -> Iterator[str]:
 
 
 def _missing_exporters(settings: Settings) -> Iterator[str]:
-    groups = (("traces", settings.trace_exporters), ("metrics", settings.metric_exporters))
+    groups = (
+        ("traces", settings.trace_exporters),
+        ("metrics", settings.metric_exporters),
+        ("logs", settings.log_exporters),
+    )
     for signal, names in groups:
         known = {
             entry_point.name
