@@ -49,12 +49,10 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the file or its exporters
         # Without its message, which may repeat a header's value.
         _logger.error(  # noqa: TRY400 - as above
-            "otel-coach: OTEL_CONFIG_FILE=%r cannot be used (%s); what of it was not built yet is "
-            "left to the other OTEL_* variables. `python -c 'from opentelemetry.configuration "
-            "import *; configure_sdk(load_config_file(%r))'` says why",
+            "otel-coach: OTEL_CONFIG_FILE=%r cannot be used (%s; opentelemetry.configuration may "
+            "have logged why); what of it was not built yet is left to the other OTEL_* variables",
             path,
             type(error).__name__,
-            path,
         )
         return settings
     _logger.warning(
