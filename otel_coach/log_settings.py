@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,15 @@ def log_settings(
         "handles_logging": handles,
         "logger_configurator": text("OTEL_PYTHON_LOGGER_CONFIGURATOR") or None,
     }
+
+
+def is_by_distro(text: str) -> bool:
+    """Whether nobody asked for `otlp`.
+
+    opentelemetry-distro, where it is installed too and comes first, writes it into the
+    environment by itself.
+    """
+    return text == "otlp" and "opentelemetry.distro" in sys.modules
 
 
 def _is_instrumented(switch: str, disabled: Collection[str]) -> bool:

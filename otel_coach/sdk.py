@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.metrics import Meter
-    from otel_coach.logs import CoachLoggerProvider
     from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.util.types import Attributes
 
+    from otel_coach.logs import CoachLoggerProvider
     from otel_coach.settings import Settings
 
 _logger = logging.getLogger("otel_coach")

@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_coach.environment_variables import SWITCHES, is_true
-from otel_coach.log_settings import log_settings
+from otel_coach.log_settings import is_by_distro, log_settings
 from otel_coach.otel_variables import without_effect
 from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, DEFAULT_SIZES
 
@@ -231,11 +230,11 @@ class _Environment:
     def _trace_exporters(self) -> tuple[str, ...]:
         by_endpoint = "otlp" if self._has_endpoint("TRACES") else "none"
         text = self._text("OTEL_TRACES_EXPORTER")
-        return _words(by_endpoint if not text or _is_by_distro(text) else text)
+        return _words(by_endpoint if not text or is_by_distro(text) else text)
 
     def _metric_exporters(self) -> tuple[str, ...]:
         text = self._text("OTEL_METRICS_EXPORTER")
-        if _is_by_distro(text):
+        if is_by_distro(text):
             text = "prometheus,otlp" if self._has_endpoint("METRICS") else ""
         return _words(text or "prometheus")
 
@@ -268,7 +267,7 @@ class _Environment:
 
     def _logs(self, *, for_events: bool) -> dict[str, Any]:
         text = self._text("OTEL_LOGS_EXPORTER")
-        stated = None if not text or _is_by_distro(text) else _words(text)
+        stated = None if not text or is_by_distro(text) else _words(text)
         return log_settings(
             self._text,
             stated,
@@ -332,15 +331,6 @@ class _Environment:
                     continue
             addresses[name.strip()] = address
         return addresses
-
-
-def _is_by_distro(text: str) -> bool:
-    """Whether nobody asked for `otlp`.
-
-    opentelemetry-distro, where it is installed too and comes first, writes it into the
-    environment by itself.
-    """
-    return text == "otlp" and "opentelemetry.distro" in sys.modules
 
 
 def pinned_variable(label: str) -> str:
