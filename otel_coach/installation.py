@@ -15,8 +15,8 @@ import wrapt
 
 import otel_coach
 from otel_coach import sql
-from otel_coach.environment_variables import vendors_in_place
 from otel_coach.declarative import configured
+from otel_coach.environment_variables import vendors_in_place
 from otel_coach.exporting import at_once
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies

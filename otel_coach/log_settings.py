@@ -39,7 +39,6 @@ def log_settings(
         "log_exporters": exporters,
         "exports_logs": handles or (asked and bool(exporters)),
         "handles_logging": handles,
-        "logger_configurator": text("OTEL_PYTHON_LOGGER_CONFIGURATOR") or None,
     }
 
 

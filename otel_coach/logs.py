@@ -12,7 +12,6 @@ import warnings
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
@@ -73,12 +72,8 @@ class _Noted(LogRecordProcessor):
 class CoachLoggerProvider(LoggerProvider):
     """The SDK's LoggerProvider; it knows whether there was a record in this process."""
 
-    def __init__(self, resource: Resource, configurator: str | None = None) -> None:
-        super().__init__(
-            resource=resource,
-            shutdown_on_exit=False,
-            **_configurator_argument(configurator, resource),
-        )
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource=resource, shutdown_on_exit=False)
         self._noted = _Noted()
         self.add_log_record_processor(self._noted)
 
@@ -90,25 +85,6 @@ class CoachLoggerProvider(LoggerProvider):
     def forget_records(self) -> None:
         """After a fork: the parent's are not this process's."""
         self._noted.has_records = False
-
-
-def _configurator_argument(name: str | None, resource: Resource) -> dict[str, Any]:
-    """What OTEL_PYTHON_LOGGER_CONFIGURATOR names, as the SDK finds it."""
-    if not name:
-        return {}
-    try:
-        (found, *_) = entry_points(group="_opentelemetry_logger_configurator", name=name)
-        argument = {"_logger_configurator": found.load()}
-        LoggerProvider(resource=resource, shutdown_on_exit=False, **argument)
-    except Exception as error:  # noqa: BLE001 - whatever a plug-in raises; ValueError where none is
-        _logger.error(  # noqa: TRY400 - one line with the cure
-            "otel-coach: OTEL_PYTHON_LOGGER_CONFIGURATOR=%r cannot be used (%s); no logger is "
-            "configured. Correct the name, or install the package that has it",
-            name,
-            type(error).__name__,
-        )
-        return {}
-    return argument
 
 
 def install_handler(provider: LoggerProvider) -> Callable[[], None]:

@@ -327,7 +327,7 @@ def _logger_provider(
     # Late: the SDK's logs run all resource detectors as they are imported.
     from otel_coach.logs import CoachLoggerProvider  # noqa: PLC0415
 
-    provider = CoachLoggerProvider(resource, settings.logger_configurator)
+    provider = CoachLoggerProvider(resource)
     for processor in processors:
         provider.add_log_record_processor(processor)
     return provider

@@ -110,8 +110,6 @@ class Settings:
     """Whether the application's own log records go there."""
     handles_logging: bool = False
     """Whether a handler at the root logger hands the records of `logging` over."""
-    logger_configurator: str | None = None
-    """Entry point that switches loggers off."""
     prices_file: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses to probe, by the name they are known under."""
@@ -154,7 +152,7 @@ class _Environment:
         interval = self._read("OTEL_COACH_DEPENDENCY_INTERVAL", 15.0, _seconds)
         timeout = self._read("OTEL_COACH_DEPENDENCY_TIMEOUT", 5.0, _seconds)
         return Settings(
-            enabled=not any([self._flag(name) for name in SWITCHES]),
+            enabled=sum(self._flag(name) for name in SWITCHES) == 0,
             trace_exporters=self._trace_exporters(),
             metric_exporters=self._metric_exporters(),
             otlp_traces_protocol=self._protocol("TRACES"),
