@@ -15,12 +15,14 @@ UPGRADE ?=
 SEED ?= $(shell date +%s)
 COLLECTOR := v0.145.0
 JAEGER := v1.76.0
+# The further versions of Python that it is tested on; one is found as python3.12, or where pyenv has it.
+VERSIONS ?= 3.12.1 3.13.0
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest test-canary test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest test-canary test-versions test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,9 @@ $(CANARY)/.installed: requirements-canary.txt pyproject.toml
 
 $(OPENLIT)/.installed: requirements-openlit.txt pyproject.toml
 	$(call install_into,$(OPENLIT),requirements-openlit.txt)
+
+# The interpreter of that version.
+python = $(firstword $(wildcard $(shell pyenv root 2>/dev/null)/versions/$(1)/bin/python) python$(basename $(1)))
 
 define install_into
 @echo "installing into $(1)"
@@ -60,6 +65,12 @@ test: install ## the whole ordinary suite
 # What is deployed depends on no version of a library.
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore tests/test_deploy.py $(PYTEST)
+
+test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 1,000 requests
+
+test-on-%:
+	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=1000 SEED=1
+	@.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -m "not fleet" $(PYTEST)
 
 test-install: install ## build it, install it by several pips and uv, beside other services' locks, and serve with it
 	@$(BIN)/python -m installs
@@ -158,4 +169,4 @@ lock: install ## resolve the development environment and the lowest versions; UP
 	@$(LOCK) --group openlit --output-file requirements-openlit.txt pyproject.toml
 
 clean: ## remove .venv and what was built
-	@rm -rf $(VENV) $(LOWEST) $(CANARY) $(OPENLIT) dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-* dist .pytest_cache .ruff_cache

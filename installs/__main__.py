@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from installs import beside, distributions, lagging
+from installs import beside, distributions, lagging, vendors
 from installs.environments import (
     NEWEST,
     SHIPPED,
@@ -87,6 +87,8 @@ def main() -> int:
             f"{environment.installer} installs the wheel, and a request is measured",
             lambda: _install(environment, built.wheel),
         )
+        check("beside a vendor's distro", lambda: vendors.made_here(environment))
+        check(f"beside {vendors.AZURE}", lambda: vendors.azure(environment))
     print("all of it is as it should be" if not check.failed else f"{check.failed} checks failed")
     return 1 if check.failed else 0
 
@@ -95,7 +97,7 @@ def _install(environment: Environment, wheel: Path) -> list[str]:
     environment.installs("--quiet", "fastapi", "uvicorn")  # the application, before us
     command, *more = commands(wheel)
     environment.installs("--quiet", *command)
-    problems = serve_and_ask(environment)
+    problems, _ = serve_and_ask(environment)
     program = environment.folder / "bin"
     said = {
         run([program / "otel-coach", "--version"]),

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from demo.programs import Program, free_port
 from installs.distributions import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SHIPPED: Final = "shipped"
 NEWEST: Final = "newest"
@@ -92,8 +93,13 @@ def commands(wheel: Path) -> list[list[str]]:
     return [[word.replace("otel-coach", str(wheel)) for word in shlex.split(one)] for one in found]
 
 
-def serve_and_ask(environment: Environment) -> list[str]:
-    """What is wrong once the application runs there under `opentelemetry-instrument`."""
+def serve_and_ask(
+    environment: Environment, variables: Mapping[str, str] | None = None, *, measured: bool = True
+) -> tuple[list[str], str]:
+    """What is wrong once the application runs there under `opentelemetry-instrument`, and its log.
+
+    `variables` are set beside those of the environment; `measured` says whether there is a page.
+    """
     (environment.folder / "app.py").write_text(_APPLICATION)
     port = free_port()
     command = f"opentelemetry-instrument uvicorn app:app --port {port}".split()
@@ -101,21 +107,24 @@ def serve_and_ask(environment: Environment) -> list[str]:
     program = Program(
         [environment.folder / "bin" / command[0], *command[1:]],
         cwd=environment.folder,
-        ready=f"{url}/metrics",
-        environment=environment.variables,
+        ready=f"{url}/openapi.json",
+        environment={**environment.variables, **(variables or {})},
         log=environment.folder / "log.txt",
     )
     try:
         answer = httpx.get(f"{url}/hello/you", timeout=10)
-        page = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+        page = httpx.get(f"{url}/metrics", timeout=10)
     finally:
         program.stop()
     found = [] if answer.json() == "you" else [f"the application answered {answer.text!r}"]
-    if f"{_SERIES} 1.0" not in page:
+    lines = page.text.splitlines()
+    if (page.status_code == HTTPStatus.OK) is not measured:
+        found.append(f"/metrics was answered with {page.status_code}")
+    if measured and f"{_SERIES} 1.0" not in lines:
         found.append(f"the page lacks the request: {_SERIES}")
-    faults = (line for line in page if line.startswith("otel_coach_errors_total"))
+    faults = (line for line in lines if line.startswith("otel_coach_errors_total"))
     found += [f"a fault of ours: {line}" for line in faults if not line.endswith(" 0.0")]
-    return found
+    return found, program.log.read_text("utf-8")
 
 
 def run(command: Sequence[str | Path], variables: dict[str, str] | None = None) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
-import weakref
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +19,7 @@ from otel_coach.exporting import at_once
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
+from otel_coach.forks import in_each_child
 from otel_coach.guards import guarded, raised_at
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN, PSYCOPG
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
@@ -80,9 +79,7 @@ class Installation:
         self._flushed = False
         self._forked_at = 0.0
         """By `time.perf_counter`; runs from before are the parent's to end."""
-        if hasattr(os, "register_at_fork"):
-            forked = weakref.WeakMethod(self._forked)
-            os.register_at_fork(after_in_child=lambda: (alive := forked()) and alive())
+        in_each_child(self._forked)
 
     def _forked(self) -> None:
         self._forked_at = perf_counter()

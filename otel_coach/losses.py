@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
-import weakref
 from collections import deque
 from itertools import repeat
 from time import monotonic
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 from otel_coach.catalogue import LOST
+from otel_coach.forks import in_each_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,9 +103,7 @@ class Exports:
         self._places = places
         self.is_closed = False
         self._begin_anew()
-        if hasattr(os, "register_at_fork"):
-            begin_anew = weakref.WeakMethod(self._begin_anew)
-            os.register_at_fork(after_in_child=lambda: (alive := begin_anew()) and alive())
+        in_each_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
         """A forked child has an empty queue, and no thread that exports."""

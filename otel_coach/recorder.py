@@ -12,9 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import os
 import threading
-import weakref
 from bisect import bisect_left
 from collections import deque
 from contextlib import suppress
@@ -27,6 +25,7 @@ from opentelemetry.metrics import Observation
 from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
+from otel_coach.forks import in_each_child
 from otel_coach.guards import THE_HOSTS, guarded, raised_at, uncounted
 from otel_coach.tracing import is_sampled
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
@@ -121,8 +120,7 @@ class Recorder:
             self._create(metric)
         self._zeros = self.facts
         gc.callbacks.append(self._note_collection)
-        restart = weakref.WeakMethod(self._restart)
-        os.register_at_fork(after_in_child=lambda: (alive := restart()) and alive())
+        in_each_child(self._restart)
 
     @property
     def recorder(self) -> Recorder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from otel_coach.exporting import Exporters, at_once
 from otel_coach.exposition.reader import ExemplarReader
 from otel_coach.foreign import ForeignMeters
 from otel_coach.forked import Beginning
+from otel_coach.forks import in_each_child
 from otel_coach.patches import undone
 from otel_coach.recorder import Recorder
 from otel_coach.redaction import RedactingTracerProvider, Redaction
@@ -123,9 +123,7 @@ class Providers:
         resource = process_resource()
         with detected_already(resource):
             self._build(settings, resource, span_processors, log_processors, version)
-        if hasattr(os, "register_at_fork"):
-            forked = weakref.WeakMethod(self._forked)
-            os.register_at_fork(after_in_child=lambda: (alive := forked()) and alive())
+        in_each_child(self._forked)
 
     def _build(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.exposition.port import serve
 from otel_coach.guards import guarded
 from otel_coach.workers.outage import cure
-from otel_coach.workers.supervisor import Supervisor, pid_of_supervisor, supervisor
+from otel_coach.workers.supervisor import pid_of_supervisor, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,15 @@ class Serving:
     def _share(self, supervisor_pid: int) -> None:
         """Take part among the workers of that process."""
         try:
+            from otel_coach.workers import base_folder, group  # noqa: PLC0415 - only where POSIX is
+        except ImportError:
+            _logger.warning(
+                "otel-coach: workers share their figures on POSIX systems only; each shows "
+                "its own on /metrics"
+            )
+            self._page.show_one_of_many()
+            return
+        try:
             whose = supervisor(supervisor_pid)
         except OSError as error:
             _logger.error(  # noqa: TRY400 - one line with the cure
@@ -71,7 +80,12 @@ class Serving:
             return
         if whose is None:
             return  # it has just ended
-        self._group = self._join(whose)
+        self._group = group.Group.join(
+            lambda: base_folder.base_folder(*self._folders, run=whose.key),
+            whose,
+            self._page,
+            self._recorder.fault,
+        )
         if self._group is None:
             self._page.show_one_of_many()
             return
@@ -88,22 +102,6 @@ class Serving:
             )
         else:
             self._recorder.share_budgets(log)
-
-    def _join(self, whose: Supervisor) -> Group | None:
-        try:
-            from otel_coach.workers import base_folder, group  # noqa: PLC0415 - only where POSIX is
-        except ImportError:
-            _logger.warning(
-                "otel-coach: workers share their figures on POSIX systems only; each shows "
-                "its own on /metrics"
-            )
-            return None
-        return group.Group.join(
-            lambda: base_folder.base_folder(*self._folders, run=whose.key),
-            whose,
-            self._page,
-            self._recorder.fault,
-        )
 
     def once_for_all(self, task: str, start: Callable[[], None]) -> None:
         """Let one process of the service have `task`; if it dies, another one starts it."""

@@ -28,12 +28,8 @@ _BETWEEN_DEPENDENCIES: Final = re.compile(
 )
 _CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _COMPONENTS: Final = (
-    "OTEL_PYTHON_ID_GENERATOR",
-    "OTEL_PYTHON_LOGGER_CONFIGURATOR",
-    "OTEL_PYTHON_METER_CONFIGURATOR",
-    "OTEL_PYTHON_TRACER_CONFIGURATOR",
-    "OTEL_TRACES_SAMPLER",
-    "OTEL_TRACES_SAMPLER_ARG",
+    *("OTEL_PYTHON_ID_GENERATOR", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+    *(f"OTEL_PYTHON_{part}_CONFIGURATOR" for part in ("LOGGER", "METER", "TRACER")),
 )
 """Variables that name parts of the SDK, or say more of one."""
 _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)

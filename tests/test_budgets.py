@@ -237,6 +237,7 @@ def test_where_claims_cannot_be_written_nothing_new_gets_a_place(tmp_path, monke
     assert budgets.bounded("model", "new") == "new"
 
 
+@pytest.mark.fleet
 def test_the_merged_page_of_real_workers_keeps_to_the_budget():
     environment = {"OTEL_COACH_BUDGET_MODE": "4", "SMALL_APP": "says who answers"}
     with running(SERVERS["uvicorn"], environment=environment, workers=3) as server:

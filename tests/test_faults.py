@@ -154,9 +154,8 @@ def test_whatever_we_register_with_others_is_known_here():
                     found.add((place, function, ast.unparse(node.args[0]) if node.args else ""))
     assert {(place, function) for place, function, _ in found} == {
         # Errors after a fork are only printed.
-        *((place, "os.register_at_fork") for place in ("exposition/turns", "installation")),
-        *((place, "os.register_at_fork") for place in ("losses", "sdk")),
-        *((place, "weakref.WeakMethod") for place in ("installation", "losses", "sdk")),
+        ("forks", "os.register_at_fork"),
+        ("forks", "weakref.WeakMethod"),  # without a callback
         ("installation", "atexit.register"),  # Installation.exit is guarded
         ("installation", "wrapt.register_post_import_hook"),  # _load_psycopg is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
@@ -167,8 +166,6 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/asgi/routes", "weakref.ref"),  # as well
         ("instrumentors/langchain/runs", "weakref.ref"),  # _lose is guarded
         ("recorder", "gc.callbacks.append"),  # an assignment; errors are only printed
-        ("recorder", "os.register_at_fork"),
-        ("recorder", "weakref.WeakMethod"),
         ("workers/supervisor", "os.register_at_fork"),
     }
 

@@ -47,6 +47,7 @@ OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 # Real servers
 
 
+@pytest.mark.fleet
 def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
     with running(SERVERS["uvicorn"]) as service:
         service.wait()
@@ -61,6 +62,7 @@ def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
         assert [value for _, value in page.samples("python_info")] == [1]
 
 
+@pytest.mark.fleet
 def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_nor_the_dead():
     environment = {"SMALL_APP": "reads what all share"}
     with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
@@ -80,6 +82,7 @@ def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_
             service.wait()
 
 
+@pytest.mark.fleet
 def test_a_worker_that_takes_otel_coach_off_leaves_its_counts_and_nothing_else():
     environment = {"SMALL_APP": "takes otel-coach off", "OTEL_COACH_DEPENDENCIES": "x=tcp://h:9"}
     with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
@@ -105,6 +108,7 @@ def test_a_worker_that_takes_otel_coach_off_leaves_its_counts_and_nothing_else()
 # `make soak` has the other servers too, and more of each.
 
 
+@pytest.mark.fleet
 def test_without_a_kill_nothing_is_lost_and_nothing_falls():
     accidents = frozenset({"terminate", "reload", "stop"})
     report = soak(SERVERS["uvicorn"], 5, 1, accidents=accidents)
@@ -114,12 +118,14 @@ def test_without_a_kill_nothing_is_lost_and_nothing_falls():
     assert report.scrapes > 10
 
 
+@pytest.mark.fleet
 def test_a_kill_loses_a_second_at_most_and_nothing_falls():
     report = soak(SERVERS["gunicorn"], 8, 2)
     assert report.problems == []
     assert report.accidents["kill"] > 0
 
 
+@pytest.mark.fleet
 def test_a_worker_that_hangs_is_read_as_it_last_wrote():
     with running(SERVERS["gunicorn"], workers=2) as service:
         service.wait()
@@ -151,6 +157,7 @@ def _scrape_by_another(service):
             continue  # it met the one that hangs
 
 
+@pytest.mark.fleet
 def test_one_worker_probes_and_another_takes_over(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as database:
         environment = {
@@ -187,6 +194,7 @@ def _holder(path):
     raise LookupError(path)
 
 
+@pytest.mark.fleet
 def test_a_port_of_its_own_is_served_once_and_taken_over():
     port = free_port()
     environment = {
@@ -212,6 +220,7 @@ def test_a_port_of_its_own_is_served_once_and_taken_over():
         eventually(lambda: calls() == 20, within=10)
 
 
+@pytest.mark.fleet
 def test_two_services_of_one_machine_and_two_runs_of_one_know_nothing_of_each_other(tmp_path):
     shared = {"OTEL_COACH_SHARED_DIR": str(tmp_path / "shared")}
     with running(SERVERS["gunicorn"], environment=shared, workers=2) as one:
@@ -235,6 +244,7 @@ def test_two_services_of_one_machine_and_two_runs_of_one_know_nothing_of_each_ot
         assert len(list((tmp_path / "shared").glob("*"))) == 1
 
 
+@pytest.mark.fleet
 def test_a_folder_that_cannot_be_written_is_one_line_and_each_worker_by_itself(tmp_path):
     place = tmp_path / "file"
     place.write_text("")
@@ -248,6 +258,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_each_worker_by_itself(t
         assert "Traceback" not in log
 
 
+@pytest.mark.fleet
 def test_a_scrape_of_openmetrics_has_exemplars_of_all_workers(tmp_path):
     environment = {"OTEL_TRACES_EXPORTER": "console"}
     with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
@@ -293,6 +304,7 @@ def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
         assert "the family auth_failures is defined twice" in log
 
 
+@pytest.mark.fleet
 def test_each_worker_pushes_as_a_resource_of_its_own_also_after_a_fork():
     with Receiver() as receiver:
         environment = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from typing import Final
+
+from otel_coach.forks import in_each_child
 
 _TURN: Final = 0.0005
 """Seconds after which a thread that waits gets the interpreter; Python's default is 0.005."""
@@ -21,8 +22,7 @@ class ShortTurns:
     def __init__(self) -> None:
         self._hosts = self._ours = 0.0
         self._begin_anew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin_anew)
+        in_each_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
         """In a forked child none of the threads that work so goes on."""

@@ -12,6 +12,8 @@ from typing import Final
 
 _OTHERS: Final = 0o077
 _TEMPORARY: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a private one is made there
+_MAX_BASE: Final = 45
+"""Bytes: 103 are a socket's path, of which `/` and 35 name a run and `/` and 21 the socket."""
 _ROOM: Final = 1 << 16
 """Bytes, about the size of a snapshot: a place with less is as good as full."""
 
@@ -67,7 +69,12 @@ def _bases(given: str | None, runtime: str | None) -> list[Path]:
     bases = [Path(folder) / f"otel-coach-{os.getuid()}" for folder in temporary]
     if runtime:
         bases.insert(0, Path(runtime) / "otel-coach")
-    return list(dict.fromkeys(bases))
+    return sorted(dict.fromkeys(bases), key=_is_long)
+
+
+def _is_long(base: Path) -> bool:
+    """Whether a worker's socket below `base` may have too long a path (macOS: `TMPDIR` is long)."""
+    return len(os.fsencode(base)) > _MAX_BASE
 
 
 def _make(base: Path, *, parents: bool) -> None:
