@@ -7,6 +7,8 @@ from queue import SimpleQueue
 from time import sleep
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.guards import OwnThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,12 +20,25 @@ class Alarm:
     """Calls `ring`, which must not raise, `delay` seconds after it was set; then it can be again.
 
     The thread is started when it is first needed, because a server may fork until then.
+
+    Args:
+        ring: what is called.
+        delay: in seconds.
+        name: of the thread.
+        fault: told of what ends the thread in spite of all.
     """
 
-    def __init__(self, ring: Callable[[], object], delay: float, name: str) -> None:
+    def __init__(
+        self,
+        ring: Callable[[], object],
+        delay: float,
+        name: str,
+        fault: Callable[[BaseException, str], None],
+    ) -> None:
         self._ring = ring
         self._delay = delay
         self._name = name
+        self._fault = fault
         self._is_closed = False
         self.forked()
 
@@ -59,8 +74,7 @@ class Alarm:
             return False
         try:
             wakes = SimpleQueue[object]()
-            thread = threading.Thread(target=self._run, args=(wakes,), name=self._name, daemon=True)
-            thread.start()
+            OwnThread(lambda: self._run(wakes), self._name, self._fault).start()
         except RuntimeError:  # no thread can be had
             return False
         else:

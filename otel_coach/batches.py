@@ -3,7 +3,7 @@
 To the SDK a measurement is checking and hashing its attributes, for each reader: many times what it
 is to count it. The API has no call for several; so the aggregation behind our View is ours, the
 SDK's own that also understands a `Batch`. It builds on parts of the SDK that are not public:
-`batching` tries them out, and where they have changed, each measurement goes alone.
+`takes_batches` tries them out, and where they have changed, each measurement goes alone.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -23,6 +23,8 @@ from opentelemetry.sdk.metrics.view import (
     View,
 )
 from opentelemetry.sdk.resources import Resource
+
+from otel_coach import compatibility
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,13 +57,15 @@ def batching(readers: Iterable[MetricReader] = ()) -> Aggregation | None:
     A View's aggregation goes before what one of the `readers` prefers, as exporters may be told
     to; so there is none where one prefers another than the SDK's default.
     """
-    try:
-        if not all(map(_prefers_the_default, readers)):
-            return None
-        aggregation = _Batching(_that_takes_batches())
-        return aggregation if _is_right(aggregation) else None
-    except Exception:  # noqa: BLE001 - whatever of the SDK is not as it was
+    if not compatibility.holds(compatibility.BATCHES):
         return None
+    return _Batching(_that_takes_batches()) if all(map(_prefers_the_default, readers)) else None
+
+
+def takes_batches() -> bool:
+    """Whether the SDK's parts are as they were: what goes in comes out."""
+    _prefers_the_default(InMemoryMetricReader())
+    return _is_right(_Batching(_that_takes_batches()))
 
 
 def _prefers_the_default(reader: Any) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from otel_coach.guards import raised_at
+from otel_coach.guards import OwnThread, is_the_hosts, raised_at
 from otel_coach.losses import Losses
 from otel_coach.patches import undone
 from otel_coach.queues import PushReader, span_processor
@@ -199,10 +199,10 @@ def at_once(actions: Iterable[Callable[[float], Any]], seconds: float) -> None:
     thread, with an equal share of what is left, and it is on them to keep to it.
     """
     deadline = monotonic() + seconds
-    threads: list[threading.Thread] = []
+    threads: list[OwnThread] = []
     left: list[Callable[[float], Any]] = []
     for action in actions:
-        thread = threading.Thread(target=_harmless, args=(action, seconds), daemon=True)
+        thread = OwnThread(partial(_harmless, action, seconds), "otel-coach-export")
         try:
             thread.start()
         except RuntimeError:
@@ -218,7 +218,9 @@ def at_once(actions: Iterable[Callable[[float], Any]], seconds: float) -> None:
 def _harmless(action: Callable[[float], Any], seconds: float) -> None:
     try:
         action(seconds)
-    except Exception as error:  # noqa: BLE001 - whatever a plug-in raises, the others go on
+    except BaseException as error:  # whatever a plug-in raises, the others go on
+        if is_the_hosts(error):
+            raise
         # Without its message, which may repeat an address with a password.
         _logger.warning(
             "otel-coach: an exporter could not be flushed or stopped (%s in %s)",

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 from asyncio import CancelledError
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
+
+from otel_coach.interrupts import interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-THE_HOSTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError)
-"""What is never swallowed: somebody wants the work, or the process, to end."""
+_CANCELLATION: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError)
+"""Never swallowed: cancellation and the end of the process belong to the host."""
 uncounted: Final = deque[BaseException](maxlen=1000)
 """Faults that could not be counted where they were met."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+class _Thread(threading.local):
+    """What is known of the thread that runs."""
+
+    is_ours = False
+    """Whether otel-coach started it: then nothing that is raised in it is the host's."""
+
+
+_here: Final = _Thread()
 
 
 class CountsFaults(Protocol):
@@ -39,29 +53,65 @@ class HasRecorder(Protocol):
 _Self = TypeVar("_Self", bound=HasRecorder)
 
 
+def is_the_hosts(raised: BaseException) -> bool:
+    """Whether `raised`, which was caught in our code, belongs to the application.
+
+    That is cancellation, the end of the process, and what interrupted our code from outside: an
+    exception out of a signal handler (a time limit), or one that another thread set. In a thread
+    of our own nothing is.
+    """
+    if _here.is_ours:
+        return False
+    if isinstance(raised, _CANCELLATION):
+        return True
+    if isinstance(raised, BaseExceptionGroup):
+        return any(map(is_the_hosts, cast("BaseExceptionGroup[Any]", raised).exceptions))
+    # Whoever runs under trio has imported it.
+    if (trio := sys.modules.get("trio")) is not None and isinstance(raised, trio.Cancelled):
+        return True
+    return interrupted(raised)
+
+
+def swallowed(who: HasRecorder, raised: BaseException, place: str) -> bool:
+    """Count `raised` as a fault of `who`; False if it is the host's, and must be raised again.
+
+    At the recursion limit nothing can be called: it is counted later.
+    """
+    try:
+        if is_the_hosts(raised):
+            return False
+        who.recorder.fault(raised, place)
+    except BaseException as another:
+        if isinstance(raised, _CANCELLATION) and not _here.is_ours:
+            return False
+        if is_the_hosts(another):
+            raise
+        uncounted.append(raised.with_traceback(None))
+    return True
+
+
 def guarded(
     hook: Callable[Concatenate[_Self, _P], _R],
 ) -> Callable[Concatenate[_Self, _P], _R | None]:
     """Make `hook` harmless to the application that calls it.
 
-    A fault of ours, also one that is no Exception, is swallowed, counted and logged once.
-    Cancellation and the end of the process are the host's, and pass.
+    A fault of ours, also one that is no Exception, is swallowed, counted and logged once. What is
+    the host's passes (`is_the_hosts`).
     """
 
     @functools.wraps(hook)
     def harmless(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
         try:
             return hook(self, *args, **kwargs)
-        except THE_HOSTS:
-            raise
-        except BaseException as fault:  # noqa: BLE001 - whatever fails in us, the host goes on
+        except BaseException as raised:  # whatever fails in us, the host goes on
             try:
-                self.recorder.fault(fault, hook.__qualname__)
-            except THE_HOSTS:
-                raise
-            except BaseException:  # noqa: BLE001 - at the recursion limit nothing can be called
-                uncounted.append(fault.with_traceback(None))
-            return None
+                if swallowed(self, raised, hook.__qualname__):
+                    return None
+            except RecursionError:
+                if not isinstance(raised, _CANCELLATION):
+                    uncounted.append(raised.with_traceback(None))
+                    return None
+            raise
 
     return harmless
 
@@ -75,13 +125,42 @@ def guarded_async(
     async def harmless(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
         try:
             return await hook(self, *args, **kwargs)
-        except THE_HOSTS:
+        except BaseException as raised:
+            if swallowed(self, raised, hook.__qualname__):
+                return None
             raise
-        except BaseException as fault:  # noqa: BLE001 - as above
-            self.recorder.fault(fault, hook.__qualname__)
-            return None
 
     return harmless
+
+
+class OwnThread(threading.Thread):
+    """A daemon thread of ours, which no exception ends but after `work` is done.
+
+    Args:
+        work: what it does.
+        name: of the thread.
+        fault: told of what `work` raises, cancellation and SystemExit too: nobody else is there
+            whom they could concern. None where `work` tells of all itself.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], object],
+        name: str,
+        fault: Callable[[BaseException, str], None] | None = None,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self._fault = fault
+
+    def run(self) -> None:
+        """Work, and report what comes out of it."""
+        _here.is_ours = True
+        try:
+            self._work()
+        except BaseException as raised:  # noqa: BLE001 - it would go nowhere
+            if self._fault is not None:
+                self._fault(raised, self.name)
 
 
 def raised_at(fault: BaseException) -> str:

@@ -20,7 +20,7 @@ from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
 from otel_coach.forks import in_each_child
-from otel_coach.guards import guarded, raised_at
+from otel_coach.guards import OwnThread, guarded, is_the_hosts, raised_at
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN, PSYCOPG
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
@@ -222,7 +222,7 @@ class Installation:
         self.withhold_headers()  # also before a propagator that the application has set meanwhile
         self.serving.begin()
         if sql.is_needed():
-            threading.Thread(target=sql.load, name="otel-coach-sql", daemon=True).start()
+            OwnThread(sql.load, "otel-coach-sql", self.recorder.fault).start()
         for instrumentor in self._instrumented:
             if isinstance(instrumentor, LangChainInstrumentor):
                 instrumentor.start()
@@ -263,7 +263,9 @@ def install(settings: Settings | None = None) -> Installation | None:
                 settings = replace(settings, trace_exporters=())
             try:
                 _installed = Installation(settings)
-            except Exception as error:  # noqa: BLE001 - the service starts without us
+            except Exception as error:  # the service starts without us
+                if is_the_hosts(error):
+                    raise
                 _cannot_start = True
                 # Without its message, which may repeat an address with a password.
                 _logger.error(  # noqa: TRY400 - one line; the next says what to do

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from otel_coach import compatibility
 from otel_coach.guards import guarded
 from otel_coach.patches import replaced
 
@@ -106,14 +107,26 @@ def encode_with(
     A module is left as it is where it encodes in another way, or OpenTelemetry's encoder writes
     more of a span than is known here.
     """
-    encoder = Encoder(recorder)
-    if encoder.encode_spans([_EXAMPLE]) != encode_all([_EXAMPLE]):
+    if not compatibility.holds(compatibility.OTLP):
         return []
+    encoder = Encoder(recorder)
     return [
         replaced(module, "encode_spans", encoder.around)
         for module in exporters
         if getattr(module, "encode_spans", None) is encode_all
     ]
+
+
+def encodes_alike() -> bool:
+    """Whether OpenTelemetry's encoder writes of a span what is known here, and no more."""
+    return Encoder(_Nowhere()).encode_spans([_EXAMPLE]) == encode_all([_EXAMPLE])
+
+
+class _Nowhere:
+    """Where faults of a trial go."""
+
+    def fault(self, fault: BaseException, place: str) -> None:
+        """Nothing: the trial fails by it."""
 
 
 class Encoder:

@@ -10,19 +10,25 @@ if TYPE_CHECKING:
 
 
 def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
-    """Put `make(original)` in the place of `owner`'s own method or function `name`.
+    """Put `make(original)` in the place of `owner`'s method or function `name`.
 
-    What is returned undoes it, unless somebody has replaced ours in turn.
+    A method that a class inherits is replaced for that class alone. What is returned undoes it,
+    unless somebody has replaced ours in turn.
 
     Raises:
-        KeyError: `owner` itself defines no such thing.
+        AttributeError: there is no such thing.
     """
-    original = owner.__dict__[name]
+    is_own = name in owner.__dict__
+    original = owner.__dict__[name] if is_own else getattr(owner, name)
     ours = make(original)
 
     def restore() -> None:
-        if owner.__dict__.get(name) is ours:
+        if owner.__dict__.get(name) is not ours:
+            return
+        if is_own:
             setattr(owner, name, original)
+        else:
+            delattr(owner, name)
 
     setattr(owner, name, ours)
     return restore

@@ -9,13 +9,13 @@ own.
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import threading
 from bisect import bisect_left
 from collections import deque
 from contextlib import suppress
+from itertools import repeat
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,7 +26,8 @@ from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.forks import in_each_child
-from otel_coach.guards import THE_HOSTS, guarded, raised_at, uncounted
+from otel_coach.garbage import Collections
+from otel_coach.guards import guarded, is_the_hosts, raised_at, swallowed, uncounted
 from otel_coach.tracing import is_sampled
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
@@ -98,8 +99,11 @@ class Recorder:
         self._pending: deque[Any] = deque()
         """Four things for each fact: a metric, its value, labels and context; or what is to be
         called, two arguments and None. A tuple for each would wait here, too, and whatever waits
-        brings the next garbage collection closer. One `extend` of a tuple is one step."""
-        self._settling = threading.Lock()
+        brings the next garbage collection closer. One `extend` of a tuple is one step, and so is
+        what takes one out: an exception of a signal handler must not come between its parts."""
+        self._settling = threading.RLock()
+        """It knows itself who holds it, between all steps. Who does enters `_empty` once only."""
+        self._is_settling = False
         self._sums: dict[_Series, float] = {}
         """What counters are to be raised by: once for each series, however often it was counted."""
         self._batch = batch
@@ -107,8 +111,8 @@ class Recorder:
         """What histograms are to be told, by bucket."""
         self._traced: dict[_Bucket, tuple[float, Context]] = {}
         """The last of them that a sampled span was around."""
-        self._alarm = Alarm(self._settle_now, _LONGEST_PENDING, "otel-coach-settle")
-        self._collecting_garbage: int | None = None
+        self._alarm = Alarm(self._settle_now, _LONGEST_PENDING, "otel-coach-settle", self.fault)
+        self._collections = Collections()
         self._logged_faults: set[str] = set()
         self._logged_overflows: set[str] = set()
         self._instruments: dict[Metric, Callable[..., None]] = {}
@@ -119,7 +123,6 @@ class Recorder:
         for metric in CATALOGUE:
             self._create(metric)
         self._zeros = self.facts
-        gc.callbacks.append(self._note_collection)
         in_each_child(self._restart)
 
     @property
@@ -169,8 +172,9 @@ class Recorder:
                 for labels, value in values().items():
                     bounded = self._bounded(metric, labels)
                     sums[bounded] = sums.get(bounded, 0) + value
-            except Exception as fault:  # noqa: BLE001 - a scrape goes on without this gauge
-                self.fault(fault, metric.name)
+            except BaseException as raised:  # a scrape goes on without this gauge
+                if not swallowed(self, raised, metric.name):
+                    raise
             return [
                 Observation(value, _attributes(metric, labels)) for labels, value in sums.items()
             ]
@@ -220,7 +224,7 @@ class Recorder:
         is_enough = len(self._pending) >= _ENOUGH * _WIDTH
         if not is_enough and self._alarm.is_set:
             return
-        is_safe = self._collecting_garbage != threading.get_ident()
+        is_safe = not self._collections.are_here
         will_be_handed_on = self._alarm.is_set or self._alarm.set(may_start=is_safe)
         if not is_safe:
             return
@@ -229,11 +233,16 @@ class Recorder:
 
     @guarded
     def _settle_now(self, *, hands_on: bool = True) -> None:
-        if self._settling.acquire(blocking=False):
-            try:
+        settling = self._settling
+        try:
+            # It may be at it already: a finaliser in the middle of it.
+            if settling.acquire(blocking=False) and not self._is_settling:
                 self._empty(hands_on=hands_on)
-            finally:
-                self._settling.release()
+        finally:
+            try:  # noqa: SIM105 - the first step: a signal may come into the making of another
+                settling.release()
+            except RuntimeError:  # another thread holds it
+                pass
 
     def settle_all(self) -> None:
         """Hand everything recorded before this call to the API, waiting for who is at it.
@@ -252,33 +261,43 @@ class Recorder:
         """Settle what is left and leave no trace in the interpreter."""
         self._alarm.close()  # what still comes is settled at once
         self.settle_all()
-        if self._note_collection in gc.callbacks:
-            gc.callbacks.remove(self._note_collection)
+        self._collections.close()
 
     def _empty(self, *, hands_on: bool) -> None:
         while uncounted:
             self.fault(uncounted.popleft(), "a hook at the recursion limit")
+        # All four of a fact in one call of C, which no signal comes into.
+        parts = map(deque.popleft, repeat(self._pending))
+        facts = zip(parts, parts, parts, parts, strict=False)
+        try:
+            self._is_settling = True
+            while True:
+                try:
+                    if self._pending:
+                        self._take_all(facts)
+                    if not hands_on or not (self._sums or self._gathered):
+                        return
+                    self._hand_on()
+                except BaseException as raised:  # one bad fact must not stop the others
+                    if is_the_hosts(raised):
+                        raise
+                    # Counted here and not through the queue, which might never become empty.
+                    self._log(raised, "Recorder.settle")
+                    with suppress(Exception):
+                        self._instruments[ERRORS](1, {ERROR_TYPE: fault_type(raised)}, NOWHERE)
+        finally:
+            self._is_settling = False
+
+    def _take_all(self, facts: Iterable[tuple[Any, Any, Any, Any]]) -> None:
         pending = self._pending
-        take = pending.popleft
-        while True:
-            try:
-                while pending:
-                    self._settled += 1
-                    what, one, other, context = take(), take(), take(), take()
-                    if type(what) is Metric:
-                        self._gather(what, one, other, context)
-                    else:
-                        what(one, other)
-                if not hands_on or not (self._sums or self._gathered):
-                    return
-                self._hand_on()
-            except THE_HOSTS:
-                raise
-            except BaseException as fault:  # noqa: BLE001 - one bad fact must not stop the others
-                # Counted here and not through the queue, which might never become empty.
-                self._log(fault, "Recorder.settle")
-                with suppress(Exception):
-                    self._instruments[ERRORS](1, {ERROR_TYPE: fault_type(fault)}, NOWHERE)
+        for what, one, other, context in facts:
+            self._settled += 1
+            if type(what) is Metric:
+                self._gather(what, one, other, context)
+            else:
+                what(one, other)
+            if not pending:
+                return
 
     def _gather(
         self, metric: Metric, value: float, labels: tuple[object, ...], context: Context | None
@@ -358,21 +377,16 @@ class Recorder:
         for values in metric.zeros:
             self.record(metric, 0, values)
 
-    def _note_collection(self, phase: str, _info: dict[str, int]) -> None:
-        try:
-            self._collecting_garbage = threading.get_ident() if phase == "start" else None
-        except RecursionError:  # the host is at its limit, where no finaliser can settle either
-            self._collecting_garbage = None
-
     def _restart(self) -> None:
         # A forked child inherits neither the thread that held the lock nor its unfinished work.
-        self._settling = threading.Lock()
+        self._settling = threading.RLock()
+        self._is_settling = False
         self._pending.clear()
         self._sums.clear()
         self._gathered.clear()
         self._traced.clear()
         self._alarm.forked()
-        self._collecting_garbage = None
+        self._collections.clear()
         self._budgets.forked()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from opentelemetry._logs import LoggerProvider, get_logger_provider, set_logger_
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
+from otel_coach import compatibility
 from otel_coach.batches import Batch, batching
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE
@@ -195,6 +197,8 @@ class Providers:
     def become_global(self) -> None:
         """Serve the whole process where nobody else does yet."""
         # The API has no public "is it set": its placeholders live in its own modules.
+        if not compatibility.holds(compatibility.PLACEHOLDERS):
+            return
         if _is_placeholder(metrics.get_meter_provider()):
             metrics.set_meter_provider(self.meter_provider)
         if self._own_tracer_provider and _is_placeholder(trace.get_tracer_provider()):
@@ -290,6 +294,7 @@ def _stopping_metrics(provider: MeterProvider) -> Callable[[float], object]:
 def _page_reader(settings: Settings, registry: CollectorRegistry) -> ExemplarReader | None:
     if not settings.serves_metrics:
         return None
+    compatibility.holds(compatibility.READERS)  # there is no other way: a line says what is lost
     return ExemplarReader(registry, disable_target_info=not settings.target_info)
 
 
@@ -320,7 +325,7 @@ def _tracer_provider(
 def _logger_provider(
     processors: Sequence[LogRecordProcessor], resource: Resource, settings: Settings
 ) -> CoachLoggerProvider | None:
-    if not (processors or settings.exports_logs):
+    if not (processors or settings.exports_logs) or not compatibility.holds(compatibility.LOGS):
         return None
     # Late: the SDK's logs run all resource detectors as they are imported.
     from otel_coach.logs import CoachLoggerProvider  # noqa: PLC0415
@@ -335,6 +340,23 @@ def providers_are_set() -> bool:
     """Whether somebody has set a global provider in this process."""
     found = (metrics.get_meter_provider(), trace.get_tracer_provider(), get_logger_provider())
     return not all(map(_is_placeholder, found))
+
+
+def knows_placeholders() -> bool:
+    """Whether the API's own providers are known as such: those of a process where none is set."""
+    meters = import_module("opentelemetry.metrics._internal")
+    return _is_placeholder(trace.ProxyTracerProvider()) and _is_placeholder(
+        getattr(meters, "_ProxyMeterProvider")()  # noqa: B009 - not public
+    )
+
+
+def has_logs() -> bool:
+    """Whether the modules of the SDK's logs have what is used of them."""
+    from opentelemetry.sdk import _logs  # noqa: PLC0415 - see above
+
+    return callable(_logs.LoggerProvider.add_log_record_processor) and callable(
+        _logs.LogRecordProcessor.on_emit
+    )
 
 
 def _is_placeholder(provider: object) -> bool:

@@ -15,6 +15,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
+from otel_coach import compatibility
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,13 +32,19 @@ _READ: Final = frozenset(
 """All by which a span is read, also what others read though it is not public."""
 
 
+def knows_endings() -> bool:
+    """Whether the SDK's processors have the method that is not public yet."""
+    return callable(getattr(SpanProcessor, "_on_ending", None))
+
+
 def only_sees_ends(processor: SpanProcessor) -> bool:
     """Whether `processor` looks at no span before its end."""
     known = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
     cls = type(processor)
+    if not compatibility.holds(compatibility.ENDINGS):
+        return cls in known
     starts = {one.on_start for one in known}
-    # Not public yet, but a processor may have it.
-    endings = {getattr(one, "_on_ending", None) for one in known}
+    endings = {getattr(one, "_on_ending") for one in known}  # noqa: B009 - not public yet
     return cls.on_start in starts and getattr(cls, "_on_ending", None) in endings
 
 

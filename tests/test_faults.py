@@ -9,6 +9,7 @@ import pkgutil
 import socket
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from opentelemetry.trace import NoOpTracerProvider
 import otel_coach
 from otel_coach import guards
 from otel_coach.guards import guarded
-from otel_coach.instrumentors.langchain import managers
+from otel_coach.instrumentors.langchain import trials
 from otel_coach.instrumentors.langchain.observer import RunObserver
 from otel_coach.testing import measuring
 
@@ -128,7 +129,8 @@ def test_whatever_others_call_is_guarded_or_has_its_reason():
 
 
 def test_whatever_langchain_is_made_to_call_is_guarded():
-    told = {*managers.STARTS, *(name for names in managers.REPORTS.values() for name in names)}
+    named = (*trials.STARTS.values(), *trials.ENDS.values())
+    told = {"on_stream_event", *(name for names in named for name in names)}
     assert {"holder", *told} <= {name for cls, name in HOOKS if cls is RunObserver}
     # `note` has its guard in itself, which is cheaper.
 
@@ -165,7 +167,7 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/asgi/layer", "weakref.ref"),  # without a callback
         ("instrumentors/asgi/routes", "weakref.ref"),  # as well
         ("instrumentors/langchain/runs", "weakref.ref"),  # _lose is guarded
-        ("recorder", "gc.callbacks.append"),  # an assignment; errors are only printed
+        ("garbage", "gc.callbacks.append"),  # two of C's
         ("workers/supervisor", "os.register_at_fork"),
     }
 
@@ -179,8 +181,14 @@ def double(number: int) -> int:
     return 2 * number
 
 
+LIMIT = ContextVar("limit")
+
+
 class Slow(FakeListChatModel):
+    """Its call is cancelled when it has begun, and not before: then there would be no run yet."""
+
     async def _agenerate(self, *_, **__):
+        LIMIT.get().reschedule(asyncio.get_running_loop().time())
         await asyncio.sleep(30)
 
 
@@ -230,7 +238,9 @@ def application(meters=None, tracers=None, seen=None):  # noqa: C901 - seven rou
     @app.get("/cancelled")
     async def cancelled():
         try:
-            await asyncio.wait_for(Slow(responses=["never"]).ainvoke("hi"), 0.01)
+            async with asyncio.timeout(None) as limit:
+                LIMIT.set(limit)
+                await Slow(responses=["never"]).ainvoke("hi")
         except TimeoutError as error:
             return type(error.__cause__).__name__
 
@@ -454,5 +464,5 @@ def test_a_callback_of_a_strange_version_changes_no_answer(measured):
     observer.on_llm_end(object(), object())
     observer.on_chat_model_start(7, None, "messages")
     observer.on_tool_start(["no", "manager"], None, None)
-    observer.note(None, "token", "no chunk")
+    observer.note(object(), ("token",), {"chunk": "no chunk"})
     assert measured.page().sum("otel_coach_errors_total") == 4

@@ -7,7 +7,6 @@ import gc
 import subprocess
 import sys
 import threading
-import types
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypedDict
@@ -766,26 +765,6 @@ def test_uninstrumenting_takes_every_hook_back():
         during = methods_of_managers(callback_managers)
         assert sum(during[key] is not before[key] for key in before) >= 2 * (5 + 8)
     assert methods_of_managers(callback_managers) == before
-
-
-def test_managers_of_a_strange_version_are_left_as_they_are(measured, caplog):
-    class CallbackManager:
-        def on_chain_start(self):
-            """All that it has."""
-
-    strange = types.ModuleType("strange", "Stands in for langchain_core.callbacks.manager.")
-    strange.CallbackManager = CallbackManager
-    before = dict(vars(CallbackManager))
-    instrumentor = LangChainInstrumentor()
-    ours, instrumentor._undo = instrumentor._undo, None
-    try:
-        instrumentor._observe(strange)
-    finally:
-        assert instrumentor._undo is None
-        instrumentor._undo = ours
-    assert dict(vars(CallbackManager)) == before
-    assert "This langchain-core has no 'on_chat_model_start'" in caplog.text
-    assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") == 1
 
 
 def test_two_calls_at_once_that_have_one_id_are_two_calls(measured):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import urllib.request
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -11,12 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import otel_coach
 from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED, LOST
+from otel_coach.compatibility import PARTS
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "psycopg", "slowapi")
 _TIMEOUT: Final = 5.0
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 if there is something to mend."""
     settings = Settings.from_env()
     findings = [*settings.problems, *_missing_exporters(settings), *_dead_dependencies(settings)]
-    for line in _state(settings):
+    for line in (*_state(settings), *_relied_on()):
         print(line)
     if arguments.url is not None:
         findings.extend(_reported(arguments.url))
@@ -54,6 +57,26 @@ def _state(settings: Settings) -> Iterator[str]:
         where = "in the application" if port is None else f"on {settings.metrics_host}:{port}"
         yield f"metrics: {settings.metrics_path} {where}"
     yield f"traces: {', '.join(settings.trace_exporters) or 'nowhere (no OTLP endpoint is set)'}"
+
+
+def _relied_on() -> Iterator[str]:
+    """The private parts of other libraries, tried here and now."""
+    for part in PARTS:
+        if not part.is_there:
+            continue
+        with _silent():  # a library that is not as it was may have much to say
+            holds = part.holds()
+        yield f"relied on: {part.name}: " + ("yes" if holds else f"NO, so {part.lost}")
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _missing_exporters(settings: Settings) -> Iterator[str]:

@@ -31,6 +31,11 @@ _Bucket = tuple[str, tuple[tuple[str, str], ...], str]
 """A family's name, the labels of a series and the upper bound of a bucket."""
 
 
+def gets_metrics() -> bool:
+    """Whether the stock reader is handed what was collected by the method that is overridden."""
+    return callable(getattr(PrometheusMetricReader, "_receive_metrics", None))
+
+
 class ExemplarReader(PrometheusMetricReader):
     """Keeps each bucket's last exemplar: the SDK hands one over once and forgets it.
 

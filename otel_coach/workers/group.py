@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, Protocol
 
+from otel_coach.guards import OwnThread
 from otel_coach.workers.doorbell import Doorbell, ring
 from otel_coach.workers.folder import Folder
 from otel_coach.workers.log import SharedLog
@@ -112,7 +113,7 @@ class Group:
         self._tasks: dict[str, Callable[[], None]] = {}
         self._ticks = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="otel-coach-worker", daemon=True)
+        self._thread = OwnThread(self._work, "otel-coach-worker", fault)
         try:
             self._doorbell = Doorbell(folder.socket(folder.me))
         except OSError:
@@ -270,7 +271,7 @@ class Group:
                 if monotonic() - ticked >= _TICK:
                     ticked = monotonic()
                     self._tick()
-            except Exception as fault:  # noqa: BLE001 - the next tick tries again
+            except BaseException as fault:  # noqa: BLE001 - the next tick tries again
                 if not self._closed:
                     self._fault(fault, "Group")
                     sleep(_TICK)

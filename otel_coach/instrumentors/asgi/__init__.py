@@ -8,6 +8,7 @@ from weakref import WeakSet
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from otel_coach import compatibility
 from otel_coach.guards import guarded
 from otel_coach.patches import replaced, undone
 
@@ -23,6 +24,10 @@ _PATCHED: Final = {
     "fastapi.applications": "FastAPI",
 }
 """Application classes by module. Both: a FastAPI of 0.165 acts before its Starlette part."""
+_PARTS: Final = {
+    "fastapi.applications": (compatibility.NATIVE_TELEMETRY, compatibility.FRONTENDS),
+}
+"""What is relied on in them."""
 
 
 class AsgiInstrumentor(BaseInstrumentor):
@@ -80,5 +85,7 @@ class AsgiInstrumentor(BaseInstrumentor):
 
             watches = None if self._only is None else self._watches
             self._layer = Layer(**self._layer_arguments, watches=watches)
+        for part in _PARTS.get(module.__name__, ()):
+            compatibility.holds(part)  # there is no other way: a line says what is lost
         cls = getattr(module, _PATCHED[module.__name__])
         self._undo[module.__name__] = replaced(cls, "__call__", self._layer.around)

@@ -18,7 +18,7 @@ from otel_coach.catalogue import (
     HTTP_REQUEST_DURATION,
     RATE_LIMIT_HITS,
 )
-from otel_coach.guards import THE_HOSTS, guarded
+from otel_coach.guards import guarded, swallowed
 from otel_coach.instrumentors.asgi.refusals import refusal_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
@@ -210,10 +210,9 @@ class Exchange:
                 final = not message.get("more_body", False)
                 if final and (self._is_stream or self.request.is_ai):
                     self._look_ahead()
-        except THE_HOSTS:
-            raise
-        except BaseException as fault:  # noqa: BLE001 - as `guarded`
-            self.recorder.fault(fault, "Exchange.send")
+        except BaseException as raised:
+            if not swallowed(self, raised, "Exchange.send"):
+                raise
         if final:
             # Whoever has the whole answer may look at the figures before this coroutine goes on.
             self.recorder.about_to_record.add(self)

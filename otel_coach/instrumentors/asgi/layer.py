@@ -7,7 +7,6 @@ import logging
 import weakref
 from asyncio import CancelledError
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -21,10 +20,12 @@ from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.http import parse_excluded_urls
 
+from otel_coach import compatibility
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
-from otel_coach.guards import guarded, guarded_async
+from otel_coach.guards import OwnThread, guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
 from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
+from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
@@ -50,8 +51,6 @@ _logger = logging.getLogger("otel_coach")
 _MARK: Final = "otel_coach.exchange"
 _LONGEST_UNWINDING: Final = 0.5
 _LONGEST_FLUSH: Final = 3.0
-_FASTAPI_TELEMETRY: Final = "fastapi.telemetry"
-"""FastAPI's built-in telemetry leaves a request alone whose scope has this key."""
 
 
 class _HeaderGetter(Getter["Scope"]):
@@ -137,7 +136,7 @@ class Layer:
                 return
             exchange, entered = watched
             scope[_MARK] = True
-            scope.setdefault(_FASTAPI_TELEMETRY, None)
+            scope.setdefault(FASTAPI_TELEMETRY, None)
             error: BaseException | None = None
             try:
                 await original(app, scope, exchange.receive, exchange.send)
@@ -261,10 +260,10 @@ class Layer:
                     await anyio.sleep(0.01)
         for exchange in self._exchanges.of(app):
             exchange.ended(CancelledError())
-        if self._on_stop is None:
+        if (on_stop := self._on_stop) is None:
             return
         # A daemon: a back end that hangs must not keep the server from stopping.
-        flushing = Thread(target=self._on_stop, args=(app,), name="otel-coach-flush", daemon=True)
+        flushing = OwnThread(lambda: on_stop(app), "otel-coach-flush", self.recorder.fault)
         flushing.start()
         if stops_at_once:
             flushing.join(_LONGEST_FLUSH)
@@ -314,6 +313,8 @@ class _IncomingContext:
 
 def _headers_of(propagator: object) -> frozenset[bytes] | None:
     """The headers without which `propagator` finds nothing; None where that is not known."""
+    if not compatibility.holds(compatibility.PROPAGATORS):
+        return None
     # What stands before the host's propagator (`provider_headers`) reads as that one does.
     hosts = getattr(propagator, "hosts", propagator)
     parts = getattr(hosts, "_propagators", ()) if type(hosts) is CompositePropagator else ()

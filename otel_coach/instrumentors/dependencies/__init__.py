@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_coach.catalogue import DEPENDENCY_LATENCY, DEPENDENCY_UP
-from otel_coach.guards import guarded
+from otel_coach.guards import OwnThread, guarded
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.vocabulary import DEPENDENCY_NAME, ERROR, OK
 
@@ -213,9 +213,8 @@ class Watcher:
 
     def start(self) -> None:
         """Start to keep the time."""
-        threading.Thread(
-            target=self._keep_time, name=f"otel-coach-probe-{self._name}", daemon=True
-        ).start()
+        fault = self._health.recorder.fault
+        OwnThread(self._keep_time, f"otel-coach-probe-{self._name}", fault).start()
 
     def stop(self) -> None:
         """Start no further probe."""
@@ -226,7 +225,7 @@ class Watcher:
             started = perf_counter()
             try:
                 self._probe_once()
-            except Exception as fault:  # noqa: BLE001 - the next interval tries again
+            except BaseException as fault:  # noqa: BLE001 - the next interval tries again
                 self._health.recorder.fault(fault, "Watcher")
             if self._stopped.wait(max(0.0, self._interval - (perf_counter() - started))):
                 return
@@ -235,7 +234,7 @@ class Watcher:
         if self._attempt is not None and not self._attempt.finished.is_set():
             self._health.note(self._name, self._timeout, _NOT_FINISHED)
             return
-        self._attempt = attempt = _Attempt(self._probe, self._timeout)
+        self._attempt = attempt = _Attempt(self._probe, self._timeout, self._health.recorder.fault)
         if attempt.finished.wait(self._timeout):
             self._health.note(self._name, attempt.seconds, attempt.error)
         else:
@@ -245,20 +244,22 @@ class Watcher:
 class _Attempt:
     """One probe, in a thread that may never come back."""
 
-    def __init__(self, probe: Probe, timeout: float) -> None:
+    def __init__(
+        self, probe: Probe, timeout: float, fault: Callable[[BaseException, str], None]
+    ) -> None:
         self.finished = threading.Event()
         self.seconds = 0.0
         self.error: str | None = None
         self._probe = probe
         self._timeout = timeout
-        threading.Thread(target=self._run, name="otel-coach-probe", daemon=True).start()
+        OwnThread(self._run, "otel-coach-probe", fault).start()
 
     def _run(self) -> None:
         started = perf_counter()
         try:
             with suppress_instrumentation():  # our probes are no calls of the application
                 self._probe(self._timeout)
-        except Exception as error:  # noqa: BLE001 - whatever it raises, the dependency is down
+        except BaseException as error:  # noqa: BLE001 - whatever it raises, the dependency is down
             self.error = type(error).__name__
         self.seconds = perf_counter() - started
         self.finished.set()

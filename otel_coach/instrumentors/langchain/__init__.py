@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
+import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otel_coach.guards import guarded
+from otel_coach import compatibility
+from otel_coach.guards import OwnThread, guarded
 from otel_coach.instrumentors.langchain.managers import observed
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.langchain.runs import Run
     from otel_coach.recorder import Recorder
 
-
-_logger = logging.getLogger("otel_coach")
+_HELD_IN: Final = {"langchain_core.language_models", "langchain_core.tools"}
 
 
 class LangChainInstrumentor(BaseInstrumentor):
@@ -64,18 +63,11 @@ class LangChainInstrumentor(BaseInstrumentor):
             return
         from otel_coach.instrumentors.langchain import observer  # noqa: PLC0415 - only with LangChain
 
-        with ExitStack() as undo:  # all of it or nothing: half would be runs without an end
-            try:
-                for one in observed(module, self):
-                    undo.callback(one)
-            except (AttributeError, KeyError) as missing:
-                _logger.error(  # noqa: TRY400 - one line with the cure
-                    "otel-coach: This langchain-core has no %s; LLM calls, tools, agents are not "
-                    "measured. Install the newest otel-coach, or langchain-core 0.3 to 1.x.",
-                    missing,
-                )
-                raise
-            self.observer = observer.RunObserver(**self._arguments)
+        ids_tell = compatibility.holds(compatibility.RUN_IDS)
+        with ExitStack() as undo:
+            for one in observed(module, self):
+                undo.callback(one)
+            self.observer = observer.RunObserver(**self._arguments, ids_tell=ids_tell)
             self._undo = undo.pop_all()
 
     def end_runs(self, which: Callable[[Run], bool]) -> None:
@@ -89,6 +81,9 @@ class LangChainInstrumentor(BaseInstrumentor):
 
         Not before, because a process that forks in the middle of an import is lost.
         """
-        if self.observer is not None:
-            prices = self._arguments["prices"]
-            threading.Thread(target=prices.load, name="otel-coach-prices", daemon=True).start()
+        if self.observer is None:
+            return
+        prices = self._arguments["prices"]
+        OwnThread(prices.load, "otel-coach-prices", self.recorder.fault).start()
+        if _HELD_IN.issubset(sys.modules):  # what the host never imports is never touched
+            compatibility.holds(compatibility.HOLDERS)

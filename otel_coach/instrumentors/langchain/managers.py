@@ -7,32 +7,28 @@ are. The managers' own methods are called in any case, by the code that holds th
 from __future__ import annotations
 
 from functools import partial, wraps
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from otel_coach import compatibility
+from otel_coach.instrumentors.langchain.trials import ENDS, FLAVOURS, STARTS
 from otel_coach.patches import replaced
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from otel_coach.instrumentors.langchain.observer import RunObserver
 
-STARTS: Final = (
-    *("on_chain_start", "on_chat_model_start", "on_llm_start"),
-    *("on_retriever_start", "on_tool_start"),
-)
-"""What a manager starts; each returns the manager of the run, those of models a list of them."""
-
-REPORTS: Final = {
-    "Chain": ("on_chain_end", "on_chain_error"),
-    "LLM": ("on_llm_end", "on_llm_error", "on_stream_event"),
-    "Retriever": ("on_retriever_end", "on_retriever_error"),
-    "Tool": ("on_tool_end", "on_tool_error"),
+_PARTS: Final = {
+    "Chain": compatibility.CHAINS,
+    "LLM": compatibility.MODELS,
+    "Retriever": compatibility.RETRIEVERS,
+    "Tool": compatibility.TOOLS,
 }
-"""What the manager of a run is told of it, by kind of run."""
-
-_NEWEST: Final = "on_stream_event"
-"""Older versions of langchain-core have all but this."""
+"""What is relied on, by kind of run."""
+_EVENT: Final = "on_stream_event"
+"""Of `astream_events(version="v3")`; a langchain-core without that has none."""
 _MAY_BE_HELD: Final = frozenset({"on_chat_model_start", "on_llm_start", "on_tool_start"})
 
 
@@ -48,22 +44,30 @@ class Observed(Protocol):
 def observed(module: Any, who: Observed) -> Iterator[Callable[[], None]]:
     """Have the observer of `who` told of all runs, by langchain-core's module of managers.
 
-    What is yielded undoes it, method by method.
-
-    Raises:
-        AttributeError, KeyError: the module is of a version that has others.
+    Of a kind of run whose methods are not as they were, none is replaced: the others are measured
+    all the same. What is yielded undoes it, method by method.
     """
-    for prefix, starting in (("", _starting), ("Async", _starting_async)):
-        manager = getattr(module, f"{prefix}CallbackManager")
-        for name in STARTS:
-            yield replaced(manager, name, partial(starting, name=name, who=who))
-        for kind, names in REPORTS.items():
-            of_run = getattr(module, f"{prefix}CallbackManagerFor{kind}Run")
-            for name in names:
-                if name in vars(of_run) or name != _NEWEST:
-                    yield replaced(of_run, name, partial(_reporting, name=name, who=who))
-        of_run = getattr(module, f"{prefix}CallbackManagerForLLMRun")
-        yield replaced(of_run, "on_llm_new_token", partial(_noting, who=who))
+    for kind, part in _PARTS.items():
+        if compatibility.holds(part):
+            for flavour in FLAVOURS:
+                yield from _observed_kind(module, flavour, kind, who)
+
+
+def _observed_kind(
+    module: Any, flavour: str, kind: str, who: Observed
+) -> Iterator[Callable[[], None]]:
+    starting = _starting_async if flavour else _starting
+    manager = getattr(module, f"{flavour}CallbackManager")
+    for name in STARTS[kind]:
+        yield replaced(manager, name, partial(starting, name=name, who=who))
+    of_run = getattr(module, f"{flavour}CallbackManagerFor{kind}Run")
+    for name in ENDS[kind]:
+        yield replaced(of_run, name, partial(_reporting, name=name, who=who))
+    if kind == "LLM":
+        if hasattr(of_run, _EVENT):
+            yield replaced(of_run, _EVENT, partial(_reporting, name=_EVENT, who=who))
+        if compatibility.holds(compatibility.TOKENS):
+            yield replaced(of_run, "on_llm_new_token", partial(_noting, who=who))
 
 
 def _starting(original: Callable[..., Any], name: str, who: Observed) -> Callable[..., Any]:
@@ -81,19 +85,23 @@ def _starting_async(original: Callable[..., Any], name: str, who: Observed) -> C
     may_be_held = name in _MAY_BE_HELD
 
     @wraps(original)
-    def start(self: Any, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+    def start(self: Any, *args: Any, **kwargs: Any) -> Any:
         starting = original(self, *args, **kwargs)
         if (ours := who.observer) is None:
             return starting
         # Not asked by the coroutine, which may be run by a task of `asyncio.gather`.
         task = ours.holder() if may_be_held else None
-        return _started(starting, getattr(ours, name), task, args, kwargs)
+        tell = getattr(ours, name)
+        if isawaitable(starting):
+            return _started(starting, tell, task, args, kwargs)
+        tell(starting, task, *args, **kwargs)
+        return starting
 
     return start
 
 
 async def _started(
-    starting: Coroutine[Any, Any, Any],
+    starting: Awaitable[Any],
     tell: Callable[..., None],
     task: asyncio.Task[Any] | None,
     args: Sequence[Any],
@@ -120,9 +128,9 @@ def _noting(original: Callable[..., Any], who: Observed) -> Callable[..., Any]:
     """As `_reporting`, for each chunk: without what that costs more."""
 
     @wraps(original)
-    def on_llm_new_token(self: Any, token: Any, *, chunk: Any = None, **kwargs: Any) -> Any:
+    def on_llm_new_token(self: Any, *args: Any, **kwargs: Any) -> Any:
         if (ours := who.observer) is not None:
-            ours.note(self.run_id, token, chunk)
-        return original(self, token, chunk=chunk, **kwargs)
+            ours.note(self, args, kwargs)
+        return original(self, *args, **kwargs)
 
     return on_llm_new_token

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from otel_coach import compatibility
 from otel_coach.request import labelled_mode
 from otel_coach.vocabulary import stated_mode
 
 if TYPE_CHECKING:
-    from contextvars import ContextVar
-
     from otel_coach.instrumentors.langchain.runs import Run
 
 
@@ -34,6 +34,8 @@ def mode_of(run: Run, metadata: dict[str, Any]) -> str | None:
 
 @cache
 def _current_config() -> ContextVar[Any]:
+    if not compatibility.holds(compatibility.CONFIG):
+        return ContextVar("otel_coach_no_config", default=None)
     from langchain_core.runnables.config import (  # noqa: PLC0415 - not while LangChain loads
         var_child_runnable_config,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.catalogue import TOOL_CALLS, TOOL_LATENCY
-from otel_coach.guards import THE_HOSTS, guarded
+from otel_coach.guards import guarded, swallowed
 from otel_coach.instrumentors.langchain.content import ContentCapture, as_json, event_of_call
 from otel_coach.instrumentors.langchain.holding import holding_task
 from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
@@ -53,22 +53,25 @@ class RunObserver:
         prices: from tokens to US dollars.
         content: the arguments of `ContentCapture`; nothing is captured by default.
         events: emits what is captured as events.
+        ids_tell: whether the id of a run is gone when nothing can report the run any more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one fact, named at its only call
         self,
         recorder: Recorder,
         tracer: Tracer,
         prices: PriceList,
         content: Mapping[str, Any] | None = None,
         events: Logger | None = None,
+        *,
+        ids_tell: bool = True,
     ) -> None:
         self.recorder = recorder
         self._tracer = tracer
         self._prices = prices
         self._content = ContentCapture(**(content or {}))
         self._events = events
-        self._runs = OpenRuns(recorder, self._abandoned)
+        self._runs = OpenRuns(recorder, self._abandoned, ids_tell=ids_tell)
         self._open = self._runs.by_key
         self._record_later = self._record  # made once: a method is an object, too
 
@@ -87,7 +90,7 @@ class RunObserver:
         if self._runs.get(made.run_id) is not None:
             return  # LangGraph starts it once more, for tracers, where they get another input
         parent = self._runs.get(made.parent_run_id)
-        if parent is not None and parent.span is None and _is_graph_step(made.tags):
+        if parent is not None and parent.span is None and is_graph_step(made.tags):
             self._is_agent(parent)
         name = kwargs.get("name")
         run = Run(parent, name if isinstance(name, str) else "")
@@ -127,17 +130,21 @@ class RunObserver:
 
     # While an LLM call runs
 
-    def note(self, run_id: UUID, token: Any, chunk: Any) -> None:
-        """A chunk of a streamed call. Every chunk passes here: `guarded`, but without its cost."""
+    def note(self, made: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """A chunk of a streamed call. Every chunk passes here: `guarded`, but without its cost.
+
+        The token is the first argument, the chunk is named, or the last.
+        """
         try:
             # By its key, as `OpenRuns.get`, but in this one frame.
+            run_id = made.run_id
             run = self._open.get(run_id if isinstance(run_id, str) else run_id.int)
             if type(run) is LlmRun:
-                run.token_came(token, chunk)
-        except THE_HOSTS:
-            raise
-        except BaseException as fault:  # noqa: BLE001 - as `guarded`
-            self.recorder.fault(fault, "RunObserver.note")
+                given = args or (kwargs.get("token"),)
+                run.token_came(given[0], kwargs.get("chunk") or given[-1])
+        except BaseException as raised:
+            if not swallowed(self, raised, "RunObserver.note"):
+                raise
 
     @guarded
     def on_stream_event(self, made: Any, /, event: Any, **_: Any) -> None:
@@ -312,5 +319,6 @@ def _status(error: BaseException | None) -> str:
     return ERROR if isinstance(error, Exception) else ABORTED
 
 
-def _is_graph_step(tags: list[str] | None) -> bool:
+def is_graph_step(tags: list[str] | None) -> bool:
+    """Whether the tags of a run say that it is a graph's node."""
     return any(tag.startswith(_GRAPH_STEP) for tag in tags or ())

@@ -270,15 +270,19 @@ class OpenRuns:
     A cancelled `ainvoke` of a model or a tool fires no callback. Two things tell that a run is
     lost: LangChain's run manager holds the very id object that the start callback was given, and
     whoever could still report the run holds the manager, so it is lost when that object is gone
-    (perhaps inside the garbage collector). And a run that a coroutine holds from its start to
+    (perhaps inside the garbage collector). Where managers hand out another object each time, that
+    tells nothing (`ids_tell`). And a run that a coroutine holds from its start to
     its end (not a generator, nor an event stream's pump) is lost when that one's task is done:
     an event stream's tracer keeps the ids of its runs, and may itself be kept by the context in
     which a pooled connection was opened.
     """
 
-    def __init__(self, recorder: Recorder, abandoned: Callable[[Run], None]) -> None:
+    def __init__(
+        self, recorder: Recorder, abandoned: Callable[[Run], None], *, ids_tell: bool = True
+    ) -> None:
         self.recorder = recorder
         self._abandoned = abandoned
+        self._ids_tell = ids_tell
         self.by_key: dict[int | str, Run] = {}
         """As `_key` makes them of ids."""
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
@@ -295,7 +299,7 @@ class OpenRuns:
         if key in self.by_key:
             self._lose(key)
         # A caller may give an id of his own, perhaps as text, which knows no weak reference.
-        if not isinstance(run_id, str):
+        if self._ids_tell and not isinstance(run_id, str):
             run.lifeline = weakref.ref(run_id, lambda _: self._lose(key))
         self.by_key[key] = run
         if task is not None:
