@@ -165,3 +165,11 @@ def test_a_part_that_is_gone_is_shown_by_doctor_with_what_is_lost(
     doctor.run(argparse.Namespace(url=None))
     shown = capsys.readouterr().out.splitlines()
     assert f"relied on: {part.name}: NO, so {part.lost}" in shown
+
+
+def test_to_try_the_parts_is_not_measured():
+    with measuring() as measured:
+        for part in (compatibility.NATIVE_TELEMETRY, compatibility.FRONTENDS):
+            assert part.holds()
+        assert measured.page().sum("http_server_request_duration_seconds_count") == 0
+        assert not measured.spans

@@ -25,7 +25,7 @@ from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import OwnThread, guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
 from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
-from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY
+from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
 from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_MARK: Final = "otel_coach.exchange"
 _LONGEST_UNWINDING: Final = 0.5
 _LONGEST_FLUSH: Final = 3.0
 
@@ -118,7 +117,7 @@ class Layer:
         """An application class's `__call__`, watched, where it is not already."""
 
         async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
-            is_ours = _MARK not in scope and (self._watches is None or self._watches(app))
+            is_ours = MARK not in scope and (self._watches is None or self._watches(app))
             if is_ours and scope["type"] == "lifespan":
                 await self._lifespan(app, original, scope, receive, send)
                 return
@@ -135,7 +134,7 @@ class Layer:
                 await original(app, scope, receive, send)
                 return
             exchange, entered = watched
-            scope[_MARK] = True
+            scope[MARK] = True
             scope.setdefault(FASTAPI_TELEMETRY, None)
             error: BaseException | None = None
             try:
@@ -243,7 +242,7 @@ class Layer:
                 await self._stop(app)
             await send(message)
 
-        scope[_MARK] = True
+        scope[MARK] = True
         # What it starts in the background belongs to it, and ends with it at the latest. Servers
         # run a lifespan in a task of its own: nothing has to be taken back.
         current_application.set(app)

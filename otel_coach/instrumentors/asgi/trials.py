@@ -14,6 +14,8 @@ from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, Tracer, TracerPr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MARK: Final = "otel_coach.exchange"
+"""In the scope of a request that is watched already, or must not be."""
 FASTAPI_TELEMETRY: Final = "fastapi.telemetry"
 """FastAPI's built-in telemetry leaves a request alone whose scope has this key."""
 
@@ -59,6 +61,7 @@ def _send(spans: _Spans, more: Mapping[str, object]) -> None:
         "http_version": "1.1",
         "query_string": b"",
         "headers": [],
+        MARK: True,
         **more,
     }
 
