@@ -3,7 +3,7 @@
 A version of that library may change it without notice. So each part is tried where its use begins,
 before it is relied on; where it is not as it was, what needs it is left out, and nothing else, and
 one line in the log says what is lost. `otel-coach doctor` tries them all and shows the table; those
-whose trial calls a model or runs a graph it alone tries.
+whose trial calls a model, runs a graph or starts a thread (CACHED, STEPS, QUEUES) it alone tries.
 `tests/test_compatibility.py` finds the private names in the code and fails where one has no row.
 """
 
@@ -150,7 +150,8 @@ BATCHES: Final = PrivatePart(
     "some microseconds a measurement: each goes alone",
     private=(
         *("_ExplicitBucketHistogramAggregation", "_advisory", "_create_aggregation", "_internal"),
-        "_instrument_class_aggregation",
+        *("_boundaries", "_get_empty_bucket_counts", "_instrument_class_aggregation", "_lock"),
+        *("_max", "_min", "_sample_exemplar", "_sum", "_value"),
     ),
 )
 ENDINGS: Final = PrivatePart(
@@ -179,6 +180,7 @@ PLACEHOLDERS: Final = PrivatePart(
     "OpenTelemetry's global providers are its own proxies until somebody sets others",
     "otel_coach.sdk:knows_placeholders",
     "what the application measures by the global providers goes nowhere",
+    private=("_ProxyMeterProvider",),
 )
 OTLP: Final = PrivatePart(
     "opentelemetry.exporter.otlp.proto.common",
@@ -186,11 +188,36 @@ OTLP: Final = PrivatePart(
     "otel_coach.otlp:encodes_alike",
     "spans are encoded by OpenTelemetry's, which takes three times as long",
 )
+STORAGES: Final = PrivatePart(
+    "opentelemetry.sdk",
+    "OpenTelemetry's meter provider counts in one storage for each reader, which can be replaced",
+    "otel_coach.forked:counts_anew",
+    "a process that was forked pushes no metrics",
+    private=(
+        *("_instrument_class_temporality", "_lock", "_measurement_consumer", "_reader_storages"),
+        "_sdk_config",
+    ),
+)
+QUEUES: Final = PrivatePart(
+    "opentelemetry.sdk",
+    "OpenTelemetry's batch processors work by _batch_processor, which ends when it is told to",
+    "otel_coach.queues:ends_in_time",
+    "a process that ends may wait longer for a back end that hangs",
+    private=("_batch_processor",),
+)
+REGISTRY: Final = PrivatePart(
+    "prometheus_client",
+    "prometheus_client's registry keeps its collectors in _collector_to_names",
+    "otel_coach.exposition.families:knows_collectors",
+    "what a collector of the application's reads elsewhere is added up over the workers",
+    private=("_collector_to_names",),
+)
 
 PARTS: Final = (
     *(CHAINS, MODELS, RETRIEVERS, TOOLS, TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
     *(NATIVE_TELEMETRY, FRONTENDS, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
+    *(STORAGES, QUEUES, REGISTRY),
 )
 """All rows."""
 

@@ -18,6 +18,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
+from otel_coach import compatibility
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,7 +30,7 @@ class Beginning:
     def __init__(self, provider: MeterProvider) -> None:
         self._provider: Any = provider
         self._instance = _resource(provider).get(SERVICE_INSTANCE_ID)
-        self.is_possible = _is_possible()
+        self.is_possible = compatibility.holds(compatibility.STORAGES)
 
     def anew(self) -> bool:
         """In the child: count from zero; False where it cannot."""
@@ -64,18 +66,15 @@ def _empty(provider: Any) -> None:
     }
 
 
-def _is_possible() -> bool:
+def counts_anew() -> bool:
     """Whether nothing but what comes after is counted, through the instruments from before."""
-    try:
-        reader = InMemoryMetricReader()
-        provider = MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)
-        counter = provider.get_meter("otel_coach").create_counter("tried")
-        counter.add(1)
-        _empty(provider)
-        counter.add(2)
-        found: Any = reader.get_metrics_data()
-        provider.shutdown()
-        (point,) = found.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
-    except Exception:  # noqa: BLE001 - whatever of the SDK is not as it was
-        return False
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)
+    counter = provider.get_meter("otel_coach").create_counter("tried")
+    counter.add(1)
+    _empty(provider)
+    counter.add(2)
+    found: Any = reader.get_metrics_data()
+    provider.shutdown()
+    (point,) = found.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
     return point.value == 2  # noqa: PLR2004 - what was added after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 _LONGEST_STOP: Final = 30.0
 """Seconds that the SDK waits for what is left, where nobody sets an end."""
+
+
+def ends_in_time() -> bool:
+    """Whether what does the work behind a batch processor can be told when to end."""
+    processor = BatchSpanProcessor(ConsoleSpanExporter())
+    inner = getattr(processor, "_batch_processor", None)
+    try:
+        return inner is not None and "timeout_millis" in signature(inner.shutdown).parameters
+    finally:
+        processor.shutdown()
 
 
 def stopped(processor: Any, stop: Callable[[], object], losses: Losses) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from otel_coach import compatibility
 from otel_coach.catalogue import CATALOGUE
 from otel_coach.exposition.turns import short_turns
 
@@ -62,6 +63,7 @@ class LocalFamilies:
         *,
         multiprocess: bool = False,
     ) -> None:
+        compatibility.holds(compatibility.REGISTRY)  # else `_default` says what it does
         self._ours = ours
         self._add_exemplars = add_exemplars
         self._before = before
@@ -156,6 +158,13 @@ class LocalFamilies:
                 "shows the first one only. Rename the other, or remove it.",
                 name,
             )
+
+
+def knows_collectors() -> bool:
+    """Whether prometheus_client's registry tells which collectors it has."""
+    registry, collector = CollectorRegistry(), _TargetInfo()
+    registry.register(cast("Collector", collector))
+    return tuple(getattr(registry, "_collector_to_names", ())) == (collector,)
 
 
 def _default(*, counts_here: bool) -> Iterable[Collector]:

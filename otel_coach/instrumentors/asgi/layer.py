@@ -127,7 +127,7 @@ class Layer:
                 await self._page(scope, send)
                 return
             if watched is _FOR_BOTH_PAGES:
-                unwatched = {**scope, _MARK: True, _FASTAPI_TELEMETRY: None}
+                unwatched = {**scope, MARK: True, FASTAPI_TELEMETRY: None}
                 await self._page.beside(partial(original, app), unwatched, receive, send)
                 return
             if watched is None:
