@@ -1,40 +1,38 @@
-"""Whether the garbage collector runs in this thread, at this moment."""
+"""Whether the garbage collector runs at this moment."""
 
 from __future__ import annotations
 
 import gc
-import threading
-from collections import defaultdict
-from functools import partial
-from operator import itemgetter
-from typing import Final
-
-_WHO: Final = "thread"
 
 
-class Collections(defaultdict[str, int]):
-    """Of a process: the number of the thread that collects is under `_WHO` meanwhile.
+class Collections:
+    """Those of a process, told by `gc.callbacks`.
 
-    `gc.callbacks` have `getattr` called with this, the phase and what is known of it. No function
-    of Python runs for that: what a signal handler raised in one would be lost, as all is that a
-    callback of the collector raises.
+    What is called there are two methods of a dictionary, with the phase (`start`, `stop`) and what
+    is known of it: the first takes a phase out, the second puts it in again, so that the newest one
+    is the last. No function of Python runs for that. What a signal handler raised in one would be
+    lost, as all is that a callback of the collector raises.
     """
 
-    start = property(itemgetter(_WHO))
-    """Looked up for the first time, it is made: by `get_ident`."""
-    stop = property(dict[str, int].clear)
-
     def __init__(self) -> None:
-        super().__init__(threading.get_ident)
-        self._note = partial(getattr, self)
-        gc.callbacks.append(self._note)
+        self._phases: dict[str, object] = {}
+        gc.callbacks.append(self._phases.pop)
+        gc.callbacks.append(self._phases.setdefault)
 
     @property
-    def are_here(self) -> bool:
-        """Whether this very code was called from within one, by a finaliser."""
-        return self.get(_WHO) == threading.get_ident()
+    def is_running(self) -> bool:
+        """Whether one has begun and not ended: the code that asks may be called by a finaliser.
+
+        Or by another thread, meanwhile: to wait until it has ended costs that one nothing.
+        """
+        return list(self._phases)[-1:] == ["start"]
 
     def close(self) -> None:
         """Leave no trace in the interpreter."""
-        if self._note in gc.callbacks:
-            gc.callbacks.remove(self._note)
+        for note in (self._phases.pop, self._phases.setdefault):
+            if note in gc.callbacks:
+                gc.callbacks.remove(note)
+
+    def clear(self) -> None:
+        """In a forked child none runs."""
+        self._phases.clear()

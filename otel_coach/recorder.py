@@ -224,7 +224,7 @@ class Recorder:
         is_enough = len(self._pending) >= _ENOUGH * _WIDTH
         if not is_enough and self._alarm.is_set:
             return
-        is_safe = not self._collections.are_here
+        is_safe = not self._collections.is_running
         will_be_handed_on = self._alarm.is_set or self._alarm.set(may_start=is_safe)
         if not is_safe:
             return
