@@ -188,6 +188,13 @@ OTLP: Final = PrivatePart(
     "otel_coach.otlp:encodes_alike",
     "spans are encoded by OpenTelemetry's, which takes three times as long",
 )
+CONFIGURATORS: Final = PrivatePart(
+    "opentelemetry.sdk",
+    "OpenTelemetry's tracer says by _is_enabled whether a tracer configurator wants its spans",
+    "otel_coach.started_spans:knows_configurators",
+    "otel-coach's own spans are made where a tracer configurator switches them off",
+    private=("_is_enabled",),
+)
 STORAGES: Final = PrivatePart(
     "opentelemetry.sdk",
     "OpenTelemetry's meter provider counts in one storage for each reader, which can be replaced",
@@ -217,7 +224,7 @@ PARTS: Final = (
     *(CHAINS, MODELS, RETRIEVERS, TOOLS, TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
     *(NATIVE_TELEMETRY, FRONTENDS, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
-    *(STORAGES, QUEUES, REGISTRY),
+    *(CONFIGURATORS, STORAGES, QUEUES, REGISTRY),
 )
 """All rows."""
 

@@ -8,11 +8,12 @@ key and in comparisons.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 from otel_coach import compatibility
@@ -35,6 +36,13 @@ _READ: Final = frozenset(
 def knows_endings() -> bool:
     """Whether the SDK's processors have the method that is not public yet."""
     return callable(getattr(SpanProcessor, "_on_ending", None))
+
+
+def knows_configurators() -> bool:
+    """Whether the SDK's tracers say that they are switched off, where they can be."""
+    known = inspect.signature(TracerProvider.__init__).parameters
+    can_be = any("tracer_configurator" in name for name in known)
+    return not can_be or callable(getattr(Tracer, "_is_enabled", None))
 
 
 def only_sees_ends(processor: SpanProcessor) -> bool:
