@@ -76,7 +76,7 @@ test-install: install ## build it, install it by several pips and uv, beside oth
 	@$(BIN)/python -m installs
 
 test-canary: $(CANARY)/.installed $(OPENLIT)/.installed ## beside other people's instrumentations: whether anything leaves that should not
-	@$(CANARY)/bin/python -m pytest canary --deselect canary/test_canary_packages.py::test_openlit $(PYTEST)
+	@$(CANARY)/bin/python -m pytest canary tests/test_logs.py --deselect canary/test_canary_packages.py::test_openlit $(PYTEST)
 	@$(OPENLIT)/bin/python -m pytest canary/test_canary_packages.py::test_openlit $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger

@@ -68,6 +68,7 @@ OURS_ALONE = {
     "PushReader": {"_receive_metrics"},
     "CountedExporter": {"export"},  # in the SDK's threads, which it does not end
     "CountedLogs": {"shutdown"},
+    "_Noted": {"on_emit", "shutdown", "force_flush"},  # an assignment, or nothing
     "CountedSpans": {"on_end", "shutdown"},  # behind the guard of RedactingSpanProcessor
     "_Only": {"collect"},
     "_HeaderGetter": {"get", "keys"},  # inside Layer._server_context

@@ -100,6 +100,7 @@ def test_every_variable_of_ours_is_an_option_of_the_command():
     from otel_coach import environment_variables, settings
 
     read = set(re.findall(r"OTEL_COACH_[A-Z_]+[A-Z]", Path(settings.__file__).read_text("utf-8")))
+    read |= {name for name in environment_variables.SWITCHES if name.startswith("OTEL_COACH_")}
     offered = {name for name in vars(environment_variables) if name.startswith("OTEL_COACH_")}
     of_each_label = {"OTEL_COACH_ALLOWED", "OTEL_COACH_BUDGET"}
     assert offered == read - of_each_label
