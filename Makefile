@@ -86,7 +86,7 @@ abandoned: install ## 100,000 runs that nobody ends: what is left of them in mem
 	@$(BIN)/python -m oracle.abandoned
 
 soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
-	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED)
+	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED) $(SOAK)
 
 hostile: install ## a million junk values of every kind against a real server: series, bytes, memory
 	@$(BIN)/python -m hostile $(HOSTILE)

@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from soak.clients import PROMTOOL, Scraper, Users
+from soak.rest import differences_at_rest, rest
 from soak.servers import KILL, RELOAD, SERVERS, TERM, WORKERS, Running, Server, running
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ def soak(
             time.sleep(_REST)
         for _ in range(2 * WORKERS):  # whoever answers says the same
             _last_read(scraper)
+        if service.program.process.poll() is None:
+            report.problems += [
+                f"{server.name}: at rest: {line}" for line in differences_at_rest(service)
+            ]
         report.problems += [f"{server.name}: fell: {line}" for line in scraper.fallen]
         report.answered, report.scrapes = users.answers(), scraper.scrapes
         _compare(server, users, scraper, report)
@@ -158,13 +163,28 @@ def _compare(server: Server, users: Users, scraper: Scraper, report: Report) -> 
         )
 
 
+def _rest(servers: list[str], rounds: int) -> int:
+    problems = [
+        line
+        for name in servers
+        for line in rest(
+            SERVERS[name], rounds, say=lambda line: print(f"\r{line:<90}", end="", flush=True)
+        )
+    ]
+    print(f"\n{len(problems)} differences", *problems, sep="\n")
+    return 1 if problems else 0
+
+
 def main() -> int:
     """Exit code 0 if nothing fell and nothing is missing."""
     parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20, help="for all servers together")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-rest", type=int, metavar="N", help="look N times at rest, no more")
     parser.add_argument("--server", choices=[*SERVERS], action="append", help="only these")
     arguments = parser.parse_args()
+    if arguments.at_rest:
+        return _rest(arguments.server or ["uvicorn"], arguments.at_rest)
     chosen = arguments.server or [*SERVERS]
     seconds = arguments.minutes * 60 / len(chosen)
     if PROMTOOL is None:
