@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _CPU_SECONDS: Final = "process_cpu_seconds"
 """A counter that prometheus_client leaves out where it has no descriptor to read it."""
-_DEAD: Final = "that ended"
+_DEAD: Final = "a worker that has ended"
 _EOF: Final = b"# EOF\n"
 _HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
 _STALE: Final = (
@@ -143,14 +143,14 @@ def _merged(everybody: Iterable[Figures]) -> Iterator[Metric]:
     with short_turns:
         for figures in everybody:
             if figures.content is not None:
-                snapshot = _read(figures.content, figures.worker)
+                snapshot = _read(figures.content, f"worker {figures.worker.partition('-')[0]}")
                 merged.add(snapshot, figures.worker, lives=figures.lives)
     return merged.families()
 
 
-def _read(content: bytes, worker: str) -> Snapshot:
+def _read(content: bytes, whose: str) -> Snapshot:
     try:
         return from_bytes(content)
     except ValueError as error:
-        message = f"the figures of worker {worker.partition('-')[0]} cannot be read: {error}"
+        message = f"the figures of {whose} cannot be read: {error}"
         raise OSError(message) from error
