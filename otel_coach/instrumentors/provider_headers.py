@@ -107,7 +107,7 @@ class ProviderHeaders:
             return
         try:
             self._undo.append(replaced(module, "trace_headers", _nothing))
-        except KeyError as missing:
+        except (AttributeError, KeyError) as missing:
             _logger.warning(
                 "otel-coach: this anthropic package has no %s in %s; it may send the baggage of a "
                 "user to the provider. ANTHROPIC_OPEN_TELEMETRY_PROPAGATION=false stops it.",

@@ -66,10 +66,11 @@ def _bases(given: str | None, runtime: str | None) -> list[Path]:
     temporary = [*_TEMPORARY]
     with suppress(FileNotFoundError):  # none can be written
         temporary.insert(0, tempfile.gettempdir())
-    bases = [Path(folder) / f"otel-coach-{os.getuid()}" for folder in temporary]
+    below = (Path(folder) / f"otel-coach-{os.getuid()}" for folder in temporary)
+    bases = sorted(below, key=_is_long)
     if runtime:
         bases.insert(0, Path(runtime) / "otel-coach")
-    return sorted(dict.fromkeys(bases), key=_is_long)
+    return list(dict.fromkeys(bases))
 
 
 def _is_long(base: Path) -> bool:
