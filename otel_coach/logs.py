@@ -12,6 +12,7 @@ import warnings
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
@@ -173,7 +174,5 @@ def _stock_handler() -> Any:
 
         return LoggingHandler
     with suppress(ImportError, AttributeError):
-        from opentelemetry.instrumentation.logging import handler  # noqa: PLC0415 - as above
-
-        return handler.LoggingHandler
+        return import_module("opentelemetry.instrumentation.logging.handler").LoggingHandler
     return None
