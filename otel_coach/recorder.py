@@ -54,6 +54,8 @@ _OVERFLOW: Final = (
 _LONGEST_WAIT: Final = 0.05
 _ENOUGH: Final = 100
 """So many facts are settled where the last one came: some 0.2 ms of work, 1 ms with spans."""
+_MAX_BUCKET: Final = 1000
+"""So many values of a bucket are handed on at once: what waits is bounded at any rate."""
 _WIDTH: Final = 4
 """Of a fact, in the queue."""
 _LONGEST_PENDING: Final = 0.25
@@ -310,25 +312,26 @@ class Recorder:
             self._instruments[metric](value, _attributes(*series), context or NOWHERE)
         else:
             bucket = series, bisect_left(metric.buckets, value)
-            gathered = self._gathered.get(bucket)
-            if gathered is None:
-                self._gathered[bucket] = [value]
-            else:
-                gathered.append(value)
+            gathered = self._gathered.setdefault(bucket, [])
+            gathered.append(value)
             if context is not None and is_sampled(context):
                 self._traced[bucket] = value, context
+            if len(gathered) >= _MAX_BUCKET:
+                self._hand_on_bucket(bucket, self._gathered.pop(bucket))
 
     def _hand_on(self) -> None:
         """Hand one series to the API."""
         if self._sums:
             series, value = self._sums.popitem()
-            context = NOWHERE
+            self._instruments[series[0]](value, _attributes(*series), NOWHERE)
         else:
-            bucket, gathered = self._gathered.popitem()
-            shown, context = self._traced.pop(bucket, (gathered[-1], NOWHERE))
-            series, _ = bucket
-            value = self._batch(gathered, shown) if self._batch else shown
-        self._instruments[series[0]](value, _attributes(*series), context)
+            self._hand_on_bucket(*self._gathered.popitem())
+
+    def _hand_on_bucket(self, bucket: _Bucket, gathered: list[float]) -> None:
+        shown, context = self._traced.pop(bucket, (gathered[-1], NOWHERE))
+        (metric, labels), _ = bucket
+        value = self._batch(gathered, shown) if self._batch else shown
+        self._instruments[metric](value, _attributes(metric, labels), context)
 
     def _log(self, fault: BaseException, place: str) -> None:
         seen = f"{place} {type(fault).__name__}"

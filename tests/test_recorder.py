@@ -13,6 +13,7 @@ from otel_coach.budgets import Budgets
 from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, RATE_LIMIT_HITS, TOOL_CALLS, TOOL_LATENCY
 from otel_coach.guards import guarded
 from otel_coach.recorder import Recorder
+from otel_coach.testing import measuring
 from otel_coach.views import build_views
 from otel_coach.vocabulary import TOOL_NAME
 
@@ -291,3 +292,15 @@ def test_inside_the_garbage_collector_no_thread_is_started(metrics):
     gc.collect()
     assert alive == []
     assert metrics.points(RATE_LIMIT_HITS) == {("/route",): 1}
+
+
+def test_what_waits_to_be_handed_on_is_bounded_at_any_rate(monkeypatch):
+    """Also while the thread that hands it on gets no turn."""
+    monkeypatch.setattr("otel_coach.recorder._LONGEST_PENDING", 60)
+    with measuring() as measured:
+        recorder = measured.installation.recorder
+        for _ in range(20_000):
+            recorder.record(TOOL_LATENCY, 0.1, ("search", "ok"))
+            recorder.settle()
+        assert sum(map(len, recorder._gathered.values())) <= 1000
+        assert measured.page().sum("agent_tool_latency_seconds_count") == 20_000
