@@ -101,6 +101,8 @@ def logfire():
     import logfire
     import openai
 
+    # It would send its own spans there by itself; what leaves is what passes through otel-coach.
+    del os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
     logfire.configure(send_to_logfire=False, console=False)
     client = openai.OpenAI(base_url=f"{URL}/v1")
     logfire.instrument_openai(client)

@@ -354,7 +354,7 @@ NOT_CALLED_HERE = {
     "LangChainInstrumentor._observe",
     *("Serving.end", "Serving.refresh", "StockInstrumentations._hand_over"),
     *("Serving.stop", "MetricsEndpoint.with_ours"),  # at the end; a page of the application's own
-    *("ProviderHeaders._patch", "Withholding._is_for_a_provider"),  # no provider is called here
+    *("ProviderHeaders._patch", "ProviderHeaders.is_for_a_provider"),  # no provider is called here
     *("AsgiInstrumentor._patch", "Encoder.encode_spans", "RedactingSpanProcessor._cleaned"),
 }
 """Hooks that this application does not reach, or not while it is watched."""

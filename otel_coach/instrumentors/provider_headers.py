@@ -1,8 +1,10 @@
 """The trace context and the baggage of a user stay here when a provider is called.
 
-Two ways lead there. Whatever asks the global propagator for headers (the stock instrumentations of
-HTTP clients, a provider's own package) goes through `Withholding`, which has none for what runs
-inside of a call of a model, nor for a client span that is a provider's. That is public API.
+Three ways lead there. Whatever asks the global propagator for headers (the stock instrumentations
+of HTTP clients, a provider's own package) goes through `Withholding`, which has none for what runs
+inside of a call of a model, nor for a client span that is a provider's. openllmetry asks
+OpenTelemetry's own propagators themselves, whose `inject` has none there either. That is public
+API.
 
 The anthropic package asks also where it has no span to tell it by (nothing is traced, or not
 sampled), and then sends the baggage alone. So a private part of it is relied on:
@@ -14,11 +16,14 @@ withheld. Versions without `_tracing` send nothing.
 from __future__ import annotations
 
 import logging
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 from opentelemetry import propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators import textmap
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_coach.guards import guarded
 from otel_coach.known_scopes import calls_a_provider
@@ -40,9 +45,13 @@ _ANTHROPIC: Final = "anthropic._tracing"
 class Withholding(textmap.TextMapPropagator):
     """The host's propagator, which has nothing for a provider."""
 
-    def __init__(self, hosts: textmap.TextMapPropagator, recorder: CountsFaults) -> None:
+    def __init__(
+        self,
+        hosts: textmap.TextMapPropagator,
+        is_for_a_provider: Callable[[Context | None], bool | None],
+    ) -> None:
         self.hosts = hosts
-        self.recorder = recorder
+        self._is_for_a_provider = is_for_a_provider
 
     @property
     def fields(self) -> set[str]:
@@ -65,14 +74,6 @@ class Withholding(textmap.TextMapPropagator):
         if not self._is_for_a_provider(context):
             self.hosts.inject(carrier, context, setter)
 
-    @guarded
-    def _is_for_a_provider(self, context: Context | None) -> bool:
-        if is_inside_call(context):
-            return True
-        # The API's spans have no scope; the SDK's, and whatever else is exported, have.
-        scope = getattr(trace.get_current_span(context), "instrumentation_scope", None)
-        return calls_a_provider(getattr(scope, "name", ""))
-
 
 class ProviderHeaders:
     """Withholds them, until it is stopped."""
@@ -81,20 +82,48 @@ class ProviderHeaders:
         self.recorder = recorder
         self._undo: list[Callable[[], None]] = []
         self._is_started = False
+        self._is_patched = False
 
     @guarded
     def start(self) -> None:
         """Stand before the global propagator; again, where the application set another since."""
         hosts = propagate.get_global_textmap()
         if not isinstance(hosts, Withholding):
-            propagate.set_global_textmap(Withholding(hosts, self.recorder))
+            propagate.set_global_textmap(Withholding(hosts, self.is_for_a_provider))
         if not self._is_started:
             self._is_started = True
+            for cls in (TraceContextTextMapPropagator, W3CBaggagePropagator):
+                self._undo.append(replaced(cls, "inject", self._withheld))
             wrapt.register_post_import_hook(self._patch, _ANTHROPIC)
+
+    @guarded
+    def is_for_a_provider(self, context: Context | None) -> bool:
+        """Whether headers asked for in `context` (None: the current one) go to a provider."""
+        if is_inside_call(context):
+            return True
+        # The API's spans have no scope; the SDK's, and whatever else is exported, have.
+        scope = getattr(trace.get_current_span(context), "instrumentation_scope", None)
+        return calls_a_provider(getattr(scope, "name", ""))
+
+    def _withheld(self, inject: Callable[..., None]) -> Callable[..., None]:
+        """`inject`, a propagator's method, that has nothing for a provider."""
+
+        @wraps(inject)
+        def injected(
+            propagator: object,
+            carrier: object,
+            context: Context | None = None,
+            *args: Any,
+            **more: Any,
+        ) -> None:
+            if not self.is_for_a_provider(context):
+                inject(propagator, carrier, context, *args, **more)
+
+        return injected
 
     def stop(self) -> None:
         """Give everything back."""
-        self._is_started = False
+        self._is_started = self._is_patched = False
         undone(self._undo)
         self._undo.clear()
         current = propagate.get_global_textmap()
@@ -103,8 +132,9 @@ class ProviderHeaders:
 
     @guarded  # what is raised here would break the host's own import
     def _patch(self, module: ModuleType) -> None:
-        if not self._is_started or self._undo:  # an import hook cannot be taken back
+        if not self._is_started or self._is_patched:  # an import hook cannot be taken back
             return
+        self._is_patched = True
         try:
             self._undo.append(replaced(module, "trace_headers", _nothing))
         except (AttributeError, KeyError) as missing:
