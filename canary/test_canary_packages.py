@@ -82,7 +82,7 @@ SCOPES = {
     "langchain": {
         OURS,
         "openinference.instrumentation.langchain",
-        "opentelemetry.instrumentation.langchain",
+        "opentelemetry.instrumentation.openai.v1",
     },
     "openai_alone": {
         "openinference.instrumentation.openai",
@@ -91,7 +91,7 @@ SCOPES = {
     "anthropic_alone": {ANTHROPICS, "opentelemetry.instrumentation.anthropic"},
     "langfuse": {OURS, "langfuse-sdk"},
     "logfire": {OURS},
-    "traceloop": {OURS, "traceloop.tracer"},
+    "traceloop": {OURS, "opentelemetry.instrumentation.langchain", "traceloop.tracer"},
 }
 """Whose spans there have to be, so that it is known that each package did make some."""
 
