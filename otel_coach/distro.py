@@ -21,6 +21,7 @@ from otel_coach.environment_variables import (
     DISTRO,
     in_our_place,
     is_enabled,
+    let_workers_be_instrumented,
     vendors_in_place,
 )
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, PSYCOPG
@@ -121,7 +122,10 @@ def dependencies() -> _Entry:
 def after_all() -> None:
     """Entry point of `opentelemetry_post_instrument`: what another distro loaded gets right."""
     installation = _install()
-    if installation is None or OtelCoachDistro.chosen:
+    if installation is None:
+        return
+    let_workers_be_instrumented()
+    if OtelCoachDistro.chosen:
         return
     if theirs := vendors_in_place():
         _logger.warning(

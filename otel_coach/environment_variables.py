@@ -12,6 +12,7 @@ pays for no more.
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +89,20 @@ def has_vendor() -> bool:
         for group in _CHOICE
         for one in entry_points(group=group)
     )
+
+
+def let_workers_be_instrumented() -> None:
+    """Let processes that this one starts be instrumented, too, as a server's workers have to be.
+
+    The command takes its folder off PYTHONPATH while it initialises. Its later versions put it
+    back; those before opentelemetry-instrumentation 0.65 do not.
+    """
+    folder = os.path.dirname(getattr(sys.modules.get("sitecustomize"), "__file__", None) or "")  # noqa: PTH120 - pathlib is one import more
+    if os.path.basename(folder) != "auto_instrumentation":  # noqa: PTH119 - as above
+        return  # started in another way
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if folder not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *paths])
 
 
 def come_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,7 +78,7 @@ def has_holders() -> bool:
 def has_config() -> bool:
     """Whether the configuration of what runs is found in its context."""
     config = import_module("langchain_core.runnables.config")
-    return config.var_child_runnable_config.get() is None
+    return isinstance(config.var_child_runnable_config, ContextVar)
 
 
 def marks_cached() -> bool:
