@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Components:
             return _only(Sampler, made)
         except Exception as error:  # noqa: BLE001 - a stranger's: the service starts
             self._cannot(_SAMPLER, error)
-            return None
+            return DEFAULT_ON  # the SDK would try the same name, and raise
 
     def id_generator(self) -> IdGenerator | None:
         """The id generator; None is the SDK's own, of random ids."""
@@ -80,10 +80,14 @@ class Components:
         if sampler not in _RATIOS:
             return argument
         try:
-            return 1.0 if argument is None else float(argument)
+            ratio = 1.0 if argument is None else float(argument)
         except ValueError as error:
             self._cannot(_SAMPLER_ARGUMENT, error)
             return 1.0
+        if 0 <= ratio <= 1:
+            return ratio
+        self._cannot(_SAMPLER_ARGUMENT, LookupError("it is not between 0 and 1"))
+        return 1.0
 
     def _cannot(self, variable: str, error: Exception) -> None:
         reason = str(error) if isinstance(error, LookupError) else type(error).__name__

@@ -15,6 +15,7 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import SpanProcessor
 
 import otel_coach
+from demo.versions import HAS_FRONTENDS
 from otel_coach import compatibility
 from otel_coach.cli import doctor
 from otel_coach.testing import measuring
@@ -150,7 +151,10 @@ def test_arguments_go_on_as_they_came_whatever_the_signature(monkeypatch):
 @pytest.mark.parametrize(
     ("part", "owner", "name"),
     [
-        (compatibility.FRONTENDS, APIRouter, "_match_low_priority"),
+        pytest.param(
+            *(compatibility.FRONTENDS, APIRouter, "_match_low_priority"),
+            marks=pytest.mark.skipif(not HAS_FRONTENDS, reason="this FastAPI has no frontend()"),
+        ),
         (compatibility.ENDINGS, SpanProcessor, "_on_ending"),
         (compatibility.CHAINS, manager.CallbackManager, "on_chain_start"),
         (compatibility.TOKENS, manager, "AsyncCallbackManagerForLLMRun"),

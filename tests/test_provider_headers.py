@@ -1,12 +1,17 @@
 """What a provider is told of a user by headers: nothing, unless an operator asks for it."""
 
+import io
+import logging
 import sys
-from types import ModuleType
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
+from conftest import alone
 from langchain_openai import ChatOpenAI
-from opentelemetry import baggage, context, propagate, trace
+from opentelemetry import baggage, context, propagate
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
 from otel_coach.settings import Settings
@@ -129,26 +134,36 @@ def test_a_span_that_is_a_call_of_a_provider_is_not_told_to_it(measured, user, s
     assert carrier == {}
 
 
-@pytest.fixture
-def anthropic_tracing(monkeypatch):
-    """The private module of the anthropic package, as far as it is relied on."""
-    module = ModuleType("anthropic._tracing")
-    module.trace_headers = lambda span: {"baggage": "user_id=anna"}
-    monkeypatch.setitem(sys.modules, "anthropic", ModuleType("anthropic"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
+def with_anthropic(source):
+    """What the private module of an anthropic package says, while we are there and afterwards."""
+    with TemporaryDirectory() as folder:
+        package = Path(folder) / "anthropic"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "_tracing.py").write_text(source)
+        sys.path.insert(0, folder)
+        logged = io.StringIO()
+        logging.basicConfig(stream=logged)
+        with measuring():
+            ask = getattr(import_module("anthropic._tracing"), "trace_headers", dict)
+            during = ask()
+        ask = getattr(sys.modules["anthropic._tracing"], "trace_headers", dict)
+        return during, ask(), logged.getvalue()
 
 
-def test_the_anthropic_package_adds_nothing_while_we_are_there(anthropic_tracing):
-    with measuring():
-        assert anthropic_tracing.trace_headers(trace.INVALID_SPAN) == {}
-    assert anthropic_tracing.trace_headers(trace.INVALID_SPAN) == {"baggage": "user_id=anna"}
+def as_it_is():
+    return with_anthropic('def trace_headers(span=None):\n    return {"baggage": "user_id=anna"}\n')
 
 
-def test_an_anthropic_package_that_changed_is_left_alone_and_that_is_said(
-    anthropic_tracing, caplog
-):
-    del anthropic_tracing.trace_headers
-    with measuring():
-        pass
-    assert "ANTHROPIC_OPEN_TELEMETRY_PROPAGATION=false" in caplog.text
+def changed():
+    return with_anthropic("")
+
+
+def test_the_anthropic_package_adds_nothing_while_we_are_there():
+    assert alone(as_it_is)[:2] == [{}, {"baggage": "user_id=anna"}]
+
+
+def test_an_anthropic_package_that_changed_is_left_alone_and_that_is_said():
+    during, afterwards, logged = alone(changed)
+    assert during == afterwards == {}
+    assert "ANTHROPIC_OPEN_TELEMETRY_PROPAGATION=false" in logged
