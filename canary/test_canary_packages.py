@@ -27,6 +27,8 @@ CAPTURE = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
 DIRECT = {"anthropic_alone", "logfire", "openai_alone", "openlit"}
 """Hosts that call a provider without LangChain: what instruments their HTTP client cannot tell that
 it is one, which docs/security.md says."""
+SENT_BY_THEMSELVES = {"openlit": "/v1/logs"}
+"""By an exporter of the package's own, which otel-coach has no part in: docs/security.md."""
 ASKED_FOR = {"OTEL_COACH_PROPAGATE_TO_PROVIDERS": "true"}
 
 
@@ -64,7 +66,8 @@ def told(name, folder, **more):
             check=False,
         )
         assert not done.returncode, done.stderr
-        sent = b"".join(body for _, body in receiver.requests)
+        theirs = SENT_BY_THEMSELVES.get(name)
+        sent = b"".join(body for path, body in receiver.requests if path != theirs)
         yield SimpleNamespace(
             found={key for key, value in SECRETS.items() if value.encode() in sent},
             tells_the_address=ADDRESS.encode() in sent,
@@ -115,7 +118,9 @@ def test_openlit(tmp_path):
         assert left.found == set()
         assert not left.tells_the_address
         assert len(left.calls) == 3
-        assert set().union(*headers(left)) == set()
+        # The call by LangChain; the instrumentation of httpx, which openlit loads, cannot tell of
+        # the others that they go to a provider.
+        assert headers(left)[-1] == set()
 
 
 def test_a_call_that_has_our_span_has_none_of_the_anthropic_package(tmp_path):

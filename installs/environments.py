@@ -83,7 +83,9 @@ class Environment:
     @property
     def installer(self) -> str:
         """Its name and version."""
-        return " ".join(run([*self.pip, "--version"], self.variables).split()[:2])
+        # `uv pip` is a part of uv, which has a version.
+        program = self.pip[:1] if self.pip[0] == str(UV) else self.pip
+        return " ".join(run([*program, "--version"], self.variables).split()[:2])
 
 
 def commands(wheel: Path) -> list[list[str]]:
