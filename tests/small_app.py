@@ -100,6 +100,7 @@ match os.environ.get("SMALL_APP"):
             import otel_coach
 
             otel_coach.uninstrument()
+            await asyncio.sleep(0.5)  # a thread that sleeps ends when it wakes
             return [thread.name for thread in threading.enumerate()], os.getpid()
 
     case "logs":

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -154,7 +155,9 @@ def test_a_process_that_serves_nobody_sends_nothing(tmp_path):
         senders = set()
         for path, body in receiver.requests:
             if path == "/v1/metrics":
-                senders.add(body[body.index(b"service.instance.id") :][:70])
+                senders.add(
+                    re.search(rb"service\.instance\.id.{4}([-0-9a-f]{36})", body, re.DOTALL)[1]
+                )
     assert len(senders) <= 2  # the workers, not their supervisor nor a resource tracker
 
 
