@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -96,11 +97,16 @@ def commands(wheel: Path) -> list[list[str]]:
 
 
 def serve_and_ask(
-    environment: Environment, variables: Mapping[str, str] | None = None, *, measured: bool = True
+    environment: Environment,
+    variables: Mapping[str, str] | None = None,
+    *,
+    measured: bool = True,
+    stays: float = 0.0,
 ) -> tuple[list[str], str]:
     """What is wrong once the application runs there under `opentelemetry-instrument`, and its log.
 
     `variables` are set beside those of the environment; `measured` says whether there is a page.
+    The application stays for so many seconds after the last answer.
     """
     (environment.folder / "app.py").write_text(_APPLICATION)
     port = free_port()
@@ -116,6 +122,7 @@ def serve_and_ask(
     try:
         answer = httpx.get(f"{url}/hello/you", timeout=10)
         page = httpx.get(f"{url}/metrics", timeout=10)
+        time.sleep(stays)
     finally:
         program.stop()
     found = [] if answer.json() == "you" else [f"the application answered {answer.text!r}"]
