@@ -66,7 +66,7 @@ class MetricsEndpoint:
         if not self._allows(scope):
             await _send(send, UNAUTHORIZED)
             return
-        await _send(send, await self._answer(scope, None))
+        await _send(send, await self._answer(scope, lambda: None))
 
     async def beside(self, ask: Ask, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask the application for its own page, and send that with ours on it.
@@ -86,7 +86,7 @@ class MetricsEndpoint:
         if not self._allows(scope):
             return None
         try:
-            return await self._answer(scope, ApplicationPage(content_type, body))
+            return await self._answer(scope, partial(ApplicationPage, content_type, body))
         except NotPrometheusError as error:
             self.say_left_alone(str(error))
             return None
@@ -105,7 +105,8 @@ class MetricsEndpoint:
     def _allows(self, scope: Scope) -> bool:
         return is_allowed(self._token, _header(scope["headers"], b"authorization"))
 
-    async def _answer(self, scope: Scope, own: ApplicationPage | None) -> Answer:
+    async def _answer(self, scope: Scope, own: Callable[[], ApplicationPage | None]) -> Answer:
+        """`own` is called in the thread, too: to read a large page takes its time."""
         accept, accept_encoding = (
             _header(scope["headers"], name) for name in (b"accept", b"accept-encoding")
         )
@@ -114,8 +115,9 @@ class MetricsEndpoint:
 
             # Threads of our own: the application's may all be busy, which one wants to see then.
             self._threads = self._threads or CapacityLimiter(2)
-            work = partial(answer, self._page, accept, accept_encoding, own)
-            return await to_thread.run_sync(work, limiter=self._threads)
+            return await to_thread.run_sync(
+                lambda: answer(self._page, accept, accept_encoding, own()), limiter=self._threads
+            )
         except OSError as error:  # no descriptor is left to import what runs threads
             return unavailable(self._page, error)
 
