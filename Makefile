@@ -22,7 +22,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest test-canary test-versions test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
+.PHONY: help install run demo test test-lowest test-canary test-versions test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ bench-micro: install ## a chunk, a call and an agent in one process, by pyperf
 
 bench-growth: install ## whether anything grows over a million requests
 	@$(BIN)/python -m bench.growth $(BENCH)
+
+bench-workers: install ## what workers cost each other, by label sets and workers
+	@$(BIN)/python -m bench.workers $(BENCH)
 
 bench-profiles: install ## whose the CPU time of the service is, with otel-coach and without
 	@$(BIN)/python -m bench.profiles

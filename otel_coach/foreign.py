@@ -48,6 +48,8 @@ class ForeignMeters:
         self._gave_way = set[str]()
         self.has_measured = False
         """Whether an instrument of the application was measured in this process."""
+        self.is_asked = False
+        """Whether there is one that tells its figures when it is asked for them."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}
 
     @guarded
@@ -88,6 +90,8 @@ class ForeignMeters:
             ask = callback.send
         else:
             ask = callback
+
+        self.is_asked = True
 
         def bounded(options: CallbackOptions) -> Iterable[Observation]:
             try:

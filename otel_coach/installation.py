@@ -19,6 +19,7 @@ from otel_coach.exporting import at_once
 from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
+from otel_coach.exposition.renders import Renders
 from otel_coach.forks import in_each_child
 from otel_coach.guards import OwnThread, guarded, is_the_hosts, raised_at
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN, PSYCOPG
@@ -64,6 +65,7 @@ class Installation:
         self.settings = settings
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
         self.page = _page(self.providers, settings)
+        self.renders = Renders(self.page, self.recorder.fault)
         self.stock = StockInstrumentations(
             self.providers.tracer_provider,
             self.recorder,
@@ -72,7 +74,7 @@ class Installation:
             metrics_path=settings.metrics_path,
         )
         self._headers = ProviderHeaders(self.recorder)
-        self.serving = Serving(self.page, self.recorder, settings)
+        self.serving = Serving(self.page, self.renders, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumented: list[BaseInstrumentor] = []
         self._uninstrumented = False
@@ -208,7 +210,7 @@ class Installation:
             "credential_headers": settings.credential_headers,
             "excluded_urls": settings.excluded_urls,
             "page": MetricsEndpoint(
-                self.page, settings.metrics_path, recorder, settings.metrics_token
+                self.renders, settings.metrics_path, recorder, settings.metrics_token
             )
             if serves_inside
             else None,
@@ -234,8 +236,9 @@ def _page(providers: Providers, settings: Settings) -> Page:
     reader, recorder = providers.page_reader, providers.recorder
     local = LocalFamilies(
         providers.registry,
-        reader.add_exemplars if reader else lambda _: None,
-        recorder.settle_all,
+        reader,
+        recorder.measured,
+        lambda: providers.foreign.has_measured or providers.foreign.is_asked,
         multiprocess=settings.prometheus_multiprocess,
     )
     return Page(local, recorder)

@@ -10,33 +10,33 @@ own.
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from bisect import bisect_left
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import repeat
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from opentelemetry.context import Context, create_key
 from opentelemetry.metrics import Observation
 
+from otel_coach.aggregation import NOWHERE, Aggregation, Increments, attributes
 from otel_coach.alarm import Alarm
 from otel_coach.budgets import Budgets
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.forks import in_each_child
 from otel_coach.garbage import Collections
 from otel_coach.guards import guarded, is_the_hosts, raised_at, swallowed, uncounted
-from otel_coach.tracing import is_sampled
 from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
+    from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Meter
 
     from otel_coach.budgets import ClaimLog
+
+    _Values = Callable[[], Mapping[tuple[object, ...], float]]
 
 _logger = logging.getLogger("otel_coach")
 
@@ -54,22 +54,12 @@ _OVERFLOW: Final = (
 _LONGEST_WAIT: Final = 0.05
 _ENOUGH: Final = 100
 """So many facts are settled where the last one came: some 0.2 ms of work, 1 ms with spans."""
-_MAX_BUCKET: Final = 1000
-"""So many values of a bucket are handed on at once: what waits is bounded at any rate."""
 _WIDTH: Final = 4
 """Of a fact, in the queue."""
 _LONGEST_PENDING: Final = 0.25
 """Seconds that fewer facts may wait for a thread to settle them."""
-NOWHERE: Final = Context({create_key("otel_coach.nowhere"): True})
-"""The context of what has none of its own: it must not find that of whoever settles it.
-
-Not empty: the SDK takes the current context in the place of an empty one.
-"""
 _Subject = TypeVar("_Subject")
 _Known = TypeVar("_Known")
-_Series = tuple[Metric, tuple[str, ...]]
-_Bucket = tuple[_Series, int]
-"""Of a histogram."""
 
 
 class Recorder:
@@ -106,22 +96,18 @@ class Recorder:
         self._settling = threading.RLock()
         """It knows itself who holds it, between all steps. Who does enters `_empty` once only."""
         self._is_settling = False
-        self._sums: dict[_Series, float] = {}
-        """What counters are to be raised by: once for each series, however often it was counted."""
-        self._batch = batch
-        self._gathered: dict[_Bucket, list[float]] = {}
-        """What histograms are to be told, by bucket."""
-        self._traced: dict[_Bucket, tuple[float, Context]] = {}
-        """The last of them that a sampled span was around."""
         self._alarm = Alarm(self._settle_now, _LONGEST_PENDING, "otel-coach-settle", self.fault)
         self._collections = Collections()
         self._logged_faults: set[str] = set()
         self._logged_overflows: set[str] = set()
         self._instruments: dict[Metric, Callable[..., None]] = {}
+        self._aggregation = Aggregation(self._instruments, batch)
         self._settled = 0
         self.about_to_record: set[object] = set()
         """Who is going to record what has happened by now: `settle_all` waits for them."""
-        self._times: dict[Metric, Callable[[], Mapping[tuple[object, ...], float]]] = {}
+        self._observed: dict[Metric, _Values] = {}
+        self._times: dict[Metric, _Values] = {}
+        """When gauges were measured, where the latest counts."""
         for metric in CATALOGUE:
             self._create(metric)
         self._zeros = self.facts
@@ -157,28 +143,27 @@ class Recorder:
     def observe(
         self,
         metric: Metric,
-        values: Callable[[], Mapping[tuple[object, ...], float]],
-        times: Callable[[], Mapping[tuple[object, ...], float]] | None = None,
+        values: _Values,
+        times: _Values | None = None,
     ) -> None:
         """Ask `values` for a gauge's value by labels each time that it is collected.
 
         Values whose labels become the same past their budget add up. `times` says when each was
         measured, in seconds since the epoch, where that matters among several processes.
         """
+        self._observed[metric] = values
         if times is not None:
             self._times[metric] = times
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
-            sums: dict[tuple[str, ...], float] = {}
+            sums: Mapping[tuple[str, ...], float] = {}
             try:
-                for labels, value in values().items():
-                    bounded = self._bounded(metric, labels)
-                    sums[bounded] = sums.get(bounded, 0) + value
+                sums = self._added_up(metric, values)
             except BaseException as raised:  # a scrape goes on without this gauge
                 if not swallowed(self, raised, metric.name):
                     raise
             return [
-                Observation(value, _attributes(metric, labels)) for labels, value in sums.items()
+                Observation(value, attributes(metric, labels)) for labels, value in sums.items()
             ]
 
         self._meter.create_observable_gauge(
@@ -193,6 +178,30 @@ class Recorder:
             }
             for metric, times in self._times.items()
         }
+
+    def gauges(self) -> Mapping[Metric, Mapping[tuple[str, ...], float]]:
+        """The values of gauges, by their label values."""
+        return {metric: self._added_up(metric, of) for metric, of in self._observed.items()}
+
+    def _added_up(self, metric: Metric, values: _Values) -> Mapping[tuple[str, ...], float]:
+        sums: dict[tuple[str, ...], float] = {}
+        for labels, value in values().items():
+            bounded = self._bounded(metric, labels)
+            sums[bounded] = sums.get(bounded, 0) + value
+        return sums
+
+    def keep_increments(self) -> None:
+        """Keep by how much counters and histograms rise, for `take_increments`."""
+        with self._settling:
+            self._aggregation.increments = Increments()
+
+    def take_increments(self) -> Increments | None:
+        """What was handed to the API since the last call, or since it was `settled`."""
+        with self._settling:
+            taken = self._aggregation.increments
+            if taken:
+                self._aggregation.increments = Increments()
+            return taken
 
     def reserve(self, label: str, values: Iterable[object]) -> None:
         """Give values that the application declares their places before any others come."""
@@ -247,7 +256,13 @@ class Recorder:
                 pass
 
     def settle_all(self) -> None:
-        """Hand everything recorded before this call to the API, waiting for who is at it.
+        """Hand everything recorded before this call to the API, waiting for who is at it."""
+        with self.settled():
+            pass
+
+    @contextmanager
+    def settled(self) -> Generator[None]:
+        """While this lasts, the API has everything recorded before it, and gets nothing more.
 
         Who is about to record is waited for only a moment: a slow client may hold an answer's
         last piece for long.
@@ -258,6 +273,21 @@ class Recorder:
             sleep(0.001)
         with self._settling:
             self._empty(hands_on=True)
+            was_settling, self._is_settling = self._is_settling, True
+            try:
+                yield
+            finally:
+                self._is_settling = was_settling
+        if self._pending:  # whoever wanted to hand it on meanwhile gave up
+            self.settle()
+
+    @contextmanager
+    def measured(self) -> Generator[None]:
+        """As `settled`, for who reads what the API has: what rises from now on is not in it."""
+        with self.settled():
+            if self._aggregation.increments:
+                self._aggregation.increments = Increments()
+            yield
 
     def close(self) -> None:
         """Settle what is left and leave no trace in the interpreter."""
@@ -277,9 +307,9 @@ class Recorder:
                 try:
                     if self._pending:
                         self._take_all(facts)
-                    if not hands_on or not (self._sums or self._gathered):
+                    if not hands_on or not self._aggregation:
                         return
-                    self._hand_on()
+                    self._aggregation.hand_on()
                 except BaseException as raised:  # one bad fact must not stop the others
                     if is_the_hosts(raised):
                         raise
@@ -295,43 +325,11 @@ class Recorder:
         for what, one, other, context in facts:
             self._settled += 1
             if type(what) is Metric:
-                self._gather(what, one, other, context)
+                self._aggregation.add((what, self._bounded(what, other)), one, context)
             else:
                 what(one, other)
             if not pending:
                 return
-
-    def _gather(
-        self, metric: Metric, value: float, labels: tuple[object, ...], context: Context | None
-    ) -> None:
-        """Add up by series."""
-        series = metric, self._bounded(metric, labels)
-        if metric.kind is Kind.COUNTER:
-            self._sums[series] = self._sums.get(series, 0) + value
-        elif self._batch is None or not 0 <= value < math.inf:  # the latter is the SDK's to refuse
-            self._instruments[metric](value, _attributes(*series), context or NOWHERE)
-        else:
-            bucket = series, bisect_left(metric.buckets, value)
-            gathered = self._gathered.setdefault(bucket, [])
-            gathered.append(value)
-            if context is not None and is_sampled(context):
-                self._traced[bucket] = value, context
-            if len(gathered) >= _MAX_BUCKET:
-                self._hand_on_bucket(bucket, self._gathered.pop(bucket))
-
-    def _hand_on(self) -> None:
-        """Hand one series to the API."""
-        if self._sums:
-            series, value = self._sums.popitem()
-            self._instruments[series[0]](value, _attributes(*series), NOWHERE)
-        else:
-            self._hand_on_bucket(*self._gathered.popitem())
-
-    def _hand_on_bucket(self, bucket: _Bucket, gathered: list[float]) -> None:
-        shown, context = self._traced.pop(bucket, (gathered[-1], NOWHERE))
-        (metric, labels), _ = bucket
-        value = self._batch(gathered, shown) if self._batch else shown
-        self._instruments[metric](value, _attributes(metric, labels), context)
 
     def _log(self, fault: BaseException, place: str) -> None:
         seen = f"{place} {type(fault).__name__}"
@@ -385,13 +383,7 @@ class Recorder:
         self._settling = threading.RLock()
         self._is_settling = False
         self._pending.clear()
-        self._sums.clear()
-        self._gathered.clear()
-        self._traced.clear()
+        self._aggregation.clear()
         self._alarm.forked()
         self._collections.clear()
         self._budgets.forked()
-
-
-def _attributes(metric: Metric, labels: tuple[str, ...]) -> dict[str, str]:
-    return dict(zip(metric.labels, labels, strict=True))

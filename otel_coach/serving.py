@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.exposition.page import Page
+    from otel_coach.exposition.renders import Renders
     from otel_coach.recorder import Recorder
     from otel_coach.settings import Settings
     from otel_coach.workers.group import Group
@@ -29,8 +30,11 @@ _ANOTHER_FOLDER: Final = "Set OTEL_COACH_SHARED_DIR to a folder on another disk.
 class Serving:
     """This process's part in its service."""
 
-    def __init__(self, page: Page, recorder: Recorder, settings: Settings) -> None:
+    def __init__(
+        self, page: Page, renders: Renders, recorder: Recorder, settings: Settings
+    ) -> None:
         self._page = page
+        self._renders = renders
         self._recorder = recorder
         self._settings = settings
         self._folders = settings.shared_folder, settings.runtime_folder
@@ -142,4 +146,4 @@ class Serving:
 
     def _serve_port(self, port: int) -> None:
         settings = self._settings
-        self._stop_port = serve(self._page, settings.metrics_host, port, settings.metrics_token)
+        self._stop_port = serve(self._renders, settings.metrics_host, port, settings.metrics_token)

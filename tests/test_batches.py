@@ -169,7 +169,7 @@ def test_with_an_sdk_that_has_changed_each_measurement_goes_alone(monkeypatch, c
         assert batching() is None
         providers = Providers(Settings(metric_exporters=()))
     try:
-        assert providers.recorder._batch is None
+        assert providers.recorder._aggregation._batch is None
     finally:
         providers.shutdown()
 
@@ -200,7 +200,7 @@ def test_an_exporter_gets_the_histograms_that_it_prefers(
     monkeypatch.setattr(OTLPMetricExporter, "export", exported)
     providers = Providers(Settings(metric_exporters=("prometheus", "otlp")))
     try:
-        assert (providers.recorder._batch is not None) == in_batches
+        assert (providers.recorder._aggregation._batch is not None) == in_batches
         providers.recorder.record(HTTP_REQUEST_DURATION, 0.2, LABELS)
         providers.serves = True
         providers.flush()

@@ -413,7 +413,7 @@ def test_shared_files_that_cannot_be_read_are_no_page_instead_of_counters_that_f
     )
     monkeypatch.setattr(MultiProcessCollector, "collect", too_many_open_files)
     with measuring(Settings(prometheus_multiprocess=True)) as measured:
-        found = answer(measured.installation.page, "", "")
+        found = answer(measured.installation.page, "")
     assert found.status == 503
     assert b"Too many open files" in found.body
 

@@ -437,7 +437,7 @@ def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):
     [
         "otel_coach.recorder.Recorder.record",
         "otel_coach.recorder.Recorder.later",
-        "otel_coach.recorder.Recorder._gather",
+        "otel_coach.aggregation.Aggregation.add",
         "otel_coach.budgets.Budgets.bounded",
         "otel_coach.budgets.Budgets.together",
         "otel_coach.redaction.Redaction.applied",

@@ -33,6 +33,7 @@ from starlette.requests import Request
 from otel_coach.catalogue import LLM_REQUESTS, RATE_LIMIT_HITS, TOOL_CALLS
 from otel_coach.exposition.answer import answer, is_allowed
 from otel_coach.exposition.merging import Merged
+from otel_coach.exposition.negotiation import accepts_gzip
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, sample_of, to_bytes
 from otel_coach.installation import ASGI, Installation
 from otel_coach.instrumentors.asgi.layer import Layer
@@ -44,7 +45,7 @@ from otel_coach.request import labelled_mode, labels
 from otel_coach.settings import DEFAULT_CREDENTIAL_HEADERS, Settings
 from otel_coach.testing import Page
 from otel_coach.vocabulary import DEFAULT_BUDGETS, stated_mode
-from otel_coach.workers.group import Figures
+from otel_coach.workers.figures import Figures
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.register_profile("default", derandomize=True, deadline=None, database=None)
@@ -446,6 +447,12 @@ def test_no_problem_of_a_dependency_repeats_a_password(told):
 # Snapshots of workers, and what they make together
 
 
+def sent(snapshot):
+    """As another worker reads it."""
+    ((found,), _) = from_bytes(to_bytes(snapshot))
+    return found
+
+
 def taken_apart(snapshot):
     """Its samples and exemplars as texts: nothing is rounded, and NaN is itself."""
     samples = [
@@ -459,7 +466,7 @@ def taken_apart(snapshot):
 @given(some.families(), some.TIMES)
 def test_a_snapshot_comes_back_as_it_was(families, times):
     before = Snapshot.of(families, times)
-    again = from_bytes(to_bytes(before))
+    again = sent(before)
     samples, exemplars = taken_apart(again)
     assert samples == [
         (family.name, family.documentation, family.type, name, labels, repr(value))
@@ -467,27 +474,28 @@ def test_a_snapshot_comes_back_as_it_was(families, times):
         for name, labels, value, *_ in family.samples
     ]
     assert exemplars == taken_apart(before)[1]
-    assert again.gauge_times == times
+    assert [part.times for part in again.parts] == [part.times for part in before.parts]
 
 
 @given(some.broken_snapshots())
 def test_a_broken_snapshot_is_refused_or_can_be_added_up(content):
     try:
-        snapshot = from_bytes(content)
+        snapshots, _ = from_bytes(content)
     except ValueError:
         return
     merged = Merged()
-    merged.add(snapshot, "1-a")
-    list(merged.families())
+    for snapshot in snapshots:
+        merged.add(snapshot, "1-a")
+    list(merged.tables({"1-a"}))
     from_bytes(to_bytes(merged.retired()))
 
 
 @given(some.broken_snapshots(), st.booleans())
 def test_a_page_with_a_broken_snapshot_is_none_or_valid_and_shows_the_others(content, lives):
     with watching() as watched:
-        mine = Figures("1-a", watched.page.measure(), lives=True, stale=False)
+        mine = Figures("1-a", watched.page.measure(whole=True), lives=True, stale=False)
         broken = Figures("2-b", content, lives=lives, stale=not lives)
-        watched.page.show_all(lambda: [mine, broken])
+        watched.page.show_all(lambda _: [mine, broken])
         if not is_snapshot(content):
             for made in (
                 lambda: shown(watched.page),
@@ -497,7 +505,7 @@ def test_a_page_with_a_broken_snapshot_is_none_or_valid_and_shows_the_others(con
                     made()
             return
         page = shown(watched.page)
-        retired = from_bytes(watched.page.retire([mine.content, content]))
+        ((retired,), _) = from_bytes(watched.page.retire([mine.content, content]))
     assert page.samples("agent_llm_unmeasured_total", error_type="no_usage")
     assert "agent_llm_unmeasured" in {part.name for part in retired.parts}
 
@@ -525,19 +533,22 @@ def rounded_once(numbers):
 def test_counts_of_all_workers_add_up_exactly_also_when_some_are_retired(workers):
     merged, dead, numbers = Merged(), Merged(), {}
     for number, (families, lives) in enumerate(workers):
-        sent = from_bytes(to_bytes(Snapshot.of(families, {})))
+        snapshot = sent(Snapshot.of(families, {}))
         if lives:
-            merged.add(sent, f"{number}-x")
+            merged.add(snapshot, f"{number}-x")
         else:
-            dead.add(sent, lives=False)
-            buried = from_bytes(to_bytes(dead.retired()))  # one funeral after another
+            dead.add(snapshot, "dead")
+            buried = sent(dead.retired())  # one funeral after another
             dead = Merged()
-            dead.add(buried, lives=False)
+            dead.add(buried, "retired")
         for name, labels_, value, *_ in (one for family in families for one in family.samples):
             numbers.setdefault((name, labels_["who"]), []).append(value)
-    merged.add(from_bytes(to_bytes(dead.retired())), lives=False)
-    samples = [sample for family in merged.families() for sample in family.samples]
-    found = {(s.name, s.labels["who"]): float(s.value) for s in samples if s.name != "g"}
+    merged.add(sent(dead.retired()), "retired")
+    found = {}
+    for table in merged.tables(set()):
+        for key, value in zip(table.keys, table.values, strict=True):
+            name, labels_ = sample_of(key)
+            found[name, labels_["who"]] = value
     truth = {key: rounded_once(values) for key, values in numbers.items() if key[0] != "g"}
     assert {key: repr(value + 0) for key, value in found.items()} == {
         key: repr(float(value) + 0) for key, value in truth.items()
@@ -603,15 +614,15 @@ def test_a_stated_mode_is_a_short_identifier_or_an_error(mode):
 @given(some.ACCEPT, some.ACCEPT_ENCODING)
 def test_any_scraper_gets_a_page_that_it_can_read(accept, encoding):
     with watching() as watched:
-        found = answer(watched.page, accept, encoding)
+        found = answer(watched.page, accept, gzip=accepts_gzip(encoding))
     headers, body = dict(found.headers), found.body
     codings = (one.partition(";") for one in encoding.lower().split(","))
-    accepts_gzip = any(
+    wants_gzip = any(
         coding.strip() == "gzip" and not re.fullmatch(r"\s*q=0(\.0*)?\s*", quality)
         for coding, _, quality in codings
     )
-    assert headers.get("content-encoding") == ("gzip" if accepts_gzip else None)
-    text = (gzip.decompress(body) if accepts_gzip else body).decode()
+    assert headers.get("content-encoding") == ("gzip" if wants_gzip else None)
+    text = (gzip.decompress(body) if wants_gzip else body).decode()
     assert "\nagent_llm_unmeasured_total{" in text
     if headers["content-type"].startswith(f"{OPENMETRICS}; version=1.0.0;"):
         list(strict(text))

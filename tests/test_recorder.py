@@ -302,5 +302,5 @@ def test_what_waits_to_be_handed_on_is_bounded_at_any_rate(monkeypatch):
         for _ in range(20_000):
             recorder.record(TOOL_LATENCY, 0.1, ("search", "ok"))
             recorder.settle()
-        assert sum(map(len, recorder._gathered.values())) <= 1000
+        assert sum(map(len, recorder._aggregation._gathered.values())) <= 1000
         assert measured.page().sum("agent_tool_latency_seconds_count") == 20_000

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
+from gzip import compress
 from hmac import compare_digest
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_coach.exposition.negotiation import accepted
 from otel_coach.workers.outage import RESTART, cure, reason
 
 if TYPE_CHECKING:
@@ -31,10 +30,17 @@ class Answer(NamedTuple):
 UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer")], b"")
 
 
+BUSY = Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    [("content-type", "text/plain; charset=utf-8"), ("retry-after", "1")],
+    b"otel-coach: too many wait for this page. Ask again in a second, and less often.\n",
+)
+
+
 def answer(
-    page: Page, accept: str, accept_encoding: str, own: ApplicationPage | None = None
+    page: Page, accept: str, *, gzip: bool = False, own: ApplicationPage | None = None
 ) -> Answer:
-    """Content-negotiated: Prometheus text or OpenMetrics 1.0, gzip if accepted.
+    """Content-negotiated: Prometheus text or OpenMetrics 1.0, compressed by `gzip` if wanted.
 
     The application's `own` page comes after ours, in the format that it has.
     """
@@ -45,9 +51,9 @@ def answer(
     if page.outage.ends():
         _logger.warning("otel-coach: the page for Prometheus is there again")
     headers = [("content-type", content_type), ("vary", "accept, accept-encoding")]
-    if any(coding == "gzip" for coding, _ in accepted(accept_encoding)):
+    if gzip:
         headers.append(("content-encoding", "gzip"))
-        body = gzip.compress(body, 1)
+        body = compress(body, 1)
     return Answer(HTTPStatus.OK, headers, body)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.exposition.answer import UNAUTHORIZED, Answer, answer, is_allowed, unavailable
+from otel_coach.exposition.answer import BUSY, UNAUTHORIZED, Answer, is_allowed
 from otel_coach.exposition.application_page import (
     ApplicationPage,
     NotPrometheusError,
@@ -18,9 +18,7 @@ from otel_coach.guards import guarded_async
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
-    from anyio import CapacityLimiter
-
-    from otel_coach.exposition.page import Page
+    from otel_coach.exposition.renders import Renders
     from otel_coach.recorder import Recorder
 
     Message = MutableMapping[str, Any]
@@ -33,24 +31,27 @@ _logger = logging.getLogger("otel_coach")
 
 _MAX_BODY: Final = 1 << 26
 """Bytes of an application's own page; a longer answer is passed on as it comes."""
+_PIECE: Final = 1 << 16
+"""Bytes that are handed to the server at once: a slow client keeps no whole page in memory."""
 _OF_ITS_BODY: Final = frozenset({b"content-length", b"content-type", b"etag"})
 """Headers of the application's own body, which is another one with ours."""
 
 
 class MetricsEndpoint:
-    """Answers GET and HEAD on `path` with `page`; where there is a `token`, who bears it.
+    """Answers GET and HEAD on `path` with the page; where there is a `token`, who bears it.
 
     Collecting and rendering happen in a thread, so the event loop goes on serving.
     """
 
-    def __init__(self, page: Page, path: str, recorder: Recorder, token: str | None = None) -> None:
-        self._page = page
+    def __init__(
+        self, renders: Renders, path: str, recorder: Recorder, token: str | None = None
+    ) -> None:
+        self._renders = renders
         self.path = path
         self.recorder = recorder
         self.suffixes = path, f"{path}/"
         """One of which every path has that the page is asked for under."""
         self._token = token
-        self._threads: CapacityLimiter | None = None
         self._is_said = False
 
     def answers(self, scope: Scope, root_path: str) -> bool:
@@ -61,12 +62,14 @@ class MetricsEndpoint:
             path in self.suffixes or below in self.suffixes
         )
 
-    async def __call__(self, scope: Scope, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the page of an application that has none of its own."""
         if not self._allows(scope):
             await _send(send, UNAUTHORIZED)
             return
-        await _send(send, await self._answer(scope, lambda: None))
+        found = await self._answer(scope, receive)
+        if found is not None:
+            await _send(send, found)
 
     async def beside(self, ask: Ask, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask the application for its own page, and send that with ours on it.
@@ -74,19 +77,21 @@ class MetricsEndpoint:
         What the application refuses stays refused, and what is no page stays as it is.
         """
         headers = [row for row in scope["headers"] if row[0].lower() != b"accept-encoding"]
-        asked = _Asked(self, scope, send)
+        asked = _Asked(self, scope, receive, send)
         try:
             await ask({**scope, "headers": headers}, receive, asked.send)
         finally:
             await asked.pass_on()  # an answer that was never completed
 
     @guarded_async  # the application's own page is there without ours, too
-    async def with_ours(self, scope: Scope, content_type: str, body: bytes) -> Answer | None:
+    async def with_ours(
+        self, scope: Scope, receive: Receive, content_type: str, body: bytes
+    ) -> Answer | None:
         """Its page and ours; None where ours is not to be shown."""
         if not self._allows(scope):
             return None
         try:
-            return await self._answer(scope, partial(ApplicationPage, content_type, body))
+            return await self._answer(scope, receive, partial(ApplicationPage, content_type, body))
         except NotPrometheusError as error:
             self.say_left_alone(str(error))
             return None
@@ -105,29 +110,38 @@ class MetricsEndpoint:
     def _allows(self, scope: Scope) -> bool:
         return is_allowed(self._token, _header(scope["headers"], b"authorization"))
 
-    async def _answer(self, scope: Scope, own: Callable[[], ApplicationPage | None]) -> Answer:
-        """`own` is called in the thread, too: to read a large page takes its time."""
+    async def _answer(
+        self, scope: Scope, receive: Receive, own: Callable[[], ApplicationPage] | None = None
+    ) -> Answer | None:
+        """None where the client left. `own` is called in the thread: a large page takes time."""
         accept, accept_encoding = (
             _header(scope["headers"], name) for name in (b"accept", b"accept-encoding")
         )
         try:
-            from anyio import CapacityLimiter, to_thread  # noqa: PLC0415 - Starlette brings it
-
-            # Threads of our own: the application's may all be busy, which one wants to see then.
-            self._threads = self._threads or CapacityLimiter(2)
-            return await to_thread.run_sync(
-                lambda: answer(self._page, accept, accept_encoding, own()), limiter=self._threads
-            )
-        except OSError as error:  # no descriptor is left to import what runs threads
-            return unavailable(self._page, error)
+            from otel_coach.exposition import waiting  # noqa: PLC0415 - needs what Starlette brings
+        except OSError as error:  # no descriptor is left to import it
+            return self._renders.unavailable(error)
+        is_done, wake = waiting.event()
+        ticket = self._renders.ask(accept, accept_encoding, wake, own)
+        if ticket is None:
+            return BUSY
+        try:
+            if not await waiting.comes_before_the_client_leaves(is_done, receive):
+                return None
+        finally:
+            ticket.is_gone = True
+        return ticket.found()
 
 
 class _Asked:
     """Takes the application's answer, and passes it on, with ours where it is a page."""
 
-    def __init__(self, endpoint: MetricsEndpoint, scope: Scope, send: Send) -> None:
+    def __init__(
+        self, endpoint: MetricsEndpoint, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._endpoint = endpoint
         self._scope = scope
+        self._receive = receive
         self._send = send
         self._held: list[Message] = []
         """Messages that wait until the body is complete."""
@@ -164,7 +178,7 @@ class _Asked:
 
     async def _finish(self) -> None:
         body = b"".join(message.get("body", b"") for message in self._held)
-        found = await self._endpoint.with_ours(self._scope, self._content_type, body)
+        found = await self._endpoint.with_ours(self._scope, self._receive, self._content_type, body)
         if found is None:
             await self.pass_on()
             return
@@ -179,7 +193,13 @@ async def _send(send: Send, found: Answer, more: Iterable[tuple[bytes, bytes]] =
     headers.extend(more)
     await send({"type": "http.response.start", "status": found.status.value, "headers": headers})
     # The server leaves the body of an answer to HEAD out.
-    await send({"type": "http.response.body", "body": found.body})
+    body = found.body
+    for begin in range(0, len(body), _PIECE):
+        end = begin + _PIECE
+        message = {"type": "http.response.body", "body": body[begin:end]}
+        await send({**message, "more_body": end < len(body)})
+    if not body:
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

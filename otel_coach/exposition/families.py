@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
-from typing import TYPE_CHECKING, Any, Final, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
@@ -15,16 +15,25 @@ from otel_coach.catalogue import CATALOGUE
 from otel_coach.exposition.turns import short_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
 
     from prometheus_client.registry import Collector
 
     from otel_coach.exposition.application_page import ApplicationPage
+    from otel_coach.exposition.changes import Changes
 
 _logger = logging.getLogger("otel_coach")
 
 _COUNT_HERE: Final = ("prometheus_client.", "opentelemetry.exporter.prometheus")
 """Modules of collectors whose figures are counted in their process."""
+_ABOUT_THE_PROCESS: Final = (
+    "prometheus_client.process_collector",
+    "prometheus_client.platform_collector",
+    "prometheus_client.gc_collector",
+)
+"""Modules of the collectors that prometheus_client registers by itself."""
 _PROTOCOLS: Final = frozenset({"prometheus_client.registry"})
 """Of these a class may inherit that says nothing of how it counts."""
 _OWN_PAGE: Final = "the application's own page"
@@ -40,6 +49,27 @@ _SAMPLE_SUFFIXES: Final = {
 """What a family's samples may be called beside its own name, by its type (OpenMetrics 1.0)."""
 
 
+class Named(Protocol):
+    """A family, or its table."""
+
+    name: str
+    type: str
+
+
+class Reader(Protocol):
+    """What our registry is collected by."""
+
+    changes: Changes
+
+    def only_changes(self) -> AbstractContextManager[None]:
+        """Meanwhile the registry has only what changed since it was collected so."""
+        ...
+
+    def add_exemplars(self, families: Iterable[Metric]) -> None:
+        """Put our exemplars on our families."""
+        ...
+
+
 class LocalFamilies:
     """The families of this process: ours, then those of prometheus_client's default registry.
 
@@ -49,8 +79,9 @@ class LocalFamilies:
 
     Args:
         ours: the registry of our reader.
-        add_exemplars: puts our exemplars on our families.
-        before: called at each collection, to bring `ours` up to date.
+        reader: our reader, which says of which families it handed over a part only.
+        measured: what our registry is collected in, so that it has all that was recorded before.
+        has_foreign: whether an instrument of the application's was measured.
         multiprocess: whether the application uses prometheus_client's multiprocess mode; what it
             registered is then shared by its own files, and read from them.
     """
@@ -58,47 +89,71 @@ class LocalFamilies:
     def __init__(
         self,
         ours: CollectorRegistry,
-        add_exemplars: Callable[[Iterable[Metric]], None],
-        before: Callable[[], None],
+        reader: Reader | None,
+        measured: Callable[[], AbstractContextManager[None]],
+        has_foreign: Callable[[], bool],
         *,
         multiprocess: bool = False,
     ) -> None:
         compatibility.holds(compatibility.REGISTRY)  # else `_default` says what it does
         self._ours = ours
-        self._add_exemplars = add_exemplars
-        self._before = before
+        self._reader = reader
+        self._measured = measured
+        self._has_foreign = has_foreign
         self._multiprocess = multiprocess
         self.hidden: set[str] = set()
         """Families that are not shown, because another one has their name."""
         self._said: set[str] = set()
-        self._one_at_a_time = threading.Lock()
 
     def collect(self) -> list[Metric]:
         """The families that are this process's part, as they are now; of one name, the first.
 
+        Of those that are `partial` they have only the samples that may have changed. No two
+        threads may call it at once.
+
         Raises:
             OSError: the application has shut our meter provider down.
         """
-        # The stock reader hands its figures to whichever of two scrapes comes first.
-        with self._one_at_a_time:
-            self._before()
-            with short_turns:
-                ours = list(self._collected([self._ours]))
-                self._add_exemplars(ours)
-            if not ours:
-                raise OSError(_SHUT_DOWN)
-            theirs = () if self._multiprocess else self._collected(_default(counts_here=True))
-            return [*ours, *self._once_each(theirs, ours)]
+        reader = self._reader
+        with self._measured(), short_turns, reader.only_changes() if reader else nullcontext():
+            ours = list(self._collected([self._ours]))
+            if reader is not None:
+                reader.add_exemplars(ours)
+        if not ours:
+            raise OSError(_SHUT_DOWN)
+        theirs = () if self._multiprocess else self._collected(_default(counts_here=True))
+        return [*ours, *self._once_each(theirs, ours)]
 
-    def completed(self, families: Iterable[Metric]) -> Iterator[Metric]:
-        """`families`, and those that are no part of any one process.
+    @property
+    def partial(self) -> AbstractSet[str]:
+        """Families of which `collect` gave only what may have changed."""
+        return frozenset() if self._reader is None else self._reader.changes.partial
+
+    def forget(self) -> None:
+        """Give all of each family the next time."""
+        if self._reader is not None:
+            self._reader.changes.forget()
+
+    @property
+    def has_others(self) -> bool:
+        """Whether the application has figures of its own that count in this process."""
+        if self._has_foreign():
+            return True
+        if self._multiprocess:
+            return False
+        return any(
+            not type(collector).__module__.startswith(_ABOUT_THE_PROCESS)
+            for collector in _default(counts_here=True)
+            if not isinstance(collector, _TargetInfo)
+        )
+
+    def completing(self, known: Sequence[Named]) -> Iterator[Metric]:
+        """The families, beside those `known`, that are no part of any one process.
 
         Raises:
             OSError: prometheus_client's shared files cannot be read; without them, counters would
                 fall.
         """
-        known = list(families)
-        yield from known
         if not self._multiprocess:
             yield from self._once_each(self._collected(_default(counts_here=False)), known)
             return
@@ -106,7 +161,7 @@ class LocalFamilies:
         MultiProcessCollector(registry)
         yield from self._once_each(self._collected([registry], lets_pass=OSError), known)
 
-    def beside(self, own: ApplicationPage, shown: Iterable[Metric]) -> bytes:
+    def beside(self, own: ApplicationPage, shown: Iterable[Named]) -> bytes:
         """What the application's `own` page has beside the families that are `shown`."""
         names = _OUR_NAMES.union(*map(_sample_names, shown))
         rest, left_out = own.without(names)
@@ -139,7 +194,7 @@ class LocalFamilies:
                         name,
                     )
 
-    def _once_each(self, others: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metric]:
+    def _once_each(self, others: Iterable[Metric], before: Iterable[Named]) -> Iterator[Metric]:
         # Ours are taken before they have a series: no family may change hands later.
         taken = _OUR_NAMES.union(*map(_sample_names, before))
         for family in others:
@@ -197,7 +252,7 @@ def _counts_here(collector: Collector) -> bool:
     )
 
 
-def _sample_names(family: Metric) -> frozenset[str]:
+def _sample_names(family: Named) -> frozenset[str]:
     suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
     return frozenset(family.name + suffix for suffix in suffixes)
 

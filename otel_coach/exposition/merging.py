@@ -1,208 +1,147 @@
-"""Snapshots of several workers into one: pure, and exact to the last bit.
+"""Snapshots of several workers into one, at the cost of what changed.
 
-Counters and histograms add up over all workers that ever lived. Their sums are rounded once, from
-the exact sum (`math.fsum`), so that none falls by a rounding from one scrape to the next. What is
-retired is kept as numbers whose exact sum is that of the workers it came from.
+Counters and histograms add up over all workers that ever lived (sums.py). Gauges mean what the
+catalogue says of them.
 """
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Exemplar, Sample
-
 from otel_coach.catalogue import CATALOGUE, Kind, Merge
-from otel_coach.exposition.snapshot import Part, Snapshot, key_of, keyed, sample_of
+from otel_coach.exposition.snapshot import How, Part, Snapshot, key_of, sample_of
+from otel_coach.exposition.sums import ADD_UP, Sums, exact_sum
+from otel_coach.exposition.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     Total = Callable[[Iterable[float]], float]
-    _Column = tuple[int, int]
-    """A snapshot, and the place of its numbers among those that add up to one value."""
 
-
-def _sum(numbers: Iterable[float]) -> float:
-    """The exact sum, rounded once; infinite where no float is so large."""
-    parts = [*numbers]
-    try:
-        return math.fsum(parts)
-    except ValueError:  # infinities of both signs
-        return math.nan
-    except OverflowError:
-        exact = sum(map(Fraction, parts))
-    try:
-        return float(exact)
-    except OverflowError:
-        return math.inf if exact > 0 else -math.inf
-
-
-_ADD_UP: Final = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
+RETIRED: Final = "retired"
+"""In the place of a worker: all that are dead and forgotten."""
 _ONE_FOR_ALL: Final = frozenset({"info", "stateset"})
 _OURS: Final[Mapping[str, Merge]] = {
     metric.prometheus_name: metric.merge for metric in CATALOGUE if metric.kind is Kind.GAUGE
 }
 _OF_PROCESSES: Final[Mapping[str, Total]] = {
-    "process_virtual_memory_bytes": _sum,
-    "process_resident_memory_bytes": _sum,
-    "process_open_fds": _sum,
+    "process_virtual_memory_bytes": exact_sum,
+    "process_resident_memory_bytes": exact_sum,
+    "process_open_fds": exact_sum,
     "process_max_fds": max,
     "process_start_time_seconds": min,
     "python_info": max,
 }
 """prometheus_client's own collectors: what their gauges mean for several processes."""
 
-_ONLY: Final = (0, 0)
 _PID: Final = "pid"
-_CREATED: Final = "_created"
 
 
 class Merged:
-    """Snapshots that are being merged."""
+    """The figures of several workers, brought up to date by what each of them wrote since."""
 
     def __init__(self) -> None:
-        self._families: dict[str, _Family] = {}
-        self._added = 0
+        self._families: dict[str, Sums | _Gauges] = {}
 
-    def add(self, snapshot: Snapshot, worker: str = "", *, lives: bool = True) -> None:
-        """Add what `worker`, whose name begins with its pid, measured."""
-        self._added += 1
-        pid = worker.partition("-")[0]
+    def begin(self, worker: str) -> None:
+        """Forget what `worker` measured: all of it comes anew."""
+        for family in self._families.values():
+            family.forget(worker)
+
+    def add(self, snapshot: Snapshot, worker: str) -> None:
+        """Add what `worker`, whose name begins with its pid, measured, or what changed of it."""
         for part in snapshot.parts:
             family = self._families.get(part.name)
             if family is None:
-                family = self._families[part.name] = _Family(part)
-            if family.type == part.type and (lives or family.outlives_workers):
-                times = snapshot.gauge_times.get(part.name, {})
-                family.add(part, (self._added, part.place), pid, times)
+                family = Sums(part) if part.type in ADD_UP else _Gauges(part)
+                self._families[part.name] = family
+            if family.about[2] == part.type:
+                family.add(part, worker)
 
-    def families(self) -> Iterator[Metric]:
-        """The merged families, in the order in which the first snapshot has them."""
-        return (family.merged() for family in self._families.values())
+    def tables(self, living: AbstractSet[str]) -> Iterator[Table]:
+        """The merged families, in the order in which they came; some hold for the `living` only."""
+        for family in self._families.values():
+            table = family.merged() if isinstance(family, Sums) else family.merged(living)
+            if table is not None:
+                yield table
 
     def retired(self) -> Snapshot:
         """What stays when the workers are gone, each number in its exact parts."""
-        families = [family for family in self._families.values() if family.outlives_workers]
-        times = {
-            family.name: {_label_values(key): at for key, at in family.times.items()}
-            for family in families
-            if family.times
-        }
-        return Snapshot([part for family in families for part in family.retired()], times)
+        return Snapshot([part for family in self._families.values() for part in family.retired()])
 
 
-class _Family:
-    """All samples of one family, with the numbers of each worker."""
+class _Gauges:
+    """A family of which the samples do not simply add up, with the numbers of each worker."""
 
     def __init__(self, part: Part) -> None:
-        self.name, self.documentation, self.type, self.unit = part[:4]
-        self.times: dict[str, float] = {}
-        """When a gauge was measured of which the latest counts."""
-        self._columns: dict[_Column, dict[str, float]] = {}
-        self._exemplars: dict[str, Exemplar] = {}
-        self._adds_up = self.type in _ADD_UP
-        self._is_latest = _OURS.get(self.name) is Merge.LATEST
+        self.about = part.name, part.documentation, part.type, part.unit
+        self._columns: dict[str, dict[str, float]] = {}
+        """By worker, then by sample."""
+        self._times: dict[str, dict[str, float]] = {}
+        """When they were measured, where that matters."""
+        self._is_latest = _OURS.get(part.name) is Merge.LATEST
+        self._is_one_for_all = part.type in _ONE_FOR_ALL
         self._is_each_workers_own = not (
-            self._adds_up
-            or self.type in _ONE_FOR_ALL
-            or self.name in _OURS
-            or self.name in _OF_PROCESSES
+            self._is_one_for_all or part.name in _OURS or part.name in _OF_PROCESSES
         )
-
-    @property
-    def outlives_workers(self) -> bool:
-        """Whether what a worker measured holds when it is dead."""
-        return self._adds_up or self._is_latest
-
-    def add(
-        self, part: Part, where: _Column, pid: str, times: Mapping[tuple[str, ...], float]
-    ) -> None:
-        """Add what the worker `pid` measured at `times` to the column `where`."""
-        if self.type == "info" and self._columns:
-            return  # one service has one target_info
-        if self._is_latest:
-            self._add_latest(part, times)
-            return
-        column = self._columns.setdefault(where, {})
-        if self._is_each_workers_own:
-            for key, value in zip(part.keys, part.values, strict=True):
-                name, labels = sample_of(key)
-                column[key_of(name, {**labels, _PID: pid})] = value
+        self._total: Total = max
+        if _OURS.get(part.name) is Merge.SUM:
+            self._total = exact_sum
         else:
-            column.update(zip(part.keys, part.values, strict=True))
-        for key, labels, value, at in part.exemplars:
-            known = self._exemplars.get(key)
-            if known is None or (at or 0) >= float(known.timestamp or 0):
-                self._exemplars[key] = Exemplar(dict(labels), value, at)
+            self._total = _OF_PROCESSES.get(part.name, max)
 
-    def _add_latest(self, part: Part, times: Mapping[tuple[str, ...], float]) -> None:
-        column = self._columns.setdefault(_ONLY, {})
-        for key, value in zip(part.keys, part.values, strict=True):
-            at = times.get(_label_values(key), 0.0)
-            if at >= self.times.get(key, -math.inf):
-                column[key], self.times[key] = value, at
+    def forget(self, worker: str) -> None:
+        """What it measured is gone."""
+        self._columns.pop(worker, None)
+        self._times.pop(worker, None)
 
-    def _numbers(self) -> Iterator[tuple[str, list[float]]]:
-        """Of each sample, in the order in which the first worker has them."""
-        columns = [*self._columns.values()]
-        keys: dict[str, None] = {}
-        for column in columns:
-            keys.update(dict.fromkeys(column))
-        return ((key, [column[key] for column in columns if key in column]) for key in keys)
+    def add(self, part: Part, worker: str) -> None:
+        """Add what `worker` measured, or bring it up to date."""
+        if part.how == How.WHOLE:
+            self.forget(worker)
+        keys = part.keys
+        if self._is_each_workers_own:
+            keys = [_with_pid(key, worker.partition("-")[0]) for key in keys]
+        self._columns.setdefault(worker, {}).update(zip(keys, part.values, strict=True))
+        if part.times:
+            self._times.setdefault(worker, {}).update(zip(keys, part.times, strict=True))
 
-    def merged(self) -> Metric:
-        family = Metric(self.name, self.documentation, self.type, self.unit)
-        total, exemplars = self._total(), self._exemplars
-        for key, numbers in self._numbers():
-            name, labels = sample_of(key)
-            value = min(numbers) if self._is_time_of_creation(name) else total(numbers)
-            family.samples.append(Sample(name, labels, value, None, exemplars.get(key)))
-        return family
-
-    def _total(self) -> Total:
-        if self._adds_up or _OURS.get(self.name) is Merge.SUM:
-            return _sum
-        return _OF_PROCESSES.get(self.name, max)
-
-    def _is_time_of_creation(self, sample_name: str) -> bool:
-        return self._adds_up and sample_name.endswith(_CREATED)
+    def merged(self, living: AbstractSet[str]) -> Table | None:
+        """One value for each sample; None where no worker has any that counts."""
+        if self._is_latest:
+            values = {key: value for key, (value, _) in self._latest().items()}
+            return Table(*self.about, [*values], [*values.values()], {}) if values else None
+        columns = [column for worker, column in self._columns.items() if worker in living]
+        if self.about[2] == "info":
+            del columns[1:]  # one service has one target_info
+        if not columns:
+            return None
+        keys = dict.fromkeys(key for column in columns for key in column)
+        values = {
+            key: self._total([column[key] for column in columns if key in column]) for key in keys
+        }
+        return Table(*self.about, [*values], [*values.values()], {})
 
     def retired(self) -> Iterator[Part]:
-        """A number that one float cannot hold is spread over several parts."""
-        places: list[dict[str, float]] = [{}]
-        for key, numbers in self._numbers():
-            name, _ = sample_of(key)
-            exact = [min(numbers)] if self._is_time_of_creation(name) else _exact(numbers)
-            places += [{} for _ in exact[len(places) :]]
-            for column, number in zip(places, exact, strict=False):
-                column[key] = number
-        about = self.name, self.documentation, self.type, self.unit
-        exemplars = [keyed(key, exemplar) for key, exemplar in self._exemplars.items()]
-        for place, column in enumerate(places):
-            yield Part(*about, [*column], [*column.values()], [] if place else exemplars, place)
+        """What stays of it: that of which the latest counts."""
+        if self._is_latest and (latest := self._latest()):
+            values, times = zip(*latest.values(), strict=True)
+            yield Part(*self.about, [*latest], values, times=times)
+
+    def _latest(self) -> dict[str, tuple[float, float]]:
+        """The values measured last, and when."""
+        found: dict[str, tuple[float, float]] = {}
+        for worker, column in self._columns.items():
+            times = self._times.get(worker, {})
+            for key, value in column.items():
+                at = times.get(key, 0.0)
+                if at >= found.get(key, (0.0, -math.inf))[1]:
+                    found[key] = value, at
+        return found
 
 
-def _label_values(key: str) -> tuple[str, ...]:
-    return tuple(sample_of(key)[1].values())
-
-
-def _exact(parts: list[float]) -> list[float]:
-    """As few floats as have the exact sum of `parts` (Shewchuk's expansion)."""
-    if not all(map(math.isfinite, parts)):
-        return [sum(parts)]
-    if math.isinf(sum(map(abs, parts))):
-        return parts  # no float holds what would be left over
-    expansion: list[float] = []
-    for part in parts:
-        rest: list[float] = []
-        value = part
-        for other in expansion:
-            larger, smaller = (value, other) if abs(value) >= abs(other) else (other, value)
-            value = larger + smaller
-            if low := smaller - (value - larger):
-                rest.append(low)
-        expansion = [*rest, value]
-    return expansion
+def _with_pid(key: str, pid: str) -> str:
+    name, labels = sample_of(key)
+    return key_of(name, {**labels, _PID: pid})

@@ -46,3 +46,8 @@ def format_of(header: str) -> str:
     ):
         return f"text/plain; version=1.0.0; escaping={_UTF8}"
     return ""
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether the `Accept-Encoding` in `header` names gzip."""
+    return any(coding == "gzip" for coding, _ in accepted(header))

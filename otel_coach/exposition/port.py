@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from otel_coach.exposition.answer import UNAUTHORIZED, answer, is_allowed
+from otel_coach.exposition.answer import UNAUTHORIZED, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.simple_server import WSGIServer
 
-    from otel_coach.exposition.page import Page
+    from otel_coach.exposition.renders import Renders
 
 _logger = logging.getLogger("otel_coach")
 
@@ -22,8 +22,8 @@ _PAUSE: Final = 0.1
 """Seconds until a connection is asked for again that could not be accepted."""
 
 
-def serve(page: Page, host: str, port: int, token: str | None = None) -> Callable[[], None]:
-    """Serve `page` on `host`:`port` in a daemon thread; the function returned stops it.
+def serve(renders: Renders, host: str, port: int, token: str | None = None) -> Callable[[], None]:
+    """Serve the page on `host`:`port` in a daemon thread; the function returned stops it.
 
     A port that is taken is one line in the log; the service goes on without the page.
     """
@@ -40,7 +40,7 @@ def serve(page: Page, host: str, port: int, token: str | None = None) -> Callabl
             error,
         )
         return lambda: None
-    server.set_app(_application(page, token))
+    server.set_app(_application(renders, token))
     _pause_where_nobody_can_connect(server)
     _logger.info("otel-coach: metrics on http://%s:%d/metrics", host, server.server_port)
 
@@ -67,14 +67,14 @@ def _pause_where_nobody_can_connect(server: WSGIServer) -> None:
     server.get_request = get_request
 
 
-def _application(page: Page, token: str | None) -> Callable[..., Iterable[bytes]]:
+def _application(renders: Renders, token: str | None) -> Callable[..., Iterable[bytes]]:
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         found = UNAUTHORIZED
         if is_allowed(token, environ.get("HTTP_AUTHORIZATION", "")):
             accept, encodings = (
                 environ.get(name, "") for name in ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
             )
-            found = answer(page, accept, encodings)
+            found = renders.answer(accept, encodings)
         start_response(f"{found.status.value} {found.status.phrase}", list(found.headers))
         return [found.body]
 

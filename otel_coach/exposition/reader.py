@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,10 +13,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.samples import Exemplar
 
 from otel_coach.catalogue import CATALOGUE
+from otel_coach.exposition.changes import Changes
 from otel_coach.exposition.scopes import one_for_each_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData
     from prometheus_client import CollectorRegistry
@@ -54,6 +56,8 @@ class ExemplarReader(PrometheusMetricReader):
             REGISTRY.unregister(self._collector)
             registry.register(self._collector)
         self._exemplars: dict[_Bucket, Exemplar] = {}
+        self.changes = Changes()
+        self._is_asked_for_changes = False
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Nothing: the figures of a flush that nobody asked for would be shown a second time."""
@@ -68,9 +72,13 @@ class ExemplarReader(PrometheusMetricReader):
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> None:
+        if not metrics_data:
+            return
         metrics_data = one_for_each_name(metrics_data)
+        if self._is_asked_for_changes:
+            metrics_data = self.changes.of(metrics_data)
         super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
-        for resource in metrics_data.resource_metrics if metrics_data else ():
+        for resource in metrics_data.resource_metrics:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     name = _PROMETHEUS_NAMES.get(metric.name)
@@ -92,9 +100,19 @@ class ExemplarReader(PrometheusMetricReader):
                 ids, exemplar.value, exemplar.time_unix_nano / _NANOSECONDS
             )
 
+    @contextmanager
+    def only_changes(self) -> Generator[None]:
+        """Meanwhile the registry has only what changed since it was collected so."""
+        self._is_asked_for_changes = True
+        try:
+            yield
+        finally:
+            self._is_asked_for_changes = False
+
     def forget_exemplars(self) -> None:
         """After a fork: the parent's are not this process's."""
         self._exemplars.clear()
+        self.changes.forget()
 
     def add_exemplars(self, families: Iterable[Metric]) -> None:
         """Put them on the buckets of `families`, which this reader's registry collected."""

@@ -1,8 +1,10 @@
-"""The families of one process, taken apart so that they are cheap to send and to add up.
+"""What one process measured, as bytes that are cheap to send, to add up and to bring up to date.
 
-As bytes: a checksum, a header, then a line of JSON for each part of a family. A part is small, so
-that no line holds the interpreter for long. A sample is a string and a number in them, and no
-object of its own: thousands of objects would make the garbage collector stop the whole process.
+A snapshot is a block: a line with its checksum and its length, a line that names the format, and
+a line of JSON for each part of a family. A worker's file begins with a block of everything. Blocks
+of what changed since follow it, so that the cost of a scrape follows what changed. A part is
+small, so that no line holds the interpreter for long. A sample is a string and a number in it, and
+no object of its own: thousands of objects would make the garbage collector stop the process.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import chain
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -20,12 +24,13 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Exemplar
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _MOST_ROWS: Final = 500
 """Of one part."""
+_HEAD: Final = re.compile(rb"[0-9a-f]{8} [0-9]{1,12}")
 
 GaugeTimes = dict[str, dict[tuple[str, ...], float]]
-"""Seconds since the epoch at which gauges were measured, by family and label values."""
+"""Seconds at which gauges were measured, by family and label values."""
 
 KeyedExemplar = tuple[str, "Mapping[str, str]", float, float | None]
 """The key of its sample, its labels, its value, its time in seconds since the epoch."""
@@ -52,6 +57,17 @@ def sample_of(key: str) -> tuple[str, dict[str, str]]:
     return words[0], dict(zip(words[1::2], words[2::2], strict=True))
 
 
+class How(StrEnum):
+    """What a part does to what was known of its family."""
+
+    WHOLE = "whole"
+    """It takes its place: samples that it does not name are gone."""
+    UPDATE = "update"
+    """Its samples have these values now."""
+    ADD = "add"
+    """Its samples rose by these values. The next part of another kind has them included."""
+
+
 class Part(NamedTuple):
     """Some samples of a family, in their order, none of them twice."""
 
@@ -61,7 +77,10 @@ class Part(NamedTuple):
     unit: str
     keys: Sequence[str]
     values: Sequence[float]
-    exemplars: Sequence[KeyedExemplar]
+    exemplars: Sequence[KeyedExemplar] = ()
+    times: Sequence[float] = ()
+    """When each was measured, in seconds; empty where that does not matter."""
+    how: str = How.WHOLE
     place: int = 0
     """Of these numbers among those that each add up to one value."""
 
@@ -71,31 +90,44 @@ class Snapshot:
     """What one worker measured, or several that are dead."""
 
     parts: list[Part] = field(default_factory=list[Part])
-    gauge_times: GaugeTimes = field(default_factory=GaugeTimes)
 
     @classmethod
     def of(cls, families: Iterable[Metric], gauge_times: GaugeTimes) -> Snapshot:
         """Take `families` apart."""
-        return cls([part for family in families for part in _parts(family)], gauge_times)
+        return cls([part for family in families for part in _parts(family, gauge_times)])
 
 
-def _parts(family: Metric) -> Iterator[Part]:
-    for begin in range(0, len(family.samples) or 1, _MOST_ROWS):
-        samples = family.samples[begin : begin + _MOST_ROWS]
-        keys = [key_of(name, labels) for name, labels, *_ in samples]
-        yield Part(
-            family.name,
-            family.documentation,
-            family.type,
-            family.unit,
-            keys,
-            [sample.value for sample in samples],
-            [
-                keyed(key, sample.exemplar)
-                for key, sample in zip(keys, samples, strict=True)
-                if sample.exemplar is not None
-            ],
+def _parts(family: Metric, gauge_times: GaugeTimes) -> Iterator[Part]:
+    keys = [key_of(name, labels) for name, labels, *_ in family.samples]
+    values = [sample.value for sample in family.samples]
+    exemplars = {
+        key: keyed(key, sample.exemplar)
+        for key, sample in zip(keys, family.samples, strict=True)
+        if sample.exemplar is not None
+    }
+    known = gauge_times.get(family.name)
+    times = [] if known is None else [known.get(label_values(key), 0.0) for key in keys]
+    about = family.name, family.documentation, family.type, family.unit
+    yield from in_parts(Part(*about, keys, values, [], times), exemplars)
+
+
+def in_parts(whole: Part, exemplars: Mapping[str, KeyedExemplar]) -> Iterator[Part]:
+    """`whole`, which may be large, in small parts, each with its own of the `exemplars`."""
+    for begin in range(0, len(whole.keys) or 1, _MOST_ROWS):
+        rows = slice(begin, begin + _MOST_ROWS)
+        keys = whole.keys[rows]
+        yield whole._replace(
+            keys=keys,
+            values=whole.values[rows],
+            times=whole.times[rows],
+            exemplars=[exemplars[key] for key in keys if key in exemplars] if exemplars else [],
+            how=How.UPDATE if begin and whole.how == How.WHOLE else whole.how,
         )
+
+
+def label_values(key: str) -> tuple[str, ...]:
+    """Of the sample of `key`, in their order."""
+    return tuple(sample_of(key)[1].values())
 
 
 def keyed(key: str, exemplar: Exemplar) -> KeyedExemplar:
@@ -105,42 +137,59 @@ def keyed(key: str, exemplar: Exemplar) -> KeyedExemplar:
 
 
 def to_bytes(snapshot: Snapshot) -> bytes:
-    """As a file holds it: a checksum, then the lines."""
+    """As one block."""
     content = b"\n".join(_lines(snapshot))
-    return b"%08x\n" % crc32(content) + content
+    return b"%08x %d\n%b\n" % (crc32(content), len(content), content)
 
 
 def _lines(snapshot: Snapshot) -> Iterator[bytes]:
-    times = {
-        name: [[*labels, at] for labels, at in rows.items()]
-        for name, rows in snapshot.gauge_times.items()
-    }
-    yield json.dumps({"format": _FORMAT, "gauge_times": times}).encode()
+    # The token tells this block from all others: of two files that begin alike, one goes on the
+    # other.
+    yield json.dumps({"format": _FORMAT, "token": token_hex(8)}).encode()
     for part in snapshot.parts:
         yield json.dumps(part, separators=(",", ":")).encode()
 
 
-def from_bytes(content: bytes) -> Snapshot:
-    """What `to_bytes` made.
+def from_bytes(content: bytes, *, is_beginning: bool = True) -> tuple[list[Snapshot], int]:
+    """The blocks in `content`, and where the last complete one ends.
+
+    A block that has no end yet is being written, or its writer was killed over it; where `content`
+    `is_beginning`, the first of a file is there as a whole.
 
     Raises:
-        ValueError: it did not make this, or another version of otel-coach did.
+        ValueError: it is none of ours, or of another version of otel-coach.
     """
-    checksum, _, content = content.partition(b"\n")
-    if checksum != b"%08x" % crc32(content):
-        message = "it is damaged"
+    found: list[Snapshot] = []
+    begin = 0
+    while (end := content.find(b"\n", begin)) >= 0:
+        head = content[begin:end]
+        if not _HEAD.fullmatch(head):
+            message = "it is damaged"
+            raise ValueError(message)
+        checksum, length = head.split()
+        last = end + 1 + int(length)
+        if len(content) <= last:
+            break
+        block = content[end + 1 : last]
+        if crc32(block) != int(checksum, 16) or content[last : last + 1] != b"\n":
+            message = "it is damaged"
+            raise ValueError(message)
+        found.append(_snapshot(block))
+        begin = last + 1
+    if is_beginning and not begin:
+        message = "it is no snapshot"
         raise ValueError(message)
-    header, *lines = content.split(b"\n")
+    return found, begin
+
+
+def _snapshot(block: bytes) -> Snapshot:
+    header, *lines = block.split(b"\n")
     try:
         head: dict[str, Any] = json.loads(header)
         if head["format"] != _FORMAT:
             message = f"it is of format {head['format']}, not {_FORMAT}"
             raise ValueError(message)
-        times = {
-            name: {tuple(labels): at for *labels, at in rows}
-            for name, rows in head["gauge_times"].items()
-        }
-        return Snapshot([Part(*json.loads(line)) for line in lines], times)
+        return Snapshot([Part(*json.loads(line)) for line in lines])
     except (LookupError, TypeError, AttributeError) as error:
         message = "it is no snapshot"
         raise ValueError(message) from error

@@ -25,6 +25,8 @@ _MOST_WAITING: Final = 128
 _PROCESSORS: Final = os.cpu_count() or 1
 _HOLD_UP: Final = 0.02
 """Seconds for which a worker that does not answer holds up the next one."""
+_MOST_TIMES: Final = 6
+"""At most so many times as long as for one, while others answer, all of them are waited for."""
 _PAUSE: Final = 0.1
 """Seconds after which one who rings may be let in, if no descriptor is left now."""
 
@@ -85,6 +87,8 @@ class Doorbell:
 def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], object]) -> set[str]:
     """Ring at `doors`, do something `meanwhile`; the names of those that did not succeed in time.
 
+    That is `seconds` after the last one that answered.
+
     No more of them work at once than there are processors: one that works and is not let run
     keeps its event loop waiting. Who is slow holds the next one up for a moment only.
 
@@ -116,7 +120,8 @@ def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], obje
         ring_next(_PROCESSORS - 1)
         meanwhile()
         ring_next(1)
-        while bells and (left := deadline - monotonic()) > 0:
+        last = monotonic() + _MOST_TIMES * seconds
+        while bells and (left := min(deadline, last) - monotonic()) > 0:
             answered = answers.select(min(left, _HOLD_UP))
             for key, _ in answered:
                 bell = bells.pop(key.data)
@@ -124,6 +129,8 @@ def ring(doors: Mapping[str, Path], seconds: float, meanwhile: Callable[[], obje
                 if not _is_answered(bell):
                     silent.add(key.data)
                 bell.close()
+            if answered:  # they all may be busy: who does not answer is alone in that
+                deadline = monotonic() + seconds
             ring_next(len(answered) or 1)
     return silent.union(bells, waiting)
 

@@ -9,21 +9,23 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from otel_coach.guards import OwnThread
 from otel_coach.workers.doorbell import Doorbell, ring
+from otel_coach.workers.figures import Figures
 from otel_coach.workers.folder import Folder
+from otel_coach.workers.journal import Journal
 from otel_coach.workers.log import SharedLog
 from otel_coach.workers.outage import RESTART, Outage, cure, reason
 from otel_coach.workers.retired import read_retired, write_retired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from otel_coach.workers.figures import Source
     from otel_coach.workers.supervisor import Supervisor
 
 _logger = logging.getLogger("otel_coach")
@@ -40,42 +42,6 @@ _RETIRED: Final = "retired"
 _ANOTHER_FOLDER: Final = (
     "Set OTEL_COACH_SHARED_DIR to a folder that only this user can read and write."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one worker wrote last."""
-
-    worker: str
-    content: bytes | None
-    """None where it could not write anything yet."""
-    lives: bool
-    stale: bool
-    """It was asked for newer figures, and did not answer in time, or cannot write them."""
-
-
-class Source(Protocol):
-    """What this worker measures."""
-
-    def measure(self) -> bytes:
-        """The figures as they are now.
-
-        Raises:
-            OSError: there are none any more.
-        """
-        ...
-
-    def changed(self) -> bool:
-        """Whether they changed since they were measured last."""
-        ...
-
-    def retire(self, contents: Sequence[bytes]) -> bytes:
-        """One content of several dead workers', of which the first may be such a one.
-
-        Raises:
-            OSError: one of them cannot be read.
-        """
-        ...
 
 
 class Group:
@@ -101,7 +67,7 @@ class Group:
         self._fault = fault
         self._pid = os.getpid()
         self._refreshing = threading.Lock()
-        self._written: bytes | None = None
+        self._journal = Journal(folder, folder.snapshot(folder.me))
         """What all others read of this worker, and it shows of itself: so that all pages agree."""
         self._lack: OSError | None = None
         """Why its newest figures are not written."""
@@ -165,9 +131,11 @@ class Group:
         if os.getpid() != self._pid:
             return False  # a child that a worker forked has its parent's figures, and no own ones
         with self._refreshing:
+            begins = self._journal.begins
             try:
-                content = self._source.measure()
+                content = self._source.measure(whole=begins)
             except OSError as error:
+                self._journal.close()  # what was measured in vain would be missing in it
                 if self._cannot_measure.begins():
                     _logger.error(  # noqa: TRY400 - one line
                         "otel-coach: /metrics shows worker %d as it last wrote: %s",
@@ -175,32 +143,41 @@ class Group:
                         error,
                     )
                 return False
-            try:
-                self._folder.write(self._folder.snapshot(self._folder.me), content)
-            except OSError as error:
-                self._lack = error.with_traceback(None)
-                if self._cannot_write.begins():
-                    _logger.error(  # noqa: TRY400 - one line
-                        "otel-coach: %s cannot be written (%s); /metrics shows worker %d as it "
-                        "last wrote, until it can. %s",
-                        self._folder.path,
-                        reason(error),
-                        self._pid,
-                        cure(error, _ANOTHER_FOLDER),
-                    )
-                return False
-            self._written, self._lack = content, None
-            if self._cannot_write.ends():
-                _logger.warning(
-                    "otel-coach: %s can be written again; /metrics shows all that worker %d "
-                    "counted meanwhile",
-                    self._folder.path,
-                    self._pid,
-                )
-            return True
+            except BaseException:
+                self._journal.close()
+                raise
+            return self._write(self._journal.begin if begins else self._journal.append, content)
 
-    def everybody(self) -> list[Figures]:
+    def _write(self, how: Callable[[bytes], None], content: bytes) -> bool:
+        try:
+            how(content)
+        except OSError as error:
+            self._journal.close()  # it begins anew, since something is missing in it
+            self._lack = error.with_traceback(None)
+            if self._cannot_write.begins():
+                _logger.error(  # noqa: TRY400 - one line
+                    "otel-coach: %s cannot be written (%s); /metrics shows worker %d as it "
+                    "last wrote, until it can. %s",
+                    self._folder.path,
+                    reason(error),
+                    self._pid,
+                    cure(error, _ANOTHER_FOLDER),
+                )
+            return False
+        self._lack = None
+        if self._cannot_write.ends():
+            _logger.warning(
+                "otel-coach: %s can be written again; /metrics shows all that worker %d "
+                "counted meanwhile",
+                self._folder.path,
+                self._pid,
+            )
+        return True
+
+    def everybody(self, read: Mapping[str, tuple[bytes, int]] | None = None) -> list[Figures]:
         """The figures of all workers that ever lived, those that live as they are now.
+
+        `read` says, by worker, how the file began that was read of it, and how far it was read.
 
         Raises:
             OSError: some cannot be read; without them, counters would fall.
@@ -217,19 +194,21 @@ class Group:
         # Who ended meanwhile has nothing newer.
         silent = set(filter(self._folder.lives, silent))
         self._report(silent, known)
+        read = read or {}
         found: list[Figures] = []
-        if me is not None:
-            found.append(Figures(me, self._written, lives=True, stale=not all(refreshed)))
         for worker, lives in known.items():
-            if worker != me:
-                content, stale = self._last_written(worker), worker in silent
-                if stale or content is not None:
-                    found.append(Figures(worker, content, lives, stale))
+            content, offset = self._last_written(worker, *read.get(worker, (b"", 0)))
+            stale = not all(refreshed) if worker == me else worker in silent
+            if stale or content is not None or worker == me:
+                found.append(Figures(worker, content, lives, stale, offset))
         # Last: who was retired in the meantime is in here, and only in here.
         names, retired = read_retired(self._folder)
         found = [figures for figures in found if figures.worker not in names]
         if retired is not None:
-            found.append(Figures(_RETIRED, retired, lives=False, stale=False))
+            head, offset = read.get(_RETIRED, (b"", 0))
+            offset = offset if head and retired.startswith(head) else 0
+            figures = Figures(_RETIRED, retired[offset:], lives=False, stale=False, offset=offset)
+            found.append(figures)
         return found
 
     def close(self) -> None:
@@ -261,12 +240,17 @@ class Group:
         if self._thread.is_alive():
             self._thread.join(_LONGEST_LEAVE)
         self._doorbell.close()
+        self._journal.close()
         self._folder.release()
 
     def _work(self) -> None:
         ticked = monotonic()
+        has_tidied = False
         while not self._closed:
             try:
+                if not has_tidied:  # by now: perhaps no worker lives until its next turn
+                    has_tidied = True
+                    self._tidy()
                 self._doorbell.wait(max(0.01, ticked + _TICK - monotonic()), self.refresh)
                 if monotonic() - ticked >= _TICK:
                     ticked = monotonic()
@@ -277,14 +261,22 @@ class Group:
                     sleep(_TICK)
 
     def _tick(self) -> None:
-        if self._lack is not None or self._source.changed():
+        if self._lack is not None or self._journal.begins or self._source.changed():
             self.refresh()
+        else:
+            self._write_increments()
         for task in tuple(self._tasks):
             if self._is_mine(task):
                 self._tasks.pop(task)()
         self._ticks += 1
         if self._ticks % _TICKS_BETWEEN_FUNERALS == 0:
             self._tidy()
+
+    def _write_increments(self) -> None:
+        """Write what changed, at little cost, so that a kill loses little."""
+        with self._refreshing:
+            if increments := self._source.increments():
+                self._write(self._journal.append, increments)
 
     def _is_mine(self, task: str) -> bool:
         try:
@@ -331,18 +323,28 @@ class Group:
             names, retired = read_retired(self._folder)
             contents = [] if retired is None else [retired]
             for worker in dead:
-                content = None if worker in names else self._last_written(worker)
+                content = None if worker in names else self._last_written(worker)[0]
                 if content is not None:
                     contents.append(content)
             write_retired(self._folder, [*names, *dead], self._source.retire(contents))
             for worker in dead:
                 self._folder.forget(worker)
 
-    def _last_written(self, worker: str) -> bytes | None:
+    def _last_written(
+        self, worker: str, head: bytes = b"", offset: int = 0
+    ) -> tuple[bytes | None, int]:
+        """What it wrote from `offset` on, if its file begins with `head`, else all; and where.
+
+        None where it has written nothing, or is retired.
+        """
         try:
-            return self._folder.snapshot(worker).read_bytes()
-        except FileNotFoundError:  # it has written nothing, or is retired
-            return None
+            with self._folder.snapshot(worker).open("rb", buffering=0) as file:
+                if not head or file.read(len(head)) != head:
+                    offset = 0
+                file.seek(offset)
+                return file.readall(), offset
+        except FileNotFoundError:
+            return None, 0
 
     def _report(self, silent: set[str], known: Iterable[str]) -> None:
         silences = {worker: self._silences.get(worker, Outage()) for worker in known}

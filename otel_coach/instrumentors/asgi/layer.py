@@ -21,12 +21,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach import compatibility
+from otel_coach.aggregation import NOWHERE
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import OwnThread, guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
 from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
-from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import is_idle
 from otel_coach.vocabulary import ENDPOINT, span_text
@@ -124,7 +124,7 @@ class Layer:
             is_ours = is_ours and scope["type"] == "http"
             watched = self._watch(app, scope, receive, send) if is_ours else None
             if watched is _FOR_PAGE:
-                await self._page(scope, send)
+                await self._page(scope, receive, send)
                 return
             if watched is _FOR_BOTH_PAGES:
                 unwatched = {**scope, MARK: True, FASTAPI_TELEMETRY: None}

@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from otel_coach.aggregation import NOWHERE
 from otel_coach.guards import guarded
-from otel_coach.recorder import NOWHERE
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import CURRENT_RUN, is_idle
 from otel_coach.vocabulary import span_text

@@ -1,0 +1,186 @@
+"""`python -m soak.flood`: what strangers within 100 connections can do to the page and to the rest.
+
+They ask for the page and leave, or ask and do not read, or ask and read, as fast as they can. A
+scraper and a user of another endpoint are timed meanwhile, beside 100 idle connections.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import statistics
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import psutil
+
+from demo.programs import ALONE, Program, free_port
+from demo.stack import bin_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+_ROOT: Final = Path(__file__).parent.parent
+_STRANGERS: Final = 100
+_LONGEST_SCRAPE: Final = 1.0
+_ADDED_TO_P50: Final = 0.002
+_GROWTH: Final = 60.0
+"""MB of one process, of which 100 clients that do not read may have 64 kB each twice."""
+_REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: identity\r\n\r\n"
+
+
+def main() -> int:
+    """Exit code 0 only if a scrape is answered in time, and the rest hardly notices."""
+    parser = argparse.ArgumentParser(prog="python -m soak.flood", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each attack")
+    parser.add_argument("--routes", type=int, default=450, help="of which each has its series")
+    arguments = parser.parse_args()
+    problems: list[str] = []
+    with _service(arguments.routes) as url:
+        page = httpx.get(f"{url}/metrics", timeout=60).content
+        port = int(url.rpartition(":")[2])
+        with _strangers(port, _idles):
+            quiet = _health(url, arguments.seconds / 2)
+        print(
+            f"page of {len(page) / 1000:.0f} kB; /health beside idle connections, p50 {_ms(quiet)}"
+        )
+        for attack in (_leaves, _does_not_read, _reads):
+            before, largest = _memory(url), 0.0
+            with _strangers(port, attack):
+                time.sleep(arguments.seconds / 2)
+                scrapes = [_scrape(url) for _ in range(3)]
+                busy = _health(url, arguments.seconds / 2)
+                largest = _memory(url)
+            name = attack.__name__.replace("_", " ").strip()
+            print(
+                f"{_STRANGERS} of whom each {name}: a scrape takes {max(scrapes):.2f} s at most, "
+                f"/health p50 {_ms(busy)}, memory {before:.0f} -> {largest:.0f} MB"
+            )
+            if max(scrapes) > _LONGEST_SCRAPE:
+                problems.append(f"a scrape takes {max(scrapes):.2f} s where each {name}")
+            if statistics.median(busy) - statistics.median(quiet) > _ADDED_TO_P50:
+                problems.append(f"/health is slower where each {name}")
+            if largest - before > _GROWTH:
+                problems.append(f"memory grows by {largest - before:.0f} MB where each {name}")
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
+
+
+@contextmanager
+def _service(routes: int) -> Generator[str]:
+    with TemporaryDirectory(prefix="otel-coach-flood-") as folder:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [bin_path("uvicorn"), "--port", str(port), "--no-access-log"]
+        program = Program(
+            [bin_path("opentelemetry-instrument"), *command, "bench.full_app:app"],
+            cwd=_ROOT,
+            ready=f"{url}/health",
+            environment={
+                **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
+                **ALONE,
+                "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(_ROOT),
+                "BENCH_ROUTES": str(routes),
+                "OTEL_COACH_BUDGET_ENDPOINT": str(routes + 10),
+            },
+            log=Path(folder) / "server.log",
+        )
+        _processes[url] = psutil.Process(program.process.pid)
+        try:
+            yield url
+        finally:
+            program.stop()
+
+
+_processes: Final[dict[str, psutil.Process]] = {}
+
+
+def _memory(url: str) -> float:
+    """MB."""
+    return _processes[url].memory_info().rss / 1e6
+
+
+@contextmanager
+def _strangers(port: int, attack: Callable[[int, threading.Event], None]) -> Generator[None]:
+    done = threading.Event()
+    threads = [
+        threading.Thread(target=attack, args=(port, done), daemon=True) for _ in range(_STRANGERS)
+    ]
+    with ExitStack() as stack:
+        stack.callback(lambda: [thread.join(10) for thread in threads])
+        stack.callback(done.set)
+        for thread in threads:
+            thread.start()
+        yield
+
+
+def _idles(port: int, done: threading.Event) -> None:
+    with socket.create_connection(("127.0.0.1", port)):
+        done.wait()
+
+
+def _leaves(port: int, done: threading.Event) -> None:
+    while not done.wait(0.05):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as one:
+            one.sendall(_REQUEST)
+
+
+def _does_not_read(port: int, done: threading.Event) -> None:
+    while not done.is_set():
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            one.sendall(_REQUEST)
+            done.wait(2)
+
+
+def _reads(port: int, done: threading.Event) -> None:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 30) as one:
+        while not done.is_set():
+            one.sendall(_REQUEST)
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += one.recv(1 << 16)
+            head, _, body = received.partition(b"\r\n\r\n")
+            (length,) = (
+                int(line.split(b":")[1])
+                for line in head.lower().split(b"\r\n")
+                if line.startswith(b"content-length")
+            )
+            left = length - len(body)
+            while left > 0 and (piece := one.recv(min(left, 1 << 16))):
+                left -= len(piece)
+
+
+def _scrape(url: str) -> float:
+    began = time.perf_counter()
+    httpx.get(f"{url}/metrics", timeout=60).raise_for_status()
+    return time.perf_counter() - began
+
+
+def _health(url: str, seconds: float) -> list[float]:
+    waits: list[float] = []
+    with httpx.Client(timeout=60) as client:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            client.get(f"{url}/health")
+            waits.append(time.perf_counter() - began)
+            time.sleep(0.005)
+    return waits
+
+
+def _ms(waits: list[float]) -> str:
+    return f"{1000 * statistics.median(waits):.1f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
