@@ -72,7 +72,9 @@ class Routes:
             if len(routes) != self._size:
                 self._learn(routes)
             known = self._known.get(id(leaf))
-            if known is not None and known.leaf() is leaf:
+            # What the scope holds may be a route that has the path, but not the method.
+            answers = not (methods := getattr(leaf, "methods", None)) or asked["method"] in methods
+            if answers and known is not None and known.leaf() is leaf:
                 path: str = asked["path"]
                 if root_path := asked["root_path"]:
                     path = path.removeprefix(root_path)
