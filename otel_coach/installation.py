@@ -73,7 +73,7 @@ class Installation:
         self._headers = ProviderHeaders(
             self.recorder,
             withholds=not settings.propagates_to_providers,
-            trusts_everybody=settings.trust_incoming.everybody,
+            trusts=settings.trust_incoming.test,
         )
         self.serving = Serving(self.page, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
@@ -216,9 +216,7 @@ class Installation:
             )
             if serves_inside
             else None,
-            "trusts": None
-            if settings.trust_incoming.everybody
-            else settings.trust_incoming.includes,
+            "trusts": settings.trust_incoming.test,
             "on_start": self._start,
             "on_stop": self.application_stopped,
         }

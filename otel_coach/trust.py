@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_coach.environment_variables import OTEL_COACH_TRUST_INCOMING, is_true
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     Network = IPv4Network | IPv6Network
 
@@ -40,6 +40,11 @@ class Trust:
     header: bytes = b""
     """In lower case; whoever sends it with the secret is trusted. Empty for none."""
     secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def test(self) -> Callable[[MutableMapping[str, Any]], bool] | None:
+        """`includes`; None where it says yes to all."""
+        return None if self.everybody else self.includes
 
     def includes(self, scope: MutableMapping[str, Any]) -> bool:
         """Whether whoever made the request of an ASGI `scope` is trusted."""

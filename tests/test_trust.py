@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.propagators.textmap import Getter
@@ -230,6 +231,20 @@ def test_a_mounted_application_takes_up_the_trusted_only():
         trusted, not_trusted = measured.spans
     assert trusted.context.trace_id == TRACE_ID
     assert not_trusted.context.trace_id != TRACE_ID
+
+
+def test_a_middleware_around_the_whole_application_takes_up_the_trusted_only():
+    with measuring(Settings.from_env({"OTEL_COACH_TRUST_INCOMING": HERE})) as measured:
+        inside = answering(FastAPI(telemetry={"tracing": False} if len(WAYS) > 1 else None))
+        around = OpenTelemetryMiddleware(inside, tracer_provider=tracer_provider(measured))
+        with serving(around) as client:
+            for call in (talk, lambda client, peer: get(client, "/known", peer)):
+                assert call(client, HERE) == {"user": "anna", "secret": "1"}
+                assert call(client, ELSEWHERE) == {}
+        eventually(lambda: any(span.name.startswith("GET") for span in measured.spans))
+        traces = {span.context.trace_id for span in measured.spans}
+    assert TRACE_ID in traces
+    assert len(traces) > 1
 
 
 class _Environ(Getter):

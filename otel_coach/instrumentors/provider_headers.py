@@ -91,15 +91,19 @@ class ProviderHeaders:
     Args:
         recorder: where faults go.
         withholds: providers get none of them.
-        trusts_everybody: all callers' are taken up.
+        trusts: says of an ASGI scope whether its caller's are taken up; None for all.
     """
 
     def __init__(
-        self, recorder: CountsFaults, *, withholds: bool = True, trusts_everybody: bool = True
+        self,
+        recorder: CountsFaults,
+        *,
+        withholds: bool = True,
+        trusts: Callable[[Any], bool] | None = None,
     ) -> None:
         self.recorder = recorder
         self._withholds = withholds
-        self._trusts_everybody = trusts_everybody
+        self._trusts = trusts
         self._undo: list[Callable[[], None]] = []
         self._is_started = False
         self._is_patched = False
@@ -118,7 +122,7 @@ class ProviderHeaders:
         for cls in (TraceContextTextMapPropagator, W3CBaggagePropagator):
             if self._withholds:
                 self._undo.append(replaced(cls, "inject", self._withheld))
-            if not self._trusts_everybody:
+            if self._trusts is not None:
                 self._undo.append(replaced(cls, "extract", self._of_the_trusted))
         if self._withholds:
             wrapt.register_post_import_hook(self._patch, _ANTHROPIC)
@@ -137,7 +141,12 @@ class ProviderHeaders:
     @guarded  # what fails is not trusted
     def is_trusted(self, carrier: object) -> bool:
         """Whether what `carrier` holds is taken up: it is no request of an untrusted caller."""
-        return not distrusts_caller.get() or not _is_request(carrier)
+        if self._trusts is None:
+            return True
+        if distrusts_caller.get():
+            return not _is_request(carrier)
+        # Also where a middleware around the whole application asks, before we were.
+        return not _is_scope(carrier) or self._trusts(carrier)
 
     def _of_the_trusted(self, extract: Callable[..., Context]) -> Callable[..., Context]:
         """`extract`, a propagator's method, that takes nothing up of an untrusted caller."""
@@ -199,11 +208,13 @@ class ProviderHeaders:
 
 def _is_request(carrier: object) -> bool:
     """Whether `carrier` is a request of a server: of ASGI, of WSGI, or Starlette's words for it."""
-    if isinstance(carrier, Mapping) and ("wsgi.version" in carrier or "asgi" in carrier):
-        return True
-    if isinstance(carrier, Mapping) and carrier.get("type") in {"http", "websocket"}:
+    if _is_scope(carrier) or (isinstance(carrier, Mapping) and "wsgi.version" in carrier):
         return True
     return any(cls.__module__.startswith("starlette.") for cls in type(carrier).__mro__)
+
+
+def _is_scope(carrier: object) -> bool:
+    return isinstance(carrier, Mapping) and carrier.get("type") in {"http", "websocket"}
 
 
 def _nothing(_original: Callable[..., Any]) -> Callable[..., dict[str, str]]:

@@ -13,7 +13,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_coach import compatibility
 from otel_coach.recorder import NOWHERE
-from otel_coach.tracing import distrusts_caller
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -64,11 +63,12 @@ class IncomingContext:
 
     def links_of(self, scope: Scope) -> list[Link] | None:
         """What stands for the trace of an untrusted caller, if `scope` has one."""
-        before = distrusts_caller.set(False)  # it is read here, and not taken up
-        try:
-            context = self.of(scope)
-        finally:
-            distrusts_caller.reset(before)
+        # Not the scope itself: of that nothing is taken up.
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
+        context = propagate.extract(headers)
         found = get_current_span(context).get_span_context()
         if not found.is_valid:
             return None
