@@ -227,6 +227,26 @@ def test_a_method_that_a_route_does_not_answer_has_no_name_of_its_own():
     assert "DELETE /chat" in names  # a span says what was sent
 
 
+def test_a_method_that_a_middleware_puts_in_the_place_of_another_is_the_routes_own():
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def override(request, call_next):
+        request.scope["method"] = request.headers.get("x-http-method-override", request.method)
+        return await call_next(request)
+
+    @app.put("/plans")
+    async def plans():
+        return JSONResponse({}, 500)
+
+    with measuring() as measured, serving(app) as client:
+        client.post("/plans", headers={"x-http-method-override": "PUT"})
+        client.post("/plans")
+        rows = measured.page().samples(COUNT)
+    shown = {(one["endpoint"], one["method"], one["status"]) for one, _ in rows}
+    assert shown == {("/plans", "POST", "500"), ("/plans", "_OTHER", "405")}
+
+
 # Other families
 
 
