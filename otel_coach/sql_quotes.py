@@ -64,19 +64,19 @@ DIALECTS: Final = {
 _ESCAPED_LITERAL: Final = re.compile(r"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'", re.DOTALL)
 _MOST_COMMENT_MARKS: Final = 100
 _COMMENT_MARK: Final = re.compile(r"/\*|\*/")
+_INDEX: Final = re.compile(r"[\w.:$-]*+\]")
+"""The rest of a bracket that means the same, be it a name's or an array's."""
 _QUOTES_SOMETHING: Final = re.compile(r"""['"`]|--|/\*""")
 
 
 class Quotes:
     """Of one statement. Positions are those of the characters behind what is meant."""
 
-    __slots__ = ("_checked", "_dialect", "_text")
+    __slots__ = ("_dialect", "_text")
 
     def __init__(self, statement: str, dialect: Dialect) -> None:
         self._text = statement
         self._dialect = dialect
-        self._checked = 0
-        """To where brackets hold nothing that is quoted."""
 
     def check_name(self, quoted: str) -> None:
         """Raises `CannotTell` where the quote behind `quoted` may be no end of it."""
@@ -118,7 +118,11 @@ class Quotes:
     def end_of_bracket(self, end: int) -> int:
         """The end of the name in the bracket that opens before `end`; `end` if it is no name."""
         text, dialect = self._text, self._dialect
-        if dialect.has_brackets is False or end <= self._checked:
+        if dialect.has_brackets is False:
+            return end
+        if dialect.has_brackets is None:
+            if _INDEX.match(text, end) is None:
+                raise CannotTell
             return end
         close = text.find("]", end)
         if dialect is _SQL_SERVER:
@@ -126,12 +130,7 @@ class Quotes:
                 close = text.find("]", close + 2)
         if close < 0:
             raise CannotTell
-        if dialect.has_brackets:
-            return close + 1
-        if _QUOTES_SOMETHING.search(text, end, close):
-            raise CannotTell
-        self._checked = close
-        return end
+        return close + 1
 
     def end_of_comment(self, mark: str, end: int) -> int:
         """The end of the comment that `mark` opens before `end`; `end` if it is none."""

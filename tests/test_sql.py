@@ -46,6 +46,7 @@ def test_the_statements_are_many_and_each_difference_to_a_parser_has_its_reason(
         ("SELECT 'a' /* not closed", None),
         ("SELECT " + "a + " * 3000 + "1 FROM runs", None),
         ("DELETE FROM " + "x" * 65, "DELETE"),
+        ("SELECT a[1], b[2:3] FROM runs", "SELECT runs"),
         ("UPDATE " + ", ".join(f"table_{n}" for n in range(99)) + " SET a = 1", ...),
     ],
 )
@@ -56,6 +57,15 @@ def test_odd_statements(statement, expected):
         assert statement.startswith(found.replace(" table_", ", table_").replace(", ", " ", 1))
     else:
         assert found == expected
+
+
+def test_what_a_database_that_is_not_known_may_mean_by_brackets():
+    for text, expected in (
+        ("SELECT a[1], b[x] FROM runs", "SELECT runs"),
+        ("SELECT 1 AS [a FROM secret b] FROM runs", None),
+        ("SELECT [it's] FROM runs WHERE x = 'a FROM secret'", None),
+    ):
+        assert sql.summary(text, "something_else") == expected
 
 
 # Time
@@ -235,7 +245,7 @@ SELECTS = st.recursive(
                 "SELECT * FROM ({0}) AS x JOIN ({1}) AS y USING (a)",
                 "SELECT a FROM {2} WHERE b IN ({0}) AND EXISTS ({1}) ORDER BY c, d LIMIT 1",
                 "WITH x AS ({0}), y (a, b) AS NOT MATERIALIZED ({1}) SELECT * FROM x, y, {2}",
-                "{0} UNION ALL {1}",
+                "{0} UNION ALL ({1})",
                 "SELECT ({0}), extract(year FROM ({1})), now() FROM {2} LEFT JOIN ({0}) z ON true",
                 "SELECT CASE WHEN a THEN ({0}) ELSE ({1}) END FROM ({2} CROSS JOIN {2} AS u)",
                 "SELECT coalesce(f(({0})), 1) FROM generate_series(1, 2) g, LATERAL ({1}) AS l",
