@@ -135,7 +135,7 @@ bench-backends: install ## latency with dead OTLP back ends, beside a healthy on
 	@$(BIN)/python -m bench.backends
 
 fuzz: install ## random bytes for all that reads foreign ones, for as long as it takes to find nothing
-	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_fuzz.py --timeout 0
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_fuzz.py tests/test_sql.py --timeout 0
 
 lint: install docs-check ## ruff, and that all that is generated is up to date
 	@$(BIN)/ruff check

@@ -26,6 +26,7 @@ class Sums(Protocol):
 
 AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
 _REFUSALS = (401, 403)
+_METHOD_NOT_ALLOWED = 405
 LONGEST_REST = 8.0
 """Seconds that a run may go on after its user left, and spans may take to come."""
 _BETWEEN_LOOKS = 0.5
@@ -94,8 +95,10 @@ def expectations(page: Sums, notes: Notes, ledger: list[Any]) -> Iterator[tuple[
     refused: dict[str, int] = {}
     for (endpoint, method, status), count in notes.answers.items():
         name = "http_server_request_duration_seconds_count"
-        found = page.sum(name, endpoint=endpoint, method=method, status=str(status))
-        yield f"{method} {endpoint} {status}", count, found
+        # A method that the route does not answer is none of its own.
+        label = "_OTHER" if status == _METHOD_NOT_ALLOWED else method
+        found = page.sum(name, endpoint=endpoint, method=label, status=str(status))
+        yield f"{label} {endpoint} {status}", count, found
         if status in _REFUSALS:
             refused[endpoint] = refused.get(endpoint, 0) + count
     for endpoint, count in refused.items():

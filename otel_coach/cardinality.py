@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from otel_coach.budgets import KEPT
 from otel_coach.catalogue import Kind, Metric
-from otel_coach.vocabulary import DEFAULT_SIZES, ERROR_TYPE, LABEL_SET, OTHER, OUR_OWN_VALUES
+from otel_coach.vocabulary import (
+    DEFAULT_SIZES,
+    ENDPOINT,
+    ERROR_TYPE,
+    LABEL_SET,
+    METHOD,
+    OTHER,
+    OUR_OWN_VALUES,
+    SETS_OF_AN_ENDPOINT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +29,25 @@ def most_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int
     """
     sizes = {**DEFAULT_SIZES, **(budgets or {})}
     values = {label: _most_values(metric, label, sizes[label]) for label in metric.labels}
-    # Past the limit the others become `other`, or stay empty where there is no error.
-    refused = prod(
-        count if label in KEPT else 1 + (label == ERROR_TYPE) for label, count in values.items()
-    )
     combinations = prod(values.values())
     if combinations > sizes[LABEL_SET]:
-        combinations = min(combinations, sizes[LABEL_SET] + refused)
+        limit = sizes[LABEL_SET] + _refused(metric, values, sizes)
+        if METHOD in values:
+            limit += SETS_OF_AN_ENDPOINT * sizes[ENDPOINT]
+        combinations = min(combinations, limit)
     return combinations * lines_of_a_series(metric)
+
+
+def _refused(metric: Metric, values: Mapping[str, int], sizes: Mapping[str, int]) -> int:
+    """How many combinations are left past the limit.
+
+    The others become `other`, or stay empty where there is no error; where there is no method, the
+    first label keeps what is declared.
+    """
+    kept = prod(
+        count if label in KEPT else 1 + (label == ERROR_TYPE) for label, count in values.items()
+    )
+    return kept if METHOD in values else kept * (sizes[metric.labels[0]] + 1)
 
 
 def lines_of_a_series(metric: Metric) -> int:

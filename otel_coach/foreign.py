@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
+_BUCKETS_OF_THE_SDK: Final = 15
+"""Bounds of a histogram whose instrument advises none."""
+_BESIDE_BUCKETS: Final = 3
+"""The bucket beyond the last bound, the sum and the count."""
 _OURS: Final = frozenset(family_name(metric.name, metric.unit) for metric in CATALOGUE)
 
 
@@ -58,8 +62,11 @@ class ForeignMeters:
         return cast("Meter", _Meter(meter, self))
 
     @guarded
-    def gives_way(self, name: str, unit: str) -> bool:
-        """Whether an instrument is not to be measured: one of ours has its name, or too many."""
+    def gives_way(self, name: str, unit: str, lines: int) -> bool:
+        """Whether an instrument is not to be measured: one of ours has its name, or too many.
+
+        `lines` are those of one series of it. They are kept for what it measures without labels.
+        """
         if family_name(name, unit) in _OURS:
             if name not in self._gave_way:
                 self._gave_way.add(name)
@@ -69,17 +76,28 @@ class ForeignMeters:
                     name,
                 )
             return True
-        return not self._budgets.has_place_for_instrument(name.lower())
+        budgets = self._budgets
+        return not (
+            budgets.has_place_for_instrument(name.lower()) and budgets.has_lines(name, (), lines)
+        )
 
     @guarded
-    def attributes(self, name: str, attributes: Attributes) -> dict[str, str]:
-        """What of `attributes` becomes labels of the instrument `name`, as text."""
+    def attributes(self, name: str, attributes: Attributes, lines: int = 1) -> dict[str, str]:
+        """What of `attributes` becomes labels of the instrument `name`, as text.
+
+        Nothing where the page has no `lines` for another series.
+        """
         if not attributes:
             return {}
         admitted = ALLOWED_LABELS | self._admitted.get(name, frozenset())
-        kept = {key: value for key, value in attributes.items() if key in admitted}
-        single = [self._budgets.bounded(key, value, name) for key, value in kept.items()]
-        return dict(zip(kept, self._budgets.together(name, kept, single), strict=True))
+        kept = sorted(key for key in attributes if key in admitted)
+        if not kept:
+            return {}
+        budgets = self._budgets
+        single = [budgets.bounded(key, attributes[key], name) for key in kept]
+        labels = dict(zip(kept, budgets.together(name, kept, single), strict=True))
+        told = [part for item in labels.items() for part in item]
+        return labels if budgets.has_lines(name, told, lines) else {}
 
     def observing(
         self, name: str, callback: Callable[..., Iterable[Observation]] | Generator[Any, Any, Any]
@@ -140,10 +158,14 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
 
     def _self_create(self, how: str, name: str, unit: str = "", *args: Any, **kwargs: Any) -> Any:
         foreign = self._self_foreign
-        if foreign.gives_way(name, unit):
+        lines = 1
+        if how == "create_histogram":
+            bounds = kwargs.get("explicit_bucket_boundaries_advisory")
+            lines = (_BUCKETS_OF_THE_SDK if bounds is None else len(bounds)) + _BESIDE_BUCKETS
+        if foreign.gives_way(name, unit, lines):
             return _nothing(how, name)
         instrument = getattr(self.__wrapped__, how)(name, unit, *args, **kwargs)
-        return _Instrument(instrument, foreign, name)
+        return _Instrument(instrument, foreign, name, lines)
 
     def _self_observe(
         self,
@@ -154,7 +176,7 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
         description: str = "",
     ) -> Any:
         foreign = self._self_foreign
-        if foreign.gives_way(name, unit):
+        if foreign.gives_way(name, unit, 1):
             return _nothing(how, name)
         bounded = [foreign.observing(name, callback) for callback in callbacks or ()]
         return getattr(self.__wrapped__, how)(name, bounded, unit, description)
@@ -163,8 +185,9 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
 class _Instrument(wrapt.ObjectProxy):  # type: ignore[type-arg] - as above
     """A synchronous instrument that is measured under bounded attributes."""
 
-    def __init__(self, instrument: Any, foreign: ForeignMeters, name: str) -> None:
+    def __init__(self, instrument: Any, foreign: ForeignMeters, name: str, lines: int) -> None:
         super().__init__(instrument)
+        self._self_lines = lines
         self._self_foreign = foreign
         self._self_name = name
 
@@ -179,4 +202,5 @@ class _Instrument(wrapt.ObjectProxy):  # type: ignore[type-arg] - as above
 
     def _self_bounded(self, attributes: Attributes) -> dict[str, str]:
         self._self_foreign.has_measured = True
-        return self._self_foreign.attributes(self._self_name, attributes) or {}
+        foreign = self._self_foreign
+        return foreign.attributes(self._self_name, attributes, self._self_lines) or {}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 import otel_coach
-from otel_coach import sql
 from otel_coach.declarative import configured
 from otel_coach.environment_variables import vendors_in_place
 from otel_coach.exporting import at_once
@@ -21,7 +20,7 @@ from otel_coach.exposition.families import LocalFamilies
 from otel_coach.exposition.page import Page
 from otel_coach.exposition.renders import Renders
 from otel_coach.forks import in_each_child
-from otel_coach.guards import OwnThread, guarded, is_the_hosts, raised_at
+from otel_coach.guards import guarded, is_the_hosts, raised_at
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN, PSYCOPG
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
@@ -73,7 +72,11 @@ class Installation:
             excluded_urls=settings.excluded_urls,
             metrics_path=settings.metrics_path,
         )
-        self._headers = ProviderHeaders(self.recorder)
+        self._headers = ProviderHeaders(
+            self.recorder,
+            withholds=not settings.propagates_to_providers,
+            trusts=settings.trust_incoming.test,
+        )
         self.serving = Serving(self.page, self.renders, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumented: list[BaseInstrumentor] = []
@@ -93,8 +96,9 @@ class Installation:
         return self.providers.recorder
 
     def withhold_headers(self) -> None:
-        """Send providers neither trace context nor baggage, unless the operator wants it."""
-        if not self.settings.propagates_to_providers:
+        """Stop trace context and baggage on their way to providers and from the untrusted."""
+        settings = self.settings
+        if not settings.propagates_to_providers or not settings.trust_incoming.everybody:
             self._headers.start()
 
     @guarded
@@ -214,6 +218,7 @@ class Installation:
             )
             if serves_inside
             else None,
+            "trusts": settings.trust_incoming.test,
             "on_start": self._start,
             "on_stop": self.application_stopped,
         }
@@ -223,8 +228,6 @@ class Installation:
         self.providers.serves = True
         self.withhold_headers()  # also before a propagator that the application has set meanwhile
         self.serving.begin()
-        if sql.is_needed():
-            OwnThread(sql.load, "otel-coach-sql", self.recorder.fault).start()
         for instrumentor in self._instrumented:
             if isinstance(instrumentor, LangChainInstrumentor):
                 instrumentor.start()

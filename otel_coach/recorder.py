@@ -21,12 +21,12 @@ from opentelemetry.metrics import Observation
 
 from otel_coach.aggregation import NOWHERE, Aggregation, Increments, attributes
 from otel_coach.alarm import Alarm
-from otel_coach.budgets import Budgets
+from otel_coach.budgets import Budgets, overflow_text
 from otel_coach.catalogue import CATALOGUE, ERRORS, LABEL_OVERFLOW, Kind, Metric
 from otel_coach.forks import in_each_child
 from otel_coach.garbage import Collections
 from otel_coach.guards import guarded, is_the_hosts, raised_at, swallowed, uncounted
-from otel_coach.vocabulary import ERROR_TYPE, INSTRUMENT, LABEL_SET, OTHER, fault_type
+from otel_coach.vocabulary import ERROR_TYPE, OTHER, STATUS, USUAL_STATUSES, fault_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -41,16 +41,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _MOST_LOGGED_FAULTS: Final = 100
-_OVERFLOWS: Final = {
-    LABEL_SET: "a metric has more combinations of label values than its budget; further ones count "
-    "as `other`. Raise it with OTEL_COACH_BUDGET_LABEL_SET.",
-    INSTRUMENT: "there are more instruments than their budget; further ones are not measured. "
-    "Raise it with OTEL_COACH_BUDGET_INSTRUMENT, or look for names made at run time.",
-}
-_OVERFLOW: Final = (
-    "label {label} has more values than its budget, or one that is no name; they count as `other`. "
-    "Raise it with OTEL_COACH_BUDGET_{LABEL}, or look for a value that changes with every request."
-)
 _LONGEST_WAIT: Final = 0.05
 _ENOUGH: Final = 100
 """So many facts are settled where the last one came: some 0.2 ms of work, 1 ms with spans."""
@@ -108,6 +98,7 @@ class Recorder:
         self._observed: dict[Metric, _Values] = {}
         self._times: dict[Metric, _Values] = {}
         """When gauges were measured, where the latest counts."""
+        self.reserve(STATUS, USUAL_STATUSES)
         for metric in CATALOGUE:
             self._create(metric)
         self._zeros = self.facts
@@ -352,7 +343,7 @@ class Recorder:
         except (KeyError, TypeError):  # the latter of a value that cannot be a key
             pass
         single = map(self._budgets.bounded, metric.labels, labels)
-        together = tuple(self._budgets.together(metric.name, metric.labels, single))
+        together = tuple(self._budgets.together(metric.name, metric.labels, single, is_ours=True))
         # Only what has a place is remembered, so that this stays as small as the budgets.
         if OTHER not in together and all(type(label) is str for label in labels):
             self._known[metric, labels] = together
@@ -363,8 +354,7 @@ class Recorder:
         self.record(LABEL_OVERFLOW, 1, (label,))
         if label not in self._logged_overflows:
             self._logged_overflows.add(label)
-            text = _OVERFLOWS.get(label, _OVERFLOW).format(label=label, LABEL=label.upper())
-            _logger.warning("otel-coach: %s", text)
+            _logger.warning("otel-coach: %s", overflow_text(label))
 
     def _create(self, metric: Metric) -> None:
         name, unit, text = metric.name, metric.unit, metric.help

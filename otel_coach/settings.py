@@ -12,10 +12,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from otel_coach.environment_variables import SWITCHES, is_true
+from otel_coach.admitted import admitted_labels
+from otel_coach.environment_variables import (
+    OTEL_COACH_ADMIT_LABELS,
+    OTEL_COACH_TRUST_INCOMING,
+    SWITCHES,
+    is_true,
+)
 from otel_coach.log_settings import is_by_distro, log_settings
 from otel_coach.otel_variables import without_effect
-from otel_coach.vocabulary import ALLOWED_LABELS, DEFAULT_BUDGETS, DEFAULT_SIZES
+from otel_coach.trust import Trust, trust_of
+from otel_coach.vocabulary import DEFAULT_BUDGETS, DEFAULT_SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,9 +39,6 @@ _COMPONENTS: Final = (
     *(f"OTEL_PYTHON_{part}_CONFIGURATOR" for part in ("LOGGER", "METER", "TRACER")),
 )
 """Variables that name parts of the SDK, or say more of one."""
-_ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
-_ADMITTED_VALUES: Final = 20
-
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
 )
@@ -77,6 +81,8 @@ class Settings:
     """Attributes that spans of others may carry beyond those that all may."""
     propagates_to_providers: bool = False
     """Whether a provider gets the trace context and the baggage of a user."""
+    trust_incoming: Trust = field(default_factory=Trust)
+    """Whose trace context and baggage are taken up."""
     disabled_instrumentations: frozenset[str] = frozenset()
     """Entry points that `instrument` leaves out, as the command does."""
     credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
@@ -170,6 +176,7 @@ class _Environment:
             or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", _patterns),
             span_attributes=frozenset(_words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
             propagates_to_providers=self._flag("OTEL_COACH_PROPAGATE_TO_PROVIDERS"),
+            trust_incoming=trust_of(self._text(OTEL_COACH_TRUST_INCOMING), self._problems),
             disabled_instrumentations=frozenset(
                 _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
             ),
@@ -186,7 +193,9 @@ class _Environment:
                 for label in DEFAULT_BUDGETS
                 if (values := _words(self._text(pinned_variable(label))))
             },
-            admitted=self._admitted(),
+            admitted=admitted_labels(
+                _words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems, _count
+            ),
             **(content := self._content()),
             **self._logs(for_events=content["captures_on_events"]),
             span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, _places),
@@ -270,32 +279,6 @@ class _Environment:
             for_events=for_events,
         )
 
-    def _admitted(self) -> dict[str, dict[str, int]]:
-        variable = "OTEL_COACH_ADMIT_LABELS"
-        admitted: dict[str, dict[str, int]] = {}
-        for entry in _words(self._text(variable)):
-            found = _ADMITTED.fullmatch(entry)
-            if found is None:
-                self._problems.append(
-                    f"{variable}: {entry!r} is not of the form instrument:label or "
-                    "instrument:label:number_of_values; left out"
-                )
-                continue
-            instrument, label, size = found.groups()
-            labels = admitted.setdefault(instrument, {})
-            # Prometheus has neither dots nor dashes in a label's name.
-            names = {_label_name(one) for one in (*labels, *ALLOWED_LABELS) if one != label}
-            if label in ALLOWED_LABELS or _label_name(label) in names:
-                self._problems.append(
-                    f"{variable}: {instrument} has a label {_label_name(label)} already; left out"
-                )
-                continue
-            try:
-                labels[label] = _count(size or str(_ADMITTED_VALUES))
-            except ValueError as error:
-                self._problems.append(f"{variable}: the {size!r} of {entry!r} {error}; left out")
-        return {instrument: labels for instrument, labels in admitted.items() if labels}
-
     def _dependencies(self) -> dict[str, str]:
         variable = "OTEL_COACH_DEPENDENCIES"
         addresses: dict[str, str] = {}
@@ -330,10 +313,6 @@ class _Environment:
 def pinned_variable(label: str) -> str:
     """The variable that lists values of `label` which always have a place."""
     return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"
-
-
-def _label_name(attribute: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
 
 
 def _words(text: str) -> tuple[str, ...]:

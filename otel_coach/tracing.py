@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Status, Tracer
     from opentelemetry.util.types import AttributeValue
 
+distrusts_caller: ContextVar[bool] = ContextVar("otel_coach_distrusts_caller", default=False)
+"""Whether the caller of the request in whose context code runs is one whose trace context and
+baggage are not taken up. It is no part of OpenTelemetry's context, which an extraction replaces."""
 CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 """Under which a context holds the run that it belongs to: whatever has `is_llm` and `ended`."""
 

@@ -37,9 +37,11 @@ DEFAULT_BUDGETS: Final = {
 
 LABEL_SET: Final = "label_set"
 INSTRUMENT: Final = "instrument"
-LIMITS: Final = {LABEL_SET: 1000, INSTRUMENT: 500}
+INSTRUMENT_LINES: Final = "instrument_lines"
+LIMITS: Final = {LABEL_SET: 1000, INSTRUMENT: 500, INSTRUMENT_LINES: 10_000}
 """What is bounded beside the values of labels: how many combinations of them one instrument may
-have, and how many instruments that are not ours there may be."""
+have, how many instruments that are not ours there may be, and how many lines of the page all of
+them together may take."""
 DEFAULT_SIZES: Final = DEFAULT_BUDGETS | LIMITS
 """All that has a size which an operator may set."""
 
@@ -84,8 +86,21 @@ METHODS: Final = frozenset(
 )
 """The methods of RFC 9110, RFC 5789 and the QUERY draft, as HTTP semantic conventions list them."""
 
+SETS_OF_A_METHOD: Final = {"1": 1, "2": 3, "3": 2, "4": 10, "5": 3}
+"""By the first digit of the status: how many combinations a method that a declared route answers
+has a place for, whatever has filled the budget of combinations."""
+SETS_OF_AN_ENDPOINT: Final = 10
+"""How many of those there are in all, for each value in the budget of endpoints."""
+
 CLIENT_CLOSED_REQUEST: Final = 499
 """What nginx writes when the client left before there was a response; no RFC has a code for it."""
+
+USUAL_STATUSES: Final = (
+    *("200", "500", "404", "401", "422", "403", "400", "429", "503", "201", "204", "405", "499"),
+    *("502", "504", "307", "302", "304", "202", "206", "301", "303", "308", "409", "410", "413"),
+    *("415", "408", "412", "416", "431", "501"),
+)
+"""They have places before any others come: an answer may repeat whatever code a stranger wants."""
 
 FAULT_TYPES: Final = (
     "AttributeError",

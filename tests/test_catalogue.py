@@ -111,7 +111,7 @@ def test_closed_families_stand_at_0_from_the_start(measured):
     overflow = {
         labels["error_type"] for labels, _ in page.samples("otel_coach_label_overflow_total")
     }
-    assert overflow == {*DEFAULT_BUDGETS, "label_set", "instrument"}
+    assert overflow == {*DEFAULT_BUDGETS, "label_set", "instrument", "instrument_lines"}
     unmeasured = page.samples("agent_llm_unmeasured_total", model="none")
     assert {labels["error_type"] for labels, _ in unmeasured} == {"no_usage", "no_price"}
 

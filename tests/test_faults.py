@@ -357,6 +357,7 @@ NOT_CALLED_HERE = {
     *("Serving.end", "Serving.refresh", "StockInstrumentations._hand_over"),
     *("Serving.stop", "MetricsEndpoint.with_ours"),  # at the end; a page of the application's own
     *("ProviderHeaders._patch", "ProviderHeaders.is_for_a_provider"),  # no provider is called here
+    *("ProviderHeaders.is_trusted", "Layer._is_trusted"),  # everybody is trusted here
     *("AsgiInstrumentor._patch", "Encoder.encode_spans", "RedactingSpanProcessor._cleaned"),
 }
 """Hooks that this application does not reach, or not while it is watched."""

@@ -31,7 +31,6 @@ OF_AN_EXTRA = {
     "opentelemetry-exporter-otlp-proto-common": "otlp",
     "opentelemetry-proto": "otlp",
     "protobuf": "otlp",
-    "sqlglot": "sql",
 }
 
 

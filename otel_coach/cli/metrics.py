@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.cardinality import most_series
 from otel_coach.catalogue import CATALOGUE, SECONDS, Kind, Metric
 from otel_coach.settings import pinned_variable
-from otel_coach.vocabulary import DEFAULT_BUDGETS, INSTRUMENT, LABEL_SET, LIMITS, OTHER
+from otel_coach.vocabulary import (
+    DEFAULT_BUDGETS,
+    INSTRUMENT,
+    INSTRUMENT_LINES,
+    LABEL_SET,
+    LIMITS,
+    OTHER,
+    OTHER_METHOD,
+    SETS_OF_A_METHOD,
+    SETS_OF_AN_ENDPOINT,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -100,15 +110,27 @@ def _bounds() -> Iterator[str]:
     yield "|---|---|"
     for metric in CATALOGUE:
         yield f"| `{metric.prometheus_name}` | {most_series(metric):,} |"
-    yield f"| all | {sum(map(most_series, CATALOGUE)):,} |"
+    others = LIMITS[INSTRUMENT_LINES]
+    yield f"| all instruments that are not ours | {others:,} |"
+    yield f"| all | {others + sum(map(most_series, CATALOGUE)):,} |"
 
 
+_OF_A_METHOD: Final = ", ".join(f"{count} of {kind}xx" for kind, count in SETS_OF_A_METHOD.items())
 _LIMITS: Final = f"""\
 The labels of one metric together may have {LIMITS[LABEL_SET]:,} combinations of values
-(`OTEL_COACH_BUDGET_LABEL_SET`); in further ones all but `status` and `method` are `{OTHER}`.
+(`OTEL_COACH_BUDGET_LABEL_SET`); in further ones all but `status` and `method` are `{OTHER}`, and
+but for the endpoint, model or tool that you list or the application declares, where a metric
+begins with it. What comes first takes nothing from the routes that the application declares: each
+method that one answers has places of its own ({_OF_A_METHOD}; {SETS_OF_AN_ENDPOINT} on average
+over the budget of endpoints). A method that a route does not answer is `{OTHER_METHOD}`, so is that
+of any 405; a CORS preflight is `OPTIONS`.
+
 Instruments that are not ours (your own meters, stock instrumentations) keep the allowed labels
 only, each with budgets of its own; past {LIMITS[INSTRUMENT]} instruments
-(`OTEL_COACH_BUDGET_INSTRUMENT`) further ones are not measured. `OTEL_COACH_ADMIT_LABELS` admits
+(`OTEL_COACH_BUDGET_INSTRUMENT`) further ones are not measured. All of them together may take
+{LIMITS[INSTRUMENT_LINES]:,} lines of the page (`OTEL_COACH_BUDGET_INSTRUMENT_LINES`), over all
+workers; past that their further series are added up in the one without labels, and further
+instruments are not measured. `OTEL_COACH_ADMIT_LABELS` admits
 labels of yours to an instrument of yours: `jobs.done:queue,jobs.done:region:100` (20 values where
 no number is given).\
 """.splitlines()

@@ -20,7 +20,7 @@ from otel_coach.catalogue import (
 )
 from otel_coach.guards import guarded, swallowed
 from otel_coach.instrumentors.asgi.refusals import refusal_reason
-from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
     Answered,
@@ -67,6 +67,7 @@ _MOST_ENDPOINTS: Final = 1000
 """Of which it is remembered that a series exists; an application may make up routes."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
 _REFUSALS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
+_METHOD_NOT_ALLOWED: Final = "405"
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
@@ -314,7 +315,8 @@ class Exchange:
             code = str(CLIENT_CLOSED_REQUEST if self._outcome == ABORTED else SERVER_ERROR)
         else:
             code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
-        record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, self.method, code), self.context)
+        method = self._method_of(code)
+        record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, method, code), self.context)
         if status in _REFUSALS or endpoint not in self._shared.rate_limited:
             self._record_refusal(endpoint, code)
         if self.request.is_ai:
@@ -324,6 +326,18 @@ class Exchange:
                 self._end_time, self.method, self.route, status, self._outcome, self._error_type
             )
             self.recorder.later(end_server_span, self.span, answered)
+
+    def _method_of(self, code: str) -> str:
+        """The method as a label: `OTHER_METHOD` where the route does not answer it.
+
+        A stranger may send any method to any path. A preflight that a middleware answers for the
+        route (CORS) keeps its own.
+        """
+        if code == _METHOD_NOT_ALLOWED:
+            return OTHER_METHOD
+        if type(self.route) is NotAllowed and (self.method != "OPTIONS" or code >= "4"):
+            return OTHER_METHOD
+        return self.method
 
     def _record_ai_request(self, endpoint: str) -> None:
         request, record, context = self.request, self.recorder.record, self.context
@@ -347,7 +361,7 @@ class Exchange:
             reason = refusal_reason(
                 self._scope, self._headers, shared.credential_headers, self._dependant()
             )
-            record(AUTH_FAILURES, 1, (endpoint, self.method, code, reason))
+            record(AUTH_FAILURES, 1, (endpoint, self._method_of(code), code, reason))
         limited = self._status == _TOO_MANY_REQUESTS
         known = shared.rate_limited
         is_new = endpoint not in known and len(known) < _MOST_ENDPOINTS

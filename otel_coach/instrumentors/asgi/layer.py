@@ -12,23 +12,18 @@ from weakref import WeakKeyDictionary
 
 import anyio
 from opentelemetry import context as otel_context
-from opentelemetry import propagate
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.http import parse_excluded_urls
 
-from otel_coach import compatibility
 from otel_coach.aggregation import NOWHERE
 from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import OwnThread, guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
+from otel_coach.instrumentors.asgi.incoming import IncomingContext
 from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
 from otel_coach.request import current_application, current_request
-from otel_coach.tracing import is_idle
+from otel_coach.tracing import distrusts_caller, is_idle
 from otel_coach.vocabulary import ENDPOINT, span_text
 
 if TYPE_CHECKING:
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Link, Tracer
 
     from otel_coach.recorder import Recorder
 
@@ -52,24 +47,8 @@ _LONGEST_UNWINDING: Final = 0.5
 _LONGEST_FLUSH: Final = 3.0
 
 
-class _HeaderGetter(Getter["Scope"]):
-    """Reads propagation headers (traceparent, baggage) from an ASGI scope."""
-
-    def get(self, carrier: Scope, key: str) -> list[str] | None:
-        wanted = key.lower().encode("latin-1")
-        values = [
-            value.decode("latin-1") for name, value in carrier["headers"] if name.lower() == wanted
-        ]
-        return values or None
-
-    def keys(self, carrier: Scope) -> list[str]:
-        return [name.decode("latin-1") for name, _ in carrier["headers"]]
-
-
-_HEADERS: Final = _HeaderGetter()
+_REQUESTS: Final = frozenset({"http", "websocket"})
 _VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
-_W3C: Final = (TraceContextTextMapPropagator, W3CBaggagePropagator)
-"""They read no headers but those that they name as their fields."""
 
 
 class Layer:
@@ -81,6 +60,8 @@ class Layer:
         credential_headers: request headers, in lower case, that count as credentials.
         excluded_urls: regular expressions, by comma, of URLs that are not traced.
         watches: says of an application whether it is to be watched; None for all.
+        trusts: says of a scope whether its caller's trace context and baggage are taken up; None
+            for all.
         page: answers for Prometheus inside the application, or None.
         on_start: called once, before the first request or at the lifespan's start.
         on_stop: called with the application, in a thread, at its lifespan's end: the last
@@ -95,6 +76,7 @@ class Layer:
         credential_headers: frozenset[str],
         excluded_urls: str = "",
         watches: Callable[[object], bool] | None = None,
+        trusts: Callable[[Scope], bool] | None = None,
         page: Any = None,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[object], None] | None = None,
@@ -102,6 +84,7 @@ class Layer:
         self.recorder = recorder
         self._tracer = tracer
         self._watches = watches
+        self._trusts = trusts
         self._exchanges = Exchanges.new(recorder, credential_headers)
         self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
         self._page = page
@@ -110,7 +93,7 @@ class Layer:
         self._on_stop = on_stop
         self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
         self._latest: _Application | None = None
-        self._incoming = _IncomingContext()
+        self._incoming = IncomingContext()
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
 
     def around(self, original: Application) -> Application:
@@ -147,7 +130,26 @@ class Layer:
                     exchange.ended(error)
                 self._leave(entered)
 
+        return __call__ if self._trusts is None else self._distrusting(__call__)
+
+    def _distrusting(self, call: Application) -> Application:
+        """`call`, in a context that knows whether the caller is trusted."""
+
+        async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
+            if MARK in scope or scope["type"] not in _REQUESTS:
+                await call(app, scope, receive, send)
+                return
+            before = distrusts_caller.set(not self._is_trusted(scope))
+            try:
+                await call(app, scope, receive, send)
+            finally:
+                distrusts_caller.reset(before)
+
         return __call__
+
+    @guarded  # what fails is not trusted
+    def _is_trusted(self, scope: Scope) -> bool:
+        return self._trusts is None or self._trusts(scope)
 
     @guarded
     def _watch(
@@ -188,7 +190,11 @@ class Layer:
             return None
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
             return None
-        parent = self._incoming.of(scope)
+        links: list[Link] | None = None
+        if distrusts_caller.get():
+            parent, links = NOWHERE, self._incoming.links_of(scope)
+        else:
+            parent = self._incoming.of(scope)
         if is_idle(tracer):
             return None if parent is NOWHERE else parent  # it may hold a baggage
         version = scope.get("http_version", "1.1")
@@ -196,6 +202,7 @@ class Layer:
             exchange.method,
             context=parent,
             kind=SpanKind.SERVER,
+            links=links,
             attributes={
                 "http.request.method": exchange.method,
                 # A proxy forwards any scheme that a client made up.
@@ -287,39 +294,6 @@ class _Application:
         self.routes = Routes()
         self.gives_way: bool | None = None
         """Whether somebody else makes the server spans; looked up at the first request."""
-
-
-class _IncomingContext:
-    """What a caller's headers say; without a look into them where none is of the propagator's."""
-
-    def __init__(self) -> None:
-        self._propagator: object = None
-        self._headers: frozenset[bytes] | None = None
-
-    def of(self, scope: Scope) -> Context:
-        """The context that the headers of `scope` hold."""
-        propagator = propagate.get_global_textmap()
-        if propagator is not self._propagator:
-            self._propagator, self._headers = propagator, _headers_of(propagator)
-        known = self._headers
-        if known is None:
-            return propagate.extract(scope, getter=_HEADERS)
-        for name, _ in scope["headers"]:
-            if name in known:
-                return propagate.extract(scope, getter=_HEADERS)
-        return NOWHERE
-
-
-def _headers_of(propagator: object) -> frozenset[bytes] | None:
-    """The headers without which `propagator` finds nothing; None where that is not known."""
-    if not compatibility.holds(compatibility.PROPAGATORS):
-        return None
-    # What stands before the host's propagator (`provider_headers`) reads as that one does.
-    hosts = getattr(propagator, "hosts", propagator)
-    parts = getattr(hosts, "_propagators", ()) if type(hosts) is CompositePropagator else ()
-    if not parts or any(type(part) not in _W3C for part in parts):
-        return None
-    return frozenset(field.encode() for part in parts for field in part.fields)
 
 
 def _gives_way(app: Any) -> bool:

@@ -77,7 +77,12 @@ class Routes:
                 if root_path := asked["root_path"]:
                     path = path.removeprefix(root_path)
                 if path.startswith(known.begins):
-                    return known.route
+                    # A router leaves also a route that has the path, but not the method, which a
+                    # middleware may have changed before.
+                    methods = getattr(leaf, "methods", None)
+                    if not methods or asked["method"] in methods or routed["method"] in methods:
+                        return known.route
+                    return NotAllowed(known.route.template)
         return find_route(app, {**routed, **asked})
 
     def _learn(self, routes: Sequence[Any]) -> None:
