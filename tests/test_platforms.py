@@ -90,7 +90,7 @@ def test_a_long_temporary_folder_as_on_macos_is_left_for_a_short_one(monkeypatch
         long = Path(root) / ("T" * (48 - len(root)))
         long.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(long))
-        monkeypatch.setattr(folder, "_short", lambda path: path)
+        monkeypatch.setattr(folder, "_short", lambda path, descriptor: os.close(descriptor) or path)
         run = Supervisor(99999, "FriNov280345032025")  # as `ps -o lstart=` says it
         base = base_folder.base_folder(None, None, run=run.key)
         shared = folder.Folder(base, run)

@@ -624,10 +624,10 @@ def test_the_cure_fits(tmp_path, monkeypatch, caplog, number, cure):
         assert os.strerror(number) in line
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "mkdir", fail)
+        patched.setattr(os, "mkdir", fail)
         join()
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", fail)
+        patched.setattr(os, "rename", fail)
         join()
 
 
