@@ -17,7 +17,7 @@ from demo.programs import ALONE, Program, free_port
 from demo.stack import bin_path
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
 APP_FOLDER: Final = Path(__file__).parent.parent / "tests"
 APP: Final = "small_app:app"
@@ -154,8 +154,9 @@ def running(
     *options: str,
     environment: Mapping[str, str] | None = None,
     workers: int = WORKERS,
+    prefix: Sequence[str | os.PathLike[str]] = (),
 ) -> Generator[Running]:
-    """Start `server`, instrumented; stop it at the end of the block."""
+    """Start `server`, instrumented, by a command that `prefix` begins; stop it after the block."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
@@ -166,7 +167,7 @@ def running(
         shared = Path(folder) / "shared"
         variables = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
         program = Program(
-            [bin_path("opentelemetry-instrument"), bin_path(command[0]), *command[1:]],
+            [*prefix, bin_path("opentelemetry-instrument"), bin_path(command[0]), *command[1:]],
             cwd=APP_FOLDER,
             ready=f"{url}/health",
             environment={
