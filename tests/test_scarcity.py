@@ -606,6 +606,7 @@ def test_the_choice_of_the_user_is_taken_though_it_is_full(disk):
         (errno.ENOSPC, "Free some space"),
         (errno.EDQUOT, "Free some space"),
         (errno.EMFILE, "Raise the limit of open files"),
+        (errno.EFBIG, "Raise the limit of file sizes"),
         (errno.EROFS, "Set OTEL_COACH_SHARED_DIR"),
     ],
 )
