@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import eventually
+from conftest import eventually, open_to_all
 
 from otel_coach.testing import Page
 from otel_coach.workers import supervisor as supervisor_module
@@ -35,24 +35,8 @@ def place():
 
 
 def hiding(option, place):
-    """The beginning of a command, which then has a /proc of its own, mounted with `option`.
-
-    Where Python or this repository lie in a folder that only root can look into, all can there.
-    """
-    lines = ["set -e", "umask 022"]
-    for number, needed in enumerate(dict.fromkeys((Path(sys.base_prefix), ROOT))):
-        closed = [folder for folder in needed.parents if not folder.stat().st_mode & 0o001]
-        if closed:
-            aside = place / f"aside-{number}"
-            lines += [
-                f"mkdir {aside}",
-                f"mount --bind {needed} {aside}",
-                f"mount -t tmpfs -o mode=755 none {closed[-1]}",
-                f"mkdir -p {needed}",
-                f"mount --move {aside} {needed}",
-            ]
-    lines += [f"mount -t proc -o {option} proc /proc", 'exec "$@"']
-    return ["unshare", "--mount", "sh", "-c", "\n".join(lines), "sh"]
+    """The beginning of a command, which then has a /proc of its own, mounted with `option`."""
+    return open_to_all(place, f"mount -t proc -o {option} proc /proc")
 
 
 ASK = """

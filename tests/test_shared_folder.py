@@ -11,11 +11,14 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from conftest import eventually, open_to_all
 
 from otel_coach.budgets import Budgets
 from otel_coach.serving import Serving
 from otel_coach.settings import Settings
+from otel_coach.testing import Page
 from otel_coach.workers import base_folder as base_folder_module
 from otel_coach.workers import folder as folder_module
 from otel_coach.workers.base_folder import FolderError, base_folder, bases_of
@@ -24,6 +27,7 @@ from otel_coach.workers.group import Group
 from otel_coach.workers.log import SharedLog
 from otel_coach.workers.retired import read_retired, write_retired
 from otel_coach.workers.supervisor import Supervisor, bequeathed_secrets, here, supervisor
+from soak.servers import SERVERS, running
 
 ROOT = Path(__file__).parent.parent
 NEIGHBOUR = 1234
@@ -110,7 +114,8 @@ def victim(place):
 
 
 def contents(folder):
-    return {path.name: (path.read_text(), path.lstat().st_mtime_ns) for path in folder.iterdir()}
+    found = {path.name: (path.read_text(), path.lstat().st_mtime_ns) for path in folder.iterdir()}
+    return {**found, "": folder.stat().st_mtime_ns}
 
 
 def work(folder, deadline):
@@ -285,6 +290,47 @@ def test_a_neighbour_who_takes_all_names_ends_no_sharing(temporary):
     # If he could tell the secret, he would have one of three places.
     os.chown(found, NEIGHBOUR, NEIGHBOUR)
     assert base_folder(None, None, run, "abc") == temporary[1] / f"{name}-abc"
+
+
+@AS_ROOT
+@pytest.mark.fleet
+@pytest.mark.parametrize("name", ["uvicorn", "gunicorn"])
+def test_real_workers_find_one_folder_where_a_neighbour_has_all_our_names(place, name):
+    user = 54_321  # of whom there is nothing on this machine
+    places = [Path(folder) for folder in base_folder_module._TEMPORARY]
+    taken = [folder / f"otel-coach-{user}" for folder in places]
+
+    def found():
+        return [run for folder in places for run in folder.glob(f"otel-coach-{user}-*/*")]
+
+    drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    environment = {
+        **dict.fromkeys(("OTEL_COACH_SHARED_DIR", "TMPDIR", "XDG_RUNTIME_DIR"), ""),
+        "HOME": "/nowhere",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    try:
+        for folder in taken:
+            folder.mkdir(mode=0o700)
+            os.chown(folder, NEIGHBOUR, NEIGHBOUR)
+        prefix = [*open_to_all(place), *drop]
+        arguments = {"environment": environment, "workers": 2, "prefix": prefix}
+        with running(SERVERS[name], **arguments) as service:
+            eventually(lambda: sum(len([*run.glob("*.lock")]) for run in found()) == 2, within=30)
+            (run,) = found()
+            assert run.is_relative_to(places[0])
+            for _ in range(20):
+                assert httpx.get(f"{service.url}/ask/x").status_code == 200
+            for _ in range(8):
+                page = Page(httpx.get(f"{service.url}/metrics").text)
+                assert page.sum("agent_llm_requests_total") == 20
+            service.program.stop()
+            assert not run.parent.exists()
+            assert "cannot share" not in service.program.log.read_text()
+        assert [path for folder in taken for path in folder.iterdir()] == []
+    finally:
+        for folder in taken:
+            folder.rmdir()
 
 
 SECRETS = """
@@ -470,6 +516,18 @@ def test_what_a_killed_worker_had_not_finished_goes_with_it(tmp_path):
         folder.file(name).write_text("")
     folder.forget("7-dead")
     assert {path.name for path in folder.path.iterdir()} == {f"{folder.me}.lock", *others}
+    folder.withdraw()
+
+
+def test_who_was_killed_before_its_lock_had_its_name_is_dead_too(tmp_path):
+    folder = Folder(base_folder(str(tmp_path / "shared"), None), supervisor(os.getpid()))
+    dead = f"{2**22 + 1}-dead"
+    for name in (f"{dead}.new", f"{os.getppid()}-beginning.new", f"retired.{dead}.new", "x.new"):
+        folder.file(name).write_text("")
+    assert dict(folder.workers()) == {folder.me: True, dead: False}
+    folder.forget(dead)
+    assert dict(folder.workers()) == {folder.me: True}
+    assert not [path for path in folder.path.iterdir() if dead in path.name]
     folder.withdraw()
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.workers.base_folder import FolderError, is_spare, siblings
 from otel_coach.workers.parents import FOLDER, check_private, make_private
-from otel_coach.workers.supervisor import Supervisor, here
+from otel_coach.workers.supervisor import Supervisor, here, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -87,9 +87,12 @@ class Folder:
         Raises:
             OSError: nobody can tell.
         """
-        for name in sorted(path.name for path in self._here.iterdir() if path.suffix == _LOCK):
-            worker = name.removesuffix(_LOCK)
-            yield worker, self.lives(worker)
+        for path in sorted(self._here.iterdir()):
+            worker = path.stem
+            if path.suffix == _LOCK:
+                yield worker, self.lives(worker)
+            elif path.suffix == _UNFINISHED and not Path(worker).suffix and _is_gone(worker):
+                yield worker, False  # it was killed before its lock had its name
 
     def lives(self, worker: str) -> bool:
         """Whether `worker` lives, or nobody can tell."""
@@ -147,7 +150,7 @@ class Folder:
 
     def touch(self) -> None:
         """Make all files look new: systems sweep old ones from their temporary folders."""
-        for path in (self.path.parent, self._here, *self._here.iterdir()):
+        for path in (self._here / "..", self._here, *self._here.iterdir()):
             with suppress(OSError):
                 os.utime(path)
 
@@ -240,6 +243,11 @@ def _is_old(path: Path) -> bool:
         return time() - path.lstat().st_mtime > _LONG_AGO
     except OSError:
         return False
+
+
+def _is_gone(worker: str) -> bool:
+    pid = worker.partition("-")[0]
+    return pid.isdigit() and not is_there(int(pid))
 
 
 def _is_held(path: Path) -> bool:

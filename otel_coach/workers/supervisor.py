@@ -158,13 +158,13 @@ def start_time(pid: int) -> str | None:
     else:
         state, *fields = stat.rpartition(")")[2].split()
         return None if state in {"Z", "X"} else fields[_START_TIME - 1]
-    if started is None and _is_there(pid):
+    if started is None and is_there(pid):
         message = f"the system hides process {pid}"
         raise HiddenError(message)
     return started
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
     """Whether there is a process `pid`, be it hidden, another user's, or one that has ended."""
     if pid == os.getppid():
         return True  # systems that hide processes may hide them from signals too

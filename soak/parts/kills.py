@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _LONGEST_LOOK: Final = 0.5
 """Seconds for which somebody is looked for who writes."""
-_LONGEST_PAUSE: Final = 0.3
+_LONGEST_PAUSE: Final = 2.0
+"""Seconds: new workers are to serve in between."""
 _FUNERALS: Final = 6.0
 """Seconds after which all of the dead are put together, and twice that."""
 _ENDED: Final = (".lock", ".snapshot", ".sock", ".new")
@@ -35,8 +36,8 @@ def run(seconds: float, seed: int) -> Outcome:
         with scraper.reading(), users.asking():
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline or not while_writing:
+                time.sleep(chance.random() * _LONGEST_PAUSE)
                 if chance.random() < 0.5:  # noqa: PLR2004 - half of them
-                    time.sleep(chance.random() * _LONGEST_PAUSE)
                     victims = [worker.pid for worker in service.workers()]
                     written = None
                 else:
