@@ -20,14 +20,12 @@ import httpx
 import psutil
 
 from soak.clients import PROMTOOL, Scraper, Users
-from soak.parts import clocks, disk, holder, kills, memory, shutdown
+from soak.parts import Outcome, clocks, disk, holder, kills, memory, shutdown
 from soak.rest import differences_at_rest, rest
 from soak.servers import KILL, RELOAD, SERVERS, TERM, WORKERS, Running, Server, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from soak.parts import Outcome
 
 _BETWEEN_ACCIDENTS: Final = 1.5
 _STOPPED_FOR: Final = 2.0
@@ -194,7 +192,10 @@ def _rest(servers: list[str], rounds: int) -> int:
 def _parts(names: list[str], seconds: float, seed: int) -> int:
     problems: list[str] = []
     for name in [*PARTS] if "all" in names else names:
-        outcome = PARTS[name](seconds, seed)
+        try:
+            outcome = PARTS[name](seconds, seed)
+        except (OSError, RuntimeError, httpx.HTTPError) as error:  # the others may tell something
+            outcome = Outcome(problems=[f"it did not come to its end: {error}"])
         figures = ", ".join(f"{what}: {figure:g}" for what, figure in outcome.figures.items())
         print(f"{name}: {figures}; {len(outcome.problems)} problems", flush=True)
         found = [f"{name}: {problem}" for problem in outcome.problems]

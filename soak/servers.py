@@ -26,7 +26,7 @@ _AS_BY_COMMAND: Final = {
     "OTEL_PYTHON_DISTRO": "otel_coach",
     "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
 }
-_START_UP: Final = 40.0
+_START_UP: Final = 120.0
 WORKERS: Final = 4
 """Unless a test needs less of them."""
 

@@ -18,9 +18,10 @@ import concurrent.futures.thread, threading
 
 def main():
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    for name in ("register_at_fork", "fork", "getuid", "geteuid", "getppid"):
-        if name != "getppid":
-            delattr(os, name)
+    for name in ("register_at_fork", "fork", "getuid", "geteuid"):
+        delattr(os, name)
+    for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
+        delattr(os, name)
     sys.modules["fcntl"] = None
     real = pathlib.Path.read_text
 

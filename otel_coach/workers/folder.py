@@ -21,7 +21,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.workers.base_folder import FolderError, is_spare, siblings
-from otel_coach.workers.parents import FOLDER, check_private, make_private
+from otel_coach.workers.parents import check_private, make_private
 from otel_coach.workers.supervisor import Supervisor, here, is_there
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _LONGEST_SOCKET_PATH: Final = 103
 _LONG_AGO: Final = 3600.0
 """Seconds since the last touch of a run of which this process cannot see the supervisor."""
 _FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | _FILE
+"""Opens a folder itself, and no link to one."""
 
 
 class Folder:
@@ -270,7 +272,7 @@ def _is_held(path: Path) -> bool:
 @contextmanager
 def _open_folder(path: Path) -> Generator[int]:
     """The folder itself: what takes its name meanwhile is another one."""
-    descriptor = os.open(path, FOLDER)
+    descriptor = os.open(path, _FOLDER)
     try:
         yield descriptor
     finally:
@@ -282,7 +284,7 @@ def _opened(base: Path, name: str) -> int:
     with _open_folder(base) as at:
         check_private(os.fstat(at), base)
         make_private(name, at)
-        descriptor = os.open(name, FOLDER, dir_fd=at)
+        descriptor = os.open(name, _FOLDER, dir_fd=at)
     try:
         check_private(os.fstat(descriptor), base / name)
     except FolderError:

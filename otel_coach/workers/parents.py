@@ -18,8 +18,6 @@ _OTHERS: Final = 0o077
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40
 """As many as Linux follows."""
-FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Opens a folder itself, and no link to one."""
 
 
 class FolderError(OSError):

@@ -26,9 +26,9 @@ _STREAMS: Final = 2000
 _AT_SHORT: Final = 20.0
 """Seconds; whoever has more waits for more streams."""
 _GRACE: Final = 2
-_LONGER: Final = 5.0
-"""Seconds that the last flush may take, and a busy machine."""
-_START_UP: Final = 40.0
+_LONGER: Final = 15.0
+"""Seconds: the last flush may take three, and the machine may have other work."""
+_START_UP: Final = 120.0
 _END: Final = 60.0
 
 
