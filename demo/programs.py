@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy,system_metrics"}
 """For services that are measured by otel-coach alone, whatever else the tests have installed."""
 
-_START_UP = 40.0
+_START_UP = 120.0
 _SHUT_DOWN = 15.0
 
 

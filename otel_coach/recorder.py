@@ -140,7 +140,8 @@ class Recorder:
         """Ask `values` for a gauge's value by labels each time that it is collected.
 
         Values whose labels become the same past their budget add up. `times` says when each was
-        measured, in seconds since the epoch, where that matters among several processes.
+        measured, where that matters among several processes: by `time.monotonic`, which all of a
+        machine have in common, and which nobody sets.
         """
         self._observed[metric] = values
         if times is not None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from otel_coach.tracing import start_of_clock
 from otel_coach.vocabulary import stated_mode
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Request:
 
     def __init__(self, application: object) -> None:
         self.application = application
+        self.start_of_clock = start_of_clock()
 
     def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
         """An agent or LLM run started. The first model and the first mode name the request."""

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.exposition.port import serve
 from otel_coach.guards import guarded
 from otel_coach.workers.outage import cure
-from otel_coach.workers.supervisor import pid_of_supervisor, supervisor
+from otel_coach.workers.supervisor import (
+    bequeathed_secrets,
+    inherited_secret,
+    pid_of_supervisor,
+    supervisor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +90,9 @@ class Serving:
         if whose is None:
             return  # it has just ended
         self._group = group.Group.join(
-            lambda: base_folder.base_folder(*self._folders, run=whose.key),
+            lambda: base_folder.base_folder(
+                *self._folders, run=whose.key, secret=inherited_secret()
+            ),
             whose,
             self._page,
             self._recorder.fault,
@@ -131,7 +138,8 @@ class Serving:
                 from otel_coach.workers import base_folder, folder  # noqa: PLC0415 - only where POSIX is
 
                 if (me := supervisor(os.getpid())) is not None:
-                    for base in base_folder.bases_of(me.key, *self._folders):
+                    secrets = bequeathed_secrets()
+                    for base in base_folder.bases_of(me.key, *self._folders, secrets):
                         folder.remove_run(base / me.key)
 
     @guarded

@@ -190,7 +190,8 @@ class SpanAtOnce(trace.Span, ReadableSpan):
         if not self._is_open("end"):
             return
         is_recording = self._decision.is_recording
-        self._end_time = time_ns() if end_time is None else end_time
+        # A clock that was set back meanwhile makes no span negative.
+        self._end_time = max(time_ns(), self._start_time) if end_time is None else end_time
         self.around = _NOTHING  # which may hold the span before this one, and so on
         if is_recording:
             self._tracer.provider.on_end(self._readable_span())

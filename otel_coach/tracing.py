@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -31,6 +32,20 @@ def is_inside_call(context: Context | None = None) -> bool:
 
 _WORDS: Final = frozenset({"error.type", "http.route"})
 """Attributes that the application may set better than we do; others are what we measured."""
+
+
+def start_of_clock() -> int:
+    """When `time.perf_counter` was 0, as the wall clock has it now, in ns since the epoch.
+
+    All spans of a request, or of a run outside of any, count from one such moment: where the wall
+    clock is set meanwhile, none ends before it began, or outside of the one around it.
+    """
+    return time_ns() - perf_counter_ns()
+
+
+def time_at(start_of_clock: int, seconds: float) -> int:
+    """The time of a span, in ns since the epoch, at which `time.perf_counter` was `seconds`."""
+    return start_of_clock + int(seconds * 1e9)
 
 
 class Renaming(NamedTuple):

@@ -1,5 +1,8 @@
 """`python -m soak --minutes 20 --seed 1`: no counter falls, and in the end every one is right.
 
+`python -m soak --part clocks --minutes 1` is one hardship of those in `soak/parts`, `--part all`
+each of them; it prints figures.
+
 For each server in turn: users ask, a scraper reads ten times a second, and by a seeded chance
 workers are killed, terminated, stopped and reloaded, and end after some requests by themselves.
 """
@@ -17,11 +20,12 @@ import httpx
 import psutil
 
 from soak.clients import PROMTOOL, Scraper, Users
+from soak.parts import Outcome, clocks, disk, holder, kills, memory, shutdown
 from soak.rest import differences_at_rest, rest
 from soak.servers import KILL, RELOAD, SERVERS, TERM, WORKERS, Running, Server, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _BETWEEN_ACCIDENTS: Final = 1.5
 _STOPPED_FOR: Final = 2.0
@@ -31,6 +35,16 @@ _REST: Final = 1.5
 _ENOUGH_ANSWERS: Final = 60
 """Of fewer nothing can be said; a slow machine gets up to ten times as long for them."""
 _OTHERS: Final = 0o077
+_MOST_SHOWN: Final = 20
+PARTS: Final[Mapping[str, Callable[[float, int], Outcome]]] = {
+    "kills": kills.run,
+    "disk": disk.run,
+    "memory": memory.run,
+    "shutdown": shutdown.run,
+    "clocks": clocks.run,
+    "holder": holder.run,
+}
+"""By name: each runs for some seconds, by a seed."""
 _HTTP: Final = "http_server_request_duration_seconds_count"
 
 
@@ -175,6 +189,21 @@ def _rest(servers: list[str], rounds: int) -> int:
     return 1 if problems else 0
 
 
+def _parts(names: list[str], seconds: float, seed: int) -> int:
+    problems: list[str] = []
+    for name in [*PARTS] if "all" in names else names:
+        try:
+            outcome = PARTS[name](seconds, seed)
+        except (OSError, RuntimeError, httpx.HTTPError) as error:  # the others may tell something
+            outcome = Outcome(problems=[f"it did not come to its end: {error}"])
+        figures = ", ".join(f"{what}: {figure:g}" for what, figure in outcome.figures.items())
+        print(f"{name}: {figures}; {len(outcome.problems)} problems", flush=True)
+        found = [f"{name}: {problem}" for problem in outcome.problems]
+        print(*found[:_MOST_SHOWN], sep="\n", end="\n" if found else "")
+        problems += found
+    return 1 if problems else 0
+
+
 def main() -> int:
     """Exit code 0 if nothing fell and nothing is missing."""
     parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
@@ -182,7 +211,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-rest", type=int, metavar="N", help="look N times at rest, no more")
     parser.add_argument("--server", choices=[*SERVERS], action="append", help="only these")
+    parser.add_argument("--part", choices=[*PARTS, "all"], action="append", help="hardships")
     arguments = parser.parse_args()
+    if arguments.part:
+        each = len(PARTS) if "all" in arguments.part else len(arguments.part)
+        return _parts(arguments.part, arguments.minutes * 60 / each, arguments.seed)
     if arguments.at_rest:
         return _rest(arguments.server or ["uvicorn"], arguments.at_rest)
     chosen = arguments.server or [*SERVERS]

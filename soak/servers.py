@@ -17,11 +17,16 @@ from demo.programs import ALONE, Program, free_port
 from demo.stack import bin_path
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
 APP_FOLDER: Final = Path(__file__).parent.parent / "tests"
 APP: Final = "small_app:app"
-_START_UP: Final = 40.0
+CLOCK: Final = Path(__file__).parent / "clock"
+_AS_BY_COMMAND: Final = {
+    "OTEL_PYTHON_DISTRO": "otel_coach",
+    "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
+}
+_START_UP: Final = 120.0
 WORKERS: Final = 4
 """Unless a test needs less of them."""
 
@@ -124,6 +129,23 @@ class Running:
                 raise TimeoutError(message)
             time.sleep(0.05)
 
+    def wait_for_all(self) -> None:
+        """Until all that live now share what they count, and are as many as they should be.
+
+        Raises:
+            TimeoutError: they do not.
+        """
+        deadline = time.monotonic() + _START_UP
+        while True:
+            living = {str(worker.pid) for worker in self.workers()}
+            shared = {path.name.partition("-")[0] for path in self.shared.rglob("*.snapshot")}
+            if len(living) >= self.count and living <= shared:
+                return
+            if time.monotonic() > deadline:
+                message = f"not all workers serve; the log ends:\n{self.program.last_lines()}"
+                raise TimeoutError(message)
+            time.sleep(0.05)
+
     def reload(self) -> None:
         """Let other workers take the places of these, one by one."""
         self.reloaded = time.time()
@@ -137,6 +159,15 @@ class Running:
         """Whether its server starts another one in its place."""
         begun = max(worker.create_time(), self.reloaded)
         return time.time() - begun > self.server.crash_loop
+
+    def holder(self, task: str) -> psutil.Process:
+        """The worker that has the lock of that name, as the kernel lists it."""
+        inode = str(next(self.shared.rglob(task)).stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[5].rpartition(":")[2] == inode:
+                return psutil.Process(int(fields[4]))
+        raise LookupError(task)
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""
@@ -154,19 +185,28 @@ def running(
     *options: str,
     environment: Mapping[str, str] | None = None,
     workers: int = WORKERS,
+    prefix: Sequence[str | os.PathLike[str]] = (),
+    clock: Path | None = None,
 ) -> Generator[Running]:
-    """Start `server`, instrumented; stop it at the end of the block."""
+    """Start `server`, instrumented, by a command that `prefix` begins; stop it after the block.
+
+    `clock` is a file that says how many seconds its wall clock is ahead of the machine's.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         *(argument.format(port=port, workers=workers) for argument in server.command),
         *options,
     ]
+    instrument, by_clock = [bin_path("opentelemetry-instrument")], dict[str, str]()
+    if clock is not None:  # it begins otel-coach as that command does, after it has set the clock
+        by_clock = {"PYTHONPATH": str(CLOCK), "SOAK_CLOCK": str(clock), **_AS_BY_COMMAND}
+        instrument.clear()
     with TemporaryDirectory(prefix="otel-coach-soak-") as folder:
         shared = Path(folder) / "shared"
         variables = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
         program = Program(
-            [bin_path("opentelemetry-instrument"), bin_path(command[0]), *command[1:]],
+            [*prefix, *instrument, bin_path(command[0]), *command[1:]],
             cwd=APP_FOLDER,
             ready=f"{url}/health",
             environment={
@@ -175,6 +215,7 @@ def running(
                 "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
                 "OTEL_COACH_SHARED_DIR": str(shared),
                 "SMALL_APP": "says who answers",
+                **by_clock,
                 **(environment or {}),
             },
             log=Path(folder) / "server.log",

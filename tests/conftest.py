@@ -19,6 +19,8 @@ from demo.programs import free_port, postgres
 from demo.stack import Provider
 from otel_coach.testing import measuring
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture
 def measured():
@@ -75,6 +77,27 @@ def eventually(check, *, within=5.0):
     while not check():
         assert time.monotonic() < deadline, "it did not become true in time"
         time.sleep(0.01)
+
+
+def open_to_all(place, *more):
+    """The beginning of a command, which then sees the machine with other mounts; root's to use.
+
+    Where Python or this repository lie in a folder that only root can look into, all can there.
+    `place` is for what that needs; `more` are commands of a shell that follow.
+    """
+    lines = ["set -e", "umask 022"]
+    for number, needed in enumerate(dict.fromkeys((Path(sys.base_prefix), ROOT))):
+        closed = [folder for folder in needed.parents if not folder.stat().st_mode & 0o001]
+        if closed:
+            aside = place / f"aside-{number}"
+            lines += [
+                f"mkdir {aside}",
+                f"mount --bind {needed} {aside}",
+                f"mount -t tmpfs -o mode=755 none {closed[-1]}",
+                f"mkdir -p {needed}",
+                f"mount --move {aside} {needed}",
+            ]
+    return ["unshare", "--mount", "sh", "-c", "\n".join([*lines, *more, 'exec "$@"']), "sh"]
 
 
 def alone(function):

@@ -91,6 +91,14 @@ match os.environ.get("SMALL_APP"):
             asked.inc()
             return await call_next(request)
 
+    case "drops its rights":
+        import multiprocessing
+
+        if multiprocessing.parent_process() is not None:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+
     case "takes otel-coach off":
 
         @app.post("/uninstrument")

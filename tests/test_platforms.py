@@ -18,9 +18,10 @@ import concurrent.futures.thread, threading
 
 def main():
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    for name in ("register_at_fork", "fork", "getuid", "geteuid", "getppid"):
-        if name != "getppid":
-            delattr(os, name)
+    for name in ("register_at_fork", "fork", "getuid", "geteuid"):
+        delattr(os, name)
+    for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
+        delattr(os, name)
     sys.modules["fcntl"] = None
     real = pathlib.Path.read_text
 
@@ -90,7 +91,7 @@ def test_a_long_temporary_folder_as_on_macos_is_left_for_a_short_one(monkeypatch
         long = Path(root) / ("T" * (48 - len(root)))
         long.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(long))
-        monkeypatch.setattr(folder, "_short", lambda path: path)
+        monkeypatch.setattr(folder, "_short", lambda path, descriptor: os.close(descriptor) or path)
         run = Supervisor(99999, "FriNov280345032025")  # as `ps -o lstart=` says it
         base = base_folder.base_folder(None, None, run=run.key)
         shared = folder.Folder(base, run)

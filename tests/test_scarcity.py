@@ -629,6 +629,7 @@ def test_the_choice_of_the_user_is_taken_though_it_is_full(disk):
         (errno.ENOSPC, "Free some space"),
         (errno.EDQUOT, "Free some space"),
         (errno.EMFILE, "Raise the limit of open files"),
+        (errno.EFBIG, "Raise the limit of file sizes"),
         (errno.EROFS, "Set OTEL_COACH_SHARED_DIR"),
     ],
 )
@@ -647,10 +648,10 @@ def test_the_cure_fits(tmp_path, monkeypatch, caplog, number, cure):
         assert os.strerror(number) in line
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "mkdir", fail)
+        patched.setattr(os, "mkdir", fail)
         join()
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", fail)
+        patched.setattr(os, "rename", fail)
         join()
 
 

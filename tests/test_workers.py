@@ -404,8 +404,10 @@ def test_the_folder_is_private_or_refused(tmp_path):
     with pytest.raises(FolderError, match="others"):
         base_folder(str(base), None)
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="cannot be made"):
+    with pytest.raises(FolderError, match="not a folder"):
         base_folder(str(tmp_path / "file"), None)
+    with pytest.raises(FolderError, match="cannot be made"):
+        base_folder(str(tmp_path / "file" / "below"), None)
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "mine")
     with pytest.raises(FolderError):
@@ -416,7 +418,8 @@ def test_the_folder_is_private_or_refused(tmp_path):
 def test_a_path_too_long_for_a_socket_is_said_to_be(tmp_path, monkeypatch):
     base = base_folder(str(tmp_path / ("x" * 100)), None)
     assert len(str(Folder(base, supervisor(os.getpid())).socket("1-a"))) < 50
-    monkeypatch.setattr("otel_coach.workers.folder._short", lambda folder: folder)  # not Linux
+    elsewhere = "otel_coach.workers.folder._short"
+    monkeypatch.setattr(elsewhere, lambda path, descriptor: os.close(descriptor) or path)
     with pytest.raises(FolderError, match="too long"):
         Folder(base, supervisor(os.getpid()))
 

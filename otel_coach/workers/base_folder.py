@@ -3,74 +3,107 @@
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_OTHERS: Final = 0o077
+from otel_coach.workers.parents import FolderError, private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FolderError", "base_folder", "bases_of", "is_spare", "siblings"]
+
 _TEMPORARY: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a private one is made there
 _MAX_BASE: Final = 45
 """Bytes: 103 are a socket's path, of which `/` and 35 name a run and `/` and 21 the socket."""
 _ROOM: Final = 1 << 16
 """Bytes, about the size of a snapshot: a place with less is as good as full."""
+_NAME: Final = "otel-coach"
 
 
-class FolderError(OSError):
-    """The workers cannot share; the message says why."""
-
-    def __init__(self, message: str, cause: OSError | None = None) -> None:
-        super().__init__(message)
-        self.errno = cause.errno if cause else None
-
-
-def base_folder(given: str | None, runtime: str | None, run: str | None = None) -> Path:
-    """The folder of this user, made if need be, that nobody else can read or write.
+def base_folder(
+    given: str | None, runtime: str | None, run: str | None = None, secret: str | None = None
+) -> Path:
+    """The folder of this user, made if need be, that nobody else can read, write or replace.
 
     `given` is the user's choice, `runtime` the system's for such files. Of several places it is
     the first one with room, unless workers of `run` are at one of them: who comes later goes there.
+    Where a neighbour has taken all our names, it has one that only who knows `secret` can tell.
 
     Raises:
         FolderError: there is none, or others could get at it.
     """
-    if run and (theirs := bases_of(run, given, runtime)):
+    secrets = () if secret is None else (secret,)
+    if run and (theirs := bases_of(run, given, runtime, secrets)):
         return theirs[0]
-    without_room: list[Path] = []
     errors: list[FolderError] = []
-    for base in _bases(given, runtime):
-        try:
-            _make(base, parents=bool(given))
-        except FolderError as error:
-            errors.append(error)
-            continue
-        if _has_room(base):
-            return base
-        without_room.append(base)
-    if without_room:
-        return without_room[0]  # it may get room; until then the workers say what they lack
+    for bases in (_bases(given, runtime), [] if given else _spare(secrets)):
+        without_room: list[Path] = []
+        for base in bases:
+            try:
+                found = private_folder(base, make=True, make_parents=bool(given))
+            except FolderError as error:
+                errors.append(error)
+                continue
+            if _has_room(found):
+                return found
+            without_room.append(found)
+        if without_room:
+            return without_room[0]  # it may get room; until then the workers say what they lack
     raise FolderError("; ".join(map(str, errors)), errors[0])
 
 
-def bases_of(run: str, given: str | None, runtime: str | None) -> list[Path]:
-    """The folders of this user at which there are files of `run`."""
-    found = filter(_is_private, _bases(given, runtime))
+def bases_of(
+    run: str, given: str | None, runtime: str | None, secrets: Iterable[str] = ()
+) -> list[Path]:
+    """The folders of this user at which there are files of `run`, whose workers know a secret."""
+    found: list[Path] = []
+    for base in _bases(given, runtime) if given else _bases(given, runtime) + _spare(secrets):
+        with suppress(FolderError):
+            found.append(private_folder(base))
     return [base for base in found if (base / run).is_dir()]
+
+
+def is_spare(base: Path) -> bool:
+    """Whether `base` is one that a run has for itself, because all our other names were taken."""
+    return base.name.startswith(f"{_NAME}-{os.getuid()}-")
+
+
+def siblings(base: Path) -> list[Path]:
+    """Other spare ones of this user beside `base`."""
+    found: list[Path] = []
+    with suppress(OSError):
+        for path in base.parent.iterdir():
+            if path != base and is_spare(path):
+                with suppress(FolderError):
+                    found.append(private_folder(path))
+    return found
 
 
 def _bases(given: str | None, runtime: str | None) -> list[Path]:
     """Where it may be, the best first."""
     if given:
         return [Path(given)]
-    temporary = [*_TEMPORARY]
-    with suppress(FileNotFoundError):  # none can be written
-        temporary.insert(0, tempfile.gettempdir())
-    below = (Path(folder) / f"otel-coach-{os.getuid()}" for folder in temporary)
-    bases = sorted(below, key=_is_long)
+    bases = _below_temporary(f"{_NAME}-{os.getuid()}")
     if runtime:
-        bases.insert(0, Path(runtime) / "otel-coach")
+        bases.insert(0, Path(runtime) / _NAME)
     return list(dict.fromkeys(bases))
+
+
+def _spare(secrets: Iterable[str]) -> list[Path]:
+    """Where it may be if others have taken those names."""
+    return [base for one in secrets for base in _below_temporary(f"{_NAME}-{os.getuid()}-{one}")]
+
+
+def _below_temporary(name: str) -> list[Path]:
+    folders = [*_TEMPORARY]
+    with suppress(FileNotFoundError):  # none can be written
+        folders.insert(0, tempfile.gettempdir())
+    bases = dict.fromkeys(Path(folder) / name for folder in folders)
+    return sorted(bases, key=_is_long)
 
 
 def _is_long(base: Path) -> bool:
@@ -78,37 +111,12 @@ def _is_long(base: Path) -> bool:
     return len(os.fsencode(base)) > _MAX_BASE
 
 
-def _make(base: Path, *, parents: bool) -> None:
-    try:
-        base.mkdir(mode=0o700, parents=parents, exist_ok=True)
-        found = base.lstat()
-    except OSError as error:
-        message = f"{base} cannot be made ({error.strerror})"
-        raise FolderError(message, error) from error
-    if not _is_folder_of_this_user(found):
-        message = f"{base} is not a folder of this user"
-        raise FolderError(message)
-    if found.st_mode & _OTHERS:
-        message = f"{base} can be read or written by others"
-        raise FolderError(message)
-
-
-def _is_folder_of_this_user(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-
-
-def _is_private(base: Path) -> bool:
-    try:
-        found = base.lstat()
-    except OSError:
-        return False
-    return _is_folder_of_this_user(found) and not found.st_mode & _OTHERS
-
-
 def _has_room(base: Path) -> bool:
     probe = base / f"{token_hex(8)}.probe"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        probe.write_bytes(bytes(_ROOM))
+        with open(probe, "wb", opener=lambda path, _: os.open(path, flags, 0o600)) as file:
+            file.write(bytes(_ROOM))
     except OSError:
         return False
     finally:

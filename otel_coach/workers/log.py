@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ class SharedLog:
         Raises:
             OSError: the file cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(path, flags, 0o600)
+        with suppress(OSError):  # under any umask, which can only take bits away
+            os.fchmod(self._file, 0o600)
         self._read = 0
 
     def append(self, line: bytes) -> None:
@@ -49,7 +52,10 @@ class SharedLog:
         while block := os.pread(self._file, _MOST_AT_ONCE, self._read):
             complete, end, _ = block.rpartition(b"\n")
             if not end:
-                break
+                if len(block) < _MOST_AT_ONCE:
+                    break  # somebody is at it
+                self._read += len(block)  # zeros of a disk that was not well: no line is so long
+                continue
             self._read += len(complete) + 1
             lines += filter(None, complete.split(b"\n"))
         return lines

@@ -12,6 +12,7 @@ _BETWEEN_TWO: Final = 60.0
 NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _CURES: Final = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some space there."),
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f).",
     **dict.fromkeys(NO_DESCRIPTOR, "Raise the limit of open files (ulimit -n)."),
 }
 

@@ -24,9 +24,9 @@ def read_retired(folder: Folder) -> tuple[list[str], bytes | None]:
             without them would show counters that fell, which Prometheus takes for ones that began
             anew, and would count all the others a second time. So there is no page.
     """
-    path = folder.path / _FILE
+    path = folder.path / _FILE  # to a person
     try:
-        header, _, content = path.read_bytes().partition(b"\n")
+        header, _, content = folder.file(_FILE).read_bytes().partition(b"\n")
     except FileNotFoundError:
         return [], None
     names: Any = None
@@ -48,4 +48,4 @@ def write_retired(folder: Folder, names: Sequence[str], content: bytes) -> None:
         OSError: it cannot be written; what was there is there.
     """
     header = json.dumps(names[-_MOST_NAMES:]).encode()
-    folder.write(folder.path / _FILE, header + b"\n" + content)
+    folder.write(folder.file(_FILE), header + b"\n" + content)

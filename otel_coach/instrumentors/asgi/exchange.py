@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.catalogue import (
@@ -29,6 +29,7 @@ from otel_coach.instrumentors.asgi.server_span import (
     span_name,
 )
 from otel_coach.request import Request
+from otel_coach.tracing import time_at
 from otel_coach.vocabulary import (
     ABORTED,
     CLIENT_CLOSED_REQUEST,
@@ -158,6 +159,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._started = perf_counter()
+        self.start_time = time_at(self.request.start_of_clock, self._started)
+        """ns since the epoch."""
 
     @property
     def route(self) -> Route:
@@ -294,7 +297,9 @@ class Exchange:
         request, status = self.request, self._status
         self.finished = request.closed = True
         self._shared.opened.discard(self)
-        self._seconds, self._end_time = perf_counter() - self._started, time_ns()
+        ended = perf_counter()
+        self._seconds = ended - self._started
+        self._end_time = time_at(request.start_of_clock, ended)
         if self._client_left:
             self._outcome = ABORTED
         elif error is not None or status is None or status >= SERVER_ERROR or request.run_failed:

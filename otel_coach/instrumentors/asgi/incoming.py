@@ -12,7 +12,7 @@ from opentelemetry.trace import Link, SpanContext, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_coach import compatibility
-from otel_coach.recorder import NOWHERE
+from otel_coach.aggregation import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

@@ -209,6 +209,7 @@ class Layer:
                 "url.scheme": "https" if scope.get("scheme") == "https" else "http",
                 "network.protocol.version": version if version in _VERSIONS else span_text(version),
             },
+            start_time=exchange.start_time,
         )
         context = set_span_in_context(span, parent)
         exchange.span, exchange.context = span, context

@@ -7,7 +7,7 @@ import inspect
 import logging
 import threading
 from contextlib import contextmanager
-from time import perf_counter, time
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -58,7 +58,7 @@ class Health:
                 # The message of an exception may hold an address with a password.
                 _logger.warning("otel-coach: dependency %s is down (%s)", name, error)
         self._up[name] = up
-        self._probed[name] = time()
+        self._probed[name] = monotonic()  # of the whole machine, and never set
 
     def _values(self) -> Mapping[tuple[object, ...], float]:
         return {(name,): float(up) for name, up in tuple(self._up.items())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Status, StatusCode
@@ -15,7 +15,7 @@ from otel_coach.instrumentors.langchain.llm import LlmRun, response_attributes
 from otel_coach.instrumentors.langchain.modes import input_mode, mode_of
 from otel_coach.instrumentors.langchain.runs import End, OpenRuns, Run, ToolRun
 from otel_coach.instrumentors.langchain.usage import billing_of, is_from_cache
-from otel_coach.tracing import end_span
+from otel_coach.tracing import end_span, time_at
 from otel_coach.vocabulary import ABORTED, ERROR, NO_ERROR, OK, span_text
 
 if TYPE_CHECKING:
@@ -251,11 +251,12 @@ class RunObserver:
         if run.span is None:
             run.let_go()  # a link between others: nothing of it is recorded
             return
+        ended = perf_counter()
         end = End(
             status=status,
             error_type=type(error).__name__ if status == ERROR else NO_ERROR,
-            seconds=perf_counter() - run.started,
-            time_ns=time_ns(),
+            seconds=ended - run.started,
+            time_ns=time_at(run.start_of_clock, ended),
             response=response,
         )
         self.recorder.later(self._record_later, run, end)

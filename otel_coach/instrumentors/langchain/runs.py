@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from opentelemetry import trace
 from otel_coach.aggregation import NOWHERE
 from otel_coach.guards import guarded
 from otel_coach.request import current_application, current_request
-from otel_coach.tracing import CURRENT_RUN, is_idle
+from otel_coach.tracing import CURRENT_RUN, is_idle, start_of_clock, time_at
 from otel_coach.vocabulary import span_text
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Run:
         "parent",
         "request",
         "span",
+        "start_of_clock",
         "started",
-        "started_ns",
         "task",
     )
 
@@ -58,7 +58,12 @@ class Run:
         request = self.request = current_request.get()
         self.application = current_application.get() if request is None else request.application
         self.started = perf_counter()
-        self.started_ns = time_ns()
+        if parent is not None:
+            self.start_of_clock = parent.start_of_clock
+        elif request is not None and not request.closed:
+            self.start_of_clock = request.start_of_clock
+        else:
+            self.start_of_clock = start_of_clock()
         self.outer_context: Context = otel_context.get_current()
         self.span: trace.Span | None = None
         self.context: Context | None = None
@@ -94,8 +99,9 @@ class Run:
             parent = trace.set_span_in_context(span_around.now, around)
             span_around = span_around.still_open
         name, attributes = self.described()
+        start_time = time_at(self.start_of_clock, self.started)
         self.span = tracer.start_span(
-            name, context=parent, kind=self.kind, attributes=attributes, start_time=self.started_ns
+            name, context=parent, kind=self.kind, attributes=attributes, start_time=start_time
         )
         if not self.is_traced:
             return

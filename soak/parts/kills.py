@@ -1,0 +1,103 @@
+"""Workers are killed, by chance or while they write: nothing falls, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from soak.clients import Scraper, Users
+from soak.parts import Outcome
+from soak.servers import SERVERS, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LONGEST_LOOK: Final = 0.5
+"""Seconds for which somebody is looked for who writes."""
+_LONGEST_PAUSE: Final = 2.0
+"""Seconds: new workers are to serve in between."""
+_FUNERALS: Final = 6.0
+"""Seconds after which all of the dead are put together, and twice that."""
+_ENDED: Final = (".lock", ".snapshot", ".sock", ".new")
+
+
+def run(seconds: float, seed: int) -> Outcome:
+    """Kill for so many seconds."""
+    chance, outcome = random.Random(seed), Outcome()  # noqa: S311 - a plan, no secret
+    kills = while_writing = unfinished = 0
+    with running(SERVERS["gunicorn --preload"]) as service:
+        service.wait()
+        users, scraper = Users(service.url), Scraper(service.url)
+        with scraper.reading(), users.asking():
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline or not while_writing:
+                time.sleep(chance.random() * _LONGEST_PAUSE)
+                if chance.random() < 0.5:  # noqa: PLR2004 - half of them
+                    victims = [worker.pid for worker in service.workers()]
+                    written = None
+                else:
+                    written = next(_being_written(service.shared), None)
+                    victims = [] if written is None else [_writer(written)]
+                with suppress(ProcessLookupError, IndexError):  # it ended by itself
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+                    kills += 1
+                    while_writing += written is not None
+                    unfinished += written is not None and written.exists()
+                if time.monotonic() > deadline + 9 * seconds:
+                    break
+        time.sleep(_FUNERALS)
+        service.wait()
+        left = _of_the_dead(service.shared, {worker.pid for worker in service.workers()})
+        scraper.read()
+        outcome.check("no kill came while somebody wrote", unless=while_writing > 0)
+        outcome.problems += [f"fell: {line}" for line in scraper.fallen]
+        outcome.problems += [f"of the dead: {name}" for name in left]
+        shared = service.shared
+        service.program.stop()
+        after = [*shared.rglob("*")]
+        outcome.problems += [f"left behind: {path}" for path in after]
+    outcome.figures = {
+        "kills": kills,
+        "while it wrote": while_writing,
+        "unfinished files": unfinished,
+        "answers": users.answers(),
+        "scrapes": scraper.scrapes,
+        "falls": len(scraper.fallen),
+        "files of the dead": len(left),
+        "files after the end": len(after),
+    }
+    return outcome
+
+
+def _being_written(shared: Path) -> Iterator[Path]:
+    deadline = time.monotonic() + _LONGEST_LOOK
+    (folder,) = shared.iterdir()
+    while time.monotonic() < deadline:
+        for name in os.listdir(folder):  # noqa: PTH208 - as fast as can be
+            if name.endswith(".new"):
+                yield folder / name
+
+
+def _writer(unfinished: Path) -> int:
+    """`NAME.PID-TOKEN.new`, or `PID-TOKEN.new` for a lock that is to get its name."""
+    return int(unfinished.name.split(".")[-2].partition("-")[0])
+
+
+def _of_the_dead(shared: Path, living: set[int]) -> list[str]:
+    """Twice the same: what is written at the moment is not left behind."""
+    looks: list[set[str]] = []
+    for _ in range(2):
+        looks.append(
+            {
+                path.name
+                for path in shared.rglob("*")
+                if path.name.endswith(_ENDED) and int(path.name.partition("-")[0]) not in living
+            }
+        )
+        time.sleep(0.2)
+    return sorted(set.intersection(*looks))

@@ -1,0 +1,109 @@
+"""Thousands of open streams when SIGTERM comes: the server ends as it does without otel-coach."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from demo.programs import ALONE, free_port
+from demo.stack import bin_path
+from soak.parts import Outcome
+from soak.servers import APP, APP_FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STREAMS: Final = 2000
+_AT_SHORT: Final = 20.0
+"""Seconds; whoever has more waits for more streams."""
+_GRACE: Final = 2
+_LONGER: Final = 15.0
+"""Seconds: the last flush may take three, and the machine may have other work."""
+_START_UP: Final = 120.0
+_END: Final = 60.0
+
+
+def run(seconds: float, _seed: int) -> Outcome:
+    """With 2,000 streams, and with twice as many where there is time."""
+    outcome = Outcome()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        for streams in (_STREAMS, 2 * _STREAMS)[: 2 if seconds > _AT_SHORT else 1]:
+            bare, bare_seconds, _ = _ended((), streams)
+            command = (str(bin_path("opentelemetry-instrument")),)
+            measured, measured_seconds, log = _ended(command, streams)
+            outcome.figures[f"seconds with {streams} streams"] = round(measured_seconds, 2)
+            outcome.figures[f"seconds with {streams} streams, bare"] = round(bare_seconds, 2)
+            outcome.figures["exit code"] = measured
+            outcome.check(f"exit code {measured}, bare {bare}", unless=measured == bare)
+            is_in_time = measured_seconds <= bare_seconds + _LONGER
+            outcome.check(f"{measured_seconds:.1f} s, bare {bare_seconds:.1f}", unless=is_in_time)
+            lines = [line for line in log.splitlines() if "otel-coach" in line]
+            outcome.check(f"{len(lines)} lines in the log", unless=len(lines) < 10)  # noqa: PLR2004
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return outcome
+
+
+def _ended(command: tuple[str, ...], streams: int) -> tuple[int, float, str]:
+    """The exit code after SIGTERM, how long it took, and the log."""
+    port = free_port()
+    server = (
+        *(str(bin_path("uvicorn")), "--port", str(port), "--no-access-log"),
+        *("--backlog", str(2 * streams), "--timeout-graceful-shutdown", str(_GRACE), APP),
+    )
+    variables = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
+    with ExitStack() as end:
+        folder = end.enter_context(TemporaryDirectory(prefix="oc-"))
+        log = os.path.join(folder, "log")  # noqa: PTH118 - a text
+        output = end.enter_context(open(log, "wb"))  # noqa: PTH123
+        process = subprocess.Popen(  # noqa: S603 - commands of this repository
+            [*command, *server],
+            cwd=APP_FOLDER,
+            env={**variables, **ALONE},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        end.callback(process.wait)
+        end.callback(process.kill)
+        _wait(f"http://127.0.0.1:{port}/health", process)
+        for _ in range(streams):
+            client = end.enter_context(socket.create_connection(("127.0.0.1", port), _END))
+            client.sendall(b"GET /stream?pause=30 HTTP/1.1\r\nhost: x\r\n\r\n")
+            end.callback(client.close)
+            if not client.recv(100):
+                message = "a stream did not begin"
+                raise ConnectionError(message)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(_END)
+        took = time.monotonic() - begun
+        return code, took, _text(log)
+
+
+def _text(log: str | Path) -> str:
+    with open(log, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        return file.read()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_UP
+    while True:
+        try:
+            httpx.get(url, timeout=1)
+        except httpx.HTTPError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
