@@ -6,7 +6,7 @@ import gzip
 import logging
 from hmac import compare_digest
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.exposition.negotiation import accepted
 from otel_coach.workers.outage import RESTART, cure, reason
@@ -28,7 +28,13 @@ class Answer(NamedTuple):
     body: bytes
 
 
-UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer")], b"")
+_NOT_KEPT: Final = ("cache-control", "no-store")
+"""No cache between may show the page later, or to those who have no token."""
+_TEXT: Final = [("content-type", "text/plain; charset=utf-8"), _NOT_KEPT]
+
+UNAUTHORIZED: Final = Answer(
+    HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer"), _NOT_KEPT], b""
+)
 
 
 def answer(
@@ -44,7 +50,7 @@ def answer(
         return unavailable(page, error)
     if page.outage.ends():
         _logger.warning("otel-coach: the page for Prometheus is there again")
-    headers = [("content-type", content_type), ("vary", "accept, accept-encoding")]
+    headers = [("content-type", content_type), ("vary", "accept, accept-encoding"), _NOT_KEPT]
     if any(coding == "gzip" for coding, _ in accepted(accept_encoding)):
         headers.append(("content-encoding", "gzip"))
         body = gzip.compress(body, 1)
@@ -62,14 +68,23 @@ def unavailable(page: Page, error: OSError) -> Answer:
             what_helps,
         )
     body = f"otel-coach: not all figures can be read ({why}). {what_helps}\n"
-    headers = [("content-type", "text/plain; charset=utf-8")]
-    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, headers, body.encode())
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, body.encode())
+
+
+def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
+    """One line instead of the page."""
+    return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
 
 
 def is_allowed(token: str | None, authorization: str) -> bool:
-    """Whether the header `authorization` bears `token` (RFC 6750); always where there is none."""
+    """Whether the header `authorization` bears `token` (RFC 6750).
+
+    Always where there is none; never where it is empty, which is somebody's mistake.
+    """
     if token is None:
         return True
+    if not token.strip():
+        return False
     scheme, _, given = authorization.partition(" ")
     # Compared as a whole, in the same time whatever is wrong with it.
     same = compare_digest(
