@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from test_packaging import PROJECT, PYPROJECT, ROOT, named
@@ -61,13 +59,9 @@ def test_nothing_builds_with_a_backend_that_nobody_pinned():
 
 def test_the_bill_of_materials_is_valid_and_is_what_is_installed(tmp_path):
     path = tmp_path / "bill.json"
-    sbom.write(path)
-    text = path.read_text()
-    bill = json.loads(text)
-    assert (
-        JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"])).validate_str(text)
-        is None
-    )
+    sbom.write(path)  # raises where it is not valid by its schema, which takes its time
+    bill = json.loads(path.read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     root = bill["metadata"]["component"]
     assert (root["name"], root["version"]) == ("otel-coach", otel_coach.__version__)
     versions = {canonicalize_name(one["name"]): one["version"] for one in bill["components"]}
