@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.exposition.port import serve
+from otel_coach.exposition.port import Address, serve
 from otel_coach.guards import guarded
 from otel_coach.workers.outage import cure
 from otel_coach.workers.supervisor import (
@@ -154,4 +154,7 @@ class Serving:
 
     def _serve_port(self, port: int) -> None:
         settings = self._settings
-        self._stop_port = serve(self._renders, settings.metrics_host, port, settings.metrics_token)
+        address = Address(settings.metrics_host, port, settings.metrics_path)
+        self._stop_port = serve(
+            self._renders, address, settings.metrics_token, self._recorder.fault
+        )

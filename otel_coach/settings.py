@@ -21,6 +21,18 @@ from otel_coach.environment_variables import (
 )
 from otel_coach.log_settings import is_by_distro, log_settings
 from otel_coach.otel_variables import without_effect
+from otel_coach.setting_values import (
+    capture_mode,
+    characters,
+    count,
+    path,
+    patterns,
+    places,
+    port,
+    seconds,
+    server_spans,
+    words,
+)
 from otel_coach.trust import Trust, trust_of
 from otel_coach.vocabulary import DEFAULT_BUDGETS, DEFAULT_SIZES
 
@@ -63,7 +75,7 @@ class Settings:
     metrics_port: int | None = None
     """A port of its own for the page; None serves it inside the application."""
     metrics_token: str | None = field(default=None, repr=False)
-    """Who scrapes must bear it (RFC 6750); None lets everybody."""
+    """Who scrapes must bear it (RFC 6750); None lets everybody in, an empty one nobody."""
     shares_figures: bool = True
     """Whether the workers of a service show one page."""
     shared_folder: str | None = None
@@ -113,8 +125,8 @@ class Settings:
     handles_logging: bool = False
     """Whether a handler at the root logger hands the records of `logging` over."""
     prices_file: str | None = None
-    dependencies: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Addresses to probe, by the name they are known under."""
+    dependencies: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Addresses to probe, by the name they are known under. They can hold passwords."""
     dependency_interval: float = 15.0
     dependency_timeout: float = 5.0
     config_file: str | None = None
@@ -151,8 +163,8 @@ class _Environment:
         self._problems: list[str] = []
 
     def settings(self) -> Settings:
-        interval = self._read("OTEL_COACH_DEPENDENCY_INTERVAL", 15.0, _seconds)
-        timeout = self._read("OTEL_COACH_DEPENDENCY_TIMEOUT", 5.0, _seconds)
+        interval = self._read("OTEL_COACH_DEPENDENCY_INTERVAL", 15.0, seconds)
+        timeout = self._read("OTEL_COACH_DEPENDENCY_TIMEOUT", 5.0, seconds)
         return Settings(
             enabled=sum(self._flag(name) for name in SWITCHES) == 0,
             trace_exporters=self._trace_exporters(),
@@ -160,46 +172,46 @@ class _Environment:
             otlp_traces_protocol=self._protocol("TRACES"),
             otlp_metrics_protocol=self._protocol("METRICS"),
             otlp_logs_protocol=self._protocol("LOGS"),
-            metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", _path),
+            metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", path),
             metrics_host=self._text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             metrics_port=self._metrics_port(),
-            metrics_token=self._text("OTEL_COACH_METRICS_TOKEN") or None,
+            metrics_token=self._token("OTEL_COACH_METRICS_TOKEN"),
             shared_folder=self._text("OTEL_COACH_SHARED_DIR") or None,
             runtime_folder=self._text("XDG_RUNTIME_DIR") or None,
             prometheus_multiprocess=bool(
                 self._text("PROMETHEUS_MULTIPROC_DIR") or self._text("prometheus_multiproc_dir")
             ),
             target_info=self._flag("OTEL_COACH_TARGET_INFO"),
-            server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", _server_spans),
+            server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", server_spans),
             components={name: self._text(name) for name in _COMPONENTS if self._text(name)},
-            excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", _patterns)
-            or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", _patterns),
-            span_attributes=frozenset(_words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
+            excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", patterns)
+            or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", patterns),
+            span_attributes=frozenset(words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
             propagates_to_providers=self._flag("OTEL_COACH_PROPAGATE_TO_PROVIDERS"),
             trust_incoming=trust_of(self._text(OTEL_COACH_TRUST_INCOMING), self._problems),
             disabled_instrumentations=frozenset(
-                _words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
+                words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
             ),
             credential_headers=frozenset(
-                word.lower() for word in _words(self._text("OTEL_COACH_CREDENTIAL_HEADERS"))
+                word.lower() for word in words(self._text("OTEL_COACH_CREDENTIAL_HEADERS"))
             )
             or DEFAULT_CREDENTIAL_HEADERS,
             budgets={
-                label: self._read(f"OTEL_COACH_BUDGET_{label.upper()}", budget, _count)
+                label: self._read(f"OTEL_COACH_BUDGET_{label.upper()}", budget, count)
                 for label, budget in DEFAULT_SIZES.items()
             },
             pinned={
                 label: values
                 for label in DEFAULT_BUDGETS
-                if (values := _words(self._text(pinned_variable(label))))
+                if (values := words(self._text(pinned_variable(label))))
             },
             admitted=admitted_labels(
-                _words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems, _count
+                words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems, count
             ),
             **(content := self._content()),
             **self._logs(for_events=content["captures_on_events"]),
-            span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, _places),
-            log_queue=self._read("OTEL_BLRP_MAX_QUEUE_SIZE", 2048, _places),
+            span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, places),
+            log_queue=self._read("OTEL_BLRP_MAX_QUEUE_SIZE", 2048, places),
             prices_file=self._text("OTEL_COACH_PRICES") or None,
             dependencies=self._dependencies(),
             dependency_interval=interval,
@@ -233,13 +245,13 @@ class _Environment:
     def _trace_exporters(self) -> tuple[str, ...]:
         by_endpoint = "otlp" if self._has_endpoint("TRACES") else "none"
         text = self._text("OTEL_TRACES_EXPORTER")
-        return _words(by_endpoint if not text or is_by_distro(text) else text)
+        return words(by_endpoint if not text or is_by_distro(text) else text)
 
     def _metric_exporters(self) -> tuple[str, ...]:
         text = self._text("OTEL_METRICS_EXPORTER")
         if is_by_distro(text):
             text = "prometheus,otlp" if self._has_endpoint("METRICS") else ""
-        return _words(text or "prometheus")
+        return words(text or "prometheus")
 
     def _has_endpoint(self, signal: str) -> bool:
         return bool(
@@ -257,25 +269,39 @@ class _Environment:
     def _metrics_port(self) -> int | None:
         if not self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):
             return 9464 if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
-        return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", None, _port)
+        return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", None, port)
+
+    def _token(self, name: str) -> str | None:
+        """None where the variable is not there; empty where it is and says nothing.
+
+        Whoever sets it wants the page closed: an empty Secret or file must not open it.
+        """
+        if self._environ.get(name) is None:
+            return None
+        if not (token := self._text(name)):
+            self._problems.append(
+                f"{name} is set, but empty: nobody is let in to the page, each scrape is answered "
+                "with 401. Give it a value (openssl rand -hex 32), or unset it to let everybody in"
+            )
+        return token
 
     def _content(self) -> dict[str, Any]:
-        mode = self._read(_CAPTURE, "NO_CONTENT", _capture_mode)
+        mode = self._read(_CAPTURE, "NO_CONTENT", capture_mode)
         return {
             "captures_on_spans": mode in {"SPAN_ONLY", "SPAN_AND_EVENT"},
             "captures_on_events": mode in {"EVENT_ONLY", "SPAN_AND_EVENT"},
-            "content_limit": self._read("OTEL_COACH_CONTENT_LIMIT", 10_000, _characters),
+            "content_limit": self._read("OTEL_COACH_CONTENT_LIMIT", 10_000, characters),
             "content_redactor": self._text("OTEL_COACH_CONTENT_REDACTOR") or None,
         }
 
     def _logs(self, *, for_events: bool) -> dict[str, Any]:
         text = self._text("OTEL_LOGS_EXPORTER")
-        stated = None if not text or is_by_distro(text) else _words(text)
+        stated = None if not text or is_by_distro(text) else words(text)
         return log_settings(
             self._text,
             stated,
             has_endpoint=self._has_endpoint("LOGS"),
-            disabled=_words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")),
+            disabled=words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")),
             for_events=for_events,
         )
 
@@ -313,66 +339,3 @@ class _Environment:
 def pinned_variable(label: str) -> str:
     """The variable that lists values of `label` which always have a place."""
     return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = (word.strip() for word in text.split(","))
-    return tuple(dict.fromkeys(word for word in words if word and word != "none"))
-
-
-def _patterns(text: str) -> str:
-    try:
-        re.compile("|".join(pattern.strip() for pattern in text.split(",")))  # as it is used
-    except (re.error, OverflowError, RecursionError) as error:
-        message = f"is no list of regular expressions by comma ({error})"
-        raise ValueError(message) from None
-    return text
-
-
-def _whole_number(what: str, lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not lowest <= int(text) <= highest:
-            message = f"is not {what} from {lowest} to {highest}"
-            raise ValueError(message)
-        return int(text)
-
-    return parse
-
-
-_count: Final = _whole_number("a whole number", 1, 100_000)
-_places: Final = _whole_number("a whole number", 1, 10_000_000)
-_port: Final = _whole_number("a port", 0, 65_535)
-_characters: Final = _whole_number("a number of characters", 1, 1_000_000)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= 86_400:  # noqa: PLR2004 - a day; also keeps nan and inf out
-        message = "is not a number of seconds between 0 and 86400"
-        raise ValueError(message)
-    return seconds
-
-
-def _capture_mode(text: str) -> str:
-    mode = text.upper()
-    if mode not in {"NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"}:
-        message = "is none of NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT"
-        raise ValueError(message)
-    return mode
-
-
-def _server_spans(text: str) -> str:
-    if text not in {"otel_coach", "fastapi"}:
-        message = "is neither otel_coach nor fastapi"
-        raise ValueError(message)
-    return text
-
-
-def _path(text: str) -> str:
-    if not text.startswith("/") or not text.isascii() or any(c in text for c in "?# "):
-        message = "is not a path that starts with /"
-        raise ValueError(message)
-    return text

@@ -2,20 +2,27 @@
 
 import asyncio
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
+import psutil
 import pytest
 from conftest import eventually, serving
 from fastapi import FastAPI
 
 import otel_coach
 from demo.programs import free_port
-from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
+from otel_coach.instrumentors.dependencies.probes import (
+    UnexpectedAnswerError,
+    UnknownAddressError,
+    probe_of,
+)
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 
@@ -143,6 +150,105 @@ def test_http_with_a_password_sends_it_as_it_should():
     with http_server() as (port_number, seen):
         probe_of(f"http://user:p%40ss@127.0.0.1:{port_number}/")(1.0)
     assert seen == ["Basic dXNlcjpwQHNz"]  # user:p@ss
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_is_an_answer_and_the_password_stays(status):
+    with http_server() as (elsewhere, asked_there):
+        location = f"http://127.0.0.1:{elsewhere}/"
+        answer = f"HTTP/1.1 {status} There\r\nlocation: {location}\r\n\r\n".encode()
+        with tcp_server(say(answer)) as server:
+            probe_of(f"http://user:hunter2@127.0.0.1:{port(server)}/")(5.0)
+    assert asked_there == []
+
+
+def flood(first):
+    def answer(connection):
+        connection.recv(4096)
+        with suppress(OSError):
+            connection.sendall(first)
+            while True:
+                connection.sendall(b"x" * 65536)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("first", "is_up"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),  # a body without end
+        (b"HTTP/1.1 200 OK\r\na: ", True),  # a header without end
+        (b"HTTP/1.1 200 ", True),
+        (b"HTTP/1.1 2", False),
+        (b"", False),
+    ],
+)
+def test_of_an_answer_without_end_no_more_is_read_than_its_status(first, is_up):
+    with tcp_server(flood(first)) as server:
+        probe = probe_of(f"http://127.0.0.1:{port(server)}/")
+        before = psutil.Process().memory_info().rss
+        if is_up:
+            probe(5.0)
+        else:
+            with pytest.raises(UnexpectedAnswerError):
+                probe(5.0)
+        assert psutil.Process().memory_info().rss - before < 50 << 20
+
+
+def test_a_status_that_drips_is_left_when_the_time_is_over():
+    def drip(connection):
+        with suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\n" * 100:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+
+    with tcp_server(drip) as server:
+        started = time.monotonic()
+        with pytest.raises((UnexpectedAnswerError, TimeoutError)):
+            probe_of(f"http://127.0.0.1:{port(server)}/")(0.5)
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_is_asked_of_whoever_has_the_certificate(monkeypatch, trusted):
+    certificate = Path(__file__).parent / "localhost.pem"
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    def answer(connection):
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            assert b"Host: localhost:" in secured.recv(4096)
+            secured.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with tcp_server(answer) as server:
+        probe = probe_of(f"https://localhost:{port(server)}/health")
+        if trusted:
+            probe(5.0)
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                probe(5.0)
+
+
+def test_what_is_asked_for_is_what_the_address_says():
+    asked = []
+
+    def answer(connection):
+        asked.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with tcp_server(answer) as server:
+        for path in ("", "/a b/%20?q=1&r=ä\r\nX: y#part", "?q=1"):
+            probe_of(f"http://127.0.0.1:{port(server)}{path}")(5.0)
+        lines = [one.partition(b"\r\n")[0] for one in asked]
+        assert lines == [
+            b"GET / HTTP/1.1",
+            b"GET /a%20b/%20?q=1&r=%C3%A4X:%20y HTTP/1.1",
+            b"GET /?q=1 HTTP/1.1",
+        ]
+        host = f"Host: 127.0.0.1:{port(server)}\r\n".encode()
+        assert all(host in one and one.endswith(b"\r\n\r\n") for one in asked)
 
 
 def test_the_driver_is_not_imported_within_the_time_of_a_probe():

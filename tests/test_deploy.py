@@ -36,7 +36,8 @@ MANIFESTS = [
 WORKLOADS = {one["metadata"]["name"]: one for one in MANIFESTS if "template" in one.get("spec", {})}
 PODS = {name: one["spec"]["template"]["spec"] for name, one in WORKLOADS.items()}
 CONTAINERS = {name: pod["containers"][0] for name, pod in PODS.items()}
-SECRET = re.compile(r"PASSWORD|SECRET|_KEY$|DATABASE_URL")
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY$|DATABASE_URL")
+POLICIES = {one["metadata"]["name"]: one for one in MANIFESTS if one["kind"] == "NetworkPolicy"}
 
 
 def environment(container):
@@ -152,6 +153,27 @@ def test_secrets_come_from_the_environment():
     secrets = [value for name, value in given if SECRET.search(name)]
     assert len(secrets) == 5
     assert all(re.search(r"\$\{\w+:-[\w-]+\}", value) for value in secrets)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_containers_are_confined(name):
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"]
+    assert service["mem_limit"]
+    assert "docker.sock" not in str(service)
+    assert not {"privileged", "devices", "pid", "ipc", "userns_mode"} & set(service)
+    assert service.get("network_mode", "none") == "none"
+
+
+def test_only_what_makes_a_volume_its_users_has_rights_of_root():
+    added = {name: one["cap_add"] for name, one in SERVICES.items() if "cap_add" in one}
+    assert added == {
+        "postgres": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
+        "collector-queue": ["CHOWN"],
+    }
 
 
 # --- addresses of the Collectors and Jaeger ---
@@ -305,6 +327,8 @@ def model_of(manifest):
         "": "kubernetes.core",
         "apps": "kubernetes.apps",
         "monitoring.coreos.com": "prometheus_operator",
+        "networking.k8s.io": "kubernetes.networking",
+        "policy": "kubernetes.policy",
     }[group]
     module = importlib.import_module(f"cloudcoil.models.{package}.{version}")
     return getattr(module, manifest["kind"])
@@ -362,8 +386,105 @@ def test_pods_are_restricted(name):
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert {"requests", "limits"} == set(container["resources"])
+    requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+    assert set(requests) == {"cpu", "memory", "ephemeral-storage"}
+    assert set(limits) == {"memory", "ephemeral-storage"}  # of CPU: streams would stutter
     assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_have_no_more_of_their_node_and_their_cluster_than_they_need(name):
+    pod = PODS[name]
+    (container,) = pod["containers"]
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
+    assert pod["securityContext"]["runAsUser"] > 10_000
+    assert pod["securityContext"]["runAsGroup"] > 10_000
+    assert pod["enableServiceLinks"] is False
+    assert not [one for one in container["ports"] if "hostPort" in one]
+    for volume in pod["volumes"]:
+        assert set(volume) & {"emptyDir", "configMap"}
+        assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
+
+
+@pytest.mark.parametrize("name", [n for n, one in WORKLOADS.items() if "replicas" in one["spec"]])
+def test_one_of_several_goes_on_while_a_node_is_gone(name):
+    spec = WORKLOADS[name]["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["replicas"] > 1
+    (spread,) = PODS[name]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+    budgets = {
+        one["metadata"]["name"]: one for one in MANIFESTS if one["kind"] == "PodDisruptionBudget"
+    }
+    budget = budgets[name]["spec"]
+    assert budget["minAvailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+# Who asks for what; the kubelet asks `health`, or `http`, from the node.
+ANYBODY = [None]
+PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+def only(name):
+    return [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}]
+
+
+REACHED = {
+    "coaching": {"http": ANYBODY, "metrics": PROMETHEUS},
+    "otelcol-agent": {
+        "otlp-grpc": only("coaching"),
+        "otlp-http": only("coaching"),
+        "metrics": PROMETHEUS,
+    },
+    "otelcol-gateway": {"otlp-grpc": only("otelcol-agent"), "metrics": PROMETHEUS},
+}
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_each_port_is_open_to_those_who_need_it(name):
+    spec = POLICIES[name]["spec"]
+    labels = WORKLOADS[name]["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    assert spec["policyTypes"] == ["Ingress"]
+    reached = {
+        port["port"]: rule.get("from", ANYBODY)
+        for rule in spec["ingress"]
+        for port in rule["ports"]
+    }
+    assert reached == REACHED[name]
+    assert set(reached) | {"health"} >= set(ports(name))
+    assert set(reached) <= set(ports(name))
+
+
+def test_nobody_is_let_in_where_no_policy_says_so():
+    assert set(POLICIES) == {*PODS, "nobody"}
+    assert POLICIES["nobody"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+
+def test_page_is_closed_by_a_token_that_prometheus_has():
+    (token,) = (
+        one for one in CONTAINERS["coaching"]["env"] if one["name"] == "OTEL_COACH_METRICS_TOKEN"
+    )
+    secret = token["valueFrom"]["secretKeyRef"]
+    assert "optional" not in secret  # without it no pod starts, instead of one that is open
+    (monitor,) = (
+        one
+        for one in MANIFESTS
+        if one["kind"] == "PodMonitor" and one["metadata"]["name"] == "coaching"
+    )
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["authorization"]["credentials"] == secret
+
+
+def test_the_secret_that_readme_makes_has_every_key():
+    made = set(re.findall(r"--from-literal=(\w+)=", (DEPLOY / "README.md").read_text()))
+    asked = {
+        one["valueFrom"]["secretKeyRef"]["key"]
+        for one in CONTAINERS["coaching"]["env"]
+        if "secretKeyRef" in one.get("valueFrom", {})
+    }
+    assert made == asked
 
 
 def test_secrets_come_from_a_secret():

@@ -170,6 +170,8 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),  # _observe is
         ("instrumentors/langchain/runs", "task.add_done_callback"),  # _task_done is guarded
         ("instrumentors/provider_headers", "wrapt.register_post_import_hook"),  # _patch is
+        # In an event loop of ours, in a thread of ours, which reports what is raised there.
+        ("exposition/page_server", "task.add_done_callback"),
         ("instrumentors/asgi/layer", "weakref.ref"),  # without a callback
         ("instrumentors/asgi/routes", "weakref.ref"),  # as well
         ("instrumentors/langchain/runs", "weakref.ref"),  # _lose is guarded

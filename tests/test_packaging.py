@@ -15,7 +15,8 @@ from test_architecture import ROOT, imports, modules
 
 import otel_coach
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 REPOSITORY = "https://github.com/otel-coach/otel-coach"
 FILES = {
     f"{REPOSITORY}/blob/main/": Path.is_file,

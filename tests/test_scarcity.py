@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from demo.programs import free_port
 from otel_coach.exposition.answer import answer
-from otel_coach.exposition.port import serve
+from otel_coach.exposition.port import Address, serve
 from otel_coach.exposition.renders import Renders
 from otel_coach.exposition.snapshot import Snapshot, from_bytes, to_bytes
 from otel_coach.serving import Serving
@@ -482,7 +482,8 @@ class Rendered:
 
 
 def test_a_port_at_which_nobody_can_be_let_in_costs_no_processor():
-    stop = serve(Renders(Rendered(), never), "127.0.0.1", port := free_port())
+    address = Address("127.0.0.1", port := free_port())
+    stop = serve(Renders(Rendered(), never), address, None, never)
     try:
         with socket.socket() as scraper:
             scraper.settimeout(5)
@@ -492,7 +493,7 @@ def test_a_port_at_which_nobody_can_be_let_in_costs_no_processor():
                 before = time.process_time()
                 time.sleep(1)
                 assert time.process_time() - before < 0.3
-            assert scraper.recv(100).startswith(b"HTTP/1.0 200")
+            assert scraper.recv(100).startswith(b"HTTP/1.1 200")
     finally:
         stop()
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import urllib.request
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
 import otel_coach
-from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED, LOST
+from otel_coach.cli.service_page import LONGEST, PageError, findings, shown
+from otel_coach.cli.terminal import say, within
 from otel_coach.compatibility import PARTS
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.settings import Settings
@@ -22,27 +20,29 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 _FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "psycopg", "slowapi")
-_TIMEOUT: Final = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("--url", help="of a running service's metrics page")
+    parser.add_argument(
+        "--url",
+        help="of a running service's page; OTEL_COACH_METRICS_TOKEN is sent there",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 if there is something to mend."""
     settings = Settings.from_env()
-    findings = [*settings.problems, *_missing_exporters(settings), *_dead_dependencies(settings)]
+    to_mend = [*settings.problems, *_missing_exporters(settings), *_dead_dependencies(settings)]
     for line in (*_state(settings), *_relied_on()):
-        print(line)
+        say(line)
     if arguments.url is not None:
-        findings.extend(_reported(arguments.url))
-    for finding in findings:
-        print(f"to mend: {finding}")
-    if not findings:
-        print("nothing to mend")
-    return 1 if findings else 0
+        to_mend.extend(_reported(arguments.url, settings.metrics_token))
+    for finding in to_mend:
+        say(f"to mend: {finding}")
+    if not to_mend:
+        say("nothing to mend")
+    return 1 if to_mend else 0
 
 
 def _state(settings: Settings) -> Iterator[str]:
@@ -101,36 +101,32 @@ def _dead_dependencies(settings: Settings) -> Iterator[str]:
     for name, address in settings.dependencies.items():
         started = perf_counter()
         try:
-            probe_of(address)(settings.dependency_timeout)
+            _probe(address, settings.dependency_timeout)
         except UnknownAddressError as error:
             yield f"dependency {name} {error}"
         except Exception as error:  # noqa: BLE001 - whatever it raises, the dependency is down
             yield f"dependency {name} does not answer ({type(error).__name__})"
         else:
-            print(f"dependency {name} answers in {1000 * (perf_counter() - started):.0f} ms")
+            say(f"dependency {name} answers in {1000 * (perf_counter() - started):.0f} ms")
 
 
-def _reported(url: str) -> Iterator[str]:
+def _probe(address: str, timeout: float) -> None:
+    probe = probe_of(address)
+    # A probe bounds its steps; a server that drips has many.
+    within(timeout + 1, lambda: probe(timeout))
+
+
+def _reported(url: str, token: str | None) -> list[str]:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 - the user's URL
-            text = answer.read().decode()
-    except (OSError, ValueError) as error:
-        yield f"{url} does not answer ({error}); is the service running, and is this its page?"
-        return
-    cures = {
-        LABEL_OVERFLOW.prometheus_name: "raise OTEL_COACH_BUDGET_..., or find what makes values up",
-        ERRORS.prometheus_name: "a fault of otel-coach's own; its log has the place, please report",
-        LOST.prometheus_name: "spans_queue_full: more is made than the back end takes, sample "
-        "fewer (OTEL_TRACES_SAMPLER); else the back end refuses, is away or too slow: its log, or "
-        "OTEL_EXPORTER_OTLP_...",
-        LLM_UNMEASURED.prometheus_name: "no_usage: let the model report usage (stream_usage=True); "
-        "no_price: add the model to OTEL_COACH_PRICES",
-    }
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in cures and sample.value:
-                labels = " ".join(f"{key}={value}" for key, value in sample.labels.items())
-                yield f"{sample.name} {labels}: {sample.value:g} ({cures[sample.name]})"
+        return within(LONGEST, lambda: list(findings(url, token)))
+    except PageError as error:
+        return [str(error)]
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's answer makes of a parser
+        why = error.strerror if isinstance(error, OSError) else None
+        why = why or type(error).__name__
+        if isinstance(error, TimeoutError):
+            why = f"it is not there, as a whole, within {LONGEST:g} s"
+        return [f"{shown(url)} cannot be read ({why}); is the service running, is this its page?"]
 
 
 def _version(name: str) -> str | None:

@@ -6,7 +6,7 @@ import logging
 from gzip import compress
 from hmac import compare_digest
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.workers.outage import RESTART, cure, reason
 
@@ -27,12 +27,18 @@ class Answer(NamedTuple):
     body: bytes
 
 
-UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer")], b"")
+_NOT_KEPT: Final = ("cache-control", "no-store")
+"""No cache between may show the page later, or to those who have no token."""
+_TEXT: Final = [("content-type", "text/plain; charset=utf-8"), _NOT_KEPT]
+
+UNAUTHORIZED: Final = Answer(
+    HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer"), _NOT_KEPT], b""
+)
 
 
-BUSY = Answer(
+BUSY: Final = Answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    [("content-type", "text/plain; charset=utf-8"), ("retry-after", "1")],
+    [*_TEXT, ("retry-after", "1")],
     b"otel-coach: too many wait for this page. Ask again in a second, and less often.\n",
 )
 
@@ -50,7 +56,7 @@ def answer(
         return unavailable(page, error)
     if page.outage.ends():
         _logger.warning("otel-coach: the page for Prometheus is there again")
-    headers = [("content-type", content_type), ("vary", "accept, accept-encoding")]
+    headers = [("content-type", content_type), ("vary", "accept, accept-encoding"), _NOT_KEPT]
     if gzip:
         headers.append(("content-encoding", "gzip"))
         body = compress(body, 1)
@@ -68,14 +74,23 @@ def unavailable(page: Page, error: OSError) -> Answer:
             what_helps,
         )
     body = f"otel-coach: not all figures can be read ({why}). {what_helps}\n"
-    headers = [("content-type", "text/plain; charset=utf-8")]
-    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, headers, body.encode())
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, body.encode())
+
+
+def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
+    """One line instead of the page."""
+    return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
 
 
 def is_allowed(token: str | None, authorization: str) -> bool:
-    """Whether the header `authorization` bears `token` (RFC 6750); always where there is none."""
+    """Whether the header `authorization` bears `token` (RFC 6750).
+
+    Always where there is none; never where it is empty, which is somebody's mistake.
+    """
     if token is None:
         return True
+    if not token.strip():
+        return False
     scheme, _, given = authorization.partition(" ")
     # Compared as a whole, in the same time whatever is wrong with it.
     same = compare_digest(

@@ -1,81 +1,125 @@
-"""The page on a port of its own, by prometheus_client's server."""
+"""The page on a port of its own: who is let in there, and what for."""
 
 from __future__ import annotations
 
 import logging
-from time import sleep
-from typing import TYPE_CHECKING, Any, Final
+import re
+import socket
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, start_http_server
-
-from otel_coach.exposition.answer import UNAUTHORIZED, is_allowed
+from otel_coach.exposition.answer import UNAUTHORIZED, is_allowed, plain
+from otel_coach.exposition.page_server import PageServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from wsgiref.simple_server import WSGIServer
+    from collections.abc import Callable
 
+    from otel_coach.exposition.answer import Answer
     from otel_coach.exposition.renders import Renders
+    from otel_coach.exposition.request_head import RequestHead
 
 _logger = logging.getLogger("otel_coach")
 
-_PAUSE: Final = 0.1
-"""Seconds until a connection is asked for again that could not be accepted."""
+_BACKLOG: Final = 512
+"""Connections that wait to be accepted."""
+_HOST: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
 
 
-def serve(renders: Renders, host: str, port: int, token: str | None = None) -> Callable[[], None]:
-    """Serve the page on `host`:`port` in a daemon thread; the function returned stops it.
+class Address(NamedTuple):
+    """Where the page is served."""
+
+    host: str
+    port: int
+    path: str = "/metrics"
+    """/metrics is answered too: on a port of its own that is what scrapers are told to ask for."""
+
+
+def serve(
+    renders: Renders,
+    address: Address,
+    token: str | None,
+    fault: Callable[[BaseException, str], None],
+) -> Callable[[], None]:
+    """Serve the page at `address` in a daemon thread; the function returned stops it.
 
     A port that is taken is one line in the log; the service goes on without the page.
     """
     try:
-        server, thread = start_http_server(port, host, CollectorRegistry())
-    except (OSError, ValueError, OverflowError) as error:
-        # A UnicodeError is a ValueError: a host that is none.
+        listener = _listen(address)
+        try:
+            door = _Door(renders, address, token, is_local=_is_local(listener))
+            server = PageServer(door, listener, fault)
+            server.start()
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, ValueError, OverflowError, RuntimeError) as error:
+        # A UnicodeError is a ValueError: a host that is none. No thread is a RuntimeError.
         _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
             "otel-coach: OTEL_EXPORTER_PROMETHEUS_HOST=%s with OTEL_EXPORTER_PROMETHEUS_PORT=%d "
             "cannot be used (%s); there is no page for Prometheus. Choose a free port, or unset "
             "both to serve the page inside the application.",
-            host,
-            port,
+            address.host,
+            address.port,
             error,
         )
         return lambda: None
-    server.set_app(_application(renders, token))
-    _pause_where_nobody_can_connect(server)
-    _logger.info("otel-coach: metrics on http://%s:%d/metrics", host, server.server_port)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(1)
-
-    return stop
+    port = listener.getsockname()[1]
+    _logger.info("otel-coach: metrics on http://%s:%d%s", address.host, port, address.path)
+    return server.stop
 
 
-def _pause_where_nobody_can_connect(server: WSGIServer) -> None:
-    # Without a descriptor for it a connection stays in the queue, and the server would ask for it
-    # again at once, and again.
-    accept = server.get_request
+def _listen(address: Address) -> socket.socket:
+    """A socket at the first address that the host has."""
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, _, _, _, where = found[0]
+    return socket.create_server(
+        where,
+        family=family,
+        backlog=_BACKLOG,
+        # `::` is every address of the machine, as it is for other servers.
+        dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
+    )
 
-    def get_request() -> Any:
-        try:
-            return accept()
-        except OSError:
-            sleep(_PAUSE)
-            raise
 
-    server.get_request = get_request
+def _is_local(listener: socket.socket) -> bool:
+    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def _application(renders: Renders, token: str | None) -> Callable[..., Iterable[bytes]]:
-    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        found = UNAUTHORIZED
-        if is_allowed(token, environ.get("HTTP_AUTHORIZATION", "")):
-            accept, encodings = (
-                environ.get(name, "") for name in ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
-            )
-            found = renders.answer(accept, encodings)
-        start_response(f"{found.status.value} {found.status.phrase}", list(found.headers))
-        return [found.body]
+class _Door:
+    """Who gets the page, by the head of a request."""
 
-    return respond
+    def __init__(
+        self, renders: Renders, address: Address, token: str | None, *, is_local: bool
+    ) -> None:
+        self._renders = renders
+        self._token = token
+        self._paths = {f"{path}{end}" for path in ("/metrics", address.path) for end in ("", "/")}
+        named = f"[{address.host}]" if ":" in address.host else address.host
+        self._hosts = {"localhost", "127.0.0.1", "[::1]", named.lower()} if is_local else None
+        """A browser that was told that a stranger's name is at 127.0.0.1 asks for that name."""
+
+    def refusal(self, head: RequestHead) -> Answer | None:
+        """Why this request gets no page, if so."""
+        if self._hosts is not None and not all(map(self._is_ours, head.hosts)):
+            text = "only this machine is served; ask for localhost (OTEL_EXPORTER_PROMETHEUS_HOST)"
+            return plain(HTTPStatus.MISDIRECTED_REQUEST, text)
+        if head.path not in self._paths:
+            return plain(HTTPStatus.NOT_FOUND, "the page is at /metrics")
+        if head.method not in {"GET", "HEAD"}:
+            text = "the page can only be read"
+            return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
+        if not is_allowed(self._token, head.get("authorization")):
+            return UNAUTHORIZED
+        return None
+
+    def answer(self, head: RequestHead) -> Answer:
+        """The page as it is asked for."""
+        return self._renders.answer(head.get("accept"), head.get("accept-encoding"))
+
+    def _is_ours(self, host: str) -> bool:
+        found = _HOST.fullmatch(host)
+        return found is not None and found[1].lower() in (self._hosts or ())

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FolderError", "base_folder", "bases_of", "is_spare", "siblings"]
 
-_TEMPORARY: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a private one is made there
+# A private one is made there.
+_TEMPORARY: Final = ("/tmp", "/var/tmp", "/dev/shm")  # nosec B108 # noqa: S108
 _MAX_BASE: Final = 45
 """Bytes: 103 are a socket's path, of which `/` and 35 name a run and `/` and 21 the socket."""
 _ROOM: Final = 1 << 16

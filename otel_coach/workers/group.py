@@ -117,7 +117,7 @@ class Group:
         Raises:
             OSError: it cannot be opened.
         """
-        return SharedLog(self._folder.path / f"{name}.log")
+        return SharedLog(self._folder.file(f"{name}.log"))
 
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
         """Call `begin` in the one worker that has `task`: now, or when the one before has died."""

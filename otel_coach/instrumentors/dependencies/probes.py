@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import functools
+import re
 import socket
-import urllib.request
+import ssl
 from base64 import b64encode
-from contextlib import closing
+from contextlib import ExitStack
+from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_.-]+)?://")
+_OTHER_SCHEMES: Final = frozenset(
+    {
+        *("amqp", "amqps", "bolt", "cassandra", "clickhouse", "cockroachdb", "couchdb", "db2"),
+        *("elasticsearch", "file", "ftp", "grpc", "kafka", "ldap", "ldaps", "mariadb", "memcached"),
+        *("mongodb", "mssql", "mysql", "nats", "neo4j", "oracle", "pulsar", "rediss", "s3", "smtp"),
+        *("sqlite", "ssh", "udp", "unix", "ws", "wss"),
+    }
+)
+"""Names of schemes that can be said without giving anything away."""
+_IN_A_TARGET: Final = "/%:@!$&'()*+,;=?~-._"
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
+_MAX_FIRST_LINE: Final = 256
+"""Bytes of an answer that are read at most."""
+_MOMENT: Final = 0.001
+"""Seconds; a socket without a timeout would wait for ever."""
 
 
 class Probe(Protocol):
@@ -35,6 +55,20 @@ class UnexpectedAnswerError(Exception):
     """Something answers at the address, but not as the dependency would."""
 
 
+class _KnownProbe:
+    """A probe that does not show its address, which can hold a password, where it is printed."""
+
+    def __init__(self, scheme: str, ask: Probe) -> None:
+        self._scheme = scheme
+        self._ask = ask
+
+    def __call__(self, timeout: float, /) -> None:
+        self._ask(timeout)
+
+    def __repr__(self) -> str:
+        return f"<probe of {self._scheme}>"
+
+
 def probe_of(address: str) -> Probe:
     """The probe for `address`.
 
@@ -44,12 +78,17 @@ def probe_of(address: str) -> Probe:
     Raises:
         UnknownAddressError: another scheme, or no host where one is needed.
     """
-    scheme = address.partition("://")[0].partition("+")[0] if "://" in address else ""
+    found = _SCHEME.match(address)
+    scheme = found[1].lower() if found is not None else ""
     make = _PROBES.get(scheme)
     if make is None:
-        message = f"has the unknown scheme {scheme!r}; use one of {', '.join(_PROBES)}"
+        # Another word may be a part of a password, as in libpq's `host=db password=a://b`.
+        which = (
+            f"the unknown scheme {scheme!r}" if scheme in _OTHER_SCHEMES else "an unknown scheme"
+        )
+        message = f"has {which}; use one of {', '.join(f'{one}://' for one in _PROBES)}"
         raise UnknownAddressError(message)
-    return make(address)
+    return _KnownProbe(scheme, make(address))
 
 
 def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, int]:
@@ -123,20 +162,53 @@ def _ping_redis(host: str, port: int, timeout: float, /) -> None:
 
 
 def _http(address: str) -> Probe:
-    url, _, _ = _split(address, 80)
-    headers = {"User-Agent": "otel-coach"}
-    credentials, at, host = url.netloc.rpartition("@")
+    url, host, port = _split(address, 443 if address[:6].lower() == "https:" else 80)
+    credentials, at, netloc = url.netloc.rpartition("@")
+    headers = {"Host": netloc, "User-Agent": "otel-coach", "Connection": "close"}
     if at:
         headers["Authorization"] = f"Basic {b64encode(unquote(credentials).encode()).decode()}"
-    return functools.partial(_get, url._replace(netloc=host).geturl(), headers)
+    target = quote(url.path or "/", _IN_A_TARGET)
+    if url.query:
+        target = f"{target}?{quote(url.query, _IN_A_TARGET)}"
+    try:
+        # A name that is not ASCII travels as the resolver spells it.
+        headers["Host"] = netloc.encode("idna").decode()
+    except UnicodeError:
+        message = "is at an address that cannot be read; check its host"
+        raise UnknownAddressError(message) from None
+    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    request = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+    return functools.partial(_get, host, port, request, url.scheme == "https")
 
 
-def _get(url: str, headers: dict[str, str], timeout: float, /) -> None:
-    # Raises for 4xx and 5xx. No proxy: the probe asks the dependency itself.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s)
-    with closing(opener.open(request, timeout=timeout)):
-        pass
+def _get(host: str, port: int, request: bytes, by_tls: bool, timeout: float, /) -> None:  # noqa: FBT001
+    """Ask for the status alone. No proxy: the probe asks the dependency itself.
+
+    A redirection is an answer. It is not followed: it would take the credentials along.
+    """
+    deadline = monotonic() + timeout
+    with ExitStack() as closing:
+        connection = closing.enter_context(socket.create_connection((host, port), timeout))
+        if by_tls:
+            context = ssl.create_default_context()
+            connection = closing.enter_context(
+                context.wrap_socket(connection, server_hostname=host)
+            )
+        connection.sendall(request)
+        if _status(connection, deadline) >= HTTPStatus.BAD_REQUEST:
+            raise UnexpectedAnswerError
+
+
+def _status(connection: socket.socket, deadline: float) -> int:
+    """The status of the answer, of which no more is read than its first line."""
+    data = b""
+    while (found := _STATUS.match(data)) is None:
+        connection.settimeout(max(deadline - monotonic(), _MOMENT))
+        piece = connection.recv(_MAX_FIRST_LINE - len(data))
+        data += piece
+        if not piece or monotonic() > deadline:
+            raise UnexpectedAnswerError
+    return int(found[1])
 
 
 def _tcp(address: str) -> Probe:
