@@ -22,7 +22,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest test-canary test-versions test-install oracle abandoned soak hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom clean
+.PHONY: help install run demo test test-lowest test-canary test-versions test-install oracle abandoned soak flood hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ abandoned: install ## 100,000 runs that nobody ends: what is left of them in mem
 
 soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
 	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED) $(SOAK)
+
+flood: install ## strangers by 100 connections who want the page: how long a scrape, and others, wait
+	@$(BIN)/python -m soak.flood $(FLOOD)
 
 hostile: install ## a million junk values of every kind against a real server: series, bytes, memory
 	@$(BIN)/python -m hostile $(HOSTILE)

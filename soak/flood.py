@@ -10,10 +10,11 @@ import argparse
 import os
 import socket
 import statistics
+import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -41,24 +42,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m soak.flood", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each attack")
     parser.add_argument("--routes", type=int, default=450, help="of which each has its series")
+    parser.add_argument("--attack", choices=_ATTACKS, help="be the strangers, at --port")
+    parser.add_argument("--port", type=int)
     arguments = parser.parse_args()
+    if arguments.attack:
+        return _be_strangers(_ATTACKS[arguments.attack], arguments.port)
     problems: list[str] = []
     with _service(arguments.routes) as url:
         page = httpx.get(f"{url}/metrics", timeout=60).content
         port = int(url.rpartition(":")[2])
-        with _strangers(port, _idles):
+        with _strangers(port, "idle"):
             quiet = _health(url, arguments.seconds / 2)
         print(
             f"page of {len(page) / 1000:.0f} kB; /health beside idle connections, p50 {_ms(quiet)}"
         )
-        for attack in (_leaves, _does_not_read, _reads):
-            before, largest = _memory(url), 0.0
-            with _strangers(port, attack):
+        for name in ("leaves", "does not read", "reads"):
+            before = _memory(url)
+            with _strangers(port, name):
                 time.sleep(arguments.seconds / 2)
                 scrapes = [_scrape(url) for _ in range(3)]
                 busy = _health(url, arguments.seconds / 2)
                 largest = _memory(url)
-            name = attack.__name__.replace("_", " ").strip()
             print(
                 f"{_STRANGERS} of whom each {name}: a scrape takes {max(scrapes):.2f} s at most, "
                 f"/health p50 {_ms(busy)}, memory {before:.0f} -> {largest:.0f} MB"
@@ -110,17 +114,30 @@ def _memory(url: str) -> float:
 
 
 @contextmanager
-def _strangers(port: int, attack: Callable[[int, threading.Event], None]) -> Generator[None]:
+def _strangers(port: int, attack: str) -> Generator[None]:
+    """In a process of their own, which lets the service go first where both want a processor."""
+    command = [sys.executable, "-m", "soak.flood", "--attack", attack, "--port", str(port)]
+    process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE)  # noqa: S603
+    try:
+        time.sleep(1.5)
+        yield
+    finally:
+        process.communicate()
+
+
+def _be_strangers(attack: Callable[[int, threading.Event], None], port: int) -> int:
+    os.nice(10)
     done = threading.Event()
     threads = [
         threading.Thread(target=attack, args=(port, done), daemon=True) for _ in range(_STRANGERS)
     ]
-    with ExitStack() as stack:
-        stack.callback(lambda: [thread.join(10) for thread in threads])
-        stack.callback(done.set)
-        for thread in threads:
-            thread.start()
-        yield
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    done.set()
+    for thread in threads:
+        thread.join(5)
+    return 0
 
 
 def _idles(port: int, done: threading.Event) -> None:
@@ -129,7 +146,7 @@ def _idles(port: int, done: threading.Event) -> None:
 
 
 def _leaves(port: int, done: threading.Event) -> None:
-    while not done.wait(0.05):
+    while not done.wait(1):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as one:
             one.sendall(_REQUEST)
 
@@ -158,6 +175,14 @@ def _reads(port: int, done: threading.Event) -> None:
             left = length - len(body)
             while left > 0 and (piece := one.recv(min(left, 1 << 16))):
                 left -= len(piece)
+
+
+_ATTACKS: Final = {
+    "idle": _idles,
+    "leaves": _leaves,
+    "does not read": _does_not_read,
+    "reads": _reads,
+}
 
 
 def _scrape(url: str) -> float:

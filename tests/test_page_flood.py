@@ -12,8 +12,10 @@ import pytest
 from conftest import eventually, serving
 from fastapi import FastAPI
 
+from otel_coach.exposition import bandwidth as bandwidth_module
 from otel_coach.exposition import renders as renders_module
 from otel_coach.exposition.answer import BUSY
+from otel_coach.exposition.endpoint import MetricsEndpoint
 from otel_coach.exposition.renders import Renders
 from otel_coach.testing import Page, measuring
 from otel_coach.workers.outage import Outage
@@ -41,6 +43,14 @@ class Slow:
 
 def never(fault, place):
     raise AssertionError(place) from fault
+
+
+def answered(renders):
+    """What one gets who waits for a page."""
+    ready = threading.Event()
+    ticket = renders.ask("", "", ready.set)
+    assert ready.wait(10)
+    return ticket.found()
 
 
 @pytest.fixture
@@ -117,10 +127,10 @@ def test_what_making_a_page_raises_is_raised_where_it_is_waited_for(slow, render
     slow.fault = ZeroDivisionError("once")
     slow.let.release()
     with pytest.raises(ZeroDivisionError):
-        renders.answer("", "")
+        answered(renders)
     slow.fault = None
     slow.let.release()
-    assert renders.answer("", "").status == HTTPStatus.OK
+    assert answered(renders).status == HTTPStatus.OK
 
 
 def test_pages_take_a_fifth_of_the_time_where_they_are_asked_for_all_the_time(monkeypatch):
@@ -141,7 +151,7 @@ def test_pages_take_a_fifth_of_the_time_where_they_are_asked_for_all_the_time(mo
     page = Costly()
     renders = Renders(page, never)
     while now[0] < 60:
-        renders.answer("", "")
+        answered(renders)
     assert page.made * 0.1 / now[0] == pytest.approx(0.2, abs=0.03)
     assert max(slept) <= 0.5
 
@@ -169,9 +179,9 @@ def test_a_client_that_leaves_waits_no_longer(slow, renders, backend):
 
     async def main():
         event, wake = waiting.event()
-        assert not await waiting.comes_before_the_client_leaves(event, leaves)
+        assert not await waiting.unless_the_client_leaves(leaves, event.wait)
         threading.Timer(0.05, wake).start()
-        assert await waiting.comes_before_the_client_leaves(event, stays)
+        assert await waiting.unless_the_client_leaves(stays, event.wait)
         messages = iter([{"type": "http.request"}, {"type": "http.request"}])
         event, wake = waiting.event()
         threading.Timer(0.05, wake).start()
@@ -179,7 +189,13 @@ def test_a_client_that_leaves_waits_no_longer(slow, renders, backend):
         async def does_not_wait():
             return next(messages)
 
-        assert await waiting.comes_before_the_client_leaves(event, does_not_wait)
+        assert await waiting.unless_the_client_leaves(does_not_wait, event.wait)
+
+        async def breaks():
+            raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await waiting.unless_the_client_leaves(stays, breaks)
 
     anyio.run(main, backend=backend)
 
@@ -230,21 +246,36 @@ def test_a_large_page_is_sent_in_pieces():
             counter.add(1, {"endpoint": f"/{number}" + "x" * 100})
         answer = client.get("/metrics")
         assert len(Page(answer.text).samples("c_total")) > 50
-        endpoint = measured.installation.renders
+        renders = measured.installation.renders
         sent = []
 
         async def send(message):
             sent.append(message)
 
-        from otel_coach.exposition.endpoint import _send
+        found = answered(renders)._replace(body=b"x" * 200_000)
+        endpoint = MetricsEndpoint(renders, "/metrics", measured.installation.recorder)
 
-        found = endpoint.answer("", "")._replace(body=b"x" * 200_000)
-        anyio.run(_send, send, found)
+        async def receive():
+            await anyio.sleep_forever()
+
+        anyio.run(endpoint.send, receive, send, found)
     start, *bodies = sent
     assert dict(start["headers"])[b"content-length"] == b"200000"
     assert b"".join(one["body"] for one in bodies) == b"x" * 200_000
     assert max(len(one["body"]) for one in bodies) <= 1 << 16
     assert [one["more_body"] for one in bodies] == [True, True, True, False]
+
+
+def test_all_answers_together_go_out_no_faster_than_they_may(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(bandwidth_module, "monotonic", lambda: now[0])
+    bandwidth = bandwidth_module.Bandwidth()
+    assert bandwidth.seconds_until(16_000_000) == 0
+    for _ in range(1000):  # small answers are work, too
+        waited = bandwidth.seconds_until(100)
+    assert waited == pytest.approx(1000 * 65536 / 32e6)
+    now[0] += 60
+    assert bandwidth.seconds_until(100) == 0
 
 
 def test_ten_scrapers_at_once_get_what_was_answered_before_they_asked():

@@ -401,7 +401,7 @@ def test_a_supervisor_removes_the_spare_folder_of_its_workers(temporary, measure
         folder.release()
         assert folder.path.exists()
         installed = measured.installation
-        Serving(installed.page, installed.providers.recorder, Settings()).end()
+        Serving(installed.page, installed.renders, installed.recorder, Settings()).end()
         assert not folder.path.parent.exists()
 
 
@@ -415,7 +415,8 @@ from otel_coach.workers.group import Group
 from otel_coach.workers.supervisor import supervisor_of_this_process
 
 class Source:
-    measure = staticmethod(lambda: sys.argv[2].encode())
+    measure = staticmethod(lambda whole: sys.argv[2].encode() if whole else b"")
+    increments = staticmethod(lambda: b"")
     changed = staticmethod(lambda: False)
     retire = staticmethod(b"+".join)
 

@@ -452,7 +452,8 @@ class Source:
         self.retired = []
 
     def measure(self, *, whole):
-        return self.content()
+        found = self.content()
+        return found if whole else b""
 
     def changed(self):
         return True
@@ -524,6 +525,21 @@ def test_the_dead_are_retired_once(tmp_path):
     assert json.loads((folder.path / "retired").read_bytes().partition(b"\n")[0])
     assert [f.content for f in group.everybody()] == [b"own", b"1-dead+2-dead"]
     group.close()
+
+
+def test_workers_that_lived_for_a_moment_only_are_put_together_by_the_next_one(tmp_path):
+    """Where none lives until its own turn to look for the dead."""
+    base = base_folder(str(tmp_path / "shared"), None)
+    folder = Folder(base, supervisor(os.getpid()))
+    for number in range(60):
+        folder._lock(f"{number}-dead").write_text("")
+        folder.snapshot(f"{number}-dead").write_bytes(b"x")
+    source = Source()
+    group = Group.join(lambda: base, supervisor(os.getpid()), source, never)
+    eventually(lambda: not list(folder.path.glob("*-dead.*")), within=1.5)
+    group.close()
+    assert source.retired == [[b"x"] * 60]
+    folder.leave()
 
 
 def test_a_forked_child_leaves_its_parents_figures_alone(tmp_path):

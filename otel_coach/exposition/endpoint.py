@@ -13,6 +13,7 @@ from otel_coach.exposition.application_page import (
     NotPrometheusError,
     may_be_prometheus,
 )
+from otel_coach.exposition.bandwidth import PIECE
 from otel_coach.guards import guarded_async
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ _logger = logging.getLogger("otel_coach")
 
 _MAX_BODY: Final = 1 << 26
 """Bytes of an application's own page; a longer answer is passed on as it comes."""
-_PIECE: Final = 1 << 16
-"""Bytes that are handed to the server at once: a slow client keeps no whole page in memory."""
 _OF_ITS_BODY: Final = frozenset({b"content-length", b"content-type", b"etag"})
 """Headers of the application's own body, which is another one with ours."""
 
@@ -69,7 +68,30 @@ class MetricsEndpoint:
             return
         found = await self._answer(scope, receive)
         if found is not None:
-            await _send(send, found)
+            await self.send(receive, send, found)
+
+    async def send(
+        self,
+        receive: Receive,
+        send: Send,
+        found: Answer,
+        more: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Send it in pieces, no faster than all answers together may be, while the client stays."""
+        from otel_coach.exposition import waiting  # noqa: PLC0415 - it is there since `_answer`
+
+        body, bandwidth = found.body, self._renders.bandwidth
+
+        async def pieces() -> None:
+            for begin in range(0, len(body) or 1, PIECE):
+                end = begin + PIECE
+                if seconds := bandwidth.seconds_until(min(end, len(body)) - begin):
+                    await waiting.sleep(seconds)
+                message = {"type": "http.response.body", "body": body[begin:end]}
+                await send({**message, "more_body": end < len(body)})
+
+        await _start(send, found, more)
+        await waiting.unless_the_client_leaves(receive, pieces)
 
     async def beside(self, ask: Ask, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask the application for its own page, and send that with ours on it.
@@ -126,7 +148,7 @@ class MetricsEndpoint:
         if ticket is None:
             return BUSY
         try:
-            if not await waiting.comes_before_the_client_leaves(is_done, receive):
+            if not await waiting.unless_the_client_leaves(receive, is_done.wait):
                 return None
         finally:
             ticket.is_gone = True
@@ -184,22 +206,20 @@ class _Asked:
             return
         start, self._held = self._held[0], []
         kept = [row for row in start["headers"] if row[0].lower() not in _OF_ITS_BODY]
-        await _send(self._send, found, kept)
+        await self._endpoint.send(self._receive, self._send, found, kept)
 
 
-async def _send(send: Send, found: Answer, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+async def _send(send: Send, found: Answer) -> None:
+    await _start(send, found)
+    await send({"type": "http.response.body", "body": found.body})
+
+
+async def _start(send: Send, found: Answer, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
     headers = [(name.encode(), value.encode("latin-1")) for name, value in found.headers]
     headers.append((b"content-length", str(len(found.body)).encode()))
     headers.extend(more)
-    await send({"type": "http.response.start", "status": found.status.value, "headers": headers})
     # The server leaves the body of an answer to HEAD out.
-    body = found.body
-    for begin in range(0, len(body), _PIECE):
-        end = begin + _PIECE
-        message = {"type": "http.response.body", "body": body[begin:end]}
-        await send({**message, "more_body": end < len(body)})
-    if not body:
-        await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.start", "status": found.status.value, "headers": headers})
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

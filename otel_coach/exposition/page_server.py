@@ -13,11 +13,10 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from otel_coach.exposition.answer import plain
+from otel_coach.exposition.answer import BUSY, plain
 from otel_coach.exposition.request_head import BadRequestError, read_head
 from otel_coach.guards import OwnThread
 from otel_coach.workers.outage import NO_DESCRIPTOR
@@ -26,13 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.exposition.answer import Answer
+    from otel_coach.exposition.renders import Ticket
     from otel_coach.exposition.request_head import RequestHead
 
 _MAX_CONNECTIONS: Final = 32
 _MAX_HEAD: Final = 16 << 10
 """Bytes. Prometheus sends some 400."""
-_MAX_THREADS: Final = 4
-"""How many answers are made at once."""
 _LONGEST_ASKING: Final = 5.0
 """Seconds from the connection to the end of the request's head."""
 _LONGEST_TAKING: Final = 10.0
@@ -51,8 +49,12 @@ class Page(Protocol):
         """Why this request gets no page, if so. Asked in the thread that holds the connections."""
         ...
 
-    def answer(self, head: RequestHead) -> Answer:
-        """The page, in a thread of its own."""
+    def ask(self, head: RequestHead, ready: Callable[[], object]) -> Ticket | None:
+        """Wait for the page; `ready` is called in another thread. None where too many wait."""
+        ...
+
+    def seconds_until_sent(self, size: int) -> float:
+        """How long an answer of so many bytes has to wait for those before it."""
         ...
 
 
@@ -61,7 +63,7 @@ class _Connection:
     socket: socket.socket
     address: str
     is_waiting: bool = False
-    """Whether its answer is being made: the client has done its part."""
+    """Whether its answer is not sent yet: the client has done its part."""
 
 
 class PageServer:
@@ -88,7 +90,6 @@ class PageServer:
         listener.settimeout(0)
         # Of its own, whatever loop the host's policy makes.
         self._loop = asyncio.SelectorEventLoop()
-        self._free_threads = asyncio.Semaphore(_MAX_THREADS)
         self._open: dict[asyncio.Task[None], _Connection] = {}
         """By age, the oldest first."""
         self._thread = OwnThread(self._run, "otel-coach-port", fault)
@@ -165,6 +166,9 @@ class PageServer:
             async with asyncio.timeout(_LONGEST_ASKING):
                 data = await self._head(connection.socket)
             method, found = await self._answer(data, connection)
+            if seconds := self._page.seconds_until_sent(len(found.body)):
+                await asyncio.sleep(seconds)
+            connection.is_waiting = False
             async with asyncio.timeout(_LONGEST_TAKING):
                 await self._loop.sock_sendall(connection.socket, _head_of(found))
                 if method != "HEAD":
@@ -200,34 +204,29 @@ class PageServer:
         if found is None:
             connection.is_waiting = True
             found = await self._make(head)
-            connection.is_waiting = False
         return head.method, found
 
     async def _make(self, head: RequestHead) -> Answer:
-        """The page, made in a thread; of those there are few, also where nobody waits any more."""
-        await self._free_threads.acquire()
-        made: asyncio.Future[Answer] = self._loop.create_future()
-        try:
-            OwnThread(partial(self._work, head, made), "otel-coach-page", self._fault).start()
-        except RuntimeError:
-            self._free_threads.release()
-            text = "no thread can be started; raise the limit of processes (ulimit -u)"
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, text)
-        return await made
+        """The page, which a thread makes for all who wait for it."""
+        made: asyncio.Future[None] = self._loop.create_future()
 
-    def _work(self, head: RequestHead, made: asyncio.Future[Answer]) -> None:
-        text = "the page failed; the service's log, or otel_coach_errors_total, has more"
-        answer = plain(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+        def ready() -> None:
+            if not made.done():
+                made.set_result(None)
+
+        ticket = self._page.ask(head, lambda: self._loop.call_soon_threadsafe(ready))
+        if ticket is None:
+            return BUSY
         try:
-            answer = self._page.answer(head)
+            await made
         finally:
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._made, answer, made)
-
-    def _made(self, answer: Answer, made: asyncio.Future[Answer]) -> None:
-        self._free_threads.release()
-        if not made.done():
-            made.set_result(answer)
+            ticket.is_gone = True
+        try:
+            return ticket.found()
+        except BaseException as raised:  # noqa: BLE001 - it goes no further in this thread
+            self._fault(raised, "PageServer")
+            text = "the page failed; the service's log, or otel_coach_errors_total, has more"
+            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
 
 def _head_of(answer: Answer) -> bytes:

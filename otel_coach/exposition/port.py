@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.exposition.answer import Answer
-    from otel_coach.exposition.renders import Renders
+    from otel_coach.exposition.renders import Renders, Ticket
     from otel_coach.exposition.request_head import RequestHead
 
 _logger = logging.getLogger("otel_coach")
@@ -116,9 +116,13 @@ class _Door:
             return UNAUTHORIZED
         return None
 
-    def answer(self, head: RequestHead) -> Answer:
-        """The page as it is asked for."""
-        return self._renders.answer(head.get("accept"), head.get("accept-encoding"))
+    def seconds_until_sent(self, size: int) -> float:
+        """How long an answer of so many bytes has to wait for those before it."""
+        return self._renders.bandwidth.seconds_until(size)
+
+    def ask(self, head: RequestHead, ready: Callable[[], object]) -> Ticket | None:
+        """Wait for the page as it is asked for; None where too many do."""
+        return self._renders.ask(head.get("accept"), head.get("accept-encoding"), ready)
 
     def _is_ours(self, host: str) -> bool:
         found = _HOST.fullmatch(host)

@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.exposition.answer import BUSY, answer, unavailable
+from otel_coach.exposition.bandwidth import Bandwidth
 from otel_coach.exposition.negotiation import accepts_gzip, format_of
 from otel_coach.forks import in_each_child
 from otel_coach.guards import OwnThread
@@ -35,8 +36,6 @@ _AT_ONCE: Final = 1.0
 """Seconds of work that may be done without a pause; they are earned again by not being used."""
 _LONGEST_PAUSE: Final = 0.5
 """Seconds: Prometheus, too, waits for it."""
-_LONGEST_WAIT: Final = 60.0
-"""Seconds, for a thread that waits for its page."""
 
 
 class Ticket:
@@ -84,6 +83,8 @@ class Renders:
         in_each_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
+        self.bandwidth = Bandwidth()
+        """Of all answers with a page."""
         self._lock = threading.Lock()
         self._waiting: dict[_Wanted, list[Ticket]] = {}
         """By what they wait for, the longest first."""
@@ -120,16 +121,6 @@ class Renders:
     def unavailable(self, error: OSError) -> Answer:
         """The answer where no page can be made because of `error`."""
         return unavailable(self._page, error)
-
-    def answer(self, accept: str, accept_encoding: str) -> Answer:
-        """The page, for a thread that waits for it."""
-        done = threading.Event()
-        ticket = self.ask(accept, accept_encoding, done.set)
-        if ticket is None:
-            return BUSY
-        if not done.wait(_LONGEST_WAIT):
-            ticket.is_gone = True
-        return ticket.found()
 
     def _work(self) -> None:
         try:

@@ -12,6 +12,8 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
 
 def event() -> tuple[anyio.Event, Callable[[], object]]:
     """An event of this event loop, and what sets it from another thread."""
@@ -24,10 +26,20 @@ def event() -> tuple[anyio.Event, Callable[[], object]]:
     return made, partial(from_thread, made.set)
 
 
-async def comes_before_the_client_leaves(
-    awaited: anyio.Event, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+sleep = anyio.sleep
+
+
+async def unless_the_client_leaves(
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    work: Callable[[], Awaitable[object]],
 ) -> bool:
-    """Wait for it, unless the client leaves; whether it came."""
+    """Do `work`, and stop where the client leaves; whether it was done.
+
+    Raises:
+        Exception: what `work` raised, as it is.
+    """
+    is_done = False
+    raised: Exception | None = None
 
     async def watch() -> None:
         bodies = 0
@@ -39,6 +51,12 @@ async def comes_before_the_client_leaves(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
-        await awaited.wait()
+        try:
+            await work()
+            is_done = True
+        except Exception as error:  # noqa: BLE001 - the group would make another one of it
+            raised = error
         tasks.cancel_scope.cancel()
-    return awaited.is_set()
+    if raised is not None:
+        raise raised
+    return is_done

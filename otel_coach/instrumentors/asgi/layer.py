@@ -20,7 +20,7 @@ from otel_coach.catalogue import AI_STREAMS_ACTIVE
 from otel_coach.guards import OwnThread, guarded, guarded_async
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
 from otel_coach.instrumentors.asgi.incoming import IncomingContext
-from otel_coach.instrumentors.asgi.routes import Routes, has_own_route, templates
+from otel_coach.instrumentors.asgi.routes import OwnPage, Routes, templates
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
 from otel_coach.request import current_application, current_request
 from otel_coach.tracing import distrusts_caller, is_idle
@@ -164,7 +164,7 @@ class Layer:
             # FastAPI sets a root path of its own later.
             root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
             if self._page.answers(scope, root_path):
-                if has_own_route(app, {**scope, "method": "GET", "root_path": root_path}):
+                if known.page.is_at(app, {**scope, "method": "GET", "root_path": root_path}):
                     return _FOR_BOTH_PAGES
                 if not path.endswith("/"):
                     return _FOR_PAGE
@@ -288,11 +288,12 @@ def _is_being_cancelled() -> bool:
 class _Application:
     """What is known of an application since it was met."""
 
-    __slots__ = ("app", "gives_way", "routes")
+    __slots__ = ("app", "gives_way", "page", "routes")
 
     def __init__(self, app: object) -> None:
         self.app = weakref.ref(app)
         self.routes = Routes()
+        self.page = OwnPage()
         self.gives_way: bool | None = None
         """Whether somebody else makes the server spans; looked up at the first request."""
 

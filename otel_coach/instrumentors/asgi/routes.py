@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sys
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from starlette.routing import Match, Mount
+from starlette.routing import Host, Match, Mount
 
 from otel_coach.vocabulary import UNMATCHED
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _SOMETHING_ELSE: Final = "-otel-coach-7f3b"
 """What makes of a path another one that no route is there for."""
+_HOLDS: Final = 1.0
+"""Seconds."""
+_MOST_KNOWN: Final = 32
 
 
 class Route:
@@ -107,6 +111,30 @@ def find_route(app: Any, scope: Scope) -> Route:
     Where the path matches but the method does not (405), the route whose path matched.
     """
     return _find(getattr(app, "routes", ()), scope, "") or _frontend(app, scope) or NO_ROUTE
+
+
+class OwnPage:
+    """Whether an application has a page of its own, looked up once a second.
+
+    To look through some hundred routes takes milliseconds, which strangers could ask for often.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, bytes], tuple[float, bool]] = {}
+
+    def is_at(self, app: Any, scope: Scope) -> bool:
+        """Whether it is there for the path of `scope`."""
+        host = b""
+        if any(isinstance(getattr(one, "original_route", one), Host) for one in app.routes):
+            host = dict(scope["headers"]).get(b"host", b"")
+        key = scope["path"], scope["root_path"], host
+        until, found = self._known.get(key, (0.0, False))
+        if (now := monotonic()) >= until:
+            found = has_own_route(app, scope)
+            if len(self._known) >= _MOST_KNOWN:  # of made up hosts
+                self._known.clear()
+            self._known[key] = now + _HOLDS, found
+        return found
 
 
 def has_own_route(app: Any, scope: Scope) -> bool:
