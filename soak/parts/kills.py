@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.exposition.snapshot import from_bytes
 from soak.clients import Scraper, Users
 from soak.parts import Outcome
 from soak.servers import SERVERS, running
@@ -47,7 +48,7 @@ def run(seconds: float, seed: int) -> Outcome:
                     os.kill(chance.choice(victims), signal.SIGKILL)
                     kills += 1
                     while_writing += written is not None
-                    unfinished += written is not None and written.exists()
+                    unfinished += written is not None and _is_unfinished(written)
                 if time.monotonic() > deadline + 9 * seconds:
                     break
         time.sleep(_FUNERALS)
@@ -75,17 +76,33 @@ def run(seconds: float, seed: int) -> Outcome:
 
 
 def _being_written(shared: Path) -> Iterator[Path]:
+    """Files that do not have their name yet, and those that grow at this moment."""
     deadline = time.monotonic() + _LONGEST_LOOK
     (folder,) = shared.iterdir()
+    sizes: dict[str, int] = {}
     while time.monotonic() < deadline:
-        for name in os.listdir(folder):  # noqa: PTH208 - as fast as can be
-            if name.endswith(".new"):
-                yield folder / name
+        for file in os.scandir(folder):
+            if file.name.endswith(".new"):
+                yield folder / file.name
+            elif file.name.endswith(".snapshot"):
+                with suppress(FileNotFoundError):
+                    size = file.stat().st_size
+                    if sizes.setdefault(file.name, size) != size:
+                        yield folder / file.name
 
 
-def _writer(unfinished: Path) -> int:
-    """`NAME.PID-TOKEN.new`, or `PID-TOKEN.new` for a lock that is to get its name."""
-    return int(unfinished.name.split(".")[-2].partition("-")[0])
+def _writer(written: Path) -> int:
+    """Of `PID-TOKEN.snapshot`, `NAME.PID-TOKEN.new`, or `PID-TOKEN.new`, a lock without its name."""
+    return int(written.stem.rpartition(".")[2].partition("-")[0])
+
+
+def _is_unfinished(written: Path) -> bool:
+    """Whether a kill left it without its name, or without the end of its last block."""
+    try:
+        content = written.read_bytes()
+    except FileNotFoundError:
+        return False
+    return written.suffix == ".new" or from_bytes(content)[1] < len(content)
 
 
 def _of_the_dead(shared: Path, living: set[int]) -> list[str]:
