@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 
@@ -195,11 +196,14 @@ if importlib.util.find_spec("fastapi.telemetry"):  # older ones have none of the
 
 
 def talk(client, peer):
-    address = f"ws://{client.base_url.host}:{client.base_url.port}/talk"
-    with websockets.sync.client.connect(
-        address, additional_headers=STRANGER, source_address=(peer, 0)
-    ) as socket:
-        return json.loads(socket.recv())
+    host, port = client.base_url.host, client.base_url.port
+    with (
+        socket.create_connection((host, port), 10, source_address=(peer, 0)) as connection,
+        websockets.sync.client.connect(
+            f"ws://{host}:{port}/talk", sock=connection, additional_headers=STRANGER
+        ) as websocket,
+    ):
+        return json.loads(websocket.recv())
 
 
 @pytest.mark.parametrize("made", WAYS)

@@ -92,7 +92,7 @@ def _being_written(shared: Path) -> Iterator[Path]:
 
 
 def _writer(written: Path) -> int:
-    """Of `PID-TOKEN.snapshot`, `NAME.PID-TOKEN.new`, or `PID-TOKEN.new`, a lock without its name."""
+    """Of `PID-TOKEN.snapshot`, `NAME.PID-TOKEN.new`, or of a lock without its name."""
     return int(written.stem.rpartition(".")[2].partition("-")[0])
 
 
