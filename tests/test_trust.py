@@ -177,7 +177,7 @@ def answering(app):
     async def talk(socket: WebSocket):
         await socket.accept()
         await socket.send_json(dict(baggage.get_all()))
-        await socket.close()
+        await socket.receive()  # older clients lose what comes together with the end
 
     return app
 
