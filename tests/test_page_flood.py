@@ -1,6 +1,9 @@
 """However often the page is asked for, it is made for all who wait, and the rest is answered."""
 
+import errno
+import os
 import socket
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -198,6 +201,38 @@ def test_a_client_that_leaves_waits_no_longer(slow, renders, backend):
             await waiting.unless_the_client_leaves(stays, breaks)
 
     anyio.run(main, backend=backend)
+
+
+def test_who_is_one_too_many_gets_an_answer(monkeypatch):
+    with measuring() as measured, serving(FastAPI()) as client:
+        monkeypatch.setattr(measured.installation.renders, "ask", lambda *_: None)
+        answer = client.get("/metrics")
+    assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert answer.headers["retry-after"] == "1"
+    assert answer.text.startswith("otel-coach: too many wait")
+
+
+def test_without_a_descriptor_for_an_import_there_is_an_answer(monkeypatch):
+    """The first scrape of a process that has none left."""
+    from otel_coach import exposition
+    from otel_coach.exposition import waiting
+
+    class NoDescriptor:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == waiting.__name__:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with measuring(), serving(FastAPI()) as client:
+        with monkeypatch.context() as patched:
+            patched.delitem(sys.modules, waiting.__name__)
+            patched.delattr(exposition, "waiting")
+            patched.setattr(sys, "meta_path", [NoDescriptor, *sys.meta_path])
+            answer = client.get("/metrics")
+        assert client.get("/metrics").status_code == HTTPStatus.OK
+    assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert "Too many open files" in answer.text
+    assert "ulimit" in answer.text
 
 
 def test_strangers_who_ask_and_leave_make_no_work_and_others_are_answered():

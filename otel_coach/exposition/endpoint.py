@@ -77,7 +77,10 @@ class MetricsEndpoint:
         found: Answer,
         more: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Send it in pieces, no faster than all answers together may be, while the client stays."""
+        """Send a page in pieces, no faster than all together may be, while the client stays."""
+        if found.status != HTTPStatus.OK:  # one line, and perhaps no descriptor for an import
+            await _send(send, found, more)
+            return
         from otel_coach.exposition import waiting  # noqa: PLC0415 - it is there since `_answer`
 
         body, bandwidth = found.body, self._renders.bandwidth
@@ -209,8 +212,8 @@ class _Asked:
         await self._endpoint.send(self._receive, self._send, found, kept)
 
 
-async def _send(send: Send, found: Answer) -> None:
-    await _start(send, found)
+async def _send(send: Send, found: Answer, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    await _start(send, found, more)
     await send({"type": "http.response.body", "body": found.body})
 
 
