@@ -6,22 +6,20 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.environment_variables import OTEL_COACH_ADMIT_LABELS
+from otel_coach.setting_values import count
 from otel_coach.vocabulary import ALLOWED_LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
 _ADMITTED_VALUES: Final = 20
 
 
-def admitted_labels(
-    entries: Iterable[str], problems: list[str], count: Callable[[str], int]
-) -> dict[str, dict[str, int]]:
+def admitted_labels(entries: Iterable[str], problems: list[str]) -> dict[str, dict[str, int]]:
     """Labels, and how many values each may take, by instrument.
 
-    Of an entry that is wrong, `problems` gets a line. `count` reads how many, or raises a
-    ValueError.
+    Of an entry that is wrong, `problems` gets a line.
     """
     admitted: dict[str, dict[str, int]] = {}
     for entry in entries:

@@ -37,10 +37,10 @@ class Increments:
     """By how much series rose."""
 
     counters: dict[Series, float] = field(default_factory=dict[Series, float])
-    histograms: dict[Series, tuple[list[int], list[float]]] = field(
-        default_factory=dict[Series, tuple[list[int], list[float]]]
-    )
-    """The counts by bucket, and the sums, of which the exact sum is the rise of the sum."""
+    counts: dict[Series, list[int]] = field(default_factory=dict[Series, list[int]])
+    """Of histograms, by bucket."""
+    sums: dict[Series, float] = field(default_factory=dict[Series, float])
+    """Of the same histograms."""
 
     def counted(self, series: Series, value: float) -> None:
         """A counter rose."""
@@ -50,16 +50,13 @@ class Increments:
     def measured(self, bucket: _Bucket, values: Sequence[float]) -> None:
         """A bucket of a histogram got `values`."""
         series, place = bucket
-        found = self.histograms.get(series)
-        if found is None:
-            found = [0] * (len(series[0].buckets) + 1), [0.0]
-            self.histograms[series] = found
-        counts, sums = found
-        counts[place] += len(values)
-        sums[0] = math.fsum((*sums, *values))
+        if series not in self.counts:
+            self.counts[series] = [0] * (len(series[0].buckets) + 1)
+        self.counts[series][place] += len(values)
+        self.sums[series] = math.fsum((self.sums.get(series, 0.0), *values))
 
     def __bool__(self) -> bool:
-        return bool(self.counters or self.histograms)
+        return bool(self.counters or self.counts)
 
 
 class Aggregation:
@@ -97,9 +94,10 @@ class Aggregation:
             self._sums[series] = self._sums.get(series, 0) + value
             return
         bucket = series, bisect_left(metric.buckets, value)
-        if self._batch is None or not 0 <= value < math.inf:  # the latter is the SDK's to refuse
+        is_refused = not 0 <= value < math.inf  # by the SDK, which is to say so
+        if self._batch is None or is_refused:
             self._instruments[metric](value, attributes(*series), context or NOWHERE)
-            if self.increments is not None and 0 <= value < math.inf:
+            if self.increments is not None and not is_refused:
                 self.increments.measured(bucket, [value])
             return
         gathered = self._gathered.setdefault(bucket, [])

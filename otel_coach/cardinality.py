@@ -51,8 +51,13 @@ def _refused(metric: Metric, values: Mapping[str, int], sizes: Mapping[str, int]
 
 
 def lines_of_a_series(metric: Metric) -> int:
-    """A histogram has a line for each bucket, one for the last (`+Inf`), its sum and its count."""
-    return len(metric.buckets) + 3 if metric.kind is Kind.HISTOGRAM else 1
+    """Of the page."""
+    return lines_of_a_histogram(len(metric.buckets)) if metric.kind is Kind.HISTOGRAM else 1
+
+
+def lines_of_a_histogram(bounds: int) -> int:
+    """One for the bucket of each bound, one for the last (`+Inf`), its sum and its count."""
+    return bounds + 3
 
 
 def _most_values(metric: Metric, label: str, budget: int) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import wrapt
 from opentelemetry.metrics import NoOpMeter, Observation
 
+from otel_coach.cardinality import lines_of_a_histogram
 from otel_coach.catalogue import CATALOGUE, family_name
 from otel_coach.guards import guarded
 from otel_coach.vocabulary import ALLOWED_LABELS
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_BUCKETS_OF_THE_SDK: Final = 15
+_BOUNDS_OF_THE_SDK: Final = 15
 """Bounds of a histogram whose instrument advises none."""
-_BESIDE_BUCKETS: Final = 3
-"""The bucket beyond the last bound, the sum and the count."""
 _OURS: Final = frozenset(family_name(metric.name, metric.unit) for metric in CATALOGUE)
 
 
@@ -161,7 +160,7 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
         lines = 1
         if how == "create_histogram":
             bounds = kwargs.get("explicit_bucket_boundaries_advisory")
-            lines = (_BUCKETS_OF_THE_SDK if bounds is None else len(bounds)) + _BESIDE_BUCKETS
+            lines = lines_of_a_histogram(_BOUNDS_OF_THE_SDK if bounds is None else len(bounds))
         if foreign.gives_way(name, unit, lines):
             return _nothing(how, name)
         instrument = getattr(self.__wrapped__, how)(name, unit, *args, **kwargs)

@@ -8,7 +8,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.exposition.port import Address, serve
 from otel_coach.guards import guarded
 from otel_coach.workers.outage import cure
 from otel_coach.workers.supervisor import (
@@ -153,6 +152,8 @@ class Serving:
             self._stop_port = None
 
     def _serve_port(self, port: int) -> None:
+        from otel_coach.exposition.port import Address, serve  # noqa: PLC0415 - only where asked for
+
         settings = self._settings
         address = Address(settings.metrics_host, port, settings.metrics_path)
         self._stop_port = serve(

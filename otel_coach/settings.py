@@ -205,9 +205,7 @@ class _Environment:
                 for label in DEFAULT_BUDGETS
                 if (values := words(self._text(pinned_variable(label))))
             },
-            admitted=admitted_labels(
-                words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems, count
-            ),
+            admitted=admitted_labels(words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems),
             **(content := self._content()),
             **self._logs(for_events=content["captures_on_events"]),
             span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, places),

@@ -20,13 +20,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import httpx
-import psutil
 
-from demo.programs import ALONE, Program, free_port
-from demo.stack import bin_path
+from bench.variants import OURS_METRICS, STANDARD, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    from bench.variants import Service
 
 _ROOT: Final = Path(__file__).parent.parent
 _STRANGERS: Final = 100
@@ -48,21 +48,25 @@ def main() -> int:
     if arguments.attack:
         return _be_strangers(_ATTACKS[arguments.attack], arguments.port)
     problems: list[str] = []
-    with _service(arguments.routes) as url:
+    os.environ["BENCH_ROUTES"] = str(arguments.routes)
+    with (
+        TemporaryDirectory(prefix="otel-coach-flood-") as folder,
+        running(OURS_METRICS, Path(folder), "", STANDARD, "bench.full_app:app") as service,
+    ):
+        port, url = service.port, f"http://127.0.0.1:{service.port}"
         page = httpx.get(f"{url}/metrics", timeout=60).content
-        port = int(url.rpartition(":")[2])
         with _strangers(port, "idle"):
             quiet = _health(url, arguments.seconds / 2)
         print(
             f"page of {len(page) / 1000:.0f} kB; /health beside idle connections, p50 {_ms(quiet)}"
         )
         for name in ("leaves", "does not read", "reads"):
-            before = _memory(url)
+            before = _memory(service)
             with _strangers(port, name):
                 time.sleep(arguments.seconds / 2)
                 scrapes = [_scrape(url) for _ in range(3)]
                 busy = _health(url, arguments.seconds / 2)
-                largest = _memory(url)
+                largest = _memory(service)
             print(
                 f"{_STRANGERS} of whom each {name}: a scrape takes {max(scrapes):.2f} s at most, "
                 f"/health p50 {_ms(busy)}, memory {before:.0f} -> {largest:.0f} MB"
@@ -78,39 +82,9 @@ def main() -> int:
     return 1 if problems else 0
 
 
-@contextmanager
-def _service(routes: int) -> Generator[str]:
-    with TemporaryDirectory(prefix="otel-coach-flood-") as folder:
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = [bin_path("uvicorn"), "--port", str(port), "--no-access-log"]
-        program = Program(
-            [bin_path("opentelemetry-instrument"), *command, "bench.full_app:app"],
-            cwd=_ROOT,
-            ready=f"{url}/health",
-            environment={
-                **{key: value for key, value in os.environ.items() if "OTEL_" not in key},
-                **ALONE,
-                "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(_ROOT),
-                "BENCH_ROUTES": str(routes),
-                "OTEL_COACH_BUDGET_ENDPOINT": str(routes + 10),
-            },
-            log=Path(folder) / "server.log",
-        )
-        _processes[url] = psutil.Process(program.process.pid)
-        try:
-            yield url
-        finally:
-            program.stop()
-
-
-_processes: Final[dict[str, psutil.Process]] = {}
-
-
-def _memory(url: str) -> float:
+def _memory(service: Service) -> float:
     """MB."""
-    return _processes[url].memory_info().rss / 1e6
+    return service.process.memory_info().rss / 1e6
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import eventually, serving
+from conftest import eventually, serving, tcp_server
 from fastapi import FastAPI
 
 import otel_coach
@@ -42,27 +42,6 @@ def probing(interval=0.1, timeout=0.5, **addresses):
     with measuring(settings) as measured, serving(app) as client:
         measured.client = client
         yield measured
-
-
-@contextmanager
-def tcp_server(answer):
-    """Answers each connection by `answer(connection)`."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        accepted = []
-
-        def serve():
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                accepted.append(connection)
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield server
-        for connection in accepted:
-            connection.close()
 
 
 def port(server):

@@ -1,15 +1,13 @@
 """`otel-coach doctor --url` against servers that mean ill, over real sockets."""
 
 import http.client
-import socket
-import threading
 import time
 from contextlib import contextmanager, suppress
 from itertools import repeat
 
 import psutil
 import pytest
-from conftest import serving
+from conftest import serving, tcp_server
 from fastapi import FastAPI
 from test_cli import otel_coach
 
@@ -35,21 +33,8 @@ def hostile(pieces, pause=0.0):
                 connection.sendall(piece)
                 time.sleep(pause)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve():
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}/metrics", asked
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
+    with tcp_server(answer) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/metrics", asked
 
 
 def page(text):

@@ -16,7 +16,15 @@ from otel_coach.catalogue import CATALOGUE, HTTP_REQUEST_DURATION, TOOL_CALLS, K
 from otel_coach.exposition.encoding import Encoded
 from otel_coach.exposition.fleet import HEAD, Fleet
 from otel_coach.exposition.merging import Merged
-from otel_coach.exposition.snapshot import How, Snapshot, from_bytes, key_of, sample_of, to_bytes
+from otel_coach.exposition.snapshot import (
+    About,
+    How,
+    Snapshot,
+    from_bytes,
+    key_of,
+    sample_of,
+    to_bytes,
+)
 from otel_coach.exposition.sums import Sums
 from otel_coach.exposition.table import Table
 from otel_coach.settings import Settings
@@ -118,7 +126,7 @@ def test_whatever_is_written_when_counts_are_exact_and_sums_never_fall(steps, di
             if not truth or "written" not in locals():
                 continue
             for whose in (fleet, Fleet(writer.everybody)):  # one that has read before, or not
-                tables = {table.name: table for table in whose.tables()[0]}
+                tables = {table.about.name: table for table in whose.tables()[0]}
                 for tool, count in written.items():
                     assert counted(tables["agent_tool_calls"], tool_name=tool) == count
                     seconds = tables["http_server_request_duration_seconds"]
@@ -278,7 +286,7 @@ def test_the_lines_are_those_of_prometheus_client(encode, kind, data):
         if data.draw(st.booleans()) and keys:
             gone = data.draw(st.integers(0, len(keys) - 1))
             del keys[gone], values[gone]
-        table = Table("c", "help", kind, "", [*keys], [*values], {**exemplars})
+        table = Table(About("c", "help", kind, ""), [*keys], [*values], {**exemplars})
         family = Metric("c", "help", kind)
         for key, value in zip(keys, values, strict=True):
             one = exemplars.get(key)
@@ -287,6 +295,24 @@ def test_the_lines_are_those_of_prometheus_client(encode, kind, data):
         registry = CollectorRegistry(auto_describe=False)
         registry.collect = lambda family=family: [family]
         assert encoded.table(table) == encode(registry).removesuffix(b"# EOF\n")
+
+
+def test_a_family_of_which_the_lines_cannot_be_kept_is_written_once():
+    """prometheus_client writes the times of creation apart, as a family of their own."""
+    written = []
+
+    def encode(registry):
+        written.append(1)
+        return generate_latest(registry)
+
+    encoded = Encoded(encode)
+    keys = [key_of("s_count", {}), key_of("s_sum", {}), key_of("s_created", {})]
+    for scrape in range(1, 4):
+        values = [float(scrape), 2.0, 3.0]
+        assert b"s_created 3.0" in encoded.table(
+            Table(About("s", "", "summary", ""), keys, values, {})
+        )
+        assert len(written) == scrape
 
 
 def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
@@ -299,7 +325,7 @@ def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
         merged.add(Snapshot.of([gauge, counter], {}), worker)
         if number:
             merged.begin(f"{number - 1}-a")
-    tables = {table.name: table for table in merged.tables({"99-a"})}
+    tables = {table.about.name: table for table in merged.tables({"99-a"})}
     assert [sample_of(key)[1] for key in tables["own"].keys] == [{"pid": "99"}]
     assert tables["c"].values == [1.0]
     assert len(merged._families["own"]._columns) == len(merged._families["c"]._columns) == 1

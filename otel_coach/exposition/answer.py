@@ -36,10 +36,15 @@ UNAUTHORIZED: Final = Answer(
 )
 
 
-BUSY: Final = Answer(
+def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
+    """One line instead of the page."""
+    return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
+
+
+BUSY: Final = plain(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    [*_TEXT, ("retry-after", "1")],
-    b"otel-coach: too many wait for this page. Ask again in a second, and less often.\n",
+    "too many wait for this page. Ask again in a second, and less often.",
+    ("retry-after", "1"),
 )
 
 
@@ -73,13 +78,8 @@ def unavailable(page: Page, error: OSError) -> Answer:
             error,
             what_helps,
         )
-    body = f"otel-coach: not all figures can be read ({why}). {what_helps}\n"
-    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, body.encode())
-
-
-def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
-    """One line instead of the page."""
-    return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
+    text = f"not all figures can be read ({why}). {what_helps}"
+    return plain(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
 def is_allowed(token: str | None, authorization: str) -> bool:

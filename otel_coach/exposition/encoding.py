@@ -35,15 +35,17 @@ class Encoded:
 
     def table(self, table: Table) -> bytes:
         """The lines of `table`."""
-        lines = self._lines.get(table.name)
+        lines = self._lines.get(table.about.name)
         if lines is None or not lines.goes_on_with(table):
-            lines = self._lines[table.name] = _Lines()
+            lines = self._lines[table.about.name] = _Lines()
         changed = lines.changed(table)
-        if changed and not lines.take(changed, table, self.family(_family(table, changed))):
-            del self._lines[table.name]
-            return self.family(_family(table, range(len(table.keys))))
-        if not lines.head:
-            lines.head = [self.family(_family(table, ()))]
+        if changed or not lines.head:
+            text = self.family(_family(table, changed))
+            if not lines.take(changed, table, text):
+                del self._lines[table.about.name]
+                if len(changed) < len(table.keys):
+                    text = self.family(_family(table, range(len(table.keys))))
+                return text
         return b"".join((*lines.head, *lines.lines))
 
     def family(self, family: Metric) -> bytes:
@@ -103,7 +105,7 @@ def _is_head(lines: Iterable[bytes]) -> bool:
 
 def _family(table: Table, places: Iterable[int]) -> Metric:
     """A family of the samples of `table` at `places`."""
-    family = Metric(table.name, table.documentation, table.type, table.unit)
+    family = Metric(*table.about)
     exemplars = table.exemplars
     for place in places:
         key = table.keys[place]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from otel_coach.exposition.application_page import ApplicationPage
     from otel_coach.exposition.changes import Changes
+    from otel_coach.exposition.snapshot import About
 
 _logger = logging.getLogger("otel_coach")
 
@@ -47,13 +48,6 @@ _SAMPLE_SUFFIXES: Final = {
     "info": ("_info",),
 }
 """What a family's samples may be called beside its own name, by its type (OpenMetrics 1.0)."""
-
-
-class Named(Protocol):
-    """A family, or its table."""
-
-    name: str
-    type: str
 
 
 class Reader(Protocol):
@@ -147,7 +141,7 @@ class LocalFamilies:
             if not isinstance(collector, _TargetInfo)
         )
 
-    def completing(self, known: Sequence[Named]) -> Iterator[Metric]:
+    def completing(self, known: Sequence[About]) -> Iterator[Metric]:
         """The families, beside those `known`, that are no part of any one process.
 
         Raises:
@@ -161,7 +155,7 @@ class LocalFamilies:
         MultiProcessCollector(registry)
         yield from self._once_each(self._collected([registry], lets_pass=OSError), known)
 
-    def beside(self, own: ApplicationPage, shown: Iterable[Named]) -> bytes:
+    def beside(self, own: ApplicationPage, shown: Iterable[Metric | About]) -> bytes:
         """What the application's `own` page has beside the families that are `shown`."""
         names = _OUR_NAMES.union(*map(_sample_names, shown))
         rest, left_out = own.without(names)
@@ -194,7 +188,9 @@ class LocalFamilies:
                         name,
                     )
 
-    def _once_each(self, others: Iterable[Metric], before: Iterable[Named]) -> Iterator[Metric]:
+    def _once_each(
+        self, others: Iterable[Metric], before: Iterable[Metric | About]
+    ) -> Iterator[Metric]:
         # Ours are taken before they have a series: no family may change hands later.
         taken = _OUR_NAMES.union(*map(_sample_names, before))
         for family in others:
@@ -252,7 +248,7 @@ def _counts_here(collector: Collector) -> bool:
     )
 
 
-def _sample_names(family: Named) -> frozenset[str]:
+def _sample_names(family: Metric | About) -> frozenset[str]:
     suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
     return frozenset(family.name + suffix for suffix in suffixes)
 

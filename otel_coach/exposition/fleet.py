@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from otel_coach.exposition.table import Table
-    from otel_coach.workers.group import Figures
+    from otel_coach.workers.figures import Figures
 
     Everybody = Callable[[Mapping[str, tuple[bytes, int]]], Sequence[Figures]]
 

@@ -25,7 +25,7 @@ def increments(taken: Increments) -> Iterator[Part]:
         metric = series[0]
         key = key_of(metric.prometheus_name, _labels(series))
         rises.setdefault(metric, {})[key] = rise
-    for series, (counts, sums) in taken.histograms.items():
+    for series, counts in taken.counts.items():
         metric = series[0]
         name, labels, found = metric.prometheus_name, _labels(series), rises.setdefault(metric, {})
         cumulative = [*accumulate(counts)]
@@ -33,7 +33,7 @@ def increments(taken: Increments) -> Iterator[Part]:
         for bound, count in zip((*metric.buckets, "+Inf"), cumulative, strict=True):
             found[key_of(f"{name}_bucket", {**labels, "le": str(bound)})] = count
         found[key_of(f"{name}_count", labels)] = cumulative[-1]
-        found[key_of(f"{name}_sum", labels)] = sums[0]
+        found[key_of(f"{name}_sum", labels)] = taken.sums[series]
     for metric, found in rises.items():
         yield _part(metric, How.ADD, found)
 

@@ -57,7 +57,7 @@ class Merged:
             if family is None:
                 family = Sums(part) if part.type in ADD_UP else _Gauges(part)
                 self._families[part.name] = family
-            if family.about[2] == part.type:
+            if family.about.type == part.type:
                 family.add(part, worker)
 
     def tables(self, living: AbstractSet[str]) -> Iterator[Table]:
@@ -76,7 +76,7 @@ class _Gauges:
     """A family of which the samples do not simply add up, with the numbers of each worker."""
 
     def __init__(self, part: Part) -> None:
-        self.about = part.name, part.documentation, part.type, part.unit
+        self.about = part.about
         self._columns: dict[str, dict[str, float]] = {}
         """By worker, then by sample."""
         self._times: dict[str, dict[str, float]] = {}
@@ -112,9 +112,9 @@ class _Gauges:
         """One value for each sample; None where no worker has any that counts."""
         if self._is_latest:
             values = {key: value for key, (value, _) in self._latest().items()}
-            return Table(*self.about, [*values], [*values.values()], {}) if values else None
+            return Table(self.about, [*values], [*values.values()], {}) if values else None
         columns = [column for worker, column in self._columns.items() if worker in living]
-        if self.about[2] == "info":
+        if self.about.type == "info":
             del columns[1:]  # one service has one target_info
         if not columns:
             return None
@@ -122,7 +122,7 @@ class _Gauges:
         values = {
             key: self._total([column[key] for column in columns if key in column]) for key in keys
         }
-        return Table(*self.about, [*values], [*values.values()], {})
+        return Table(self.about, [*values], [*values.values()], {})
 
     def retired(self) -> Iterator[Part]:
         """What stays of it: that of which the latest counts."""

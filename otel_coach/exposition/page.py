@@ -173,8 +173,9 @@ class Page:
         with self._rendering:
             self._rendered = monotonic()
             tables, stale = self._all_tables()
-            others = [*self._local.completing(tables)]
-            rest = b"" if own is None else self._local.beside(own, [*tables, *others])
+            ours = [table.about for table in tables]
+            others = [*self._local.completing(ours)]
+            rest = b"" if own is None else self._local.beside(own, [*ours, *others])
             encode, content_type = choose_encoder(
                 format_of(own.content_type if own is not None and rest else accept)
             )

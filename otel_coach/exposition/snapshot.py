@@ -68,6 +68,15 @@ class How(StrEnum):
     """Its samples rose by these values. The next part of another kind has them included."""
 
 
+class About(NamedTuple):
+    """What a family says of itself."""
+
+    name: str
+    documentation: str
+    type: str
+    unit: str
+
+
 class Part(NamedTuple):
     """Some samples of a family, in their order, none of them twice."""
 
@@ -83,6 +92,11 @@ class Part(NamedTuple):
     how: str = How.WHOLE
     place: int = 0
     """Of these numbers among those that each add up to one value."""
+
+    @property
+    def about(self) -> About:
+        """Its family."""
+        return About(*self[:4])
 
 
 @dataclass
@@ -107,8 +121,12 @@ def _parts(family: Metric, gauge_times: GaugeTimes) -> Iterator[Part]:
     }
     known = gauge_times.get(family.name)
     times = [] if known is None else [known.get(label_values(key), 0.0) for key in keys]
-    about = family.name, family.documentation, family.type, family.unit
-    yield from in_parts(Part(*about, keys, values, [], times), exemplars)
+    yield from in_parts(Part(*about(family), keys, values, [], times), exemplars)
+
+
+def about(family: Metric) -> About:
+    """What `family` says of itself."""
+    return About(family.name, family.documentation, family.type, family.unit)
 
 
 def in_parts(whole: Part, exemplars: Mapping[str, KeyedExemplar]) -> Iterator[Part]:

@@ -31,7 +31,7 @@ class Sums:
     """A family, with the numbers of each worker, living or dead."""
 
     def __init__(self, part: Part) -> None:
-        self.about = part.name, part.documentation, part.type, part.unit
+        self.about = part.about
         self._places: dict[str, int] = {}
         """Of the samples, by key."""
         self._columns: dict[tuple[str, int], _Column] = {}
@@ -75,7 +75,7 @@ class Sums:
         if 0 in has or len(has) < len(keys):  # samples that nobody has any more
             rows = [row for row, is_there in enumerate(has) if is_there]
             keys, values = [keys[row] for row in rows], [values[row] for row in rows]
-        return Table(*self.about, keys, values, self._exemplars)
+        return Table(self.about, keys, values, self._exemplars)
 
     def retired(self) -> Iterator[Part]:
         """What stays of it. A number that one float cannot hold is spread over several parts."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.exposition.snapshot import (
+    About,
     GaugeTimes,
     How,
     KeyedExemplar,
     Part,
     Snapshot,
+    about,
     in_parts,
     key_of,
     keyed,
@@ -34,10 +36,7 @@ _KEPT: Final = frozenset({"process_cpu_seconds"})
 class Table:
     """The samples of one family, as they are to be shown."""
 
-    name: str
-    documentation: str
-    type: str
-    unit: str
+    about: About
     keys: Sequence[str]
     values: Sequence[float]
     exemplars: Mapping[str, KeyedExemplar]
@@ -47,9 +46,7 @@ class Table:
 class _Columns:
     """A family of this process, as it was measured last."""
 
-    documentation: str
-    type: str
-    unit: str
+    about: About
     places: dict[str, int] = field(default_factory=dict[str, int])
     """Of the samples, by key."""
     values: array[float] = field(default_factory=lambda: array("d"))
@@ -79,8 +76,7 @@ class LocalTables:
         for gone in known:
             if gone in _KEPT:
                 continue
-            columns = self._families.pop(gone)
-            changed.append(Part(gone, columns.documentation, columns.type, columns.unit, [], []))
+            changed.append(Part(*self._families.pop(gone).about, [], []))
         return Snapshot(changed)
 
     def all(self) -> Snapshot:
@@ -88,15 +84,14 @@ class LocalTables:
         return Snapshot(
             [
                 part
-                for name, columns in self._families.items()
-                for part in _parts(name, columns, [*columns.places], How.WHOLE)
+                for columns in self._families.values()
+                for part in _parts(columns, [*columns.places], How.WHOLE)
             ]
         )
 
     def __iter__(self) -> Iterator[Table]:
-        for name, columns in self._families.items():
-            about = name, columns.documentation, columns.type, columns.unit
-            yield Table(*about, [*columns.places], columns.values, columns.exemplars)
+        for columns in self._families.values():
+            yield Table(columns.about, [*columns.places], columns.values, columns.exemplars)
 
     def _changes(
         self, family: Metric, times: Mapping[tuple[str, ...], float], *, is_partial: bool
@@ -105,16 +100,15 @@ class LocalTables:
         columns = self._families.get(family.name)
         begins_anew = (
             columns is None
-            or columns.type != family.type
+            or columns.about.type != family.type
             or not (is_partial or columns.places.keys() <= samples.keys())
         )
         if columns is None or begins_anew:
-            columns = _Columns(family.documentation, family.type, family.unit)
-            self._families[family.name] = columns
+            columns = self._families[family.name] = _Columns(about(family))
         changed = _take(columns, samples, times)
         if begins_anew or changed:
             how = How.WHOLE if begins_anew else How.UPDATE
-            yield from _parts(family.name, columns, changed, how)
+            yield from _parts(columns, changed, how)
 
 
 def _take(
@@ -124,15 +118,11 @@ def _take(
     changed: list[str] = []
     places, values, exemplars = columns.places, columns.values, columns.exemplars
     for key, sample in samples.items():
-        place = places.get(key)
-        if is_new := place is None:
-            place = places[key] = len(values)
-            values.append(math.nan)
-        if is_new or values[place] != sample.value:
-            values[place] = sample.value
-            has_changed = True
-        else:
-            has_changed = False
+        place = places.setdefault(key, len(values))
+        if place == len(values):
+            values.append(math.nan)  # which nothing is equal to
+        has_changed = values[place] != sample.value
+        values[place] = sample.value
         if sample.exemplar is not None:
             exemplar = keyed(key, sample.exemplar)
             has_changed = has_changed or exemplars.get(key) != exemplar
@@ -146,13 +136,10 @@ def _take(
     return changed
 
 
-def _parts(name: str, columns: _Columns, keys: Sequence[str], how: How) -> Iterator[Part]:
+def _parts(columns: _Columns, keys: Sequence[str], how: How) -> Iterator[Part]:
     places, values, times = columns.places, columns.values, columns.times
     whole = Part(
-        name,
-        columns.documentation,
-        columns.type,
-        columns.unit,
+        *columns.about,
         keys,
         [values[places[key]] for key in keys],
         times=[times.get(key, 0.0) for key in keys] if times else [],

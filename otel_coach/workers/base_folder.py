@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.workers.parents import FolderError, private_folder
+from otel_coach.workers.parents import FolderError, open_private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,9 +114,8 @@ def _is_long(base: Path) -> bool:
 
 def _has_room(base: Path) -> bool:
     probe = base / f"{token_hex(8)}.probe"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(probe, "wb", opener=lambda path, _: os.open(path, flags, 0o600)) as file:
+        with open(probe, "xb", opener=open_private) as file:
             file.write(bytes(_ROOM))
     except OSError:
         return False

@@ -21,7 +21,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.workers.base_folder import FolderError, is_spare, siblings
-from otel_coach.workers.parents import check_private, make_private
+from otel_coach.workers.parents import check_private, make_private, open_private
 from otel_coach.workers.supervisor import Supervisor, here, is_there
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ class Folder:
 
     def take(self, path: Path) -> bool:
         """Lock the file of the name of `path` while this process lives, or until `release`."""
-        flags = os.O_RDWR | os.O_CREAT | _FILE
-        descriptor = _private(self.file(path.name), flags)
+        descriptor = open_private(self.file(path.name), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -138,10 +137,10 @@ class Folder:
         unfinished = self.file(f"{path.name}.{self.me}{_UNFINISHED}")
         try:
             try:
-                file = open(unfinished, "xb", opener=_private)  # noqa: SIM115 - closed below
+                file = open(unfinished, "xb", opener=open_private)  # noqa: SIM115 - closed below
             except FileExistsError:  # of a time when it could not be removed
                 unfinished.unlink()
-                file = open(unfinished, "xb", opener=_private)  # noqa: SIM115
+                file = open(unfinished, "xb", opener=open_private)  # noqa: SIM115
             with file:
                 file.write(content)
             unfinished.replace(self.file(path.name))
@@ -303,11 +302,3 @@ def _short(folder: Path, descriptor: int) -> Path:
         return by_descriptor / str(descriptor)
     os.close(descriptor)
     return folder
-
-
-def _private(path: Path | str, flags: int) -> int:
-    """Open a file that only this user can read or write, under any umask."""
-    descriptor = os.open(path, flags | _FILE, 0o600)
-    with suppress(OSError):  # it can only lack bits
-        os.fchmod(descriptor, 0o600)
-    return descriptor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+from otel_coach.workers.parents import open_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +26,7 @@ class SharedLog:
         Raises:
             OSError: the file cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags, 0o600)
-        with suppress(OSError):  # under any umask, which can only take bits away
-            os.fchmod(self._file, 0o600)
+        self._file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self._read = 0
 
     def append(self, line: bytes) -> None:

@@ -73,6 +73,18 @@ def make_private(path: Path | str, at: int | None = None) -> None:
         os.chmod(path, 0o700, dir_fd=at)
 
 
+def open_private(path: Path | str, flags: int) -> int:
+    """Open a file, no link, that only this user can read or write, under any umask.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with suppress(OSError):  # it can only lack bits
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
 def _walked(path: Path, *, make: bool, make_parents: bool) -> Path:
     """From the root on, so that what was checked cannot change any more."""
     here, links = Path(path.anchor), 0

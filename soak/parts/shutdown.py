@@ -6,21 +6,16 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import httpx
-
-from demo.programs import ALONE, free_port
+from demo.programs import ALONE, Program, free_port
 from demo.stack import bin_path
 from soak.parts import Outcome
 from soak.servers import APP, APP_FOLDER
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _STREAMS: Final = 2000
 _AT_SHORT: Final = 20.0
@@ -28,7 +23,6 @@ _AT_SHORT: Final = 20.0
 _GRACE: Final = 2
 _LONGER: Final = 15.0
 """Seconds: the last flush may take three, and the machine may have other work."""
-_START_UP: Final = 120.0
 _END: Final = 60.0
 
 
@@ -64,46 +58,23 @@ def _ended(command: tuple[str, ...], streams: int) -> tuple[int, float, str]:
     )
     variables = {key: value for key, value in os.environ.items() if "OTEL_" not in key}
     with ExitStack() as end:
-        folder = end.enter_context(TemporaryDirectory(prefix="oc-"))
-        log = os.path.join(folder, "log")  # noqa: PTH118 - a text
-        output = end.enter_context(open(log, "wb"))  # noqa: PTH123
-        process = subprocess.Popen(  # noqa: S603 - commands of this repository
+        folder = Path(end.enter_context(TemporaryDirectory(prefix="oc-")))
+        program = Program(
             [*command, *server],
             cwd=APP_FOLDER,
-            env={**variables, **ALONE},
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            ready=f"http://127.0.0.1:{port}/health",
+            environment={**variables, **ALONE},
+            log=folder / "log",
         )
-        end.callback(process.wait)
-        end.callback(process.kill)
-        _wait(f"http://127.0.0.1:{port}/health", process)
+        end.callback(program.stop, signal.SIGKILL)
         for _ in range(streams):
             client = end.enter_context(socket.create_connection(("127.0.0.1", port), _END))
             client.sendall(b"GET /stream?pause=30 HTTP/1.1\r\nhost: x\r\n\r\n")
-            end.callback(client.close)
             if not client.recv(100):
                 message = "a stream did not begin"
                 raise ConnectionError(message)
         begun = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(_END)
+        program.process.send_signal(signal.SIGTERM)
+        code = program.process.wait(_END)
         took = time.monotonic() - begun
-        return code, took, _text(log)
-
-
-def _text(log: str | Path) -> str:
-    with open(log, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-        return file.read()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_UP
-    while True:
-        try:
-            httpx.get(url, timeout=1)
-        except httpx.HTTPError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+        return code, took, program.log.read_text("utf-8", errors="replace")

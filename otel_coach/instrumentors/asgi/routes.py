@@ -125,7 +125,8 @@ class OwnPage:
     def is_at(self, app: Any, scope: Scope) -> bool:
         """Whether it is there for the path of `scope`."""
         host = b""
-        if any(isinstance(getattr(one, "original_route", one), Host) for one in app.routes):
+        routes = getattr(app, "routes", ())
+        if any(isinstance(getattr(one, "original_route", one), Host) for one in routes):
             host = dict(scope["headers"]).get(b"host", b"")
         key = scope["path"], scope["root_path"], host
         until, found = self._known.get(key, (0.0, False))
