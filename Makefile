@@ -22,7 +22,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest test-canary test-versions test-install oracle abandoned soak flood hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom clean
+.PHONY: help install run demo test test-lowest test-canary test-versions test-on-debian test-install oracle abandoned soak flood hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,8 @@ $(OPENLIT)/.installed: requirements-openlit.txt pyproject.toml
 	$(call install_into,$(OPENLIT),requirements-openlit.txt)
 
 # The interpreter of that version.
-python = $(firstword $(wildcard $(shell pyenv root 2>/dev/null)/versions/$(1)/bin/python) python$(basename $(1)))
+python = $(firstword $(wildcard $(shell pyenv root 2>/dev/null)/versions/$(1)/bin/python) python$(call minor,$(1)))
+minor = $(word 1,$(subst ., ,$(1))).$(word 2,$(subst ., ,$(1)))
 
 define install_into
 @echo "installing into $(1)"
@@ -71,6 +72,9 @@ test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tes
 test-on-%:
 	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=1000 SEED=1
 	@.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -m "not fleet" $(PYTEST)
+
+test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as root, with debootstrap
+	@installs/in_debian.sh forky python3.14,python3.14-venv,ca-certificates,make,git make test-on-3.14
 
 test-install: install ## build it, install it by several pips and uv, beside other services' locks, and serve with it
 	@$(BIN)/python -m installs
@@ -179,4 +183,4 @@ sbom: install ## write dist/otel-coach.cdx.json: what a release brings along, as
 	@$(BIN)/python -m installs.sbom dist/otel-coach.cdx.json
 
 clean: ## remove .venv and what was built
-	@rm -rf $(VENV) .venv-* dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-* .debian dist .pytest_cache .ruff_cache
