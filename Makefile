@@ -1,5 +1,6 @@
 # The one entry to everything. `make help` lists it.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,7 +23,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-lowest test-canary test-versions test-on-debian test-install oracle abandoned soak flood hostile up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom clean
+.PHONY: help install run demo test test-fast test-lowest test-canary test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,30 +43,38 @@ $(OPENLIT)/.installed: requirements-openlit.txt pyproject.toml
 	$(call install_into,$(OPENLIT),requirements-openlit.txt)
 
 # The interpreter of that version.
-python = $(firstword $(wildcard $(shell pyenv root 2>/dev/null)/versions/$(1)/bin/python) python$(call minor,$(1)))
+python = $(firstword $(wildcard $(addsuffix /versions/$(1)/bin/python,$(shell pyenv root 2>/dev/null) $(HOME)/.pyenv)) python$(call minor,$(1)))
 minor = $(word 1,$(subst ., ,$(1))).$(word 2,$(subst ., ,$(1)))
+
+# A line for each 20 packages that pip finds, and one when it installs them.
+PROGRESS = /^(Collecting|Requirement already)/ && ++n % 20 == 0 {print "  " n " of at most " all " packages"; fflush()} \
+	/^Installing collected/ {print "  installing them"; fflush()}
 
 define install_into
 @echo "installing into $(1)"
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otel-coach needs Python 3.11 or newer; set PYTHON=python3.11")'
 @test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-@$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(2)
+@$(1)/bin/pip install --disable-pip-version-check --require-hashes --requirement $(2) \
+	| awk -v all=$$(grep -c == $(2)) '$(PROGRESS)'
 @$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 @touch $(1)/.installed
 endef
 
 run: install ## start the reference service, measured, send one round of users, go on serving
-	@$(BIN)/python -m demo --port $(PORT)
+	@$(BIN)/python -m examples.coaching.demo --port $(PORT)
 
 demo: install ## the same, then exit: 0 only if every figure is right
-	@$(BIN)/python -m demo --once
+	@$(BIN)/python -m examples.coaching.demo --once
 
 test: install ## the whole ordinary suite
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
 
+test-fast: install ## the tests without servers, under a minute
+	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not server" $(PYTEST)
+
 # What is deployed, and what a release is made of, depend on no version of a library.
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore tests/test_deploy.py --ignore tests/test_release.py $(PYTEST)
+	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*' $(PYTEST)
 
 test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 1,000 requests
 
@@ -74,43 +83,43 @@ test-on-%:
 	@.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -m "not fleet" $(PYTEST)
 
 test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as root, with debootstrap
-	@installs/in_debian.sh forky python3.14,python3.14-venv,ca-certificates,make,git make test-on-3.14
+	@verification/installs/in_debian.sh forky python3.14,python3.14-venv,ca-certificates,make,git make test-on-3.14
 
 test-install: install ## build it, install it by several pips and uv, beside other services' locks, and serve with it
-	@$(BIN)/python -m installs
+	@$(BIN)/python -m verification.installs
 
 test-canary: $(CANARY)/.installed $(OPENLIT)/.installed ## beside other people's instrumentations: whether anything leaves that should not
-	@$(CANARY)/bin/python -m pytest canary tests/test_logs.py --deselect canary/test_canary_packages.py::test_openlit $(PYTEST)
-	@$(OPENLIT)/bin/python -m pytest canary/test_canary_packages.py::test_openlit $(PYTEST)
+	@$(CANARY)/bin/python -m pytest verification/canary tests/integration/test_logs.py tests/unit/sdk/test_log_export.py --deselect verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
+	@$(OPENLIT)/bin/python -m pytest verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
-	@$(BIN)/python -m oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
+	@$(BIN)/python -m verification.oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
 
 abandoned: install ## 100,000 runs that nobody ends: what is left of them in memory
-	@$(BIN)/python -m oracle.abandoned
+	@$(BIN)/python -m verification.oracle.abandoned
 
 soak: install ## kill, stop and reload the workers of real servers for MINUTES: no counter may fall
-	@$(BIN)/python -m soak --minutes $(MINUTES) --seed $(SEED) $(SOAK)
+	@$(BIN)/python -m verification.soak --minutes $(MINUTES) --seed $(SEED) $(SOAK)
 
 flood: install ## strangers by 100 connections who want the page: how long a scrape, and others, wait
-	@$(BIN)/python -m soak.flood $(FLOOD)
+	@$(BIN)/python -m verification.soak.flood $(FLOOD)
 
-hostile: install ## a million junk values of every kind against a real server: series, bytes, memory
-	@$(BIN)/python -m hostile $(HOSTILE)
+cardinality-attack: install ## a million junk values of every kind against a real server: series, bytes, memory
+	@$(BIN)/python -m verification.cardinality_attack $(ATTACK)
 
 up: install ## the whole stack on this machine (Collector, Jaeger, Prometheus, 4 workers), with users
-	@$(BIN)/python -m e2e.up $(UP)
+	@$(BIN)/python -m verification.end_to_end.up $(UP)
 
 e2e: install ## send known requests through the whole stack, then ask Prometheus and Jaeger
-	@$(BIN)/python -m e2e $(E2E)
+	@$(BIN)/python -m verification.end_to_end $(E2E)
 
 pictures: install ## draw docs/pictures from a run of the whole stack
-	@$(BIN)/python -m e2e.pictures docs/pictures
+	@$(BIN)/python -m verification.end_to_end.pictures docs/pictures
 
 e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes
 	@mkdir -p .e2e-tools/bin
 	GOBIN=$(CURDIR)/.e2e-tools go install go.opentelemetry.io/collector/cmd/builder@$(COLLECTOR)
-	CGO_ENABLED=0 .e2e-tools/builder --config e2e/ocb.yaml
+	CGO_ENABLED=0 .e2e-tools/builder --config verification/end_to_end/ocb.yaml
 	cp .e2e-tools/otelcol/otelcol .e2e-tools/bin/
 	rm -rf .e2e-tools/jaeger
 	cp -r "$$(go mod download -json github.com/jaegertracing/jaeger@$(JAEGER) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" .e2e-tools/jaeger
@@ -118,36 +127,39 @@ e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes
 	cd .e2e-tools/jaeger && CGO_ENABLED=0 go build -o ../bin/jaeger ./cmd/jaeger
 
 bench: install ## all goals of speed, beside the bare service, in some eight minutes; writes docs/benchmarks.md
-	@$(BIN)/python -m bench --write docs/benchmarks.md $(BENCH)
+	@$(BIN)/python -m verification.bench --write docs/benchmarks.md $(BENCH)
 
 bench-throughput: install ## of it, streams and /health alone
-	@$(BIN)/python -m bench.throughput $(BENCH)
+	@$(BIN)/python -m verification.bench.throughput $(BENCH)
 
 bench-micro: install ## a chunk, a call and an agent in one process, by pyperf
-	@$(BIN)/python -m bench.micro $(BENCH)
+	@$(BIN)/python -m verification.bench.micro $(BENCH)
 
 bench-growth: install ## whether anything grows over a million requests
-	@$(BIN)/python -m bench.growth $(BENCH)
+	@$(BIN)/python -m verification.bench.growth $(BENCH)
 
 bench-workers: install ## what workers cost each other, by label sets and workers
-	@$(BIN)/python -m bench.workers $(BENCH)
+	@$(BIN)/python -m verification.bench.workers --write docs/benchmarks.md $(BENCH)
+
+bench-weighed: install ## optimisations that cost readability: with and without, in pairs
+	@$(BIN)/python -m verification.bench.weighed --write docs/architecture.md $(BENCH)
 
 bench-profiles: install ## whose the CPU time of the service is, with otel-coach and without
-	@$(BIN)/python -m bench.profiles
+	@$(BIN)/python -m verification.bench.profiles
 
 bench-scale: install ## streams and /health with 1, 2 and 4 workers
-	@$(BIN)/python -m bench.throughput --scale --rounds 40 $(BENCH)
+	@$(BIN)/python -m verification.bench.throughput --scale --rounds 40 $(BENCH)
 
 bench-backends: install ## latency with dead OTLP back ends, beside a healthy one
-	@$(BIN)/python -m bench.backends
+	@$(BIN)/python -m verification.bench.backends
 
 fuzz: install ## random bytes for all that reads foreign ones, for as long as it takes to find nothing
-	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_fuzz.py tests/test_sql.py --timeout 0
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit/*/test_fuzz_*.py tests/unit/sdk/test_sql.py --timeout 0
 
 lint: install docs-check ## ruff, bandit, and that all that is generated is up to date
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive otel_coach deploy installs monitoring
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive otel_coach deploy verification/installs tools
 
 format: install ## let ruff mend what it can
 	@$(BIN)/ruff check --fix
@@ -158,19 +170,21 @@ types: install ## pyright, strict
 
 docs: install ## write the generated pages
 	@$(BIN)/otel-coach metrics --write docs/metrics.md
-	@$(BIN)/python -m oracle.truth --write docs/truth.md
+	@$(BIN)/otel-coach settings --write docs/configuration.md
+	@$(BIN)/python -m verification.oracle.truth --write docs/truth.md
 
 dashboards: install ## write the Grafana dashboard from the catalogue
-	@$(BIN)/python -m monitoring dashboards --write
+	@$(BIN)/python -m tools.monitoring dashboards --write
 
 rules: install ## write the recording rules and alerts from the catalogue
-	@$(BIN)/python -m monitoring rules --write
+	@$(BIN)/python -m tools.monitoring rules --write
 
 docs-check: install
-	@$(BIN)/python -m monitoring dashboards --check
-	@$(BIN)/python -m monitoring rules --check
+	@$(BIN)/python -m tools.monitoring dashboards --check
+	@$(BIN)/python -m tools.monitoring rules --check
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
-	@$(BIN)/python -m oracle.truth --check docs/truth.md
+	@$(BIN)/otel-coach settings --check docs/configuration.md
+	@$(BIN)/python -m verification.oracle.truth --check docs/truth.md
 
 lock: install ## resolve the development environment and the lowest versions; UPGRADE=--upgrade: all anew
 	@$(LOCK) --group dev --output-file requirements-dev.txt pyproject.toml
@@ -180,7 +194,16 @@ lock: install ## resolve the development environment and the lowest versions; UP
 	@$(LOCK) --group openlit --output-file requirements-openlit.txt pyproject.toml
 
 sbom: install ## write dist/otel-coach.cdx.json: what a release brings along, as CycloneDX
-	@$(BIN)/python -m installs.sbom dist/otel-coach.cdx.json
+	@$(BIN)/python -m verification.installs.sbom dist/otel-coach.cdx.json
+
+licences: install ## list the licences of what a release brings along; each must be permissive
+	@$(BIN)/python -m tools.licences
+
+audit: install ## look for known vulnerabilities in what a release brings along, by pip-audit where it is installed
+	@$(BIN)/python -m tools.audit
+
+rooms: install ## rooms, arrows and circles of the package, from its imports
+	@$(BIN)/python -m tools.rooms
 
 clean: ## remove .venv and what was built
 	@rm -rf $(VENV) .venv-* .debian dist .pytest_cache .ruff_cache

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_coach.instrumentors.dependencies import watch_dependency
-    from otel_coach.request import labels
+    from starlette.applications import Starlette
+
+    from otel_coach.core.request_context import labels
+    from otel_coach.instrumentors.dependencies.watch import watch_dependency
     from otel_coach.settings import Settings
 
     __version__: str
@@ -24,50 +26,51 @@ __all__ = [
 ]
 
 
-def instrument(app: object = None, *, settings: Settings | None = None) -> None:
-    """Do what the `opentelemetry-instrument` command does, from the application's own code.
+def instrument(app: Starlette | None = None, *, settings: Settings | None = None) -> None:
+    """Does what the `opentelemetry-instrument` command does, from the application's own code.
 
-    Call it once, at any time, also when the application serves already.
+    It can be called at any time, also while the application is serving.
 
     Args:
-        app: the Starlette or FastAPI application to watch; may be called again for another.
-            None watches every application of the process.
-        settings: default `Settings.from_env()`.
+        app: The Starlette or FastAPI application to instrument; to instrument several, call this
+            once for each. None instruments every application of the process.
+        settings: By default `Settings.from_env()`. Only the first call's settings take effect.
 
     Raises:
-        TypeError: `app` is of another kind.
+        TypeError: `app` is not a Starlette or FastAPI application.
     """
-    from otel_coach.installation import INSTRUMENTORS, install  # noqa: PLC0415 - imports the SDK
+    from otel_coach.setup.installation import INSTRUMENTORS, install  # noqa: PLC0415 - imports the SDK
 
     if app is not None and not hasattr(type(app), "build_middleware_stack"):
         message = (
             f"instrument() takes a FastAPI or Starlette application, not {type(app).__name__}; "
-            "hand over the application itself, before it is wrapped"
+            "pass the application itself, before it is wrapped"
         )
         raise TypeError(message)
     if (installation := install(settings)) is not None:
         for name in INSTRUMENTORS:
             installation.instrument(name, app)
-        installation.instrument_psycopg()
+        installation.contrib.load_psycopg()
+        installation.contrib.load_fastapi(app)
 
 
 def uninstrument() -> None:
-    """Undo `instrument`: nothing of otel-coach stays on the application's path.
+    """Undoes `instrument`: nothing of otel-coach remains on the application's request path.
 
-    Providers that became the global ones stay so, shut down: OpenTelemetry takes none back.
+    The global OpenTelemetry providers are shut down, but stay: the API does not allow another set.
     """
-    from otel_coach.installation import uninstall  # noqa: PLC0415
+    from otel_coach.setup.installation import uninstall  # noqa: PLC0415
 
     uninstall()
 
 
 def __getattr__(name: str) -> Any:
     if name == "labels":
-        from otel_coach.request import labels  # noqa: PLC0415 - disabled, nothing is imported
+        from otel_coach.core.request_context import labels  # noqa: PLC0415 - not imported if disabled
 
         return labels
     if name == "watch_dependency":
-        from otel_coach.instrumentors.dependencies import watch_dependency  # noqa: PLC0415
+        from otel_coach.instrumentors.dependencies.watch import watch_dependency  # noqa: PLC0415
 
         return watch_dependency
     if name == "__version__":
@@ -75,7 +78,7 @@ def __getattr__(name: str) -> Any:
 
         try:
             return version("otel-coach")
-        except PackageNotFoundError:  # run from its sources
+        except PackageNotFoundError:  # run from source, not installed
             return "0+unknown"
     if name == "Settings":
         from otel_coach.settings import Settings  # noqa: PLC0415

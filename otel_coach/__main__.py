@@ -1,4 +1,4 @@
-"""`python -m otel_coach`: the same as the command `otel-coach`."""
+"""Runs the `otel-coach` command as `python -m otel_coach`."""
 
 import sys
 

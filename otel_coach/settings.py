@@ -1,339 +1,398 @@
-"""Every setting of ours, read from the environment in one place.
+"""All settings of otel-coach, with their variables, defaults and meanings.
 
-The SDK reads the OTEL_* variables that are its own (sampler, batch processor, resource, OTLP
-endpoints and headers); here stand only those that decide what we build.
+The OpenTelemetry SDK itself reads the OTEL_* variables for its sampler, batch processors, resource
+and OTLP endpoints and headers. This module has those that decide what otel-coach builds.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import logging
 import os
-import re
+from collections.abc import Mapping  # noqa: TC003 - named by the fields
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Final, Self
 
-from otel_coach.admitted import admitted_labels
-from otel_coach.environment_variables import (
-    OTEL_COACH_ADMIT_LABELS,
-    OTEL_COACH_TRUST_INCOMING,
-    SWITCHES,
-    is_true,
+from otel_coach.configuration import environment_variables as variables
+from otel_coach.configuration.environment import CAPTURE, Environment
+from otel_coach.configuration.kinds import (
+    ADDRESS,
+    CHARACTERS,
+    COUNT,
+    FILE,
+    FOLDER,
+    FUNCTION,
+    HOST,
+    PATH,
+    PLACES,
+    PORT,
+    ByName,
+    Choice,
+    Exporters,
+    Flag,
+    Names,
+    Optional,
+    Patterns,
+    Seconds,
+    Text,
 )
-from otel_coach.log_settings import is_by_distro, log_settings
-from otel_coach.otel_variables import without_effect
-from otel_coach.setting_values import (
-    capture_mode,
-    characters,
-    count,
-    path,
-    patterns,
-    places,
-    port,
-    seconds,
-    server_spans,
-    words,
-)
-from otel_coach.trust import Trust, trust_of
-from otel_coach.vocabulary import DEFAULT_BUDGETS, DEFAULT_SIZES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from otel_coach.configuration.setting import checked, setting, settings_of
+from otel_coach.configuration.trust import Trust, TrustKind
+from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 
 _logger = logging.getLogger("otel_coach")
-_T = TypeVar("_T")
-_NAME: Final = re.compile(r"[\w.-]+")
-_BETWEEN_DEPENDENCIES: Final = re.compile(
-    r",(?=\s*[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|\s*$)"
-)
-_CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-_COMPONENTS: Final = (
-    *("OTEL_PYTHON_ID_GENERATOR", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
-    *(f"OTEL_PYTHON_{part}_CONFIGURATOR" for part in ("LOGGER", "METER", "TRACER")),
-)
-"""Variables that name parts of the SDK, or say more of one."""
+
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
 )
+_PROTOCOL: Final = Choice(("http/protobuf", "grpc"))
+_HEADER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+"""A token of RFC 9110, section 5.6.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What to build and how. Times are in seconds.
+    """What otel-coach builds and how. Times are in seconds.
 
-    `problems` holds one line for each variable that could not be used, with its cure; the
-    default stands in for it.
+    `Settings.from_env()` reads the environment; `Settings(metrics_path="/internal")` sets a field
+    in code. docs/configuration.md lists all fields. A mapping changes only the names that it
+    contains: `Settings(budgets={"model": 50})` changes one budget.
+
+    Raises:
+        ValueError: A value has the wrong type or cannot be used; the message names each such field
+            and its variable.
+        TypeError: There is no field of that name; the message suggests the nearest name.
     """
 
-    enabled: bool = True
-    trace_exporters: tuple[str, ...] = ()
-    metric_exporters: tuple[str, ...] = ("prometheus",)
-    otlp_traces_protocol: str = "http/protobuf"
-    otlp_metrics_protocol: str = "http/protobuf"
-    otlp_logs_protocol: str = "http/protobuf"
-    metrics_path: str = "/metrics"
-    metrics_host: str = "localhost"
-    metrics_port: int | None = None
-    """A port of its own for the page; None serves it inside the application."""
-    metrics_token: str | None = field(default=None, repr=False)
-    """Who scrapes must bear it (RFC 6750); None lets everybody in, an empty one nobody."""
-    shares_figures: bool = True
-    """Whether the workers of a service show one page."""
-    shared_folder: str | None = None
-    """Where the workers of a service share their figures; None finds a private place."""
-    runtime_folder: str | None = None
-    """Where the system wants a user's short-lived files (XDG base directories)."""
-    prometheus_multiprocess: bool = False
-    """Whether the application uses prometheus_client's multiprocess mode."""
-    target_info: bool = False
-    server_spans: str = "otel_coach"
-    """Who makes the server spans: otel_coach, or fastapi, the stock instrumentation."""
-    excluded_urls: str = ""
-    """Regular expressions by comma; requests to such URLs are not traced."""
-    span_attributes: frozenset[str] = frozenset()
-    """Attributes that spans of others may carry beyond those that all may."""
-    propagates_to_providers: bool = False
-    """Whether a provider gets the trace context and the baggage of a user."""
-    trust_incoming: Trust = field(default_factory=Trust)
-    """Whose trace context and baggage are taken up."""
-    disabled_instrumentations: frozenset[str] = frozenset()
-    """Entry points that `instrument` leaves out, as the command does."""
-    credential_headers: frozenset[str] = DEFAULT_CREDENTIAL_HEADERS
-    budgets: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_SIZES))
-    """How many values a label may take, and how many combinations and instruments there may be."""
-    pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """Values by label that always have a place."""
-    admitted: Mapping[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
-    """Labels, and how many values each may take, by instrument that is not ours."""
-    captures_on_spans: bool = False
-    """Whether chat and tool spans say what was said."""
-    captures_on_events: bool = False
-    """Whether events say so."""
-    content_limit: int = 10_000
-    """Characters of content in one attribute."""
-    content_redactor: str | None = None
-    """`module:function` that is given each text before it leaves, and returns what may leave."""
-    log_exporters: tuple[str, ...] = ()
-    """Where log records and events go."""
-    span_queue: int = 2048
-    """How many spans wait for each exporter before further ones are dropped."""
-    log_queue: int = 2048
-    """How many log records do."""
-    components: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Parts of the SDK that other packages bring (samplers, id generators), by variable."""
-    exports_logs: bool = False
-    """Whether the application's own log records go there."""
-    handles_logging: bool = False
-    """Whether a handler at the root logger hands the records of `logging` over."""
-    prices_file: str | None = None
-    dependencies: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    """Addresses to probe, by the name they are known under. They can hold passwords."""
-    dependency_interval: float = 15.0
-    dependency_timeout: float = 5.0
-    config_file: str | None = None
-    """OpenTelemetry's declarative configuration."""
-    problems: tuple[str, ...] = ()
-    without_effect: tuple[str, ...] = ()
-    """One line for each variable of OpenTelemetry that changes nothing here."""
+    enabled: bool = setting(
+        variables.SWITCHES,
+        Flag(),
+        "Whether otel-coach does anything. If disabled, none of it is imported or on the "
+        "application's request path. The variables have the opposite sense: `true` disables it.",
+        default=True,
+        default_text="`false`",
+        is_read_apart=True,
+    )
+    trace_exporters: tuple[str, ...] = setting(
+        "OTEL_TRACES_EXPORTER",
+        Exporters("traces"),
+        "Where spans are exported to: `otlp`, `console`, `none`; several separated by commas.",
+        default=(),
+        default_text="`otlp` with an endpoint, else `none`",
+        is_read_apart=True,
+    )
+    metric_exporters: tuple[str, ...] = setting(
+        "OTEL_METRICS_EXPORTER",
+        Exporters("metrics", frozenset({"prometheus"})),
+        "Where metrics go: `prometheus` (the page), `otlp`, `none`; several separated by commas.",
+        default=("prometheus",),
+        is_read_apart=True,
+    )
+    log_exporters: tuple[str, ...] = setting(
+        "OTEL_LOGS_EXPORTER",
+        Exporters("logs"),
+        "Where log records and events of captured content are exported to. The application's own "
+        "records are exported if a logging handler collects them: "
+        "`OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED=true`, or "
+        "opentelemetry-instrumentation-logging with its `OTEL_PYTHON_LOG_*`.",
+        default=(),
+        default_text="`otlp` with an endpoint, else `none`",
+        is_read_apart=True,
+    )
+    otlp_traces_protocol: str = setting(
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        _PROTOCOL,
+        "How spans are sent: `http/protobuf` or `grpc`.",
+        default="http/protobuf",
+    )
+    otlp_metrics_protocol: str = setting(
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        _PROTOCOL,
+        "How metrics are sent.",
+        default="http/protobuf",
+    )
+    otlp_logs_protocol: str = setting(
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        _PROTOCOL,
+        "How log records are sent.",
+        default="http/protobuf",
+    )
+    metrics_path: str = setting(
+        variables.OTEL_COACH_METRICS_PATH,
+        PATH,
+        "The path of the metrics page in the application. With a port of its own, the page is at "
+        "this path as well as at `/metrics`.",
+        default="/metrics",
+    )
+    metrics_host: str = setting(
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        HOST,
+        "Serves the page on a port of its own, at this address. `localhost` can be reached from "
+        "this machine only.",
+        default="localhost",
+    )
+    metrics_port: int | None = setting(
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+        Optional(PORT),
+        "Serves the page on this port instead of in the application.",
+        default=None,
+        default_text="`9464` with a host, else none",
+        is_read_apart=True,
+    )
+    metrics_token: str | None = setting(
+        variables.OTEL_COACH_METRICS_TOKEN,
+        Optional(Text("a token", ".*")),
+        "Only requests with `Authorization: Bearer TOKEN` get the page (RFC 6750). If it is set "
+        "but empty, no request does.",
+        default=None,
+        is_secret=True,
+        is_read_apart=True,
+    )
+    shared_folder: str | None = setting(
+        variables.OTEL_COACH_SHARED_DIR,
+        Optional(FOLDER),
+        "The folder in which workers share their metrics. It must be private to the user, and no "
+        "other user may be able to write to its parent folders.",
+        default=None,
+        default_text="`$XDG_RUNTIME_DIR/otel-coach`, or in the first temporary folder with space",
+    )
+    target_info: bool = setting(
+        variables.OTEL_COACH_TARGET_INFO, Flag(), "Shows `target_info` on the page.", default=False
+    )
+    server_spans: str = setting(
+        variables.OTEL_COACH_SERVER_SPANS,
+        Choice(("otel_coach", "fastapi")),
+        "What creates the server spans: otel-coach, or opentelemetry-instrumentation-fastapi "
+        "(`fastapi`).",
+        default="otel_coach",
+    )
+    excluded_urls: str = setting(
+        ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"),
+        Patterns(),
+        "Regular expressions separated by commas; requests for matching URLs are not traced.",
+        default="",
+    )
+    span_attributes: frozenset[str] = setting(
+        variables.OTEL_COACH_SPAN_ATTRIBUTES,
+        Names("an attribute's name", frozenset, r"[\w.*/-]+"),
+        "Further attributes that are kept on the spans of other instrumentations.",
+        default=frozenset(),
+    )
+    propagates_to_providers: bool = setting(
+        variables.OTEL_COACH_PROPAGATE_TO_PROVIDERS,
+        Flag(),
+        "Sends `traceparent` and `baggage` to model providers too, for example to your own gateway "
+        "if it is traced.",
+        default=False,
+    )
+    trust_incoming: Trust | bool | str = setting(  # noqa: RUF009 - a field
+        variables.OTEL_COACH_TRUST_INCOMING,
+        TrustKind(),
+        "The callers from which trace context and baggage are accepted: `true` (all), `false` "
+        "(none), or a list of addresses and networks of the connection's peer, which may end with "
+        "a header and the secret that a gateway sends in it: "
+        "`10.0.0.0/8,header:X-Gateway-Secret=...`. With an invalid value no caller is trusted.",
+        factory=Trust,
+        default_text="`true`",
+        is_secret=True,
+        is_read_apart=True,
+    )
+    disabled_instrumentations: frozenset[str] = setting(
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+        Names("an entry point's name", frozenset, r"[\w.*-]+"),
+        "Entry points of the instrumentations that are not loaded; `*` for all.",
+        default=frozenset(),
+    )
+    credential_headers: frozenset[str] = setting(
+        variables.OTEL_COACH_CREDENTIAL_HEADERS,
+        Names("a header's name", frozenset, _HEADER),
+        "Request headers that count as credentials, in addition to those of the route's own "
+        "security schemes.",
+        default=DEFAULT_CREDENTIAL_HEADERS,
+    )
+    budgets: Mapping[str, int] = setting(
+        "OTEL_COACH_BUDGET_*",
+        ByName("a label or limit", COUNT, DEFAULT_SIZES, DEFAULT_SIZES),
+        "How many values a label may take (`OTEL_COACH_BUDGET_MODEL`, `_ENDPOINT` ...), how many "
+        "combinations a metric may have (`_LABEL_SET`), and how many instruments and lines of the "
+        "page the application's own meters get (`_INSTRUMENT`, `_INSTRUMENT_LINES`).",
+        factory=lambda: dict(DEFAULT_SIZES),
+        default_text="see docs/metrics.md",
+        is_read_apart=True,
+    )
+    pinned: Mapping[str, tuple[str, ...]] = setting(
+        "OTEL_COACH_ALLOWED_*",
+        ByName("a label", Names("a value", tuple, r"(?s).+"), DEFAULT_BUDGETS),
+        "Values that always keep their own name; they take slots of the label's budget "
+        "(`OTEL_COACH_ALLOWED_MODELS`, `_ENDPOINTS` ...). Separated by commas.",
+        factory=dict,
+        is_read_apart=True,
+    )
+    admitted: Mapping[str, Mapping[str, int]] = setting(
+        variables.OTEL_COACH_ADMIT_LABELS,
+        ByName("an instrument's name", ByName("a label", COUNT)),
+        "Labels to keep on the application's own instruments: "
+        "`jobs.done:queue,jobs.done:region:100`. The number is the label's budget.",
+        factory=dict,
+        is_read_apart=True,
+    )
+    captures_on_spans: bool = setting(
+        CAPTURE,
+        Flag(),
+        "`SPAN_ONLY`, `EVENT_ONLY` or `SPAN_AND_EVENT` captures prompts and answers on spans, as "
+        "events (`OTEL_LOGS_EXPORTER`), or both.",
+        default=False,
+        default_text="`NO_CONTENT`",
+        is_read_apart=True,
+    )
+    captures_on_events: bool = setting(
+        CAPTURE,
+        Flag(),
+        "As above, for events.",
+        default=False,
+        default_text="`NO_CONTENT`",
+        is_read_apart=True,
+    )
+    content_limit: int = setting(
+        variables.OTEL_COACH_CONTENT_LIMIT,
+        CHARACTERS,
+        "The maximum length of captured content in one attribute, in characters.",
+        default=10_000,
+    )
+    content_redactor: str | None = setting(
+        variables.OTEL_COACH_CONTENT_REDACTOR,
+        Optional(FUNCTION),
+        "A function, as `module:function`, that is called with each captured text and returns the "
+        "text to export. If it is invalid, no content is captured.",
+        default=None,
+        is_read_apart=True,
+    )
+    span_queue: int = setting(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        PLACES,
+        "How many spans may wait for each exporter; further ones are dropped.",
+        default=2048,
+    )
+    log_queue: int = setting(
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        PLACES,
+        "How many log records may wait for each exporter; further ones are dropped.",
+        default=2048,
+    )
+    prices_file: str | None = setting(
+        variables.OTEL_COACH_PRICES,
+        Optional(FILE),
+        'A JSON or TOML file: `{"my-model": {"input_mtok": 1.0, "output_mtok": 2.0}}`, in US '
+        "dollars per million tokens; optionally `cache_read_mtok`, `cache_write_mtok`, "
+        "`cache_write_1h_mtok`. It takes precedence over the built-in list (5 MB), which is loaded "
+        "only when a model is used that the file lacks.",
+        default=None,
+    )
+    dependencies: Mapping[str, str] = setting(
+        variables.OTEL_COACH_DEPENDENCIES,
+        ByName("a name", ADDRESS, hides_values=True),
+        "The dependencies to probe: `postgres_django=env:DATABASE_URL,cache=redis://h:6379`; also "
+        "`http(s)://` and `tcp://host:port`.",
+        factory=dict,
+        is_secret=True,
+        is_read_apart=True,
+    )
+    dependency_interval: float = setting(
+        variables.OTEL_COACH_DEPENDENCY_INTERVAL,
+        Seconds(),
+        "Seconds between two probes of a dependency.",
+        default=15.0,
+    )
+    dependency_timeout: float = setting(
+        variables.OTEL_COACH_DEPENDENCY_TIMEOUT,
+        Seconds(),
+        "Seconds that one probe may take.",
+        default=5.0,
+    )
+    config_file: str | None = setting(
+        ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"),
+        Optional(Text("a path")),
+        "OpenTelemetry's declarative configuration "
+        "(`pip install 'opentelemetry-sdk[file-configuration]'`): its providers become the global "
+        "ones, its processors export otel-coach's spans, otel-coach's metrics are on the page "
+        "only, and the variables that choose exporters are not read.",
+        default=None,
+    )
+
+    def __new__(cls, **values: object) -> Self:
+        """Rejects keyword arguments that are not fields."""
+        known = {known_field.name for known_field in dataclasses.fields(cls)}
+        for name in values.keys() - known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; perhaps {close[0]} is meant" if close else ""
+            message = f"{cls.__name__} has no field {name}{hint}"
+            raise TypeError(message)
+        return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Checks each value, and adds the defaults for names that a mapping does not contain."""
+        for name, value in checked(type(self), lambda name: getattr(self, name)).items():
+            object.__setattr__(self, name, value)
 
     @property
     def serves_metrics(self) -> bool:
-        """Whether there is a page for Prometheus at all."""
+        """Whether there is a page for Prometheus."""
         return "prometheus" in self.metric_exporters
 
     def disables(self, instrumentation: str) -> bool:
-        """Whether the instrumentation of that entry point is left out; `*` means all."""
+        """Whether the settings exclude the instrumentation with that entry point."""
         return not {instrumentation, "*"}.isdisjoint(self.disabled_instrumentations)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the environment (or `environ`). Never raises: see `problems`."""
-        return _Environment(os.environ if environ is None else environ).settings()
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> EffectiveSettings:
+        """Returns the settings in `os.environ` or `environ`. Never raises; see its `problems`."""
+        environment = Environment(os.environ if environ is None else environ)
+        return EffectiveSettings(**environment.settings(Settings), **environment.process())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveSettings(Settings):
+    """Settings of a process, with what else otel-coach reads from the process's environment.
+
+    `Settings.from_env()` and `effective()` return it; applications create `Settings`.
+    """
+
+    runtime_folder: str | None = None
+    """The folder for the user's short-lived files (XDG Base Directory Specification)."""
+    prometheus_multiprocess: bool = False
+    """Whether the application uses prometheus_client's multiprocess mode."""
+    components: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Names of the SDK components to load (samplers, id generators ...), by variable."""
+    exports_logs: bool = False
+    """Whether the application's own log records are exported."""
+    handles_logging: bool = False
+    """Whether a handler on the root logger exports the records of `logging`."""
+    shares_figures: bool = True
+    """Whether all workers of a service show the same page, with the metrics of all of them."""
+    problems: tuple[str, ...] = ()
+    """One line for each variable that could not be used, with the cure."""
+    without_effect: tuple[str, ...] = ()
+    """One line for each OpenTelemetry variable that is set, but has no effect on otel-coach."""
 
     def log_problems(self) -> None:
-        """Write one line for each setting that could not be used."""
+        """Logs one line for each entry of `problems` and of `without_effect`."""
         for problem in self.problems:
             _logger.error("otel-coach: %s", problem)
         for line in self.without_effect:
             _logger.warning("otel-coach: %s", line)
 
-
-class _Environment:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._problems: list[str] = []
-
-    def settings(self) -> Settings:
-        interval = self._read("OTEL_COACH_DEPENDENCY_INTERVAL", 15.0, seconds)
-        timeout = self._read("OTEL_COACH_DEPENDENCY_TIMEOUT", 5.0, seconds)
-        return Settings(
-            enabled=sum(self._flag(name) for name in SWITCHES) == 0,
-            trace_exporters=self._trace_exporters(),
-            metric_exporters=self._metric_exporters(),
-            otlp_traces_protocol=self._protocol("TRACES"),
-            otlp_metrics_protocol=self._protocol("METRICS"),
-            otlp_logs_protocol=self._protocol("LOGS"),
-            metrics_path=self._read("OTEL_COACH_METRICS_PATH", "/metrics", path),
-            metrics_host=self._text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
-            metrics_port=self._metrics_port(),
-            metrics_token=self._token("OTEL_COACH_METRICS_TOKEN"),
-            shared_folder=self._text("OTEL_COACH_SHARED_DIR") or None,
-            runtime_folder=self._text("XDG_RUNTIME_DIR") or None,
-            prometheus_multiprocess=bool(
-                self._text("PROMETHEUS_MULTIPROC_DIR") or self._text("prometheus_multiproc_dir")
-            ),
-            target_info=self._flag("OTEL_COACH_TARGET_INFO"),
-            server_spans=self._read("OTEL_COACH_SERVER_SPANS", "otel_coach", server_spans),
-            components={name: self._text(name) for name in _COMPONENTS if self._text(name)},
-            excluded_urls=self._read("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "", patterns)
-            or self._read("OTEL_PYTHON_EXCLUDED_URLS", "", patterns),
-            span_attributes=frozenset(words(self._text("OTEL_COACH_SPAN_ATTRIBUTES"))),
-            propagates_to_providers=self._flag("OTEL_COACH_PROPAGATE_TO_PROVIDERS"),
-            trust_incoming=trust_of(self._text(OTEL_COACH_TRUST_INCOMING), self._problems),
-            disabled_instrumentations=frozenset(
-                words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"))
-            ),
-            credential_headers=frozenset(
-                word.lower() for word in words(self._text("OTEL_COACH_CREDENTIAL_HEADERS"))
-            )
-            or DEFAULT_CREDENTIAL_HEADERS,
-            budgets={
-                label: self._read(f"OTEL_COACH_BUDGET_{label.upper()}", budget, count)
-                for label, budget in DEFAULT_SIZES.items()
-            },
-            pinned={
-                label: values
-                for label in DEFAULT_BUDGETS
-                if (values := words(self._text(pinned_variable(label))))
-            },
-            admitted=admitted_labels(words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems),
-            **(content := self._content()),
-            **self._logs(for_events=content["captures_on_events"]),
-            span_queue=self._read("OTEL_BSP_MAX_QUEUE_SIZE", 2048, places),
-            log_queue=self._read("OTEL_BLRP_MAX_QUEUE_SIZE", 2048, places),
-            prices_file=self._text("OTEL_COACH_PRICES") or None,
-            dependencies=self._dependencies(),
-            dependency_interval=interval,
-            dependency_timeout=timeout,
-            config_file=self._text("OTEL_CONFIG_FILE")
-            or self._text("OTEL_EXPERIMENTAL_CONFIG_FILE")
-            or None,
-            problems=tuple(self._problems),
-            without_effect=tuple(without_effect(self._environ)),
-        )
-
-    def _text(self, name: str) -> str:
-        return self._environ.get(name, "").strip()
-
-    def _flag(self, name: str) -> bool:
-        text = self._text(name).lower()
-        if text not in {"", "true", "false", "1", "0"}:
-            self._problems.append(f"{name}={text!r} is neither true nor false; it counts as false")
-        return is_true(text)
-
-    def _read(self, name: str, default: _T, parse: Callable[[str], _T]) -> _T:
-        text = self._text(name)
-        if not text:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            self._problems.append(f"{name}={text!r} {error}; {default!r} is used")
-            return default
-
-    def _trace_exporters(self) -> tuple[str, ...]:
-        by_endpoint = "otlp" if self._has_endpoint("TRACES") else "none"
-        text = self._text("OTEL_TRACES_EXPORTER")
-        return words(by_endpoint if not text or is_by_distro(text) else text)
-
-    def _metric_exporters(self) -> tuple[str, ...]:
-        text = self._text("OTEL_METRICS_EXPORTER")
-        if is_by_distro(text):
-            text = "prometheus,otlp" if self._has_endpoint("METRICS") else ""
-        return words(text or "prometheus")
-
-    def _has_endpoint(self, signal: str) -> bool:
-        return bool(
-            self._text("OTEL_EXPORTER_OTLP_ENDPOINT")
-            or self._text(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-        )
-
-    def _protocol(self, signal: str) -> str:
-        return (
-            self._text(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
-            or self._text("OTEL_EXPORTER_OTLP_PROTOCOL")
-            or "http/protobuf"
-        )
-
-    def _metrics_port(self) -> int | None:
-        if not self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):
-            return 9464 if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
-        return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", None, port)
-
-    def _token(self, name: str) -> str | None:
-        """None where the variable is not there; empty where it is and says nothing.
-
-        Whoever sets it wants the page closed: an empty Secret or file must not open it.
-        """
-        if self._environ.get(name) is None:
-            return None
-        if not (token := self._text(name)):
-            self._problems.append(
-                f"{name} is set, but empty: nobody is let in to the page, each scrape is answered "
-                "with 401. Give it a value (openssl rand -hex 32), or unset it to let everybody in"
-            )
-        return token
-
-    def _content(self) -> dict[str, Any]:
-        mode = self._read(_CAPTURE, "NO_CONTENT", capture_mode)
-        return {
-            "captures_on_spans": mode in {"SPAN_ONLY", "SPAN_AND_EVENT"},
-            "captures_on_events": mode in {"EVENT_ONLY", "SPAN_AND_EVENT"},
-            "content_limit": self._read("OTEL_COACH_CONTENT_LIMIT", 10_000, characters),
-            "content_redactor": self._text("OTEL_COACH_CONTENT_REDACTOR") or None,
-        }
-
-    def _logs(self, *, for_events: bool) -> dict[str, Any]:
-        text = self._text("OTEL_LOGS_EXPORTER")
-        stated = None if not text or is_by_distro(text) else words(text)
-        return log_settings(
-            self._text,
-            stated,
-            has_endpoint=self._has_endpoint("LOGS"),
-            disabled=words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")),
-            for_events=for_events,
-        )
-
-    def _dependencies(self) -> dict[str, str]:
-        variable = "OTEL_COACH_DEPENDENCIES"
-        addresses: dict[str, str] = {}
-        # A comma may also stand in a password, or between the hosts of one address.
-        entries = re.split(_BETWEEN_DEPENDENCIES, self._text(variable))
-        for position, entry in enumerate(filter(None, map(str.strip, entries)), start=1):
-            name, separator, address = entry.partition("=")
-            if not separator or not _NAME.fullmatch(name.strip()) or not address.strip():
-                # It can hold a password, so it is not repeated.
-                self._problems.append(
-                    f"{variable}: entry {position} is not of the form name=address; left out"
-                )
-                continue
-            address = address.strip()
-            if address.startswith("env:"):
-                other = address.removeprefix("env:").strip()
-                if not other.isidentifier():
-                    self._problems.append(
-                        f"{variable}: entry {position} names no variable after env:; left out"
-                    )
-                    continue
-                if not (address := self._text(other)):
-                    self._problems.append(
-                        f"{variable}: {name.strip()} is at env:{other}, and {other} is not set; "
-                        "left out"
-                    )
-                    continue
-            addresses[name.strip()] = address
-        return addresses
+    @property
+    def trust(self) -> Trust:
+        """The checked value of `trust_incoming`."""
+        assert isinstance(self.trust_incoming, Trust)  # noqa: S101 # nosec B101 - for the type
+        return self.trust_incoming
 
 
-def pinned_variable(label: str) -> str:
-    """The variable that lists values of `label` which always have a place."""
-    return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"
+def effective(settings: Settings, environ: Mapping[str, str] | None = None) -> EffectiveSettings:
+    """Adds to `settings` what the environment (or `environ`) says about the process."""
+    if isinstance(settings, EffectiveSettings):
+        return settings
+    values = {one.name: getattr(settings, one.name) for one, _ in settings_of(Settings)}
+    process = Environment(os.environ if environ is None else environ).process()
+    return EffectiveSettings(**values, **process)

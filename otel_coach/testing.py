@@ -1,4 +1,4 @@
-"""For tests of services that use otel-coach: measure in this process, and read what was measured.
+"""Helpers for tests of services that use otel-coach: measure this process and read the results.
 
 with measuring() as measured:
     client.post("/v1/coaching/chat", json={"message": "hi"})
@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
-from otel_coach.installation import INSTRUMENTORS, Installation
-from otel_coach.settings import Settings
+from otel_coach.settings import Settings, effective
+from otel_coach.setup.installation import INSTRUMENTORS, Installation
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -31,7 +31,7 @@ class Page:
     def __init__(self, text: str) -> None:
         self.text = text
         self.types: dict[str, str] = {}
-        """Of the families, by name."""
+        """The type of each family, by the family's name."""
         self._samples: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
         for family in text_string_to_metric_families(text):
             if family.name in self.types:
@@ -42,7 +42,7 @@ class Page:
                 self._samples[sample.name].append((sample.labels, sample.value))
 
     def samples(self, name: str, **labels: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and values of the samples called `name` that carry `labels`."""
+        """Returns the labels and value of each sample called `name` that has `labels`."""
         return [
             (found, value)
             for found, value in self._samples.get(name, ())
@@ -50,12 +50,12 @@ class Page:
         ]
 
     def sum(self, name: str, **labels: str) -> float:
-        """Their sum; 0 where there is none."""
+        """Returns the sum of the samples called `name` that have `labels`; 0 if there are none."""
         return sum(value for _, value in self.samples(name, **labels))
 
     @property
     def names(self) -> set[str]:
-        """Of all samples."""
+        """The names of all samples."""
         return set(self._samples)
 
     @property
@@ -66,42 +66,42 @@ class Page:
 
 
 class Measured:
-    """What was measured so far."""
+    """What has been measured so far."""
 
     def __init__(self, installation: Installation, exporter: InMemorySpanExporter) -> None:
         self.installation = installation
         self._exporter = exporter
 
     def page(self) -> Page:
-        """The metrics page as Prometheus would read it now."""
+        """Returns the metrics page as Prometheus would read it now."""
         return Page(self.installation.page.render("")[0].decode())
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
-        """The spans that have ended, as an exporter gets them."""
-        self.installation.providers.recorder.settle_all()
+        """The spans that have ended, as an exporter receives them."""
+        self.installation.providers.recorder.flush_all()
         return self._exporter.get_finished_spans()
 
     def forget_spans(self) -> None:
-        """Begin anew with `spans`."""
-        self.installation.providers.recorder.settle_all()
+        """Clears `spans`."""
+        self.installation.providers.recorder.flush_all()
         self._exporter.clear()
 
 
 @contextmanager
 def measuring(settings: Settings | None = None) -> Generator[Measured]:
-    """Measure this process with every instrumentor of ours, with `settings`; undo it after.
+    """Measures this process with all of otel-coach's instrumentors; undoes that on exit.
 
-    The environment is not read, unless by the `settings` handed over.
+    The environment is not read; pass `Settings.from_env()` to measure with its settings.
     """
     exporter = InMemorySpanExporter()
-    # A test's figures are its own, also where tests run in forked processes.
-    alone = replace(settings or Settings(), shares_figures=False)
+    # Measure this test only, even if tests run in forked processes, which look like workers.
+    alone = replace(effective(settings or Settings(), {}), shares_figures=False)
     installation = Installation(alone, span_processors=[SimpleSpanProcessor(exporter)])
     try:
         for name in INSTRUMENTORS:
             installation.instrument(name)
-        installation.instrument_psycopg()
+        installation.contrib.load_psycopg()
         yield Measured(installation, exporter)
     finally:
         installation.uninstrument()

@@ -1,4 +1,4 @@
-"""From the vocabulary to SDK Views: the only attributes that become labels."""
+"""Builds the SDK's View from the allowed labels, so that no other attributes become labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.metrics.view import View
 
-from otel_coach.vocabulary import ALLOWED_LABELS, LABEL_SET, LIMITS
+from otel_coach.metrics.labels import ALLOWED_LABELS, LABEL_SET, LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = "aggregation_cardinality_limit"
 _KNOWS_LIMIT: Final = _LIMIT in inspect.signature(View).parameters
-"""From SDK 1.45.2 on; before, it has no limit."""
+"""True from SDK 1.45.2 on; older versions have no such limit."""
 
 
 def build_views(
@@ -24,14 +24,16 @@ def build_views(
     label_sets: int = LIMITS[LABEL_SET],
     aggregation: Aggregation | None = None,
 ) -> Sequence[View]:
-    """One View for every instrument of the process, ours and others'.
+    """Returns one View for all instruments of the process, otel-coach's and others.
 
-    One, because the SDK gives an instrument that two Views match twice. Buckets are not set
-    here but advised by each instrument, which the default `aggregation` respects, and ours.
+    It is one View because the SDK exports an instrument twice if two Views match it. Buckets are
+    not set here: each instrument advises its own, and both the SDK's default `aggregation` and
+    otel-coach's own follow that advice.
 
-    `admitted` are labels that an operator admits to instruments of his own; to which of them,
-    `foreign` sees to. `label_sets` is how many combinations an instrument may have. The SDK's
-    own limit, past which it would show a label of its own, is set beyond what can be reached.
+    `admitted` are the labels that an operator admits to some of the application's instruments;
+    `sdk.bounded_meters` keeps them from all others. `label_sets` is how many combinations of label
+    values an instrument may have. The SDK's own limit, past which it would add a label of its own,
+    is set higher than any instrument can reach.
     """
     limit: dict[str, Any] = {_LIMIT: 2 * label_sets + 1000} if _KNOWS_LIMIT else {}
     allowed = {*ALLOWED_LABELS, *admitted}

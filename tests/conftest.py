@@ -1,31 +1,55 @@
-"""What the tests share: measuring in this process, a real uvicorn, a real PostgreSQL."""
+"""What the tests share: measuring in this process, a real PostgreSQL, a provider, folders."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager, suppress
+import tempfile
 from pathlib import Path
 
-import httpx
+import hypothesis
 import pytest
-import uvicorn
 
-from demo.programs import free_port, postgres
-from demo.stack import Provider
 from otel_coach.testing import measuring
+from tests.support.paths import SUPPORT
+from tests.support.programs import postgres
+from tests.support.stack import Provider
 
-ROOT = Path(__file__).parent.parent
+# Hundreds of processes import the same modules: they shall be compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# A client of httpx reads all authorities that it trusts when it is made, for 60 ms of a processor.
+# The tests make thousands, and none of them speaks TLS to anybody outside: there are none here.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = str(SUPPORT)
+
+# How many examples are tried: `make test-fast` tries few, `HYPOTHESIS_PROFILE=fuzz` very many,
+# others each time.
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "fast", max_examples=20, derandomize=True, deadline=None, database=None
+)
+hypothesis.settings.register_profile(
+    "fuzz", max_examples=20_000, deadline=None, database=None, print_blob=True
+)
+hypothesis.settings.load_profile(PROFILE)
+# Its caches shall not lie in the repository.
+hypothesis.configuration.set_hypothesis_home_dir(
+    Path(tempfile.gettempdir()) / "otel-coach-hypothesis"
+)
+
+
+def pytest_collection_modifyitems(items):
+    if PROFILE == "fuzz":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture
 def measured():
-    from conservation import conserved  # it waits with `eventually`, below
+    from tests.support.conservation import conserved  # it imports LangChain
 
     with measuring() as measurements, conserved(measurements):
         yield measurements
@@ -43,105 +67,48 @@ def provider():
         yield running
 
 
-class Server(uvicorn.Server):
-    """A real uvicorn on a real socket, in a thread."""
+@pytest.fixture
+def default_registry():
+    """prometheus_client's own, put back as it was."""
+    from prometheus_client import REGISTRY
 
-    def install_signal_handlers(self):
-        """Signals are the main thread's."""
+    made = []
 
+    def make(cls, *args, **kwargs):
+        made.append(cls(*args, **kwargs))
+        return made[-1]
 
-@contextmanager
-def serving(app, **options):
-    """An httpx client of `app`, served by uvicorn."""
-    port = free_port()
-    config = uvicorn.Config(app, port=port, log_level="warning", **options)
-    server = Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started:
-        assert thread.is_alive(), "uvicorn did not start"
-        assert time.monotonic() < deadline, "uvicorn did not start in time"
-        time.sleep(0.005)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive(), "uvicorn did not stop"
+    yield make
+    for collector in made:
+        REGISTRY.unregister(collector)
 
 
-def eventually(check, *, within=5.0):
-    """Wait until `check()` is true; what happens after a client left takes its time."""
-    deadline = time.monotonic() + within
-    while not check():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.01)
+@pytest.fixture
+def groups():
+    """Makes a group of which this process is a worker."""
+    from tests.support.scarcity import groups_of_this_process  # systems without fcntl have none
+
+    with groups_of_this_process() as make:
+        yield make
 
 
-def open_to_all(place, *more):
-    """The beginning of a command, which then sees the machine with other mounts; root's to use.
-
-    Where Python or this repository lie in a folder that only root can look into, all can there.
-    `place` is for what that needs; `more` are commands of a shell that follow.
-    """
-    lines = ["set -e", "umask 022"]
-    for number, needed in enumerate(dict.fromkeys((Path(sys.base_prefix), ROOT))):
-        closed = [folder for folder in needed.parents if not folder.stat().st_mode & 0o001]
-        if closed:
-            aside = place / f"aside-{number}"
-            lines += [
-                f"mkdir {aside}",
-                f"mount --bind {needed} {aside}",
-                f"mount -t tmpfs -o mode=755 none {closed[-1]}",
-                f"mkdir -p {needed}",
-                f"mount --move {aside} {needed}",
-            ]
-    return ["unshare", "--mount", "sh", "-c", "\n".join([*lines, *more, 'exec "$@"']), "sh"]
+@pytest.fixture
+def place():
+    """A folder that other users can look into, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="otel-coach-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
-def alone(function):
-    """What `function` returns in a process of its own; it travels as JSON.
+@pytest.fixture
+def temporary(place, monkeypatch):
+    """The only folders for everybody, as /tmp is."""
+    from otel_coach.workers import shared_dir
 
-    For what counts objects or bytes: here, threads of other tests would add theirs, and Python's
-    table of interned strings, which grows once in a long suite, takes megabytes at that moment.
-    """
-    module, name = function.__module__, function.__name__
-    script = f"import json; from {module} import {name}; print(json.dumps({name}()))"
-    tests = Path(__file__).parent
-    found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tests.parent,
-        env={**os.environ, "PYTHONPATH": str(tests)},
-    )
-    assert not found.returncode, found.stderr
-    return json.loads(found.stdout)
-
-
-@contextmanager
-def tcp_server(answer):
-    """Answers each connection by `answer(connection)`."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        accepted = []
-
-        def serve():
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                accepted.append(connection)
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        try:
-            yield server
-        finally:
-            with suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)  # else the thread would wait for ever
-            for connection in accepted:
-                connection.close()
+    folders = [place / name for name in ("tmp", "var-tmp", "shm")]
+    for folder in folders:
+        folder.mkdir()
+        folder.chmod(0o1777)
+    monkeypatch.setattr(tempfile, "tempdir", str(folders[0]))
+    monkeypatch.setattr(shared_dir, "_TEMPORARY", tuple(map(str, folders)))
+    return folders

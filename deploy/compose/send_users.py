@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from security import create_token
 from settings import settings
 
-from e2e.players import Players
+from verification.end_to_end.players import Players
 
 service = SimpleNamespace(
     url=os.environ["SERVICE_URL"],

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from agent_tools import build_tools
 from langchain_core.messages import AnyMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
@@ -9,7 +10,6 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from psycopg_pool import ConnectionPool
-from tools import build_tools
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -42,7 +42,7 @@ def build_graph(
     pool: ConnectionPool,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> CoachGraph:
-    """Assemble the agent; with a `checkpointer` it remembers each thread's conversation."""
+    """Build the agent; with a `checkpointer`, it remembers each thread's conversation."""
     tools = build_tools(pool)
     model_with_tools = model.bind_tools(tools)
 
@@ -63,5 +63,5 @@ def build_graph(
 
 
 def text_of(message: BaseMessage) -> str:
-    """Return a message's words; a message that is a tool call has none."""
+    """Return a message's text, which is empty if the message is a tool call."""
     return message.content if isinstance(message.content, str) else ""

@@ -78,31 +78,31 @@ async def generate_training_plan_advanced(request: Request, body: PlanRequest) -
 
 
 def coach_for(request: Request, body: ChatRequest) -> CoachGraph:
-    """Choose the agent: only a conversation with a name can be resumed, so only it is kept."""
+    """Return the agent; only a conversation with a thread id can be resumed and is remembered."""
     state = request.app.state
     return state.remembering_coach if body.thread_id else state.coach
 
 
 def question(body: ChatRequest) -> CoachState:
-    """Put a chat message to the agent."""
+    """Return the agent's input for a chat message."""
     return CoachState(messages=[HumanMessage(body.message)], mode="streamlit")
 
 
 def assignment(body: PlanRequest) -> CoachState:
-    """Ask the agent for a plan."""
+    """Return the agent's input for a training plan."""
     order = f"Write a training plan of {body.weeks} weeks. The goal: {body.goal}"
     return CoachState(messages=[HumanMessage(order)], mode="plan_generator")
 
 
 def run_config(user_id: str | None, thread_id: str | None = None) -> RunnableConfig:
-    """Tell the agent whom it coaches and which conversation it continues."""
+    """Return the configuration of a run: the user, and the conversation that it continues."""
     known = {"user_id": user_id, "thread_id": thread_id}
     return RunnableConfig(configurable={key: value for key, value in known.items() if value})
 
 
 @contextmanager
 def provider_failure_as_bad_gateway() -> Generator[None]:
-    """Answer 502 when the model's provider fails, without telling how."""
+    """Answer 502 if the model's provider fails, without details of the failure."""
     try:
         yield
     except PROVIDER_ERRORS as error:
@@ -118,5 +118,5 @@ app.include_router(router)
 
 @app.get("/health")
 async def health() -> dict[str, str]:
-    """Say that the service is up."""
+    """Answer as long as the service is up."""
     return {"status": "ok"}

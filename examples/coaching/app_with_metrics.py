@@ -1,7 +1,7 @@
-"""The same coach, as a team runs it that has Prometheus metrics of its own.
+"""The same coach, run by a team that has Prometheus metrics of its own.
 
-Run it with `uvicorn app_with_metrics:app`. Two of its families have names that an instrumentation
-may want too.
+Run it with `uvicorn app_with_metrics:app`. Two of its metric families have names that an
+instrumentation may use too.
 """
 
 from app import app
@@ -17,7 +17,7 @@ DURATION = Histogram("http_server_request_duration_seconds", "Answers, by path",
 
 @app.middleware("http")
 async def measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    """Count by hand, as before any instrumentation."""
+    """Measure each request by hand, as services do without instrumentation."""
     with IN_PROGRESS.track_inprogress(), DURATION.labels(request.url.path).time():
         response = await call_next(request)
     if "plan" in request.url.path:
@@ -29,5 +29,5 @@ async def measure(request: Request, call_next: RequestResponseEndpoint) -> Respo
 
 @app.get("/metrics")
 def metrics() -> Response:
-    """Show them."""
+    """Return the page for Prometheus."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

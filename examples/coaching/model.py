@@ -1,4 +1,4 @@
-"""The language model the coach speaks through."""
+"""The language model that the coach uses."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from provider import Provider
 from pydantic import SecretStr
 from settings import Settings
 
-# An unreadable stream surfaces as the decoder's own error, not as one of OpenAI's; one that
-# breaks off surfaces as the HTTP client's in older versions of langchain-openai.
+# An unreadable stream raises the JSON decoder's error, not one of OpenAI's; a stream that breaks
+# off raises the HTTP client's error in older versions of langchain-openai.
 PROVIDER_ERRORS = (APIError, JSONDecodeError, HTTPError)
 
 
 @contextmanager
 def open_model(settings: Settings) -> Generator[ChatOpenAI]:
-    """Give the configured model; without a key or an address, a local provider plays it."""
+    """Yield the configured model; without a key or an address, one at a local provider."""
     if settings.openai_api_key or settings.openai_base_url:
         yield _chat_model(settings, settings.openai_base_url)
         return
@@ -33,5 +33,5 @@ def _chat_model(settings: Settings, base_url: str | None) -> ChatOpenAI:
         base_url=base_url,
         stream_usage=True,
         timeout=30,
-        max_retries=0,  # A runner is waiting: fail now and let the client decide.
+        max_retries=0,  # A user is waiting: fail immediately and let the client decide.
     )

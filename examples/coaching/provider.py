@@ -1,9 +1,9 @@
-"""A local stand-in for OpenAI: it speaks the chat-completions protocol over HTTP, without a model.
+"""A local replacement for OpenAI: serves the chat-completions protocol over HTTP, without a model.
 
 Run it with `python provider.py --port 8001`, or embed it with `with Provider() as provider`.
-What it answers, and how it misbehaves, is ordered by the user's own words (see `script`);
-what it really sent is written down in its ledger, in-process as `provider.ledger` and at
-`GET /ledger` (`DELETE /ledger` empties it).
+Directives in the user's message control its answers and its failures (see `script`). Its ledger
+records what it really sent, in-process as `provider.ledger` and at `GET /ledger`
+(`DELETE /ledger` empties it).
 """
 
 import argparse
@@ -22,8 +22,8 @@ from typing import Any, Self
 from ledger import Entry
 from script import Answer, Directions, count_tokens, direct
 
-_LONGEST_LEDGER = 100_000
-"""Entries; older ones go, so that a provider that runs for long does not grow."""
+_MAX_LEDGER = 100_000
+"""Entries; older ones are removed, so that a provider that runs for long does not grow."""
 
 _ERRORS = {
     400: ("invalid_request_error", None, "The request is malformed."),
@@ -35,22 +35,22 @@ _ERRORS = {
 
 
 class Provider:
-    """The provider, serving on a loopback port (a free one, unless told) inside a `with` block."""
+    """The provider, which serves inside a `with` block, by default on a free loopback port."""
 
     def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         """Bind the port; serving starts with the `with` block."""
-        self._entries: deque[Entry] = deque(maxlen=_LONGEST_LEDGER)
+        self._entries: deque[Entry] = deque(maxlen=_MAX_LEDGER)
         self._server = _Server((host, port), partial(_Handler, self._entries))
         self.url = f"http://{host}:{self._server.server_port}"
         self.base_url = f"{self.url}/v1"
-        # Polled briefly, so that leaving the block does not wait.
+        # A short poll interval, so that leaving the block does not wait.
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="provider", daemon=True
         )
 
     @property
     def ledger(self) -> list[Entry]:
-        """All requests so far, oldest first."""
+        """The entries of all requests so far, oldest first."""
         return list(self._entries)
 
     def reset(self) -> None:
@@ -63,14 +63,14 @@ class Provider:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop serving and hang up on whoever is still connected."""
+        """Stop serving and close the connections that are still open."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
-    """A threading server that closes its kept-alive connections when it closes."""
+    """A threading server that also closes its keep-alive connections when it is closed."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -94,13 +94,13 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        # A client that resets its connection is everyday life, not an error.
+        # Clients that reset their connections are normal, not an error.
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves one connection, request after request."""
+    """Handles the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(entry, request, directions, answer)
         except ConnectionError:
             self.close_connection = True
-            if entry.outcome != "garbled":  # whoever hangs up on garbage was not the first to fail
+            if entry.outcome != "garbled":  # then the client left because of the garbage
                 entry.usage_sent = False
                 entry.end("abandoned")
 
@@ -229,10 +229,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _wait(self, seconds: float) -> None:
-        """Let time pass, unless the client leaves.
+        """Wait; raises ConnectionAbortedError if the client leaves meanwhile.
 
-        The client has nothing more to say before it is answered: if its side becomes readable,
-        what can be read is the end of the connection.
+        The client sends nothing more before it is answered: if the connection becomes readable,
+        the client has closed it.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(self.connection, selectors.EVENT_READ)
@@ -257,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet: the ledger tells more than an access log."""
+        """Log nothing: the ledger has more details than an access log."""
 
 
 def _error(status_code: int) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _error(status_code: int) -> dict[str, Any]:
 
 
 def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
-    """Embed each text as its length and its number of words; no chat, so not in the ledger."""
+    """Embed each text as its length and its number of words; the ledger has chats only."""
     given = request["input"]
     texts: list[str] = [given] if isinstance(given, str) else given
     data = [
@@ -308,7 +308,7 @@ def _tool_message(entry: Entry, answer: Answer) -> dict[str, Any]:
 
 
 def _first_delta(entry: Entry, answer: Answer) -> dict[str, Any]:
-    """Open a stream as OpenAI does: a role and no content yet, or a call without arguments."""
+    """Return a stream's first delta, as OpenAI sends it: a role, or a call without arguments."""
     if not answer.tool:
         return {"role": "assistant", "content": ""}
     opening = _tool_message(entry, Answer([], answer.tool))

@@ -1,10 +1,10 @@
-"""What clients send and receive."""
+"""The bodies of requests and responses."""
 
 from pydantic import BaseModel, Field
 
 
 class ChatRequest(BaseModel):
-    """A message to the coach; only a conversation with a `thread_id` is remembered."""
+    """A message to the coach. Only a conversation with a `thread_id` is remembered."""
 
     message: str = Field(min_length=1)
     thread_id: str | None = None
@@ -12,7 +12,7 @@ class ChatRequest(BaseModel):
 
 
 class PlanRequest(BaseModel):
-    """What to train for, and for how long."""
+    """The goal of a training plan, and its length in weeks."""
 
     goal: str = Field(min_length=1)
     weeks: int = Field(ge=1, le=52)
@@ -26,6 +26,6 @@ class Plan(BaseModel):
 
 
 class AdvancedPlan(Plan):
-    """A training plan, and how many steps the agent took to write it."""
+    """A training plan, and the number of steps that the agent took to write it."""
 
     steps: int

@@ -1,7 +1,7 @@
-"""How the local provider answers: it reads the last user message as a stage direction.
+"""Decides how the local provider answers, by the directives in the last user message.
 
-`[tool:weather] [cut] How was my week?` first answers with a call of the tool `weather`; when the
-tool's result comes back, the stream of the text answer is cut half-way. See `Directions`.
+For `[tool:weather] [cut] How was my week?` it first answers with a call of the tool `weather`; when
+the tool's result arrives, it cuts the stream of the text answer half-way. See `Directions`.
 """
 
 import json
@@ -21,18 +21,18 @@ _TOKEN = re.compile(r"\s*\S+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directions:
-    """What one user message orders, each as a `[directive]` or `[directive:value]` in its text."""
+    """The directives of a user message, each a `[directive]` or `[directive:value]` in its text."""
 
     tools: tuple[str, ...] = ()  # [tool:NAME], one call after the other, before the answer
     fail: int | None = None  # [fail:STATUS] instead of an answer
     cut: bool = False  # [cut] closes the connection half-way
     garbage: bool = False  # [garbage] sends something that is not JSON half-way
-    empty: bool = False  # [empty] answers without a word
+    empty: bool = False  # [empty] answers with an empty text
     delay: float = 0.0  # [delay:SECONDS] before anything is sent
     pace: float = 0.0  # [pace:SECONDS] between chunks
     tokens: int | None = None  # [tokens:N] makes the answer N words long
     cached: int = 0  # [cached:N] of the prompt's tokens
-    reasoning: int = 0  # [reasoning:N] tokens besides the answer's words
+    reasoning: int = 0  # [reasoning:N] tokens in addition to the answer's words
     say: str = ""  # [say:WORD] is the answer, and part of an error's message
     ask: str = ""  # [ask:WORD] is the only argument of the tool that is called
     usage: bool = True  # [no-usage] withholds the usage block
@@ -41,34 +41,34 @@ class Directions:
     def read(cls, message: str) -> "Directions":
         """Read a user message; a value that is not a number raises ValueError."""
         directives = _DIRECTIVE.findall(message)
-        orders: dict[str, str] = dict(directives)
+        values: dict[str, str] = dict(directives)
         return cls(
             tools=tuple(value for name, value in directives if name == "tool" and value),
-            fail=int(orders["fail"]) if "fail" in orders else None,
-            cut="cut" in orders,
-            garbage="garbage" in orders,
-            empty="empty" in orders,
-            delay=float(orders.get("delay", 0)),
-            pace=float(orders.get("pace", 0)),
-            tokens=int(orders["tokens"]) if "tokens" in orders else None,
-            cached=int(orders.get("cached", 0)),
-            reasoning=int(orders.get("reasoning", 0)),
-            say=orders.get("say", ""),
-            ask=orders.get("ask", ""),
-            usage="no-usage" not in orders,
+            fail=int(values["fail"]) if "fail" in values else None,
+            cut="cut" in values,
+            garbage="garbage" in values,
+            empty="empty" in values,
+            delay=float(values.get("delay", 0)),
+            pace=float(values.get("pace", 0)),
+            tokens=int(values["tokens"]) if "tokens" in values else None,
+            cached=int(values.get("cached", 0)),
+            reasoning=int(values.get("reasoning", 0)),
+            say=values.get("say", ""),
+            ask=values.get("ask", ""),
+            usage="no-usage" not in values,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer in token-sized pieces: of a text, or of the arguments of a call of `tool`."""
+    """An answer in pieces of one token each: a text, or the arguments of a call of `tool`."""
 
     pieces: list[str]
     tool: str | None = None
 
 
 def direct(messages: list[dict[str, Any]]) -> tuple[Directions, Answer]:
-    """Decide what follows this conversation."""
+    """Return the last user message's directions, and the next answer of the conversation."""
     users = [place for place, message in enumerate(messages) if message["role"] == "user"]
     last = users[-1] if users else 0
     directions = Directions.read(_text(messages[last]))
@@ -77,7 +77,7 @@ def direct(messages: list[dict[str, Any]]) -> tuple[Directions, Answer]:
         tool = directions.tools[tools_done]
         asked = {"text": directions.ask} if directions.ask else _TOOL_ARGUMENTS.get(tool, {})
         arguments = json.dumps(asked)
-        # Only the final answer goes wrong; the way there is played straight.
+        # Only the final answer fails; the tool calls before it succeed.
         straight = replace(directions, fail=None, cut=False, garbage=False)
         return straight, Answer(_TOKEN.findall(arguments), tool)
     if directions.say:
@@ -86,7 +86,7 @@ def direct(messages: list[dict[str, Any]]) -> tuple[Directions, Answer]:
 
 
 def count_tokens(messages: list[dict[str, Any]]) -> int:
-    """Count a prompt's tokens: the words of all its messages."""
+    """Return the number of a prompt's tokens: the words of all its messages."""
     return sum(len(_text(message).split()) for message in messages)
 
 

@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens for the chats, an API key for the training plans."""
+"""Access control: bearer tokens for the chats, an API key for the training plans."""
 
 import hashlib
 import secrets
@@ -24,7 +24,7 @@ def create_token(
     scopes: Iterable[str] = (CHAT_SCOPE,),
     lifetime: timedelta = timedelta(hours=1),
 ) -> str:
-    """Sign a token for `subject`; a negative lifetime gives one that has already expired."""
+    """Return a signed token for `subject`; with a negative lifetime, it has expired already."""
     claims = {
         "sub": subject,
         "scope": " ".join(scopes),
@@ -37,7 +37,7 @@ def require_chat_token(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> None:
-    """Admit the bearer of a valid token that grants the chat scope (RFC 6750)."""
+    """Require a valid bearer token with the chat scope (RFC 6750)."""
     if credentials is None:
         raise _denied(status.HTTP_401_UNAUTHORIZED, "Not authenticated", "Bearer")
     try:
@@ -62,15 +62,15 @@ def require_api_key(
     request: Request,
     key: Annotated[str | None, Security(_api_key)],
 ) -> None:
-    """Admit the holder of the API key."""
+    """Require the API key."""
     if key is None or not secrets.compare_digest(key.encode(), settings.api_key.encode()):
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Invalid API key")
-    # slowapi logs the caller it limits, so the key itself must not be the name.
+    # slowapi logs the caller that it limits, so the caller's name must not contain the key.
     request.state.caller = f"key:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def caller(request: Request) -> str:
-    """Name the caller for the rate limits: token subject or API key, else remote address."""
+    """Return the caller for rate limits: the token's subject, the API key or the remote address."""
     return getattr(request.state, "caller", None) or get_remote_address(request)
 
 

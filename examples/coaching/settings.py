@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything an operator may change without touching the code.
+    """Everything that an operator may configure.
 
     Without `database_url` an embedded PostgreSQL is started; without `openai_api_key` and
-    `openai_base_url`, a local provider. Limits are written as slowapi reads them.
+    `openai_base_url`, a local provider. Limits are in slowapi's format.
     """
 
     database_url: str | None = field(repr=False)
@@ -24,7 +24,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Read the environment; an empty variable counts as unset."""
+        """Return the settings in the environment; an empty variable counts as unset."""
         return cls(
             database_url=os.environ.get("DATABASE_URL") or None,
             openai_api_key=os.environ.get("OPENAI_API_KEY") or None,

@@ -19,7 +19,7 @@ T = TypeVar("T")
 async def stream_events(
     graph: CoachGraph, question: CoachState, config: RunnableConfig
 ) -> AsyncIterator[str]:
-    """Yield one JSON line per token and per tool that ran; `end` or `error` comes last."""
+    """Yield one JSON line per token and per tool that ran; the last line is `end` or `error`."""
     run = graph.astream(question, config, stream_mode=["messages", "updates"])
     try:
         async for part in _in_own_task(run):
@@ -36,9 +36,9 @@ async def stream_events(
 async def stream_text(
     graph: CoachGraph, question: CoachState, config: RunnableConfig
 ) -> AsyncIterator[str]:
-    """Yield the bare tokens, for clients that predate the JSON lines.
+    """Yield the tokens as plain text, for older clients, which do not know the JSON lines.
 
-    A client that leaves does not stop the agent here: it finishes its answer unheard.
+    A client that leaves does not stop the agent here: it runs to the end of its answer.
     """
     run = graph.astream(question, config, stream_mode="messages")
     while True:
@@ -51,11 +51,11 @@ async def stream_text(
 
 
 async def _in_own_task(run: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Iterate over a run of the agent such that it stops when the client leaves.
+    """Iterate over a run of the agent so that it stops when the client leaves.
 
-    Starlette then cancels the response through anyio, which keeps cancelling whatever it awaits.
-    That would cut off LangGraph's own clean-up and leave the model running (langgraph#5682); a
-    task of its own is cancelled once and can stop in order.
+    Starlette then cancels the response through anyio, which repeatedly cancels everything that the
+    response awaits. That would interrupt LangGraph's clean-up and leave the model running
+    (langgraph#5682). A separate task is cancelled only once, and can stop in order.
     """
     parts: asyncio.Queue[T | None] = asyncio.Queue()
 
@@ -70,13 +70,13 @@ async def _in_own_task(run: AsyncIterator[T]) -> AsyncIterator[T]:
     try:
         while (part := await parts.get()) is not None:
             yield part
-        await task  # Raises what the run raised.
+        await task  # Raises the run's exception, if any.
     finally:
         task.cancel()
 
 
 def _token_events(message: object, _metadata: object) -> Iterator[dict[str, str]]:
-    # Tool results pass through here too; only the model's own words are tokens.
+    # Tool results arrive here too; only the model's text is tokens.
     if isinstance(message, AIMessageChunk) and (text := text_of(message)):
         yield {"type": "token", "content": text}
 

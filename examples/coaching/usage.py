@@ -1,4 +1,4 @@
-"""The service's own bookkeeping of the tokens it spends."""
+"""The service's own log of the tokens that it uses."""
 
 import logging
 from typing import Any
@@ -11,10 +11,10 @@ logger = logging.getLogger(__name__)
 
 
 class UsageLogger(AsyncCallbackHandler):
-    """Logs how many tokens each call of the model took."""
+    """Logs how many tokens each model call used."""
 
     async def on_llm_end(self, response: LLMResult, **_: Any) -> None:  # noqa: ANN401
-        """Log the usage the provider reported, if it did."""
+        """Log the usage, if the provider reported it."""
         for choices in response.generations:
             for choice in choices:
                 if isinstance(choice, ChatGeneration) and isinstance(choice.message, AIMessage):

@@ -1,4 +1,4 @@
-"""Say what would be measured here, what stands in the way, and what a running service reports."""
+"""Show what would be measured here, what prevents it, and what a running service reports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import otel_coach
 from otel_coach.cli.service_page import LONGEST, PageError, findings, shown
 from otel_coach.cli.terminal import say, within
-from otel_coach.compatibility import PARTS
+from otel_coach.core.compatibility import PARTS
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
-from otel_coach.settings import Settings
+from otel_coach.settings import EffectiveSettings, Settings
 
 if TYPE_CHECKING:
     import argparse
@@ -23,15 +23,15 @@ _FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "ps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Adds `--url URL`."""
     parser.add_argument(
         "--url",
-        help="of a running service's page; OTEL_COACH_METRICS_TOKEN is sent there",
+        help="the metrics page of a running service; OTEL_COACH_METRICS_TOKEN is sent there",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 1 if there is something to mend."""
+    """Returns the exit code: 0, or 1 if there is something to mend."""
     settings = Settings.from_env()
     to_mend = [*settings.problems, *_missing_exporters(settings), *_dead_dependencies(settings)]
     for line in (*_state(settings), *_relied_on()):
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if to_mend else 0
 
 
-def _state(settings: Settings) -> Iterator[str]:
+def _state(settings: EffectiveSettings) -> Iterator[str]:
     yield f"otel-coach {otel_coach.__version__}"
     if not settings.enabled:
         yield "disabled by OTEL_COACH_DISABLED or OTEL_SDK_DISABLED"
@@ -60,11 +60,11 @@ def _state(settings: Settings) -> Iterator[str]:
 
 
 def _relied_on() -> Iterator[str]:
-    """The private parts of other libraries, tried here and now."""
+    """Yields one line for each private part of another library: whether it works as expected."""
     for part in PARTS:
         if not part.is_there:
             continue
-        with _silent():  # a library that is not as it was may have much to say
+        with _silent():  # a library that has changed may log warnings
             holds = part.holds()
         yield f"relied on: {part.name}: " + ("yes" if holds else f"NO, so {part.lost}")
 
@@ -91,7 +91,7 @@ def _missing_exporters(settings: Settings) -> Iterator[str]:
             for entry_point in entry_points(group=f"opentelemetry_{signal}_exporter")
         }
         for name in names:
-            if name == "otlp" and not any(one.startswith("otlp") for one in known):
+            if name == "otlp" and not any(exporter.startswith("otlp") for exporter in known):
                 yield f"no OTLP exporter for {signal}: pip install 'otel-coach[otlp]'"
             elif name not in {"otlp", "prometheus"} and name not in known:
                 yield f"no exporter {name!r} for {signal}; known are {', '.join(sorted(known))}"
@@ -104,7 +104,7 @@ def _dead_dependencies(settings: Settings) -> Iterator[str]:
             _probe(address, settings.dependency_timeout)
         except UnknownAddressError as error:
             yield f"dependency {name} {error}"
-        except Exception as error:  # noqa: BLE001 - whatever it raises, the dependency is down
+        except Exception as error:  # noqa: BLE001 - whatever a probe raises, the dependency is down
             yield f"dependency {name} does not answer ({type(error).__name__})"
         else:
             say(f"dependency {name} answers in {1000 * (perf_counter() - started):.0f} ms")
@@ -112,7 +112,7 @@ def _dead_dependencies(settings: Settings) -> Iterator[str]:
 
 def _probe(address: str, timeout: float) -> None:
     probe = probe_of(address)
-    # A probe bounds its steps; a server that drips has many.
+    # A probe limits the time of each step only; a server that sends slowly causes many steps.
     within(timeout + 1, lambda: probe(timeout))
 
 
@@ -121,11 +121,11 @@ def _reported(url: str, token: str | None) -> list[str]:
         return within(LONGEST, lambda: list(findings(url, token)))
     except PageError as error:
         return [str(error)]
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's answer makes of a parser
+    except Exception as error:  # noqa: BLE001 - an untrusted answer may make a parser raise anything
         why = error.strerror if isinstance(error, OSError) else None
         why = why or type(error).__name__
         if isinstance(error, TimeoutError):
-            why = f"it is not there, as a whole, within {LONGEST:g} s"
+            why = f"it was not read completely within {LONGEST:g} s"
         return [f"{shown(url)} cannot be read ({why}); is the service running, is this its page?"]
 
 

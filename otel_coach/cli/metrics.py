@@ -1,15 +1,14 @@
-"""Print the metrics as a Markdown page, or check a file that holds it."""
+"""Print the metrics as a Markdown page, or check a file against it."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cardinality import most_series
-from otel_coach.catalogue import CATALOGUE, SECONDS, Kind, Metric
-from otel_coach.settings import pinned_variable
-from otel_coach.vocabulary import (
+from otel_coach.cli import generated_page
+from otel_coach.cli.generated_page import add_arguments
+from otel_coach.configuration.environment import pinned_variable
+from otel_coach.metrics.catalogue import CATALOGUE, SECONDS, Kind, Metric
+from otel_coach.metrics.labels import (
     DEFAULT_BUDGETS,
     INSTRUMENT,
     INSTRUMENT_LINES,
@@ -20,41 +19,23 @@ from otel_coach.vocabulary import (
     SETS_OF_A_METHOD,
     SETS_OF_AN_ENDPOINT,
 )
+from otel_coach.metrics.series_bound import most_series
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page to FILE")
-    parser.add_argument("--check", type=Path, metavar="FILE", help="exit 1 if FILE is not the page")
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0, or 1 if the checked file drifted."""
-    page = "\n".join(markdown()) + "\n"
-    if arguments.check is not None:
-        if arguments.check.exists() and arguments.check.read_text("utf-8") == page:
-            return 0
-        print(
-            f"{arguments.check} is not what the catalogue says; write it again with: make docs",
-            file=sys.stderr,
-        )
-        return 1
-    if arguments.write is not None:
-        arguments.write.write_text(page, "utf-8")
-    else:
-        print(page, end="")
-    return 0
+    """Returns the exit code: 0, or 1 if the checked file is out of date."""
+    return generated_page.run(arguments, markdown())
 
 
 def markdown() -> Iterator[str]:
-    """The lines of docs/metrics.md."""
+    """Yields the lines of docs/metrics.md."""
     yield "# Metrics"
     yield ""
-    yield "Generated from `otel_coach/catalogue.py` by `make docs`; do not edit."
+    yield "Generated from `otel_coach/metrics/catalogue.py` by `make docs`; do not edit."
     yield ""
     yield "| Prometheus name | type | labels | what it measures |"
     yield "|---|---|---|---|"
@@ -87,14 +68,14 @@ def markdown() -> Iterator[str]:
 def _bounds() -> Iterator[str]:
     yield "## Labels and their budgets"
     yield ""
-    yield f"Past its budget a label's further values count as `{OTHER}`, in the label's own column,"
-    yield "so that sums stay right; `otel_coach_label_overflow_total` says how often. Values of"
-    yield "our own (`none`, `unmatched`, `stream`, the auth reasons ...) take nobody's place. What"
-    yield f"is no name (longer than 200 characters, with control characters) is `{OTHER}` too."
-    yield "First those have places that you list, then the routes and dependencies that are known"
-    yield "from the start, then whoever comes first. Workers of one service share their budgets."
+    yield f"If a label's budget is full, its further values are counted as `{OTHER}`, so that sums"
+    yield "stay right; `otel_coach_label_overflow_total` counts how often. otel-coach's own values"
+    yield "(`none`, `unmatched`, `stream`, the auth reasons ...) use no slots of a budget. A value"
+    yield f"longer than 200 characters or with control characters is `{OTHER}` too. Slots go to the"
+    yield "values that you list, then to the routes and dependencies that are known from the start,"
+    yield "then to others as they arrive. The workers of a service share their budgets."
     yield ""
-    yield "| label | values | set with | always have a place |"
+    yield "| label | values | set with | always have a slot |"
     yield "|---|---|---|---|"
     for label, budget in DEFAULT_BUDGETS.items():
         pinned = pinned_variable(label)
@@ -102,59 +83,59 @@ def _bounds() -> Iterator[str]:
     yield ""
     yield from _LIMITS
     yield ""
-    yield "## The most series there can be"
+    yield "## The maximum number of series"
     yield ""
-    yield "Whatever comes in, by the default budgets, over all workers of a service:"
+    yield "With the default budgets, whatever the requests, over all workers of a service:"
     yield ""
-    yield "| metric | lines of the page |"
+    yield "| metric | lines on the page |"
     yield "|---|---|"
     for metric in CATALOGUE:
         yield f"| `{metric.prometheus_name}` | {most_series(metric):,} |"
     others = LIMITS[INSTRUMENT_LINES]
-    yield f"| all instruments that are not ours | {others:,} |"
+    yield f"| all instruments other than otel-coach's | {others:,} |"
     yield f"| all | {others + sum(map(most_series, CATALOGUE)):,} |"
 
 
-_OF_A_METHOD: Final = ", ".join(f"{count} of {kind}xx" for kind, count in SETS_OF_A_METHOD.items())
+_METHOD_SLOTS: Final = ", ".join(f"{count} of {kind}xx" for kind, count in SETS_OF_A_METHOD.items())
 _LIMITS: Final = f"""\
 The labels of one metric together may have {LIMITS[LABEL_SET]:,} combinations of values
-(`OTEL_COACH_BUDGET_LABEL_SET`); in further ones all but `status` and `method` are `{OTHER}`, and
-but for the endpoint, model or tool that you list or the application declares, where a metric
-begins with it. What comes first takes nothing from the routes that the application declares: each
-method that one answers has places of its own ({_OF_A_METHOD}; {SETS_OF_AN_ENDPOINT} on average
-over the budget of endpoints). A method that a route does not answer is `{OTHER_METHOD}`, so is that
-of any 405; a CORS preflight is `OPTIONS`.
+(`OTEL_COACH_BUDGET_LABEL_SET`). In further combinations every label but `status` and `method` is
+`{OTHER}`; a metric without a method also keeps its first label if you list its value or the
+application declares it (an endpoint, a model, a tool). Unexpected requests cannot use up the
+combinations of the routes that the application declares: each method that a route answers has slots
+of its own ({_METHOD_SLOTS}; {SETS_OF_AN_ENDPOINT} on average
+over the budget of endpoints). A method that a route does not answer is `{OTHER_METHOD}`, and so is
+the method of any 405; a CORS preflight is `OPTIONS`.
 
-Instruments that are not ours (your own meters, stock instrumentations) keep the allowed labels
-only, each with budgets of its own; past {LIMITS[INSTRUMENT]} instruments
-(`OTEL_COACH_BUDGET_INSTRUMENT`) further ones are not measured. All of them together may take
-{LIMITS[INSTRUMENT_LINES]:,} lines of the page (`OTEL_COACH_BUDGET_INSTRUMENT_LINES`), over all
-workers; past that their further series are added up in the one without labels, and further
-instruments are not measured. `OTEL_COACH_ADMIT_LABELS` admits
-labels of yours to an instrument of yours: `jobs.done:queue,jobs.done:region:100` (20 values where
-no number is given).\
+All other instruments (your own meters, contrib instrumentations) keep only the labels of the table,
+each with budgets of its own; past {LIMITS[INSTRUMENT]} instruments
+(`OTEL_COACH_BUDGET_INSTRUMENT`) further ones are not measured. Together they may take
+{LIMITS[INSTRUMENT_LINES]:,} lines on the page (`OTEL_COACH_BUDGET_INSTRUMENT_LINES`), over all
+workers; past that, their further series are added to the instrument's series without labels, and
+further instruments are not measured. `OTEL_COACH_ADMIT_LABELS` admits labels of your own to your
+instruments: `jobs.done:queue,jobs.done:region:100` (20 values if no number is given).\
 """.splitlines()
 
 _MEANINGS: Final = """\
 ## What the labels say
 
-- **endpoint**: the route's template with prefix and mount, `/static/{path}` below a mount that
-  says no more, `unmatched` for no route; for a 405 the route whose path matched.
-- **model**: the model asked for, on `app_ai_*` that of the request's first LLM call; `none` where
-  none was reached.
+- **endpoint**: the route's template with prefix and mount; `/static/{path}` below a mount without
+  routes of its own; `unmatched` if no route matches; for a 405 the route whose path matched.
+- **model**: the requested model; on `app_ai_*` that of the request's first LLM call; `none` if no
+  model was called.
 - **mode**: from `otel_coach.labels(mode=...)`, else the run's metadata or configurable `mode`,
-  else the graph input's `mode`; a short identifier. Where none is stated: `stream` or `invoke`.
-  On `agent_llm_tokens_total`: `prompt` or `completion`.
-- **status**: of AI work `ok`, `error` or `aborted`; of HTTP the code, `499` where the client left
-  before there was one. An AI request is aborted if the client left before the final body; in
-  error if an exception ended it, the answer is 5xx, or the outermost run that started last in it
-  failed, also behind a 200.
-- **error_type**: the class of the exception that the callback received, empty where nothing
-  failed; on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
-  `otel_coach_lost_total` where telemetry was lost, in spans, points or records that no back end
-  confirmed: `spans_queue_full` (more spans were made than the back end took), `spans_export`,
-  `metrics_export` (the points of a push that failed; the next push has their sums), `logs_export`
-  (a full queue, too). An exporter does not tell what a back end accepted in part only.\
+  else the graph input's `mode`; a short identifier. If none is given: `stream` or `invoke`. On
+  `agent_llm_tokens_total`: `prompt` or `completion`.
+- **status**: for AI work `ok`, `error` or `aborted`; for HTTP the status code, or `499` if the
+  client disconnected before there was one. An AI request is aborted if the client disconnected
+  before the end of the body. It is an error if an exception ended it, if the response is a 5xx, or
+  if the outermost run that started last in it failed, even if the response is a 200.
+- **error_type**: the class of the exception that the callback received, empty if nothing failed;
+  on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
+  `otel_coach_lost_total` where telemetry was lost, counted in spans, points or records that no back
+  end confirmed: `spans_queue_full` (spans were made faster than the back end accepted them),
+  `spans_export`, `metrics_export` (the points of a push that failed; the next push contains their
+  sums), `logs_export` (including a full queue). Exporters do not report partial success.\
 """.splitlines()
 
 
@@ -162,3 +143,6 @@ def _row(metric: Metric) -> str:
     labels = ", ".join(metric.labels)
     unit = " (s)" if metric.unit == SECONDS else ""
     return f"| `{metric.prometheus_name}` | {metric.kind.value}{unit} | {labels} | {metric.help} |"
+
+
+__all__ = ["add_arguments", "markdown", "run"]

@@ -1,4 +1,4 @@
-"""A running service's page, read as if a stranger wrote it: perhaps one does."""
+"""Reads the metrics page of a running service. Its content is untrusted."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from otel_coach.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED, LOST
+from otel_coach.metrics.catalogue import ERRORS, LABEL_OVERFLOW, LLM_UNMEASURED, LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from urllib.parse import SplitResult
 
 LONGEST: Final = 10.0
-"""Seconds for all of it, a page that is too large to be read among them."""
+"""Seconds in which the page must have been read completely."""
 _MAX_BYTES: Final = 32 << 20
-"""The most series of a service, with their labels, have fewer."""
+"""More than the page of a service with the maximum number of series."""
 _MAX_FINDINGS: Final = 100
 _MAX_TEXT: Final = 200
-"""Characters of what a server says that are repeated."""
-_PATIENCE: Final = 5.0
-"""Seconds for each piece."""
+"""Characters of a server's text that are printed."""
+_TIMEOUT: Final = 5.0
+"""Seconds that connecting and each read may take."""
 
 _CURES: Final = {
-    LABEL_OVERFLOW.prometheus_name: "raise OTEL_COACH_BUDGET_..., or find what makes values up",
-    ERRORS.prometheus_name: "a fault of otel-coach's own; its log has the place, please report",
-    LOST.prometheus_name: "spans_queue_full: more is made than the back end takes, sample "
-    "fewer (OTEL_TRACES_SAMPLER); else the back end refuses, is away or too slow: its log, or "
-    "OTEL_EXPORTER_OTLP_...",
+    LABEL_OVERFLOW.prometheus_name: "raise OTEL_COACH_BUDGET_..., or find what makes up new values",
+    ERRORS.prometheus_name: "a fault of otel-coach itself; the log has its place, please report it",
+    LOST.prometheus_name: "spans_queue_full: spans are made faster than the back end accepts them, "
+    "sample fewer (OTEL_TRACES_SAMPLER); otherwise the back end rejects them, is unreachable or "
+    "too slow: see its log and OTEL_EXPORTER_OTLP_...",
     LLM_UNMEASURED.prometheus_name: "no_usage: let the model report usage (stream_usage=True); "
     "no_price: add the model to OTEL_COACH_PRICES",
 }
@@ -41,29 +41,29 @@ _OURS: Final = re.compile(rf"(?:# (?:TYPE|HELP) )?(?:{'|'.join(_CURES)})[ {{]", 
 _SHOWN: Final = re.compile(
     r"([a-z][a-z0-9+.-]*://)(?:[^/?#@]*@)?([^/?#@]*)([^?#@]*)(?:[?#][^@]*)?", re.IGNORECASE
 )
-"""An address in which nobody can mistake a password for anything else."""
+"""A URL in which a password cannot be mistaken for another part."""
 
 
 class PageError(Exception):
-    """There is no page to be read; the message says why, and what to do."""
+    """The page cannot be read; the message says why, and what to do."""
 
 
 def shown(url: str) -> str:
-    """`url` without what may be secret in it: user, password, query and fragment."""
+    """Returns `url` without the parts that may be secret: user, password, query and fragment."""
     found = _SHOWN.fullmatch(url)
     return "".join(found.groups()) if found is not None else "that address"
 
 
 def findings(url: str, token: str | None) -> Iterator[str]:
-    """What the page at `url` says that is to be mended; `token` is sent there, and nowhere else.
+    """Yields the problems that the page at `url` reports; sends `token` there, and nowhere else.
 
     Raises:
-        PageError: there is no such page.
+        PageError: The page cannot be read, or is not otel-coach's.
     """
     lines = [line for line in _fetched(url, token).split("\n") if _OURS.match(line)]
     if not any(line.startswith(ERRORS.prometheus_name) for line in lines):
         message = (
-            f"{shown(url)} answers, but not with a page of otel-coach's; is this its address, and "
+            f"{shown(url)} answers, but not with otel-coach's page; is this its address, and "
             "does the service run under otel-coach?"
         )
         raise PageError(message)
@@ -75,14 +75,14 @@ def findings(url: str, token: str | None) -> Iterator[str]:
             count += 1
             if count <= _MAX_FINDINGS:
                 labels = " ".join(f"{key}={value}" for key, value in sample.labels.items())
-                said = f"{sample.name} {_quoted(labels, token)}: {sample.value:g}"
-                yield f"{said} ({_CURES[sample.name]})"
+                finding = f"{sample.name} {_quoted(labels, token)}: {sample.value:g}"
+                yield f"{finding} ({_CURES[sample.name]})"
     if count > _MAX_FINDINGS:
         yield f"{shown(url)} has {count - _MAX_FINDINGS} more like these"
 
 
 def _fetched(url: str, token: str | None) -> str:
-    """The page's text. No proxy is asked, and no redirection followed: both would get the token."""
+    """Returns the page's text. Uses no proxy and follows no redirect: both would get the token."""
     connection, target, headers = _connection(url, token)
     try:
         connection.request("GET", target, headers=headers)
@@ -111,7 +111,7 @@ def _connection(
         headers["Authorization"] = f"Basic {b64encode(unquote(credentials).encode()).decode()}"
     target = parts.path or "/"
     target = f"{target}?{parts.query}" if parts.query else target
-    return kind(parts.hostname or "", port, timeout=_PATIENCE), target, headers
+    return kind(parts.hostname or "", port, timeout=_TIMEOUT), target, headers
 
 
 def _parts(url: str) -> tuple[SplitResult, int]:
@@ -132,22 +132,23 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None) -> s
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         where = _quoted(shown(urljoin(url, answer.headers.get("location", ""))), token)
         return (
-            f"{shown(url)} sends on to {where}, which is not followed; ask there, if you trust it"
+            f"{shown(url)} redirects to {where}, which is not followed; give that address to --url "
+            "if you trust it"
         )
     cure = "is the service running under otel-coach, and is this its page?"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        cure = "it wants a token: set OTEL_COACH_METRICS_TOKEN here as for the service"
+        cure = "it requires a token: set OTEL_COACH_METRICS_TOKEN here as for the service"
         if token:
-            cure = "OTEL_COACH_METRICS_TOKEN is another one there"
+            cure = "the service has another OTEL_COACH_METRICS_TOKEN"
     elif status == HTTPStatus.MISDIRECTED_REQUEST:
-        cure = "ask for localhost, or let the service listen further"
-    elif status == HTTPStatus.SERVICE_UNAVAILABLE:  # whose text is our own cure
-        said = answer.read(_MAX_TEXT).decode(errors="replace").strip()
-        cure = _quoted(said, token) or cure
+        cure = "use localhost, or let the service listen on another address"
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:  # its body is otel-coach's text with the cure
+        body = answer.read(_MAX_TEXT).decode(errors="replace").strip()
+        cure = _quoted(body, token) or cure
     return f"{shown(url)} answers with {status}; {cure}"
 
 
 def _quoted(text: str, token: str | None) -> str:
-    """What a server said, which was told the token and may repeat it."""
+    """Returns a server's text without the token, which the server knows and may repeat."""
     text = text.replace(token, "TOKEN") if token else text
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."

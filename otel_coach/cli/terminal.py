@@ -1,4 +1,4 @@
-"""What a command prints, and how long it waits, whatever strangers say and do."""
+"""Prints untrusted text safely, and limits the time that a command waits for others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from otel_coach.guards import OwnThread
+from otel_coach.core.guard import OwnThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,30 +15,33 @@ _T = TypeVar("_T")
 
 
 def printable(text: str) -> str:
-    """`text` with control characters, and others that change what stands around them, escaped."""
+    """Returns `text` with all unprintable characters escaped, such as control characters."""
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 
 def say(text: str) -> None:
-    """Print one line of it, also where the terminal lacks some of its letters."""
+    """Prints `text` as one line; escapes characters that the terminal's encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
 
 
 def within(seconds: float, work: Callable[[], _T]) -> _T:
-    """What `work` returns or raises, in a thread that is left alone after so many seconds.
+    """Runs `work` in a thread, and returns or raises what it does.
+
+    A thread that takes longer than `seconds` goes on, but nobody waits for it.
 
     Raises:
-        TimeoutError: it took longer.
+        TimeoutError: `work` takes longer than `seconds`.
     """
     done: Future[_T] = Future()
 
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as raised:  # noqa: BLE001 - it is raised where somebody waits
+        except BaseException as raised:  # noqa: BLE001 - it is raised in the waiting thread
             done.set_exception(raised)
 
     OwnThread(run, "otel-coach-doctor").start()

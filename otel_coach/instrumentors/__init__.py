@@ -1,6 +1,6 @@
-"""One room per phenomenon; none knows another.
+"""One module or subpackage per instrumented technology; none imports another.
 
-They speak to the recorder and to the OpenTelemetry API only, never to the SDK.
+They record through the recorder and the OpenTelemetry API, and never use the SDK.
 """
 
 from typing import Final
@@ -10,5 +10,5 @@ DEPENDENCIES: Final = "otel_coach_dependencies"
 LANGCHAIN: Final = "otel_coach_langchain"
 FASTAPI: Final = "fastapi"
 PSYCOPG: Final = "psycopg"
-"""Entry points of instrumentations, ours and the stock ones that came with us; the names that
-OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""
+"""Entry points of otel-coach's own instrumentations and of the contrib ones that it uses; these are
+the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""

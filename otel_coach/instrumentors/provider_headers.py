@@ -1,29 +1,32 @@
-"""Trace context and baggage that are not to pass: to a provider, and from an untrusted caller.
+"""Keeps trace context and baggage from providers, and ignores those of untrusted callers.
 
-The trace context and the baggage of a user stay here when a provider is called.
+Outgoing: a user's trace context and baggage must not leave the service in a call of a provider.
+Three kinds of code inject them:
 
-Three ways lead there. Whatever asks the global propagator for headers (the stock instrumentations
-of HTTP clients, a provider's own package) goes through `Withholding`, which has none for what runs
-inside of a call of a model, nor for a client span that is a provider's. openllmetry asks
-OpenTelemetry's own propagators themselves, whose `inject` has none there either. That is public
-API.
+- Code that uses the global propagator (the contrib instrumentations of HTTP clients, a provider's
+  own package) gets `Withholding`, which injects nothing while a model call is open, nor into the
+  headers of a client span that was made for a call of a provider.
+- openllmetry uses OpenTelemetry's own propagators directly: their `inject` is patched to do the
+  same. This and `Withholding` need public API only.
+- The anthropic package also injects where no span identifies the call (nothing is traced, or not
+  sampled), and then sends the baggage alone. So a private function of the package is patched:
+  `anthropic._tracing.trace_headers(span)`, which in version 2.14 returns all headers that the
+  package adds to a request. If a version has `_tracing` without this function, one log line says
+  so, and `Withholding` still withholds what goes through it. Versions without `_tracing` inject
+  nothing.
 
-The anthropic package asks also where it has no span to tell it by (nothing is traced, or not
-sampled), and then sends the baggage alone. So a private part of it is relied on:
-`anthropic._tracing.trace_headers(span)`, of 2.14, by which it gets all that it adds to a request.
-Where a version has `_tracing` without it, one line says so, and what `Withholding` sees is still
-withheld. Versions without `_tracing` send nothing.
-
-The other way, those of a caller who is not trusted are not taken up, whoever wants to: the stock
-instrumentations, FastAPI's telemetry and mounted applications read them from the request by the
-same propagators. What else the application reads them from (a message of a queue) is left alone.
+Incoming: the trace context and baggage of an untrusted caller are not extracted, whichever code
+tries to: the contrib instrumentations, FastAPI's telemetry and mounted applications extract them
+from the request with the same propagators. Extraction from anything but a request (a message of a
+queue) is left alone.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import wraps
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -33,23 +36,23 @@ from opentelemetry.context import Context
 from opentelemetry.propagators import textmap
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otel_coach.guards import guarded
-from otel_coach.known_scopes import calls_a_provider
-from otel_coach.patches import replaced, undone
-from otel_coach.tracing import distrusts_caller, is_inside_call
+from otel_coach.core import compatibility
+from otel_coach.core.guard import guarded
+from otel_coach.core.known_scopes import calls_a_provider
+from otel_coach.core.patching import replaced, undone
+from otel_coach.core.spans import distrusts_caller, is_inside_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from otel_coach.guards import CountsFaults
+    from otel_coach.core.guard import CountsFaults
 
-_logger = logging.getLogger("otel_coach")
 _ANTHROPIC: Final = "anthropic._tracing"
 
 
 class Withholding(textmap.TextMapPropagator):
-    """The host's propagator, which has nothing for a provider or of an untrusted caller."""
+    """Wraps the host's propagator: injects nothing for providers, ignores untrusted callers."""
 
     def __init__(
         self,
@@ -86,12 +89,12 @@ class Withholding(textmap.TextMapPropagator):
 
 
 class ProviderHeaders:
-    """Stops them, until it is stopped itself.
+    """Applies this module's restrictions from `start` to `stop`.
 
     Args:
-        recorder: where faults go.
-        withholds: providers get none of them.
-        trusts: says of an ASGI scope whether its caller's are taken up; None for all.
+        recorder: counts otel-coach's own errors.
+        withholds: whether trace context and baggage are kept from providers.
+        trusts: returns whether an ASGI scope's caller is trusted; None trusts all callers.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class ProviderHeaders:
 
     @guarded
     def start(self) -> None:
-        """Stand before the global propagator; again, where the application set another since."""
+        """Wraps the global propagator; called again in case the application has set another one."""
         hosts = propagate.get_global_textmap()
         if not isinstance(hosts, Withholding):
             propagate.set_global_textmap(
@@ -121,35 +124,35 @@ class ProviderHeaders:
         self._is_started = True
         for cls in (TraceContextTextMapPropagator, W3CBaggagePropagator):
             if self._withholds:
-                self._undo.append(replaced(cls, "inject", self._withheld))
+                self._undo.append(replaced(cls, "inject", self._withholding))
             if self._trusts is not None:
-                self._undo.append(replaced(cls, "extract", self._of_the_trusted))
+                self._undo.append(replaced(cls, "extract", self._ignoring_untrusted))
         if self._withholds:
             wrapt.register_post_import_hook(self._patch, _ANTHROPIC)
 
     @guarded
     def is_for_a_provider(self, context: Context | None) -> bool:
-        """Whether headers asked for in `context` (None: the current one) go to a provider."""
+        """Whether headers injected in `context` (None: the current one) go to a provider."""
         if not self._withholds:
             return False
         if is_inside_call(context):
             return True
-        # The API's spans have no scope; the SDK's, and whatever else is exported, have.
+        # The API's own spans have no instrumentation scope; spans that can be exported have one.
         scope = getattr(trace.get_current_span(context), "instrumentation_scope", None)
         return calls_a_provider(getattr(scope, "name", ""))
 
-    @guarded  # what fails is not trusted
+    @guarded  # returns None after an error: the caller is not trusted
     def is_trusted(self, carrier: object) -> bool:
-        """Whether what `carrier` holds is taken up: it is no request of an untrusted caller."""
+        """Whether `carrier` is anything but a request of an untrusted caller."""
         if self._trusts is None:
             return True
         if distrusts_caller.get():
             return not _is_request(carrier)
-        # Also where a middleware around the whole application asks, before we were.
+        # A middleware around the whole application may extract before otel-coach's middleware runs.
         return not _is_scope(carrier) or self._trusts(carrier)
 
-    def _of_the_trusted(self, extract: Callable[..., Context]) -> Callable[..., Context]:
-        """`extract`, a propagator's method, that takes nothing up of an untrusted caller."""
+    def _ignoring_untrusted(self, extract: Callable[..., Context]) -> Callable[..., Context]:
+        """Wraps `extract`, a propagator's method, to ignore the requests of untrusted callers."""
 
         @wraps(extract)
         def extracted(
@@ -157,16 +160,16 @@ class ProviderHeaders:
             carrier: object,
             context: Context | None = None,
             *args: Any,
-            **more: Any,
+            **kwargs: Any,
         ) -> Context:
             if not self.is_trusted(carrier):
                 return Context() if context is None else context
-            return extract(propagator, carrier, context, *args, **more)
+            return extract(propagator, carrier, context, *args, **kwargs)
 
         return extracted
 
-    def _withheld(self, inject: Callable[..., None]) -> Callable[..., None]:
-        """`inject`, a propagator's method, that has nothing for a provider."""
+    def _withholding(self, inject: Callable[..., None]) -> Callable[..., None]:
+        """Wraps `inject`, a propagator's method, to inject nothing that would go to a provider."""
 
         @wraps(inject)
         def injected(
@@ -174,15 +177,15 @@ class ProviderHeaders:
             carrier: object,
             context: Context | None = None,
             *args: Any,
-            **more: Any,
+            **kwargs: Any,
         ) -> None:
             if not self.is_for_a_provider(context):
-                inject(propagator, carrier, context, *args, **more)
+                inject(propagator, carrier, context, *args, **kwargs)
 
         return injected
 
     def stop(self) -> None:
-        """Give everything back."""
+        """Removes all patches and restores the host's propagator."""
         self._is_started = self._is_patched = False
         undone(self._undo)
         self._undo.clear()
@@ -190,24 +193,27 @@ class ProviderHeaders:
         if isinstance(current, Withholding):
             propagate.set_global_textmap(current.hosts)
 
-    @guarded  # what is raised here would break the host's own import
+    @guarded  # an exception here would break the host's own import
     def _patch(self, module: ModuleType) -> None:
-        if not self._is_started or self._is_patched:  # an import hook cannot be taken back
+        if not self._is_started or self._is_patched:  # an import hook cannot be unregistered
             return
         self._is_patched = True
-        try:
-            self._undo.append(replaced(module, "trace_headers", _nothing))
-        except (AttributeError, KeyError) as missing:
-            _logger.warning(
-                "otel-coach: this anthropic package has no %s in %s; it may send the baggage of a "
-                "user to the provider. ANTHROPIC_OPEN_TELEMETRY_PROPAGATION=false stops it.",
-                missing,
-                _ANTHROPIC,
-            )
+        if compatibility.holds(compatibility.ANTHROPIC_HEADERS):
+            self._undo.append(replaced(module, "trace_headers", _without_headers))
+
+
+def knows_trace_headers() -> bool:
+    """Whether the anthropic package makes trace headers as expected, or does not trace at all.
+
+    Versions before 2.14 do not trace, and have no such module.
+    """
+    if find_spec("anthropic") is None or find_spec(_ANTHROPIC) is None:
+        return True
+    return hasattr(import_module(_ANTHROPIC), "trace_headers")
 
 
 def _is_request(carrier: object) -> bool:
-    """Whether `carrier` is a request of a server: of ASGI, of WSGI, or Starlette's words for it."""
+    """Whether `carrier` is an ASGI scope, a WSGI environ, or an object of Starlette's."""
     if _is_scope(carrier) or (isinstance(carrier, Mapping) and "wsgi.version" in carrier):
         return True
     return any(cls.__module__.startswith("starlette.") for cls in type(carrier).__mro__)
@@ -217,7 +223,7 @@ def _is_scope(carrier: object) -> bool:
     return isinstance(carrier, Mapping) and carrier.get("type") in {"http", "websocket"}
 
 
-def _nothing(_original: Callable[..., Any]) -> Callable[..., dict[str, str]]:
+def _without_headers(_original: Callable[..., Any]) -> Callable[..., dict[str, str]]:
     def trace_headers(*_args: object, **_kwargs: object) -> dict[str, str]:
         return {}
 

@@ -1,1 +1,1 @@
-"""The worker processes of one service: who they are, and how they know of each other."""
+"""Shares the metrics of a service's worker processes through files, as opaque bytes."""

@@ -1,4 +1,4 @@
-"""What workers measure, as their files have it: bytes; what they say is the page's matter."""
+"""The metrics of workers as bytes; only the `prometheus` package knows their format."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one worker wrote last."""
+    """The metrics that one worker last wrote."""
 
     worker: str
     content: bytes | None
-    """None where it could not write anything yet."""
+    """None if the worker has not been able to write anything yet."""
     lives: bool
     stale: bool
-    """It was asked for newer figures, and did not answer in time, or cannot write them."""
+    """The worker was asked for newer metrics, and did not answer in time or cannot write them."""
     offset: int = 0
-    """The place of `content` in all that it wrote: what comes before was read already."""
+    """The position of `content` in the worker's file; what is before it was read earlier."""
 
 
 class Source(Protocol):
-    """What this worker measures."""
+    """The metrics of this worker."""
 
     def measure(self, *, whole: bool) -> bytes:
-        """What changed since the last call, or the `whole`.
+        """Returns what changed since the last call, or all metrics if `whole`.
 
         Raises:
-            OSError: there are no figures any more.
+            OSError: there are no metrics any more.
         """
         ...
 
     def changed(self) -> bool:
-        """Whether they are to be measured, though nobody asks for them."""
+        """Whether to measure now, although no other worker asks for it."""
         ...
 
     def increments(self) -> bytes:
-        """What is known to have changed without a measurement; empty if nothing is."""
+        """Returns the changes that are known without a measurement; empty if there are none."""
         ...
 
-    def retire(self, contents: Sequence[bytes]) -> bytes:
-        """One content of several dead workers', of which the first may be such a one.
+    def fold(self, contents: Sequence[bytes]) -> bytes:
+        """Merges the contents of several ended workers; the first may be an earlier result.
 
         Raises:
-            OSError: one of them cannot be read.
+            OSError: one of the contents cannot be read.
         """
         ...

@@ -1,4 +1,4 @@
-"""A worker's file: its figures as a whole, then what changed."""
+"""A worker's file: a full snapshot of its metrics, followed by the changes since."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otel_coach.workers.folder import Folder
+    from otel_coach.workers.run_dir import RunDir
 
-_SHORTEST: Final = 1 << 18
-"""Bytes; so much is appended at any rate before the file begins anew."""
+_MIN_APPENDED: Final = 1 << 18
+"""Bytes that may be appended before the file starts over, even if the snapshot is smaller."""
 
 
 class Journal:
-    """Begins anew where what was appended is more than the whole, and after each fault."""
+    """Writes a worker's file.
 
-    def __init__(self, folder: Folder, path: Path) -> None:
+    The file starts over with a full snapshot after each fault, when the appended changes have
+    become larger than the snapshot and `_MIN_APPENDED`, and when another process has replaced or
+    changed the file.
+    """
+
+    def __init__(self, folder: RunDir, path: Path) -> None:
         self._folder = folder
         self._path = path
         self._file: int | None = None
         self._whole = self._size = 0
-        """Bytes that it began with, and that it has now."""
+        """Sizes in bytes: of the snapshot at the start of the file, and of the whole file."""
 
     @property
     def begins(self) -> bool:
-        """Whether what is written next must be the whole."""
+        """Whether the next write must be a full snapshot, by `begin`."""
         return (
             self._file is None
-            or self._size > self._whole + max(self._whole, _SHORTEST)
+            or self._size > self._whole + max(self._whole, _MIN_APPENDED)
             or not self._is_in_place(self._file)
         )
 
     def begin(self, whole: bytes) -> None:
-        """Replace what was there.
+        """Replaces the file by the full snapshot `whole`.
 
         Raises:
-            OSError: it cannot be written; what was there is there.
+            OSError: the file cannot be written, and the old one is kept; or it cannot be reopened.
         """
         self.close()
         self._folder.write(self._path, whole)
@@ -47,10 +52,10 @@ class Journal:
         self._whole = self._size = len(whole)
 
     def append(self, changed: bytes) -> None:
-        """Add to it. It must not be one that `begins`.
+        """Appends `changed`; only valid while `begins` is False.
 
         Raises:
-            OSError: it cannot be written, or in part only, which its readers leave out.
+            OSError: it cannot be written, or only in part; readers ignore an incomplete block.
         """
         file = self._file
         if file is None or not changed:
@@ -63,24 +68,24 @@ class Journal:
         self._size += written
         if written < len(changed):
             self.close()
-            message = "it was cut off"
+            message = "the write was truncated"
             raise OSError(errno.ENOSPC, message)
 
     def close(self) -> None:
-        """Write no more."""
+        """Closes the file; `append` does nothing until the next `begin`."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):
                 os.close(file)
 
     def _is_in_place(self, file: int) -> bool:
-        """Whether it is the file that the others read, as this process wrote it."""
+        """Whether `file` is still the one at its path, with the size that this process wrote."""
         try:
-            here, there = os.fstat(file), os.lstat(self._path)
+            open_file, at_path = os.fstat(file), os.lstat(self._path)
         except OSError:
             return False
-        return (here.st_dev, here.st_ino, here.st_size) == (
-            there.st_dev,
-            there.st_ino,
+        return (open_file.st_dev, open_file.st_ino, open_file.st_size) == (
+            at_path.st_dev,
+            at_path.st_ino,
             self._size,
         )

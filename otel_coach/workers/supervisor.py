@@ -1,4 +1,4 @@
-"""Whether this process is one worker among several, and whose."""
+"""Finds out whether this process is one of several workers, and which process supervises it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.workers.outage import NO_DESCRIPTOR
+from otel_coach.workers.log_once import NO_DESCRIPTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HIDDEN: Final = "hidden"
-"""Begins what stands for a start time that the system keeps to itself."""
+"""Prefix of `Supervisor.started` if the system hides the start time."""
 _START_TIME: Final = 19
-"""The place of `starttime` in /proc/PID/stat, counted after the command's closing bracket (proc(5),
-field 22)."""
+"""The position of `starttime` (field 22) in /proc/PID/stat, counted after the process state (field
+3); see proc(5)."""
 
 _forking = _forked_by = 0
-"""The process that forks, and the one that forked this process."""
+"""The ids of the process that is forking, and of the process that forked this one."""
 
 
 def _before_fork() -> None:
-    global _forking  # noqa: PLW0603 - a fork has no other way to leave a note
+    global _forking  # noqa: PLW0603 - the only way to pass a value to the forked child
     _forking = os.getpid()
 
 
@@ -42,41 +42,41 @@ if hasattr(os, "register_at_fork"):
 
 
 class HiddenError(OSError):
-    """A process lives, and the system does not say since when (/proc with `hidepid`)."""
+    """A process is alive, but the system hides its start time (/proc with `hidepid`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """The process that starts a service's workers and starts new ones where they end."""
+    """The process that starts a service's workers, and replaces those that end."""
 
     pid: int
     started: str
-    """When, as the kernel says it: a process that took over the pid has another one. Where the
-    system hides that, what its workers have inherited from it."""
+    """The start time as the kernel reports it; a later process with the same pid has another one.
+    If the system hides it, this is a secret that the workers inherit from the process."""
 
     @property
     def key(self) -> str:
-        """A file name that no other supervisor of this machine has, nor had.
+        """A file name that no other supervisor on this machine has or had.
 
         Raises:
-            OSError: nobody can tell.
+            OSError: no descriptor is left to identify the boot and the container.
         """
         return f"{self.pid}-{self.started}-{here()}"
 
     @property
     def lives(self) -> bool:
-        """Whether it runs still, or nobody can tell."""
+        """Whether the process is still running; True if that cannot be determined."""
         try:
             started = start_time(self.pid)
-        except OSError:  # a hidden process among them
+        except OSError:  # HiddenError included
             return True
-        if self.started.startswith(_HIDDEN):  # it was hidden once, and is not now
+        if self.started.startswith(_HIDDEN):  # its start time was hidden, and is visible now
             return started is not None
         return started == self.started
 
 
 def supervisor_of_this_process() -> Supervisor | None:
-    """Whose worker this process is; None where it serves alone, or nobody can tell."""
+    """Returns this process's supervisor; None if it serves alone, or if that is not known."""
     pid = pid_of_supervisor()
     try:
         return None if pid is None else supervisor(pid)
@@ -85,10 +85,10 @@ def supervisor_of_this_process() -> Supervisor | None:
 
 
 def pid_of_supervisor() -> int | None:
-    """Of the process whose worker this one is; None where it serves alone.
+    """Returns the process id of this process's supervisor; None if this process serves alone.
 
-    uvicorn, hypercorn and granian start workers by multiprocessing; gunicorn forks them. Who made
-    itself a daemon has another parent than the one that forked it, and serves alone.
+    uvicorn, hypercorn and granian start workers by multiprocessing; gunicorn forks them. A process
+    that became a daemon serves alone: its parent is no longer the process that forked it.
     """
     if (starter := multiprocessing.parent_process()) is not None and starter.pid is not None:
         return starter.pid
@@ -98,10 +98,12 @@ def pid_of_supervisor() -> int | None:
 
 
 def supervisor(pid: int) -> Supervisor | None:
-    """The process `pid`, this one's supervisor or itself; None if there is none.
+    """Returns the supervisor with process id `pid`; None if there is no such process.
+
+    `pid` must be that of this process or of its supervisor.
 
     Raises:
-        OSError: nobody can tell when it was started.
+        OSError: the start time cannot be determined.
     """
     try:
         started = start_time(pid)
@@ -111,39 +113,39 @@ def supervisor(pid: int) -> Supervisor | None:
 
 
 def inherited_secret() -> str:
-    """What all workers of this process's supervisor have inherited, and no other user can know."""
+    """Returns a secret that workers inherit from their supervisor; no other user can know it."""
     is_started = multiprocessing.parent_process() is not None
     return _secret_by_start() if is_started else _secret_by_fork()
 
 
 def bequeathed_secrets() -> tuple[str, str]:
-    """What `inherited_secret` is in workers of this process, whichever way it starts them."""
+    """Returns the `inherited_secret` of this process's workers, for each way of starting them."""
     return _secret_by_start(), _secret_by_fork()
 
 
 def _secret_by_start() -> str:
-    """Python's multiprocessing hands this key, drawn anew for each run, to all that it starts."""
+    """Returns a digest of multiprocessing's random `authkey`, which all processes it starts get."""
     return _digest(bytes(multiprocessing.current_process().authkey), 12)
 
 
 def _secret_by_fork() -> str:
-    """A fork inherits the seed of Python's hashes and the places of objects in memory.
+    """Returns a digest of the hash seed and an object's address, which a forked child inherits.
 
-    Each is drawn anew for each run; an operator may fix one of them (PYTHONHASHSEED).
+    Both are random in each run; an operator may fix one of them (PYTHONHASHSEED).
     """
     return _digest((hash("otel-coach"), id(sys)), 12)
 
 
-def _digest(of: object, length: int) -> str:
-    return hashlib.sha256(repr(of).encode()).hexdigest()[:length]
+def _digest(value: object, length: int) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:length]
 
 
 def start_time(pid: int) -> str | None:
-    """When the process `pid` was started, in the words of its system; None if there is none.
+    """Returns when process `pid` was started, in the system's format; None if it does not run.
 
     Raises:
-        HiddenError: it lives, and the system does not say.
-        OSError: nobody can tell.
+        HiddenError: the process is alive, and the system hides its start time.
+        OSError: the start time cannot be read.
     """
     started: str | None = None
     try:
@@ -152,7 +154,7 @@ def start_time(pid: int) -> str | None:
         if not Path("/proc/self/stat").exists():
             started = _start_time_by_ps(pid)
     except ProcessLookupError:
-        return None  # it ended while it was read
+        return None  # the process ended while its file was read
     except PermissionError:
         pass
     else:
@@ -165,11 +167,11 @@ def start_time(pid: int) -> str | None:
 
 
 def is_there(pid: int) -> bool:
-    """Whether there is a process `pid`, be it hidden, another user's, or one that has ended."""
+    """Whether process `pid` exists, even if it is hidden, another user's, or a zombie."""
     if pid == os.getppid():
         return True  # systems that hide processes may hide them from signals too
     try:
-        os.kill(pid, 0)  # on POSIX only: elsewhere this is no question
+        os.kill(pid, 0)  # on POSIX only: on Windows, 0 is a Ctrl+C event
     except PermissionError:
         return True
     except (ProcessLookupError, OverflowError):
@@ -178,7 +180,7 @@ def is_there(pid: int) -> bool:
 
 
 def _start_time_by_ps(pid: int) -> str | None:
-    """Where there is no /proc."""
+    """Returns the start time as `ps` prints it, for systems without /proc."""
     command = ["/bin/ps", "-o", "lstart=", "-p", str(pid)]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
@@ -192,25 +194,25 @@ def _start_time_by_ps(pid: int) -> str | None:
 
 
 def here() -> str:
-    """What tells this boot and this container from others, as eight letters.
+    """Returns eight hexadecimal digits that identify this boot and this container.
 
     Process ids repeat across containers that share a folder, and across boots.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: no descriptor is left to identify them.
     """
-    known = [_of_kernel(_boot), _of_kernel(_pid_namespace)]
+    known = [_from_kernel(_boot), _from_kernel(_pid_namespace)]
     if None in known:
-        known.append(platform.node())  # which may change while the machine runs
+        known.append(platform.node())  # a last resort: it may change while the machine runs
     return _digest(known, 8)
 
 
-def _of_kernel(ask: Callable[[], str]) -> str | None:
+def _from_kernel(read: Callable[[], str]) -> str | None:
     try:
-        return ask()
+        return read()
     except OSError as error:
         if error.errno in NO_DESCRIPTOR:
-            raise  # the other workers can tell
+            raise  # other workers may be able to read it, and would use another folder
         return None
 
 

@@ -1,4 +1,4 @@
-"""One HTTP request and its response, watched from outside the whole application."""
+"""One HTTP request and its response, as they pass between the server and the application."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from otel_coach.catalogue import (
+from otel_coach.core.guard import guarded, swallowed
+from otel_coach.core.request_context import Request
+from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
+from otel_coach.instrumentors.asgi.server_span import (
+    SERVER_ERROR,
+    Answered,
+    end_attributes,
+    end_server_span,
+    span_name,
+)
+from otel_coach.metrics.catalogue import (
     AI_REQUEST_DURATION,
     AI_STREAM_ABORTS,
     AI_STREAM_CHUNKS,
@@ -18,18 +29,7 @@ from otel_coach.catalogue import (
     HTTP_REQUEST_DURATION,
     RATE_LIMIT_HITS,
 )
-from otel_coach.guards import guarded, swallowed
-from otel_coach.instrumentors.asgi.refusals import refusal_reason
-from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
-from otel_coach.instrumentors.asgi.server_span import (
-    SERVER_ERROR,
-    Answered,
-    end_server_span,
-    span_facts,
-    span_name,
-)
-from otel_coach.request import Request
-from otel_coach.vocabulary import (
+from otel_coach.metrics.labels import (
     ABORTED,
     CLIENT_CLOSED_REQUEST,
     ERROR,
@@ -43,76 +43,67 @@ from otel_coach.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterable,
-        Mapping,
-        MutableMapping,
-    )
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
-    from otel_coach.recorder import Recorder
+    from otel_coach.core.asgi_types import Message, Receive, Scope, Send
+    from otel_coach.metrics.recorder import Recorder
 
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Scope = MutableMapping[str, Any]
-    Send = Callable[[Message], Awaitable[None]]
 
-_MOST_LOOKED_AHEAD: Final = 8
-_MOST_ENDPOINTS: Final = 1000
-"""Of which it is remembered that a series exists; an application may make up routes."""
+_MAX_RECEIVED_AHEAD: Final = 8
+_MAX_ENDPOINTS: Final = 1000
+"""How many endpoints with a series are remembered; an application may keep creating routes."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
-_REFUSALS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
+_REJECTIONS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
 _METHOD_NOT_ALLOWED: Final = "405"
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanges:
-    """What all exchanges of a process share."""
+    """State that all exchanges of a process share."""
 
     recorder: Recorder
     credential_headers: frozenset[str]
     opened: set[Exchange]
-    """Those that are not finished yet."""
+    """Exchanges that are not finished yet."""
     rate_limited: set[str]
     """Endpoints whose rate_limit.hits series exists."""
     streaming: set[str]
-    """Endpoints that streamed AI work once; they keep a 0 where no stream is open."""
+    """Endpoints that have streamed AI work; their gauge is 0 while no stream is open."""
 
     @classmethod
     def new(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
-        """Without any request yet."""
+        """Returns the state before the first request."""
         return cls(recorder, credential_headers, set(), set(), set())
 
     def of(self, app: object) -> list[Exchange]:
-        """The application's that are not finished yet."""
+        """Returns the exchanges of `app` that are not finished yet."""
         return [exchange for exchange in tuple(self.opened) if exchange.app is app]
 
     def active_streams(self) -> Mapping[tuple[object, ...], float]:
-        """AI streams that are open now, by endpoint."""
+        """Returns the number of AI streams that are open now, by endpoint."""
         open_now = [e.route.template for e in tuple(self.opened) if e.is_open_ai_stream]
         endpoints = self.streaming.union(open_now)
         return {(endpoint,): open_now.count(endpoint) for endpoint in endpoints}
 
 
 class Exchange:
-    """Notes what passes between the server and the application; finished exactly once.
+    """Observes the messages between the server and the application; finished exactly once.
 
-    `receive` and `send` stand in for the server's. Everything is recorded in `_finish`: when
-    the final body was handed to the server, or when the application ended without one.
+    `receive` and `send` replace the server's callables. All measurements are recorded in `_finish`:
+    when the server has taken the final body, or when the call or the lifespan of the application
+    has ended without one.
     """
 
-    # What most requests leave as it is stands in the class, and costs them nothing.
+    # Class-level defaults for attributes that most requests never set: they cost nothing.
     span: Span | None = None
     context: Context | None = None
-    """That holds `span`."""
+    """The context in which `span` is current."""
     finished = False
-    _looked_ahead: deque[Message] | None = None
+    _received_ahead: deque[Message] | None = None
     _route: Route | None = None
     _status: int | None = None
     _headers: Iterable[tuple[bytes, bytes]] = ()
@@ -120,16 +111,16 @@ class Exchange:
     _chunks = 0
     _first_chunk: float | None = None
     _client_left = False
-    # Known when it is finished:
+    # Set by `_finish`:
     _outcome = OK
     _seconds = 0.0
-    """From its start."""
+    """Since the start of the request."""
     _end_time = 0
     """ns since the epoch."""
     _error_type: str | None = None
-    """Of the exception that ended it."""
+    """Name of the exception that ended the request."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what an ASGI call has, and what all of them share
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of an ASGI call, and shared state
         self,
         shared: Exchanges,
         app: object,
@@ -146,9 +137,9 @@ class Exchange:
         self._routes = routes
         self.app = app
         self._routed = scope
-        # The application changes its scope, as do middlewares; these are what was asked, but for
-        # the root path that FastAPI sets itself, after us.
-        self._asked = {
+        # The application and its middlewares change the scope. These are the original values,
+        # except that the root path is already the one that FastAPI sets later.
+        self._original = {
             "path": scope["path"],
             "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),
             "method": method,
@@ -158,40 +149,40 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._started = perf_counter()
-        # As `time_at` does, without a call.
+        # `time_at`, inlined to save a call.
         self.start_time = self.request.start_of_clock + int(self._started * 1e9)
         """ns since the epoch."""
 
     @property
     def route(self) -> Route:
-        """The route that answers, found when it is first needed."""
+        """The matching route, looked up when it is first needed."""
         if self._route is None:
-            self._route = NO_ROUTE  # while it is looked up, and where that fails
+            self._route = NO_ROUTE  # during the lookup, and if it fails
             self._find_route()
         return self._route
 
-    @guarded  # a route's own convertor may raise for a path: the request is counted all the same
+    @guarded  # a path convertor of the application may raise: the request is counted all the same
     def _find_route(self) -> None:
-        self._route = self._routes.find(self.app, self._asked, self._routed)
+        self._route = self._routes.find(self.app, self._original, self._routed)
 
     @guarded
     def _dependant(self) -> Any:
-        """Of FastAPI's route, with what the routers around it depend on."""
+        """Returns the `dependant` of FastAPI's route, with the dependencies of its routers."""
         return find_route(self.app, self._scope).dependant
 
     @property
     def _scope(self) -> Scope:
-        """As it was before routing, in all that counts here."""
-        return {**self._routed, **self._asked}
+        """The scope before routing, as far as it matters here."""
+        return {**self._routed, **self._original}
 
     @property
     def is_open_ai_stream(self) -> bool:
-        """Whether a stream of an AI request is open now."""
+        """Whether this is an AI request whose stream is open now."""
         return self._is_stream and self.request.is_ai and not self.finished
 
     async def receive(self) -> Message:
-        """The server's next message, noting that the client left."""
-        message = self._looked_ahead.popleft() if self._looked_ahead else await self._receive()
+        """Returns the server's next message, and notes a disconnect of the client."""
+        message = self._received_ahead.popleft() if self._received_ahead else await self._receive()
         self._note_received(message)
         return message
 
@@ -200,10 +191,10 @@ class Exchange:
         if message["type"] == "http.disconnect":
             self._note_client_left()
 
-    async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one frame a chunk
-        """Hand `message` to the server, noting what it is."""
+    async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one stack frame per chunk
+        """Passes `message` to the server, and notes what it is."""
         final = False
-        try:  # every chunk passes here: `guarded`, but without its cost
+        try:  # does what `guarded` does, but cheaper: every chunk passes here
             if message["type"] != "http.response.body":
                 final = self._note_start(message)
             else:
@@ -218,12 +209,13 @@ class Exchange:
             if not swallowed(self, raised, "Exchange.send"):
                 raise
         if final:
-            # Whoever has the whole answer may look at the figures before this coroutine goes on.
+            # A client that has the whole response may scrape before this coroutine resumes;
+            # `Recorder.flush_all` waits for it.
             self.recorder.about_to_record.add(self)
         try:
             await self._send(message)
         except OSError:
-            # How servers of ASGI spec 2.4 say that the client is gone.
+            # From ASGI spec 2.4 on, servers raise it when the client has disconnected.
             self._note_client_left()
             raise
         else:
@@ -235,18 +227,18 @@ class Exchange:
 
     @guarded
     def ended(self, error: BaseException | None) -> None:
-        """The application returned, or raised `error`, before the response was complete."""
+        """Called if the call or the lifespan ended, perhaps by `error`, before the response did."""
         self._look_ahead()
         self._finish(error)
 
     def _note_start(self, message: Message) -> bool:
-        """Whether `message`, which is no body, is the last of the response all the same."""
+        """Returns whether `message`, which is not a body, nevertheless completes the response."""
         if message["type"] != "http.response.start":
             return message["type"] == "http.response.pathsend"
         self._status = message["status"]
         headers = message.get("headers", ())
         if not isinstance(headers, list | tuple):
-            # Any iterable may be sent; this one can perhaps be read only once.
+            # ASGI allows any iterable; this one may be readable only once.
             headers = message["headers"] = list(headers)
         self._headers = headers
         self._is_stream = True
@@ -262,22 +254,24 @@ class Exchange:
             return
         self._client_left = True
         if self.request.server_span is not None:
-            # Whoever made it ends it before `_finish` runs.
-            self.request.server_span.set_attributes(span_facts(self.route, self._status, ABORTED))
+            # The instrumentation that made the span ends it before `_finish` runs.
+            self.request.server_span.set_attributes(
+                end_attributes(self.route, self._status, ABORTED)
+            )
             if self.route is not NO_ROUTE:
                 self.request.server_span.name(span_name(self.method, self.route))
 
     @guarded
     def _look_ahead(self) -> None:
-        """Learn whether the client has left, without waiting.
+        """Checks whether the client has disconnected, without waiting.
 
-        What is read is kept for the application. A receive that would wait is closed at its
-        first step, as a cancelled one would be; only a coroutine on asyncio can be.
+        Messages that are read are kept for the application. A `receive` that would wait is closed
+        at its first step, as if it were cancelled; this works only with coroutines on asyncio.
         """
         if not (runs_asyncio() and inspect.iscoroutinefunction(self._receive)):
             return
-        ahead = self._looked_ahead = self._looked_ahead or deque()
-        while not self._client_left and len(ahead) < _MOST_LOOKED_AHEAD:
+        ahead = self._received_ahead = self._received_ahead or deque()
+        while not self._client_left and len(ahead) < _MAX_RECEIVED_AHEAD:
             step = cast("Coroutine[Any, Any, Message]", self._receive())
             try:
                 step.send(None)
@@ -305,26 +299,26 @@ class Exchange:
         elif error is not None or status is None or status >= SERVER_ERROR or request.run_failed:
             self._outcome = ERROR
         if error is not None:
-            self._error_type = type(_only_one(error)).__qualname__
+            self._error_type = type(_unwrapped(error)).__qualname__
         if request.server_span is not None and self.route is not NO_ROUTE:
-            # Whoever made it ends it next.
+            # The instrumentation that made the span ends it next.
             request.server_span.set_attributes({"http.route": self.route.template})
             request.server_span.name(span_name(self.method, self.route))
         self._record()
-        self.recorder.settle()
+        self.recorder.flush()
 
     def _record(self) -> None:
         status, route, record = self._status, self.route, self.recorder.record
         endpoint = route.template
         if status is None:
-            # Servers answer 500 for an application that ended without a response.
+            # Servers send a 500 for an application that ended without a response.
             code = str(CLIENT_CLOSED_REQUEST if self._outcome == ABORTED else SERVER_ERROR)
         else:
             code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
         method = self._method_of(route, code)
         record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, method, code), self.context)
-        if status in _REFUSALS or endpoint not in self._shared.rate_limited:
-            self._record_refusal(endpoint, code)
+        if status in _REJECTIONS or endpoint not in self._shared.rate_limited:
+            self._record_auth_failure(endpoint, code)
         if self.request.is_ai:
             self._record_ai_request(endpoint)
         if self.span is not None:
@@ -334,10 +328,10 @@ class Exchange:
             self.recorder.later(end_server_span, self.span, answered)
 
     def _method_of(self, route: Route, code: str) -> str:
-        """The method as a label: `OTHER_METHOD` where the route does not answer it.
+        """Returns the method as a label: `OTHER_METHOD` if the route does not support it.
 
-        A stranger may send any method to any path. A preflight that a middleware answers for the
-        route (CORS) keeps its own.
+        Clients may send any method to any path. A preflight request that a middleware answers for
+        the route (CORS) keeps its method.
         """
         if code == _METHOD_NOT_ALLOWED:
             return OTHER_METHOD
@@ -353,32 +347,32 @@ class Exchange:
         if not self._is_stream:
             return
         streaming = self._shared.streaming
-        if len(streaming) < _MOST_ENDPOINTS:
+        if len(streaming) < _MAX_ENDPOINTS:
             streaming.add(endpoint)
         record(AI_STREAM_CHUNKS, self._chunks, (*labels, self._outcome), context)
-        # Also with 0: an alert's rate() needs the series before the first abort.
+        # Recorded with 0 too: an alert's rate() needs the series before the first abort.
         record(AI_STREAM_ABORTS, int(self._outcome == ABORTED), (*labels, ABORTED), context)
         if self._first_chunk is not None:
             record(AI_TIME_TO_FIRST_CHUNK, self._first_chunk - self._started, labels, context)
 
-    def _record_refusal(self, endpoint: str, code: str) -> None:
+    def _record_auth_failure(self, endpoint: str, code: str) -> None:
         record, shared = self.recorder.record, self._shared
         if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
-            reason = refusal_reason(
+            reason = auth_failure_reason(
                 self._scope, self._headers, shared.credential_headers, self._dependant()
             )
             record(AUTH_FAILURES, 1, (endpoint, self._method_of(self.route, code), code, reason))
         limited = self._status == _TOO_MANY_REQUESTS
         known = shared.rate_limited
-        is_new = endpoint not in known and len(known) < _MOST_ENDPOINTS
+        is_new = endpoint not in known and len(known) < _MAX_ENDPOINTS
         if is_new:
             known.add(endpoint)
         if limited or is_new:
             record(RATE_LIMIT_HITS, int(limited), (endpoint,))
 
 
-def _only_one(error: BaseException) -> BaseException:
-    """The exception inside, where a task group wrapped a single one."""
+def _unwrapped(error: BaseException) -> BaseException:
+    """Returns the exception inside, if a task group wrapped a single one."""
     while isinstance(error, BaseExceptionGroup):
         inside = cast("BaseExceptionGroup[BaseException]", error).exceptions
         if len(inside) != 1:
@@ -388,7 +382,7 @@ def _only_one(error: BaseException) -> BaseException:
 
 
 def runs_asyncio() -> bool:
-    """Whether the event loop here is asyncio's."""
+    """Returns whether the running event loop is asyncio's."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

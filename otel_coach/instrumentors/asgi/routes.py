@@ -1,9 +1,9 @@
-"""From a request to its route's template: `/v1/coaching/chat`, `/static/{path}`, `unmatched`.
+"""Finds a request's route template: `/v1/coaching/chat`, `/static/{path}`, `unmatched`.
 
 The template is looked up in the application's own routes, not read from the scope: a middleware
 may answer before routing, a mount changes the scope, and FastAPI's included routers keep their
-prefix elsewhere. Where a router left the route itself in the scope, and that stands in one place
-among the application's routes, its template is known without a search.
+prefix elsewhere. If a router has put the route object into the scope, and that object occurs only
+once among the application's routes, its template is known without a search.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Host, Match, Mount
 
-from otel_coach.vocabulary import UNMATCHED
+from otel_coach.metrics.labels import UNMATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    Scope = MutableMapping[str, Any]
+    from otel_coach.core.asgi_types import Scope
 
 
-_SOMETHING_ELSE: Final = "-otel-coach-7f3b"
-"""What makes of a path another one that no route is there for."""
-_HOLDS: Final = 1.0
-"""Seconds."""
-_MOST_KNOWN: Final = 32
+_OTHER_PATH_SUFFIX: Final = "-otel-coach-7f3b"
+"""Appended to a path to make one for which the application has no route of its own."""
+_MAX_AGE: Final = 1.0
+"""Seconds for which a result is cached."""
+_MAX_KNOWN: Final = 32
 
 
 class Route:
-    """A route as the request found it: its `template` and, in FastAPI, its `dependant`."""
+    """A route that matched a request: its `template` and, in FastAPI, its `dependant`."""
 
     __slots__ = ("dependant", "template")
 
@@ -41,7 +41,7 @@ class Route:
 
 
 class NotAllowed(Route):
-    """A route that has the path, but not the method."""
+    """A route that matches the path, but not the method."""
 
     __slots__ = ()
 
@@ -49,26 +49,27 @@ class NotAllowed(Route):
 NO_ROUTE = Route(UNMATCHED)
 
 
-class _Known(NamedTuple):
-    """A route that stands in one place only."""
+class _KnownRoute(NamedTuple):
+    """A route object that occurs only once among the application's routes."""
 
     leaf: weakref.ref[Any]
     route: Route
-    begins: str
-    """What every path begins with that it answers: the same router may be included later, too."""
+    prefix: str
+    """What every path of the route begins with. It is compared with the request's path, because the
+    same router may later be included a second time under another prefix."""
 
 
 class Routes:
     """The routes of one application."""
 
     def __init__(self) -> None:
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, _KnownRoute] = {}
         self._size = -1
 
-    def find(self, app: Any, asked: Mapping[str, Any], routed: Scope) -> Route:
-        """The route of `app` that answers.
+    def find(self, app: Any, original: Mapping[str, Any], routed: Scope) -> Route:
+        """Returns the route of `app` that answers the request.
 
-        `routed` is the scope after routing, `asked` what it was before in all that may differ.
+        `routed` is the scope after routing, `original` has the earlier values of what may differ.
         """
         leaf = routed.get("route")
         if leaf is not None:
@@ -77,76 +78,77 @@ class Routes:
                 self._learn(routes)
             known = self._known.get(id(leaf))
             if known is not None and known.leaf() is leaf:
-                path: str = asked["path"]
-                if root_path := asked["root_path"]:
+                path: str = original["path"]
+                if root_path := original["root_path"]:
                     path = path.removeprefix(root_path)
-                if path.startswith(known.begins):
-                    # A router leaves also a route that has the path, but not the method, which a
-                    # middleware may have changed before.
+                if path.startswith(known.prefix):
+                    # The route in the scope may match the path, but not the method. A middleware
+                    # may have changed the method before routing.
                     methods = getattr(leaf, "methods", None)
-                    if not methods or asked["method"] in methods or routed["method"] in methods:
+                    if not methods or original["method"] in methods or routed["method"] in methods:
                         return known.route
                     return NotAllowed(known.route.template)
-        return find_route(app, {**routed, **asked})
+        return find_route(app, {**routed, **original})
 
     def _learn(self, routes: Sequence[Any]) -> None:
         self._size = len(routes)
         self._known = {}
-        elsewhere: set[int] = set()
+        duplicates: set[int] = set()
         for template, leaf in _leaves(routes, ""):
             if leaf is None:
                 continue
             key = id(leaf)
             if key in self._known:
-                elsewhere.add(key)
-            begins = template.partition("{")[0]
-            self._known[key] = _Known(weakref.ref(leaf), Route(template), begins)
-        for key in elsewhere:
+                duplicates.add(key)
+            prefix = template.partition("{")[0]
+            self._known[key] = _KnownRoute(weakref.ref(leaf), Route(template), prefix)
+        for key in duplicates:
             del self._known[key]
 
 
 def find_route(app: Any, scope: Scope) -> Route:
-    """The route of `app` that answers `scope`, `NO_ROUTE` if none does.
+    """Returns the route of `app` that answers `scope`, `NO_ROUTE` if none does.
 
-    Where the path matches but the method does not (405), the route whose path matched.
+    If no route matches both path and method (405), returns a `NotAllowed` for the first route that
+    matches the path.
     """
     return _find(getattr(app, "routes", ()), scope, "") or _frontend(app, scope) or NO_ROUTE
 
 
 class OwnPage:
-    """Whether an application has a page of its own, looked up once a second.
+    """Whether an application has a metrics page of its own, looked up at most once a second.
 
-    To look through some hundred routes takes milliseconds, which strangers could ask for often.
+    Searching several hundred routes takes milliseconds, and clients could request it often.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, bytes], tuple[float, bool]] = {}
 
     def is_at(self, app: Any, scope: Scope) -> bool:
-        """Whether it is there for the path of `scope`."""
+        """Returns whether `app` has a page of its own at the path of `scope`."""
         host = b""
         routes = getattr(app, "routes", ())
-        if any(isinstance(getattr(one, "original_route", one), Host) for one in routes):
+        if any(isinstance(getattr(route, "original_route", route), Host) for route in routes):
             host = dict(scope["headers"]).get(b"host", b"")
         key = scope["path"], scope["root_path"], host
         until, found = self._known.get(key, (0.0, False))
         if (now := monotonic()) >= until:
             found = has_own_route(app, scope)
-            if len(self._known) >= _MOST_KNOWN:  # of made up hosts
+            if len(self._known) >= _MAX_KNOWN:  # filled by requests with invented host names
                 self._known.clear()
-            self._known[key] = now + _HOLDS, found
+            self._known[key] = now + _MAX_AGE, found
         return found
 
 
 def has_own_route(app: Any, scope: Scope) -> bool:
-    """Whether a route or a mount of `app` is there for the path of `scope`, and answers it.
+    """Returns whether `app` has a route or mount for the path of `scope` in particular.
 
-    One that would answer any other path there, too (files at the root, `/{path:path}`), is not.
-    A path with a slash behind it counts as well: Starlette redirects to it.
+    A route that would also answer any other path (files at the root, `/{path:path}`) does not
+    count. A route for the path with a trailing slash does: Starlette redirects to it.
     """
     path: str = scope["path"].rstrip("/")
-    other = find_route(app, {**scope, "path": path + _SOMETHING_ELSE}).template
-    routes = (find_route(app, {**scope, "path": one}) for one in (path, f"{path}/"))
+    other = find_route(app, {**scope, "path": path + _OTHER_PATH_SUFFIX}).template
+    routes = (find_route(app, {**scope, "path": variant}) for variant in (path, f"{path}/"))
     return any(
         route is not NO_ROUTE and type(route) is Route and route.template != other
         for route in routes
@@ -154,12 +156,12 @@ def has_own_route(app: Any, scope: Scope) -> bool:
 
 
 def templates(app: Any) -> Iterator[str]:
-    """The templates that `find_route` may find in `app`, as far as they are known by now."""
+    """Yields the templates that `find_route` may return for `app`, as far as they are known now."""
     return (template for template, _ in _leaves(getattr(app, "routes", ()), ""))
 
 
 def _leaves(routes: Iterable[Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Templates, and the routes that a router leaves in the scope for them and no others."""
+    """Yields each template with the route object that identifies it in a scope, or with None."""
     for route in _flattened(routes):
         path_format = getattr(route, "path_format", None)
         leaf = getattr(route, "original_route", route)
@@ -168,14 +170,15 @@ def _leaves(routes: Iterable[Any], prefix: str) -> Iterator[tuple[str, Any]]:
             routes_inside = getattr(route, "routes", None) or ()
             yield from _leaves(routes_inside, inside)
             if path_format:
-                # Where there are more, one of them may answer with a scope of its own.
+                # An inner route may have answered with a copy of the scope: the mount in the
+                # scope then does not identify the template.
                 yield f"{inside}/{{path}}", None if routes_inside else leaf
         else:
             yield f"{prefix}{path_format}", leaf
 
 
 def _has_routes_inside(route: Any, path_format: object) -> bool:
-    """Whether it is a mounted application, or a Host, which has routes but no path of its own."""
+    """Returns whether `route` is a Mount, or a Host, which has routes but no path of its own."""
     return isinstance(getattr(route, "original_route", route), Mount) or path_format is None
 
 
@@ -204,7 +207,7 @@ def _inside(route: Any, scope: Scope, prefix: str) -> Route | None:
 
 
 def _frontend(app: Any, scope: Scope) -> Route | None:
-    """Of FastAPI's `app.frontend("/ui", ...)`, whose routes come after all others."""
+    """Returns the route of FastAPI's `app.frontend("/ui", ...)`, which comes after all others."""
     find = getattr(getattr(app, "router", None), "_match_low_priority", None)
     if find is None:
         return None
@@ -217,7 +220,7 @@ def _frontend(app: Any, scope: Scope) -> Route | None:
 
 
 def _flattened(routes: Iterable[Any]) -> Iterable[Any]:
-    # FastAPI >= 0.137.2 nests included routers and offers this public way to see through them;
-    # an older one has flat routes. It is not imported for an application of Starlette alone.
-    see_through = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
-    return see_through(routes) if see_through else routes
+    # FastAPI >= 0.137.2 nests included routers, and has this public function to iterate over their
+    # routes; older versions have flat routes. FastAPI is not imported for a Starlette application.
+    iterate = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
+    return iterate(routes) if iterate else routes

@@ -1,7 +1,7 @@
-"""How a server span ends, by the semantic conventions for HTTP.
+"""Ends server spans, by the semantic conventions for HTTP.
 
-It knows nothing of the exchange: what waits for the recorder must not hold a scope and all that
-hangs on it, which would keep the garbage collector busy.
+Nothing here refers to the exchange: data in the recorder's queue must not keep a scope, and all
+objects that it refers to, alive, which would keep the garbage collector busy.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.trace import Status, StatusCode
 
+from otel_coach.core.spans import Renaming, end_span
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE
-from otel_coach.tracing import Renaming, end_span
-from otel_coach.vocabulary import ABORTED, OTHER_METHOD, span_text
+from otel_coach.metrics.labels import ABORTED, OTHER_METHOD, span_text
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -24,24 +24,24 @@ SERVER_ERROR: Final = 500
 
 
 class Answered(NamedTuple):
-    """What is known of a request at its end."""
+    """A request and its outcome, as known at its end."""
 
     time_ns: int
-    """Since the epoch."""
+    """Nanoseconds since the epoch."""
     method: str
     route: Route
     code: int | None
     outcome: str
     error_type: str | None
-    """Of the exception that ended it."""
+    """Name of the exception that ended the request."""
 
 
 def end_server_span(span: Span, answered: Answered) -> None:
-    """End `span`; called by the recorder, at a safe moment."""
+    """Ends `span`; called by the recorder when it flushes."""
     if not span.is_recording():
         return
     end_time, method, route, code, outcome, error_type = answered
-    attributes = span_facts(route, code, outcome)
+    attributes = end_attributes(route, code, outcome)
     status: Status | None = None
     if outcome != ABORTED:
         if error_type is not None:
@@ -55,18 +55,18 @@ def end_server_span(span: Span, answered: Answered) -> None:
 
 
 def span_name(method: str, route: Route) -> str:
-    """The span's name."""
+    """Returns the name of a server span."""
     method = "HTTP" if method == OTHER_METHOD else method
     return method if route is NO_ROUTE else f"{method} {route.template}"
 
 
-def span_facts(route: Route, code: int | None, outcome: str) -> dict[str, AttributeValue]:
-    """The attributes that are known at its end."""
-    facts: dict[str, AttributeValue] = {}
+def end_attributes(route: Route, code: int | None, outcome: str) -> dict[str, AttributeValue]:
+    """Returns the attributes that are known when a server span ends."""
+    attributes: dict[str, AttributeValue] = {}
     if route is not NO_ROUTE:
-        facts["http.route"] = route.template
+        attributes["http.route"] = route.template
     if code is not None:
-        facts["http.response.status_code"] = code
+        attributes["http.response.status_code"] = code
     if outcome == ABORTED:
-        facts["otel_coach.outcome"] = ABORTED
-    return facts
+        attributes["otel_coach.outcome"] = ABORTED
+    return attributes

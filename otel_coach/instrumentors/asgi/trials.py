@@ -11,19 +11,19 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
 
 MARK: Final = "otel_coach.exchange"
-"""In the scope of a request that is watched already, or must not be."""
+"""Key in the scope of a request that is watched already, or must not be watched."""
 FASTAPI_TELEMETRY: Final = "fastapi.telemetry"
-"""FastAPI's built-in telemetry leaves a request alone whose scope has this key."""
+"""Key in a scope that makes FastAPI's built-in telemetry ignore the request."""
 
 
 def knows_propagators() -> bool:
-    """Whether a composite propagator tells its parts."""
+    """Returns whether a composite propagator gives access to its parts."""
     part = W3CBaggagePropagator()
     return list(getattr(CompositePropagator([part]), "_propagators", ())) == [part]
 
 
 def finds_frontends() -> bool:
-    """Whether FastAPI's router finds what `app.frontend` adds, where it has that."""
+    """Returns whether FastAPI's router can find routes of `app.frontend`, if that exists at all."""
     applications, routing = import_module("fastapi.applications"), import_module("fastapi.routing")
     return not hasattr(applications.FastAPI, "frontend") or callable(
         getattr(routing.APIRouter, "_match_low_priority", None)
@@ -31,10 +31,10 @@ def finds_frontends() -> bool:
 
 
 def silences_fastapi() -> bool:
-    """Whether FastAPI's own telemetry looks for the key; there is nothing before it had telemetry.
+    """Returns whether FastAPI's own telemetry, if there is any, looks for `FASTAPI_TELEMETRY`.
 
-    It is read in FastAPI's source: to send an application of one's own a request would run
-    telemetry in the middle of the host's start.
+    FastAPI's source is searched: a request to an application made for the trial would run telemetry
+    while the host starts.
     """
     if find_spec("fastapi.telemetry") is None:
         return True

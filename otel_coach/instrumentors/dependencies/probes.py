@@ -1,4 +1,4 @@
-"""How to ask a dependency whether it is there, by the scheme of its address."""
+"""Probes of dependencies, chosen by the URL scheme of their address."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _OTHER_SCHEMES: Final = frozenset(
         *("sqlite", "ssh", "udp", "unix", "ws", "wss"),
     }
 )
-"""Names of schemes that can be said without giving anything away."""
-_IN_A_TARGET: Final = "/%:@!$&'()*+,;=?~-._"
+"""Schemes that are not supported, and that an error message may name: they are no secret."""
+_SAFE_IN_TARGET: Final = "/%:@!$&'()*+,;=?~-._"
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
 _MAX_FIRST_LINE: Final = 256
-"""Bytes of an answer that are read at most."""
-_MOMENT: Final = 0.001
-"""Seconds; a socket without a timeout would wait for ever."""
+"""Bytes; no more of a response is read."""
+_MIN_TIMEOUT: Final = 0.001
+"""Seconds; a timeout of 0 would make the socket non-blocking, a negative one is an error."""
 
 
 class Probe(Protocol):
-    """Returns if the dependency answers, raises anything if it does not.
+    """Returns if the dependency answers, raises any exception if it does not.
 
-    `timeout` (seconds) bounds each step; the caller bounds the whole.
+    `timeout` (seconds) limits each network operation; the caller limits the whole probe.
     """
 
     def __call__(self, timeout: float, /) -> None:
-        """Probe once."""
+        """Runs one probe."""
         ...
 
 
 class UnknownAddressError(ValueError):
-    """The address is of no kind that can be probed; the message names the cure, not the address."""
+    """The address cannot be probed; the message says how to correct it, and does not repeat it."""
 
 
 class UnexpectedAnswerError(Exception):
@@ -56,7 +56,7 @@ class UnexpectedAnswerError(Exception):
 
 
 class _KnownProbe:
-    """A probe that does not show its address, which can hold a password, where it is printed."""
+    """A probe whose repr does not show its address, which may contain a password."""
 
     def __init__(self, scheme: str, ask: Probe) -> None:
         self._scheme = scheme
@@ -70,29 +70,29 @@ class _KnownProbe:
 
 
 def probe_of(address: str) -> Probe:
-    """The probe for `address`.
+    """Returns the probe for `address`.
 
-    Knows postgresql:// (also in SQLAlchemy's spelling, postgresql+psycopg://), redis://,
+    Supports postgresql:// (also as SQLAlchemy writes it, postgresql+psycopg://), redis://,
     http(s):// and tcp://host:port.
 
     Raises:
-        UnknownAddressError: another scheme, or no host where one is needed.
+        UnknownAddressError: the scheme is not supported, or the host or port is missing or invalid.
     """
     found = _SCHEME.match(address)
     scheme = found[1].lower() if found is not None else ""
     make = _PROBES.get(scheme)
     if make is None:
-        # Another word may be a part of a password, as in libpq's `host=db password=a://b`.
+        # Any other word may be part of a password, as in libpq's `host=db password=a://b`.
         which = (
             f"the unknown scheme {scheme!r}" if scheme in _OTHER_SCHEMES else "an unknown scheme"
         )
-        message = f"has {which}; use one of {', '.join(f'{one}://' for one in _PROBES)}"
+        message = f"has {which}; use one of {', '.join(f'{known}://' for known in _PROBES)}"
         raise UnknownAddressError(message)
     return _KnownProbe(scheme, make(address))
 
 
 def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, int]:
-    """The parts of an address that has one host."""
+    """Returns the URL, the host and the port of an address that has one host."""
     try:
         url = urlsplit(address)
         host, port = url.hostname, url.port or default_port
@@ -110,23 +110,23 @@ def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, in
 
 def _postgresql(address: str) -> Probe:
     if find_spec("psycopg") is not None:
-        import_module("psycopg")  # now, not within the time of the first probe
-        # libpq reads the rest itself: several hosts, a socket's folder, no host at all.
+        import_module("psycopg")  # now: in the first probe, it would count towards the timeout
+        # libpq parses the rest itself: several hosts, the directory of a Unix socket, or no host.
         return functools.partial(_select_one, *_for_libpq(address))
     _, host, port = _split(address, 5432)
     return functools.partial(_greet_postgresql, host, port)
 
 
 def _for_libpq(address: str) -> tuple[str, bool]:
-    """The address in libpq's spelling, and whether SQLAlchemy's own parameters may be in it."""
+    """Returns the address for libpq, and whether it may have parameters of SQLAlchemy's."""
     scheme, _, rest = address.partition("://")
     return f"postgresql://{rest}", "+" in scheme
 
 
-def _select_one(conninfo: str, of_sqlalchemy: bool, timeout: float, /) -> None:  # noqa: FBT001
+def _select_one(conninfo: str, is_sqlalchemy: bool, timeout: float, /) -> None:  # noqa: FBT001
     import psycopg  # noqa: PLC0415 - only where the host has it
 
-    if of_sqlalchemy:
+    if is_sqlalchemy:
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
         address, _, query = conninfo.partition("?")
         kept = [(key, value) for key, value in parse_qsl(query) if key in known]
@@ -134,7 +134,7 @@ def _select_one(conninfo: str, of_sqlalchemy: bool, timeout: float, /) -> None: 
     milliseconds = int(timeout * 1000)
     with psycopg.connect(
         conninfo,
-        connect_timeout=max(2, int(timeout)),  # libpq knows whole seconds, from two up
+        connect_timeout=max(2, int(timeout)),  # libpq takes whole seconds, at least two
         tcp_user_timeout=milliseconds,
         application_name="otel-coach",
         autocommit=True,
@@ -144,7 +144,7 @@ def _select_one(conninfo: str, of_sqlalchemy: bool, timeout: float, /) -> None: 
 
 
 def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
-    """Without a driver: the SSLRequest of PostgreSQL's protocol, answered by one letter."""
+    """Probes without a driver: PostgreSQL answers an SSLRequest with one letter."""
     answer = _ask(host, port, b"\x00\x00\x00\x08\x04\xd2\x16\x2f", timeout)
     if answer[:1] not in {b"S", b"N"}:
         raise UnexpectedAnswerError
@@ -156,7 +156,7 @@ def _redis(address: str) -> Probe:
 
 
 def _ping_redis(host: str, port: int, timeout: float, /) -> None:
-    # A server that asks for a password (-NOAUTH) is up.
+    # A server that requires a password (-NOAUTH) is up.
     if not _ask(host, port, b"PING\r\n", timeout).startswith((b"+PONG", b"-NOAUTH")):
         raise UnexpectedAnswerError
 
@@ -167,11 +167,11 @@ def _http(address: str) -> Probe:
     headers = {"Host": netloc, "User-Agent": "otel-coach", "Connection": "close"}
     if at:
         headers["Authorization"] = f"Basic {b64encode(unquote(credentials).encode()).decode()}"
-    target = quote(url.path or "/", _IN_A_TARGET)
+    target = quote(url.path or "/", _SAFE_IN_TARGET)
     if url.query:
-        target = f"{target}?{quote(url.query, _IN_A_TARGET)}"
+        target = f"{target}?{quote(url.query, _SAFE_IN_TARGET)}"
     try:
-        # A name that is not ASCII travels as the resolver spells it.
+        # A host name that is not ASCII is sent in IDNA, as the resolver encodes it.
         headers["Host"] = netloc.encode("idna").decode()
     except UnicodeError:
         message = "is at an address that cannot be read; check its host"
@@ -181,15 +181,15 @@ def _http(address: str) -> Probe:
     return functools.partial(_get, host, port, request, url.scheme == "https")
 
 
-def _get(host: str, port: int, request: bytes, by_tls: bool, timeout: float, /) -> None:  # noqa: FBT001
-    """Ask for the status alone. No proxy: the probe asks the dependency itself.
+def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /) -> None:  # noqa: FBT001
+    """Requests only the status. No proxy is used: the probe asks the dependency itself.
 
-    A redirection is an answer. It is not followed: it would take the credentials along.
+    A redirect counts as an answer. It is not followed: that would send the credentials elsewhere.
     """
     deadline = monotonic() + timeout
     with ExitStack() as closing:
         connection = closing.enter_context(socket.create_connection((host, port), timeout))
-        if by_tls:
+        if uses_tls:
             context = ssl.create_default_context()
             connection = closing.enter_context(
                 context.wrap_socket(connection, server_hostname=host)
@@ -200,10 +200,10 @@ def _get(host: str, port: int, request: bytes, by_tls: bool, timeout: float, /) 
 
 
 def _status(connection: socket.socket, deadline: float) -> int:
-    """The status of the answer, of which no more is read than its first line."""
+    """Returns the status code of the response, of which only the first line is read."""
     data = b""
     while (found := _STATUS.match(data)) is None:
-        connection.settimeout(max(deadline - monotonic(), _MOMENT))
+        connection.settimeout(max(deadline - monotonic(), _MIN_TIMEOUT))
         piece = connection.recv(_MAX_FIRST_LINE - len(data))
         data += piece
         if not piece or monotonic() > deadline:

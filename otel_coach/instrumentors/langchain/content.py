@@ -1,6 +1,6 @@
-"""What was said, for those who ask for it: messages in the shape of the GenAI semantic conventions.
+"""Opt-in capture of message content, in the format of the GenAI semantic conventions.
 
-System messages stay among the others, because LangChain hands them over as part of the history.
+System messages stay among the others, because LangChain passes them as part of the history.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool"}
 _TEXT: Final = frozenset({"text", "input_text", "output_text"})
 _REASONING: Final = frozenset({"reasoning", "thinking"})
 _CUT: Final = "..."
-_DEEPEST: Final = 20
+_MAX_DEPTH: Final = 20
 
 
 @dataclass
 class ContentCapture:
-    """Where content goes, and how much of it.
+    """Where content is emitted, and how much of it.
 
     Args:
-        on_spans: into the attributes of chat and tool spans, as JSON.
-        on_events: into one event for each chat, as a structure.
-        limit: characters for one attribute; the newest messages are kept.
-        redactor: `module:function`, given each text before it is cut; returns what may leave.
-            While it cannot be found, or fails, nothing leaves.
+        on_spans: whether to put it on chat and tool spans, as attributes in JSON.
+        on_events: whether to emit one event for each chat, with structured attributes.
+        limit: characters per attribute; the newest messages are kept.
+        redactor: `module:function`, called with each text before it is cut; returns the text to
+            emit. While it cannot be imported, or fails, no content is emitted.
     """
 
     on_spans: bool = False
     on_events: bool = False
     limit: int = 10_000
     redactor: str | None = None
-    _is_missed: bool = False
+    _is_error_logged: bool = False
 
     @property
     def is_on(self) -> bool:
@@ -58,73 +58,73 @@ class ContentCapture:
 
     @functools.cached_property
     def redact(self) -> Callable[[str], str]:
-        """The redactor, imported when it is first needed: it may lie in the application.
+        """The redactor, imported when it is first needed: it may be part of the application.
 
         Raises:
-            Exception: whatever importing it raises.
+            Exception: any exception that the import raises.
         """
         if self.redactor is None:
             return str
         try:
             return pkgutil.resolve_name(self.redactor)
         except Exception as error:
-            if not self._is_missed:
-                self._is_missed = True
+            if not self._is_error_logged:
+                self._is_error_logged = True
                 _logger.error(  # noqa: TRY400 - one line with the cure
                     "otel-coach: OTEL_COACH_CONTENT_REDACTOR=%s cannot be imported (%s); no "
-                    "content is captured. It is module:function, found as Python finds modules.",
+                    "content is captured. It must be module:function, in an importable module.",
                     self.redactor,
                     type(error).__name__,
                 )
             raise
 
     def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any]:
-        """What a model was told and what it answered, as the attributes of an event."""
+        """Returns the input and output messages of a model call, as attributes of an event."""
         found = {
-            "gen_ai.input.messages": self._told(prompt),
-            "gen_ai.output.messages": self._answered(generations_of(response)),
+            "gen_ai.input.messages": self._input_messages(prompt),
+            "gen_ai.output.messages": self._output_messages(generations_of(response)),
         }
         return {name: messages for name, messages in found.items() if messages}
 
     def of_tool(self, arguments: object, result: object) -> dict[str, Any]:
-        """What a tool was given and what it gave, as the attributes of its span."""
+        """Returns the arguments and the result of a tool call, as attributes of its span."""
         found = {
             "gen_ai.tool.call.arguments": _bounded(arguments, _Room(self)),
             "gen_ai.tool.call.result": _bounded(getattr(result, "content", result), _Room(self)),
         }
         return {name: value for name, value in found.items() if value is not None}
 
-    def _told(self, prompt: Iterable[object]) -> list[dict[str, Any]]:
-        """In the order in which it was told; the newest, as far as there is room."""
-        batches = (one if isinstance(one, list) else [one] for one in prompt)
+    def _input_messages(self, prompt: Iterable[object]) -> list[dict[str, Any]]:
+        """Returns the newest messages that the limit has room for, in their original order."""
+        lists = (item if isinstance(item, list) else [item] for item in prompt)
         room = _Room(self)
         kept: list[dict[str, Any]] = []
-        for message in reversed([*chain.from_iterable(batches)]):
+        for message in reversed([*chain.from_iterable(lists)]):
             if room.left <= 0:
                 break
             kept.append(_message(message, "user", room))
         return kept[::-1]
 
-    def _answered(self, generations: Iterable[object]) -> list[dict[str, Any]]:
+    def _output_messages(self, generations: Iterable[object]) -> list[dict[str, Any]]:
         room = _Room(self)
         return [
-            _message(getattr(one, "message", None) or getattr(one, "text", ""), "assistant", room)
-            for one in generations
+            _message(getattr(item, "message", None) or getattr(item, "text", ""), "assistant", room)
+            for item in generations
         ]
 
 
-def as_json(said: Mapping[str, Any]) -> dict[str, str]:
-    """As the attributes of a span hold it; a text stays one."""
+def as_json(content: Mapping[str, Any]) -> dict[str, str]:
+    """Returns `content` as span attributes: JSON, except for texts, which stay as they are."""
     return {
         name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        for name, value in said.items()
+        for name, value in content.items()
     }
 
 
 def event_of_call(
     attributes: Mapping[str, AnyValue], time_ns: int, context: Context | None
 ) -> LogRecord:
-    """The event of the semantic conventions that tells of one call of a model."""
+    """Returns the event of the GenAI semantic conventions for one model call."""
     return LogRecord(
         event_name="gen_ai.client.inference.operation.details",
         timestamp=time_ns,
@@ -135,22 +135,22 @@ def event_of_call(
 
 
 class _Room:
-    """What is left of the limit."""
+    """The characters that are left of an attribute's limit."""
 
     def __init__(self, capture: ContentCapture) -> None:
         self.left = capture.limit
         self._redact = capture.redact
 
     def take(self, text: str) -> str:
-        """`text` redacted, and cut where there is no more room."""
+        """Returns `text`, redacted and cut to the room that is left."""
         text = self._redact(text).encode(errors="replace").decode()
         room, self.left = max(0, self.left), self.left - len(text)
         return text if len(text) <= room else text[:room] + _CUT
 
 
-def _message(message: Any, otherwise: str, room: _Room) -> dict[str, Any]:
-    if isinstance(message, str):  # of a text completion model
-        return {"role": otherwise, "parts": [_text(message, room)]}
+def _message(message: Any, default_role: str, room: _Room) -> dict[str, Any]:
+    if isinstance(message, str):  # from a text completion model
+        return {"role": default_role, "parts": [_text(message, room)]}
     kind = str(getattr(message, "type", "user"))
     role = str(getattr(message, "role", "")) or _ROLES.get(kind, kind)
     return {"role": role, "parts": list(_parts(message, role, room))}
@@ -178,7 +178,7 @@ def _parts(message: Any, role: str, room: _Room) -> Iterator[dict[str, Any]]:
 
 
 def _part(block: object, room: _Room) -> dict[str, Any] | None:
-    """One block of a message; None for a tool's call, which LangChain gives once more."""
+    """Returns one block of a message; None for a tool call, which `tool_calls` has as well."""
     if isinstance(block, str):
         return _text(block, room)
     fields = cast("Mapping[str, Any]", block) if isinstance(block, Mapping) else {}
@@ -186,11 +186,11 @@ def _part(block: object, room: _Room) -> dict[str, Any] | None:
     if kind in _TEXT:
         return _text(str(fields.get("text", "")), room)
     if kind in _REASONING:
-        said = fields.get("reasoning") or fields.get("thinking") or fields.get("text") or ""
-        return {"type": "reasoning", "content": room.take(str(said))}
+        text = fields.get("reasoning") or fields.get("thinking") or fields.get("text") or ""
+        return {"type": "reasoning", "content": room.take(str(text))}
     if kind in {"tool_use", "tool_call", "function_call"}:
         return None
-    return {"type": kind}  # an image or a file: that there was one
+    return {"type": kind}  # an image or a file: only its type
 
 
 def _text(text: object, room: _Room) -> dict[str, Any]:
@@ -198,12 +198,12 @@ def _text(text: object, room: _Room) -> dict[str, Any]:
 
 
 def _bounded(value: object, room: _Room, depth: int = 0) -> Any:
-    """`value` as JSON knows it, its texts within the room."""
+    """Returns `value` as JSON types, with its texts cut to the room that is left."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
         return room.take(value)
-    if depth < _DEEPEST and room.left > 0:
+    if depth < _MAX_DEPTH and room.left > 0:
         if isinstance(value, Mapping):
             pairs = cast("Mapping[object, object]", value).items()
             return {room.take(str(k)): _bounded(v, room, depth + 1) for k, v in pairs}

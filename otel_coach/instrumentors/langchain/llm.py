@@ -1,4 +1,4 @@
-"""One LLM call: what is gathered while it runs, and what is recorded once when it ends."""
+"""One LLM call: gathers data while it runs, and records it once when it ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.trace import SpanKind
 
-from otel_coach.catalogue import (
+from otel_coach.instrumentors.langchain.open_runs import End, Run
+from otel_coach.instrumentors.langchain.usage import messages_of, usage_of, usage_of_chunks
+from otel_coach.metrics.catalogue import (
     LLM_CACHED_TOKENS,
     LLM_COST,
     LLM_LATENCY,
@@ -20,9 +22,7 @@ from otel_coach.catalogue import (
     LLM_TOKENS,
     LLM_UNMEASURED,
 )
-from otel_coach.instrumentors.langchain.runs import End, Run
-from otel_coach.instrumentors.langchain.usage import messages_of, usage_of, usage_of_chunks
-from otel_coach.vocabulary import (
+from otel_coach.metrics.labels import (
     COMPLETION,
     ERROR,
     INVOKE,
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
-    from otel_coach.pricing import PriceList, Usage
-    from otel_coach.recorder import Recorder
+    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.pricing.price_list import PriceList, Usage
 
 _SEMCONV_PROVIDER: Final = {
     "amazon_bedrock": "aws.bedrock",
@@ -95,17 +95,17 @@ class LlmRun(Run):
         self.provider: str | None = metadata.get("ls_provider")
         self.mode: str | None = None
         self.prompt: Sequence[object] = ()
-        """The messages, kept only for who captures content."""
+        """The messages; kept only if content is captured."""
         self.was_streamed = False
         self.is_from_cache = False
-        """LangChain's own cache answered: there was no call."""
+        """Whether LangChain's own cache answered, so that there was no call."""
         self.chunk_usages: list[object] | None = None
-        """Usage blocks that chunks brought, for a run that nobody reports any more."""
+        """Usage blocks of the chunks, for a run whose end is never reported."""
         self.first_token: float | None = None
         self.last_token: float | None = None
 
     def token_came(self, token: object, chunk: object) -> None:
-        """Note a chunk; one without content, tool call or reasoning is no token."""
+        """Notes a chunk; one without content, tool call or reasoning does not count as a token."""
         self.was_streamed = True
         message = getattr(chunk, "message", None)
         if message is not None and (usage := getattr(message, "usage_metadata", None)):
@@ -120,7 +120,7 @@ class LlmRun(Run):
     kind = SpanKind.CLIENT
 
     def described(self) -> tuple[str, dict[str, AttributeValue]]:
-        """By the GenAI semantic conventions."""
+        """Returns the span's name and attributes by the GenAI semantic conventions."""
         model = model_text(self.model)
         attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "chat",
@@ -132,11 +132,11 @@ class LlmRun(Run):
         return f"chat {model}", attributes
 
     def usage(self, end: End) -> Usage | None:
-        """What the call billed, as far as it reached the application."""
+        """Returns the billed usage, as far as the application has received it."""
         return usage_of(end.response) or usage_of_chunks(self.chunk_usages or ())
 
     def record(self, recorder: Recorder, prices: PriceList, end: End, usage: Usage | None) -> None:
-        """Record the call. Made by the recorder, at a safe moment."""
+        """Records the call; called by the recorder when it flushes."""
         context = self.context
         mode = self.mode or (STREAM if self.was_streamed else INVOKE)
         labels = (self.model, mode, end.status, end.error_type)
@@ -165,17 +165,17 @@ class LlmRun(Run):
             cost = prices.cost(usage, tuple(filter(label_value, billed)), self.provider)
             if cost is not None:
                 record(LLM_COST, cost, (self.model,), context)
-        # A call that failed before its first chunk was refused: it was not billed.
-        was_refused = end.status == ERROR and not self.was_streamed
-        no_usage = usage is None and not was_refused
+        # A call that failed before its first chunk was rejected, and not billed.
+        was_rejected = end.status == ERROR and not self.was_streamed
+        no_usage = usage is None and not was_rejected
         no_price = usage is not None and cost is None
-        # Also with 0: an alert's rate() needs the series before the first such call.
+        # Recorded with 0 too: an alert's rate() needs the series before the first such call.
         recorder.record(LLM_UNMEASURED, int(no_usage), (self.model, NO_USAGE))
         recorder.record(LLM_UNMEASURED, int(no_price), (self.model, NO_PRICE))
 
 
 def response_attributes(response: object, usage: Usage | None) -> dict[str, AttributeValue]:
-    """The span attributes that the answer brings (GenAI semantic conventions)."""
+    """Returns the span attributes from the response, by the GenAI semantic conventions."""
     attributes: dict[str, AttributeValue] = {}
     if usage is not None:
         attributes["gen_ai.usage.input_tokens"] = usage.prompt
@@ -198,7 +198,7 @@ def response_attributes(response: object, usage: Usage | None) -> dict[str, Attr
 
 
 def response_models(response: object) -> Iterator[str]:
-    """The models that the answer says it came from."""
+    """Yields the models that the response names as its origin."""
     for metadata in _response_metadata(response):
         model = metadata.get("model_name") or metadata.get("model")
         if isinstance(model, str) and model:
@@ -222,7 +222,7 @@ def _serialized_model(serialized: object) -> object:
 
 
 def _has_more_than_text(message: object) -> bool:
-    """Whether a chunk without text brings a tool call or reasoning."""
+    """Returns whether a chunk without text has a tool call or reasoning."""
     if getattr(message, "tool_call_chunks", None):
         return True
     extra: Any = getattr(message, "additional_kwargs", None)

@@ -17,58 +17,58 @@ STARTS: Final = {
     "Retriever": ("on_retriever_start",),
     "Tool": ("on_tool_start",),
 }
-"""What a manager starts, by kind of run."""
+"""Methods of a manager that start runs, by kind of run."""
 ENDS: Final = {
     "Chain": ("on_chain_end", "on_chain_error"),
     "LLM": ("on_llm_end", "on_llm_error"),
     "Retriever": ("on_retriever_end", "on_retriever_error"),
     "Tool": ("on_tool_end", "on_tool_error"),
 }
-"""By what the manager of a run is told of its end."""
+"""Methods of a run's own manager that report its end, by kind of run."""
 FLAVOURS: Final = ("", "Async")
 
 
 def tells_of_chains() -> bool:
-    """Whether chains have their starts and their ends: half would be runs without an end."""
-    return _tells_of("Chain")
+    """Returns whether managers have all methods for chains; without ends, runs would stay open."""
+    return _has_methods_for("Chain")
 
 
 def tells_of_models() -> bool:
-    """As well for models."""
-    return _tells_of("LLM")
+    """Returns the same for models."""
+    return _has_methods_for("LLM")
 
 
 def tells_of_retrievers() -> bool:
-    """As well for retrievers."""
-    return _tells_of("Retriever")
+    """Returns the same for retrievers."""
+    return _has_methods_for("Retriever")
 
 
 def tells_of_tools() -> bool:
-    """As well for tools."""
-    return _tells_of("Tool")
+    """Returns the same for tools."""
+    return _has_methods_for("Tool")
 
 
 def tells_of_tokens() -> bool:
-    """Whether a model's chunks are told of."""
-    return all(callable(of_run.on_llm_new_token) for of_run in _of_runs("LLM"))
+    """Returns whether the managers have the method for a model's chunks."""
+    return all(callable(run_manager.on_llm_new_token) for run_manager in _run_managers("LLM"))
 
 
 def keeps_ids() -> bool:
-    """Whether a run's manager always hands out the same id, which nothing else holds."""
-    return all(map(_keeps_its_id, [one for kind in ENDS for one in _of_runs(kind)]))
+    """Returns whether a run's manager has one id object, to which nothing else refers."""
+    return all(map(_keeps_its_id, [manager for kind in ENDS for manager in _run_managers(kind)]))
 
 
-def _keeps_its_id(of_run: Any) -> bool:
-    manager = of_run.get_noop_manager()
+def _keeps_its_id(run_manager: Any) -> bool:
+    manager = run_manager.get_noop_manager()
     if manager.run_id is not manager.run_id:
         return False
-    held = weakref.ref(manager.run_id)
+    id_ref = weakref.ref(manager.run_id)
     del manager
-    return held() is None
+    return id_ref() is None
 
 
 def has_holders() -> bool:
-    """Whether the coroutines are there whose frames `holding` looks for."""
+    """Returns whether the coroutines exist whose frames `owner_task` looks for."""
     models = import_module("langchain_core.language_models")
     tools = import_module("langchain_core.tools")
     coroutines = models.BaseChatModel.agenerate, models.BaseLLM.agenerate, tools.BaseTool.arun
@@ -76,49 +76,45 @@ def has_holders() -> bool:
 
 
 def has_config() -> bool:
-    """Whether the configuration of what runs is found in its context."""
+    """Returns whether the configuration of the current run is in a context variable."""
     config = import_module("langchain_core.runnables.config")
     return isinstance(config.var_child_runnable_config, ContextVar)
 
 
 def marks_cached() -> bool:
-    """Whether an answer from a cache is known as one. Calls a model that says what it is told."""
-    from otel_coach.instrumentors.langchain.usage import (  # noqa: PLC0415 - the import of its types
-        is_from_cache,
-    )
+    """Returns whether an answer from a cache is recognised. Calls a fake model to find out."""
+    from otel_coach.instrumentors.langchain.usage import is_from_cache  # noqa: PLC0415 - the import of its types
 
     fakes = import_module("langchain_core.language_models.fake_chat_models")
     cache = import_module("langchain_core.caches").InMemoryCache()
     handlers = import_module("langchain_core.callbacks")
     seen: list[bool] = []
 
-    class Seeing(handlers.BaseCallbackHandler):
-        """Looks at each answer."""
+    class Handler(handlers.BaseCallbackHandler):
+        """Checks each answer."""
 
         def on_llm_end(self, response: Any, *, run_id: object, **_: Any) -> None:
             seen.append(is_from_cache(response, run_id))
 
     model = fakes.FakeListChatModel(responses=["said"], cache=cache)
     for _ in range(2):
-        model.invoke("asked", config={"callbacks": [Seeing()]})
+        model.invoke("asked", config={"callbacks": [Handler()]})
     return seen == [False, True]
 
 
 def tags_steps() -> bool:
-    """Whether a node's run is known as one. Runs a graph of one node."""
-    from otel_coach.instrumentors.langchain.observer import (  # noqa: PLC0415 - only with LangChain
-        is_graph_step,
-    )
+    """Returns whether the run of a node is recognised. Runs a graph of one node to find out."""
+    from otel_coach.instrumentors.langchain.observer import is_graph_step  # noqa: PLC0415 - only with LangChain
 
     graphs = import_module("langgraph.graph")
     handlers = import_module("langchain_core.callbacks")
     tags: list[list[str]] = []
 
-    class Seeing(handlers.BaseCallbackHandler):
-        """Looks at each run's tags."""
+    class Handler(handlers.BaseCallbackHandler):
+        """Keeps the tags of each run."""
 
-        def on_chain_start(self, *_: Any, **facts: Any) -> None:
-            tags.append(facts.get("tags") or [])
+        def on_chain_start(self, *_: Any, **kwargs: Any) -> None:
+            tags.append(kwargs.get("tags") or [])
 
     def node(_state: Any) -> dict[str, Any]:
         return {}
@@ -126,24 +122,24 @@ def tags_steps() -> bool:
     graph = graphs.StateGraph(dict)
     graph.add_node("node", node)
     graph.add_edge(graphs.START, "node")
-    graph.compile().invoke({"asked": 1}, config={"callbacks": [Seeing()]})
+    graph.compile().invoke({"asked": 1}, config={"callbacks": [Handler()]})
     return any(map(is_graph_step, tags))
 
 
-def _tells_of(kind: str) -> bool:
-    managers = [_of_module(f"{flavour}CallbackManager") for flavour in FLAVOURS]
-    starts = all(callable(getattr(one, name)) for one in managers for name in STARTS[kind])
-    of_runs = list(_of_runs(kind))
-    ends = all(callable(getattr(one, name)) for one in of_runs for name in ENDS[kind])
-    made = [one.get_noop_manager() for one in of_runs]
-    return starts and ends and all(hasattr(one, "run_id") for one in made)
+def _has_methods_for(kind: str) -> bool:
+    managers = [_manager_class(f"{flavour}CallbackManager") for flavour in FLAVOURS]
+    starts = all(callable(getattr(manager, name)) for manager in managers for name in STARTS[kind])
+    run_managers = list(_run_managers(kind))
+    ends = all(callable(getattr(manager, name)) for manager in run_managers for name in ENDS[kind])
+    instances = [manager.get_noop_manager() for manager in run_managers]
+    return starts and ends and all(hasattr(instance, "run_id") for instance in instances)
 
 
-def _of_runs(kind: str) -> Iterator[Any]:
-    """The managers of a run, sync and async."""
+def _run_managers(kind: str) -> Iterator[Any]:
+    """Yields the classes of a run's own manager, sync and async."""
     for flavour in FLAVOURS:
-        yield _of_module(f"{flavour}CallbackManagerFor{kind}Run")
+        yield _manager_class(f"{flavour}CallbackManagerFor{kind}Run")
 
 
-def _of_module(name: str) -> Any:
+def _manager_class(name: str) -> Any:
     return getattr(import_module("langchain_core.callbacks.manager"), name)

@@ -1,4 +1,4 @@
-"""From a provider's usage block, in whichever shape LangChain hands it over, to `Usage`."""
+"""Reads `Usage` from a provider's usage block, in any shape in which LangChain passes it on."""
 
 from __future__ import annotations
 
@@ -7,51 +7,53 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
 
-from otel_coach.pricing import Usage
+from otel_coach.pricing.price_list import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_MOST_TOKENS: Final = 10**12
-"""More than any call can bill; a larger figure is garbage."""
+_MAX_TOKENS: Final = 10**12
+"""More than any call can bill; a larger count is invalid."""
 
 
 class BilledMessage(NamedTuple):
-    """What one message says of its call."""
+    """The data of one message that its call's usage is read from."""
 
     usage_metadata: object
     response_metadata: object
 
 
 class Billing(NamedTuple):
-    """What an LLMResult says of its call, without all that it holds beside."""
+    """The data of an LLMResult that usage is read from, without its content."""
 
     messages: tuple[BilledMessage, ...]
     llm_output: object
 
 
 def billing_of(response: object) -> Billing:
-    """What `usage_of` and others need of `response`."""
+    """Returns the part of `response` from which usage, models and finish reasons are read."""
     messages = [
-        BilledMessage(getattr(one, "usage_metadata", None), getattr(one, "response_metadata", None))
-        for one in messages_of(response)
+        BilledMessage(
+            getattr(message, "usage_metadata", None), getattr(message, "response_metadata", None)
+        )
+        for message in messages_of(response)
     ]
     return Billing(tuple(messages), getattr(response, "llm_output", None))
 
 
 def usage_of(response: Any) -> Usage | None:
-    """What the call billed, None if the response does not say so in a way that can be trusted."""
+    """Returns the billed usage, None if the response has none that can be trusted."""
     found = [usage for block in _blocks(response) if (usage := _read(block)) is not None]
     if not found:
         return None
-    # Older integrations put the sums on the message and leave the parts in the provider's block.
+    # Older integrations put only the sums on the message; the provider's block has the details.
     sums = (found[0].prompt, found[0].completion)
-    alike = (usage for usage in found if (usage.prompt, usage.completion) == sums)
-    return next((usage for usage in alike if usage.has_parts), found[0])
+    matching = (usage for usage in found if (usage.prompt, usage.completion) == sums)
+    return next((usage for usage in matching if usage.has_parts), found[0])
 
 
 def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
-    """What the chunks of a stream say together; None if none says anything that can be trusted."""
+    """Returns the sum of the usage in the chunks of a stream, None if none can be trusted."""
     total: Usage | None = None
     for block in blocks:
         usage = _read(mapping) if (mapping := _mapping(block)) is not None else None
@@ -61,10 +63,10 @@ def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
 
 
 def is_from_cache(response: Any, run_id: object) -> bool:
-    """Whether LangChain's own cache gave the answer to that run, so that there was no call.
+    """Returns whether LangChain's own cache answered the run, so that there was no call.
 
-    langchain-core marks such a message with a total cost of 0 in its usage. Before it did, the
-    message still carries the id of the run that it was the answer to at first.
+    langchain-core marks such a message with a total cost of 0 in its usage. In older versions, the
+    message has the id of the run that it originally answered.
     """
     if _core_marks_cached():
         return any(
@@ -72,20 +74,18 @@ def is_from_cache(response: Any, run_id: object) -> bool:
             for message in messages_of(response)
         )
     ids = (str(getattr(message, "id", None)) for message in messages_of(response))
-    return any(one.startswith("run-") and str(run_id) not in one for one in ids)
+    return any(one_id.startswith("run-") and str(run_id) not in one_id for one_id in ids)
 
 
 @cache
 def _core_marks_cached() -> bool:
-    from langchain_core.language_models.chat_models import (  # noqa: PLC0415 - not while it loads
-        BaseChatModel,
-    )
+    from langchain_core.language_models.chat_models import BaseChatModel  # noqa: PLC0415 - not while LangChain loads
 
     return hasattr(BaseChatModel, "_convert_cached_generations")
 
 
 def messages_of(response: Any) -> Iterator[Any]:
-    """The messages of an LLMResult, or of what is kept of one."""
+    """Yields the messages of an LLMResult, or of the `Billing` made from one."""
     if isinstance(response, Billing):
         yield from response.messages
         return
@@ -96,7 +96,7 @@ def messages_of(response: Any) -> Iterator[Any]:
 
 
 def generations_of(response: object) -> Iterator[object]:
-    """What an LLMResult holds, of all its batches."""
+    """Yields the generations of an LLMResult, for all its prompts."""
     for generations in _listed(getattr(response, "generations", None)):
         yield from _listed(generations)
 
@@ -114,7 +114,7 @@ def _blocks(response: Any) -> Iterator[Mapping[str, Any]]:
         if (mapping := _mapping(outer)) is not None:
             for key in ("token_usage", "usage", "usage_metadata"):
                 yield from _found(mapping.get(key))
-            yield mapping  # Ollama's counts lie among the rest
+            yield mapping  # Ollama's counts are among the other metadata
 
 
 def _found(block: object) -> Iterator[Mapping[str, Any]]:
@@ -128,9 +128,9 @@ def _mapping(value: object) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True)
 class _Shape:
-    """Where a usage block keeps its counts: sums of paths, those that are absent being 0.
+    """The paths in a usage block, by count. A count is the sum over its paths; missing ones are 0.
 
-    The first path of `prompt` and of `completion` must be there.
+    The first path of `prompt` and of `completion` must exist.
     """
 
     prompt: tuple[str, ...]
@@ -156,7 +156,7 @@ _LANGCHAIN: Final = _Shape(
     ("input_tokens",),
     ("output_tokens",),
     cached=("input_token_details.cache_read",),
-    # langchain-anthropic gives 0 for the first where it knows the two others.
+    # langchain-anthropic sets the first to 0 if it knows the other two.
     cache_write=(
         "input_token_details.cache_creation",
         "input_token_details.ephemeral_5m_input_tokens",
@@ -187,10 +187,10 @@ _OPENAI_CHAT: Final = _Shape(
     input_audio=("prompt_tokens_details.audio_tokens",),
     output_audio=("completion_tokens_details.audio_tokens",),
 )
-"""OpenAI's chat completions, and all who speak their protocol."""
+"""OpenAI's Chat Completions API, and the APIs that are compatible with it."""
 
 _ANTHROPIC: Final = _Shape(
-    # What was read from the cache or written to it is not among the input tokens.
+    # input_tokens excludes the tokens that were read from the cache or written to it.
     ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
     ("output_tokens",),
     cached=("cache_read_input_tokens",),
@@ -216,11 +216,11 @@ _GEMINI: Final = _Shape(
 """Gemini's UsageMetadata, as Google's Python libraries spell it."""
 
 _OLLAMA: Final = _Shape(("prompt_eval_count",), ("eval_count",))
-"""Ollama's final answer."""
+"""The last message of an Ollama response."""
 
 
 def _shape_of(block: Mapping[str, Any]) -> _Shape | None:
-    """The shape that the keys of `block` tell."""
+    """Returns the shape of `block`, recognised by its keys."""
     if "input_tokens" in block:
         if "cache_read_input_tokens" in block or "cache_creation_input_tokens" in block:
             return _ANTHROPIC
@@ -230,13 +230,13 @@ def _shape_of(block: Mapping[str, Any]) -> _Shape | None:
 
 
 def _read(block: Mapping[str, Any]) -> Usage | None:
-    """The usage of a block, None if it is of no known shape or cannot be trusted."""
+    """Returns the usage in `block`, None if its shape is unknown or its counts disagree."""
     shape = _shape_of(block)
     return None if shape is None else shape.read(block)
 
 
 def _at(block: Mapping[str, Any], path: str) -> int | None:
-    """The count at `path`, None if there is none."""
+    """Returns the count at `path`, None if there is none."""
     value: Any = block
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -244,4 +244,4 @@ def _at(block: Mapping[str, Any], path: str) -> int | None:
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS

@@ -1,1 +1,0 @@
-"""What measuring costs, side by side with what it is compared with, in one run."""

@@ -1,1 +1,0 @@
-"""The whole way with real programs: service, Collector, Jaeger, Prometheus, PostgreSQL."""

@@ -1,0 +1,61 @@
+"""Print all settings as a Markdown page, or check a file against it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from otel_coach.cli import generated_page
+from otel_coach.cli.generated_page import add_arguments
+from otel_coach.configuration.setting import settings_of
+from otel_coach.settings import Settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+_INTRODUCTION = """\
+# Configuration
+
+Generated from `otel_coach/settings.py` by `make docs`; do not edit.
+
+Each setting is an environment variable, which is also an option of `opentelemetry-instrument`
+(`--otel_coach_metrics_path /internal`), and a field of `otel_coach.Settings` for
+`otel_coach.instrument(app, settings=Settings(...))`. A variable that cannot be used causes one line
+in the log and in `otel-coach doctor`, and the default takes effect; an invalid field raises
+`ValueError`, which names the field and its variable.
+""".splitlines()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns the exit code: 0, or 1 if the checked file is out of date."""
+    return generated_page.run(arguments, markdown())
+
+
+def markdown() -> Iterator[str]:
+    """Yields the lines of docs/configuration.md."""
+    yield from _INTRODUCTION
+    yield ""
+    yield "| variable | field | default | meaning |"
+    yield "|---|---|---|---|"
+    for field, setting in settings_of(Settings):
+        names = ", ".join(f"`{name}`" for name in setting.variables)
+        default = setting.default_text or _shown(field)
+        yield f"| {names} | `{field.name}` | {default} | {setting.meaning} |"
+
+
+def _shown(field: dataclasses.Field[Any]) -> str:
+    """Returns the field's default as the text of its variable."""
+    default = field.default
+    if default is dataclasses.MISSING or default is None:
+        return ""
+    if isinstance(default, (tuple, frozenset)):
+        default = ",".join(sorted(str(name) for name in default))
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    elif isinstance(default, float):
+        default = f"{default:g}"
+    return f"`{default}`" if default != "" else ""
+
+
+__all__ = ["add_arguments", "markdown", "run"]

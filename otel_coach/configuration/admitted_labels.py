@@ -1,0 +1,53 @@
+"""Parses `OTEL_COACH_ADMIT_LABELS`, which lists labels to keep on the application's instruments."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.configuration.environment_variables import OTEL_COACH_ADMIT_LABELS
+from otel_coach.configuration.kinds import COUNT
+from otel_coach.metrics.labels import ALLOWED_LABELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
+_DEFAULT_BUDGET: Final = 20
+
+
+def admitted_labels(entries: Iterable[str], problems: list[str]) -> dict[str, dict[str, int]]:
+    """Returns the admitted labels, each with its budget, by instrument.
+
+    Invalid entries are left out; each adds a line to `problems`.
+    """
+    admitted: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        found = _ADMITTED.fullmatch(entry)
+        if found is None:
+            problems.append(
+                f"{OTEL_COACH_ADMIT_LABELS}: {entry!r} is not of the form instrument:label or "
+                "instrument:label:number_of_values; left out"
+            )
+            continue
+        instrument, label, size = found.groups()
+        labels = admitted.setdefault(instrument, {})
+        # Two names may become the same label, because Prometheus allows no dots or dashes in names.
+        names = {_label_name(other) for other in (*labels, *ALLOWED_LABELS) if other != label}
+        if label in ALLOWED_LABELS or _label_name(label) in names:
+            problems.append(
+                f"{OTEL_COACH_ADMIT_LABELS}: {instrument} has a label {_label_name(label)} "
+                "already; left out"
+            )
+            continue
+        try:
+            labels[label] = COUNT.parse(size or str(_DEFAULT_BUDGET))
+        except ValueError as error:
+            problems.append(
+                f"{OTEL_COACH_ADMIT_LABELS}: the {size!r} of {entry!r} {error}; left out"
+            )
+    return {instrument: labels for instrument, labels in admitted.items() if labels}
+
+
+def _label_name(attribute: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)

@@ -1,0 +1,292 @@
+"""Reads settings from environment variables. An invalid value causes one log line, no exception."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.configuration.admitted_labels import admitted_labels
+from otel_coach.configuration.environment_variables import (
+    OTEL_COACH_ADMIT_LABELS,
+    OTEL_COACH_CONTENT_REDACTOR,
+    OTEL_COACH_DEPENDENCIES,
+    OTEL_COACH_METRICS_TOKEN,
+    OTEL_COACH_TRUST_INCOMING,
+    OWN_VARIABLES,
+    SWITCHES,
+)
+from otel_coach.configuration.kinds import (
+    ADDRESS,
+    COUNT,
+    FUNCTION,
+    PORT,
+    Choice,
+    Exporters,
+    Flag,
+    Names,
+    words,
+)
+from otel_coach.configuration.log_export import is_by_distro, log_settings
+from otel_coach.configuration.otel_variables import without_effect
+from otel_coach.configuration.setting import settings_of
+from otel_coach.configuration.trust import trust_of
+from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_coach.configuration.kinds import Kind
+
+CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CAPTURE_MODES: Final = Choice(("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"))
+_NAME: Final = re.compile(r"[\w.-]+")
+_BETWEEN_DEPENDENCIES: Final = re.compile(
+    r",(?=\s*[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|\s*$)"
+)
+_COMPONENTS: Final = (
+    *("OTEL_PYTHON_ID_GENERATOR", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+    *(f"OTEL_PYTHON_{part}_CONFIGURATOR" for part in ("LOGGER", "METER", "TRACER")),
+)
+"""Variables that name a component of the SDK, or configure one."""
+_DEFAULT_PORT: Final = 9464
+_INVALID: Final = "?"
+"""In the place of a redactor that cannot be one."""
+
+
+class Environment:
+    """The environment variables of a process.
+
+    Args:
+        variables: Their values by name; usually `os.environ`.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._problems: list[str] = []
+
+    def settings(self, cls: type[Any]) -> dict[str, Any]:
+        """Returns those fields of `cls`, a dataclass of settings, that the variables set.
+
+        The field `problems` has one line for each variable that could not be used; the default
+        value takes effect instead.
+        """
+        found: dict[str, Any] = {}
+        for field, described in settings_of(cls):
+            if not described.is_read_apart:
+                for variable in described.variables:
+                    value = self._read(variable, described.kind)
+                    if value is not None:
+                        found[field.name] = value
+                        break
+        found |= self._read_apart()
+        for field, described in settings_of(cls):
+            if field.name in found:
+                try:
+                    described.kind.check(found[field.name])
+                except ValueError as error:
+                    self._problems.append(f"{described.variables[0]} {error}; it is left out")
+                    del found[field.name]
+        return found | {"problems": tuple(dict.fromkeys([*self._problems, *self._unknown()]))}
+
+    def process(self) -> dict[str, Any]:
+        """Returns what the variables say about the process, in addition to its settings."""
+        return {
+            "runtime_folder": self._text("XDG_RUNTIME_DIR") or None,
+            "prometheus_multiprocess": bool(
+                self._text("PROMETHEUS_MULTIPROC_DIR") or self._text("prometheus_multiproc_dir")
+            ),
+            "components": {name: self._text(name) for name in _COMPONENTS if self._text(name)},
+            "without_effect": tuple(without_effect(self._variables)),
+        }
+
+    def _read_apart(self) -> dict[str, Any]:
+        capture = self._read(CAPTURE, _CAPTURE_MODES) or "NO_CONTENT"
+        redactor = self._redactor()
+        if redactor == _INVALID:  # without a redactor that was asked for, no content may leave
+            capture, redactor = "NO_CONTENT", None
+        captures_on_events = capture in {"EVENT_ONLY", "SPAN_AND_EVENT"}
+        found = {
+            "enabled": sum(bool(self._read(name, Flag())) for name in SWITCHES) == 0,
+            "trace_exporters": self._trace_exporters(),
+            "metric_exporters": self._metric_exporters(),
+            "metrics_port": self._metrics_port(),
+            "metrics_token": self._token(OTEL_COACH_METRICS_TOKEN),
+            "trust_incoming": trust_of(self._text(OTEL_COACH_TRUST_INCOMING), self._problems),
+            "budgets": {
+                label: size
+                for label in DEFAULT_SIZES
+                if (size := self._read(budget_variable(label), COUNT)) is not None
+            },
+            "pinned": {
+                label: values
+                for label in DEFAULT_BUDGETS
+                if (values := self._pinned(pinned_variable(label)))
+            },
+            "admitted": admitted_labels(words(self._text(OTEL_COACH_ADMIT_LABELS)), self._problems),
+            "captures_on_spans": capture in {"SPAN_ONLY", "SPAN_AND_EVENT"},
+            "captures_on_events": captures_on_events,
+            "content_redactor": redactor,
+            "dependencies": self._dependencies(),
+            **self._logs(for_events=captures_on_events),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _text(self, name: str) -> str:
+        return self._variables.get(name, "").strip()
+
+    def _read(self, variable: str, kind: Kind[Any]) -> Any:
+        """Returns the variable's value; None if it is not set or cannot be used."""
+        text = self._text(variable)
+        if not text:
+            return None
+        if isinstance(kind, (Names, Exporters)):
+            return self._names(variable, text, kind)
+        try:
+            return kind.parse(text)
+        except ValueError as error:
+            self._problems.append(f"{variable}={text!r} {error}; the default is used")
+            return None
+
+    def _names(self, variable: str, text: str, kind: Names[Any] | Exporters) -> Any:
+        """Checks each name on its own, and keeps the valid ones."""
+        valid: list[str] = []
+        for word in words(text):
+            try:
+                valid.extend(kind.check((word,)))
+            except ValueError as error:
+                self._problems.append(f"{variable} {error}; it is left out")
+        return kind.check(tuple(valid)) if valid or not words(text) else None
+
+    def _trace_exporters(self) -> tuple[str, ...] | None:
+        variable = "OTEL_TRACES_EXPORTER"
+        text = self._text(variable)
+        if not text or is_by_distro(text):
+            return ("otlp",) if self._has_endpoint("TRACES") else ()
+        return self._names(variable, text, Exporters("traces"))
+
+    def _metric_exporters(self) -> tuple[str, ...] | None:
+        variable = "OTEL_METRICS_EXPORTER"
+        text = self._text(variable)
+        if is_by_distro(text):
+            text = "prometheus,otlp" if self._has_endpoint("METRICS") else ""
+        if not text:
+            return None
+        return self._names(variable, text, Exporters("metrics", frozenset({"prometheus"})))
+
+    def _has_endpoint(self, signal: str) -> bool:
+        return bool(
+            self._text("OTEL_EXPORTER_OTLP_ENDPOINT")
+            or self._text(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        )
+
+    def _metrics_port(self) -> int | None:
+        if self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):
+            return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", PORT)
+        return _DEFAULT_PORT if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
+
+    def _token(self, name: str) -> str | None:
+        """Returns the token; None if the variable is not set, "" if it is set but empty.
+
+        An operator who sets the variable wants to restrict access: an empty secret or file must not
+        open the page to everybody.
+        """
+        if self._variables.get(name) is None:
+            return None
+        if not (token := self._text(name)):
+            self._problems.append(
+                f"{name} is set, but empty: no request gets the page, each scrape is answered with "
+                "401. Give it a value (openssl rand -hex 32), or unset it to allow all requests"
+            )
+        return token
+
+    def _redactor(self) -> str | None:
+        text = self._text(OTEL_COACH_CONTENT_REDACTOR)
+        try:
+            return FUNCTION.parse(text) if text else None
+        except ValueError as error:
+            self._problems.append(
+                f"{OTEL_COACH_CONTENT_REDACTOR}={text!r} {error}; no content is captured"
+            )
+            return _INVALID
+
+    def _pinned(self, variable: str) -> tuple[str, ...]:
+        text = self._text(variable)
+        values = tuple(filter(None, (word.strip(" ;") for word in words(text))))
+        if text and not values:
+            self._problems.append(f"{variable}={text!r} holds no value; it is left out")
+        return values
+
+    def _logs(self, *, for_events: bool) -> dict[str, Any]:
+        variable = "OTEL_LOGS_EXPORTER"
+        text = self._text(variable)
+        stated = None
+        if text and not is_by_distro(text):
+            stated = self._names(variable, text, Exporters("logs")) or ()
+        return log_settings(
+            self._text,
+            stated,
+            has_endpoint=self._has_endpoint("LOGS"),
+            disabled=words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")),
+            for_events=for_events,
+        )
+
+    def _dependencies(self) -> dict[str, str]:
+        variable = OTEL_COACH_DEPENDENCIES
+        addresses: dict[str, str] = {}
+        # A comma may also be in a password, or between the hosts of one address.
+        entries = re.split(_BETWEEN_DEPENDENCIES, self._text(variable))
+        for position, entry in enumerate(filter(None, map(str.strip, entries)), start=1):
+            name, separator, address = entry.partition("=")
+            if not separator or not _NAME.fullmatch(name.strip()) or not address.strip():
+                # The entry may contain a password, so the message does not repeat it.
+                self._problems.append(
+                    f"{variable}: entry {position} is not of the form name=address; left out"
+                )
+                continue
+            address = address.strip()
+            if address.startswith("env:"):
+                other = address.removeprefix("env:").strip()
+                if not other.isidentifier():
+                    self._problems.append(
+                        f"{variable}: entry {position} names no variable after env:; left out"
+                    )
+                    continue
+                if not (address := self._text(other)):
+                    self._problems.append(
+                        f"{variable}: {name.strip()} is at env:{other}, and {other} is not set; "
+                        "left out"
+                    )
+                    continue
+            try:
+                addresses[name.strip()] = ADDRESS.check(address)
+            except ValueError as error:
+                self._problems.append(
+                    f"{variable}: the address of {name.strip()} {error}; left out"
+                )
+        return addresses
+
+    def _unknown(self) -> list[str]:
+        """Returns one line for each variable that is named like otel-coach's, but is unknown."""
+        known = {
+            *OWN_VARIABLES,
+            *map(budget_variable, DEFAULT_SIZES),
+            *map(pinned_variable, DEFAULT_BUDGETS),
+        }
+        lines: list[str] = []
+        for name in sorted(self._variables):
+            if name.startswith("OTEL_COACH_") and name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"; perhaps {close[0]} is meant" if close else ""
+                lines.append(f"{name} is not a variable of otel-coach{hint}; it is ignored")
+        return lines
+
+
+def budget_variable(label: str) -> str:
+    """Returns the name of the variable that sets the budget of a label or limit."""
+    return f"OTEL_COACH_BUDGET_{label.upper()}"
+
+
+def pinned_variable(label: str) -> str:
+    """Returns the name of the variable that lists values of `label` which always have a slot."""
+    return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"

@@ -1,0 +1,125 @@
+"""otel-coach's variables, which `opentelemetry-instrument` also offers as command-line options.
+
+The command imports this module before it starts the service. Only at that moment can otel-coach
+choose which distro and configurator are used: its own, if only opentelemetry-distro is installed
+besides, unless an option or a variable says otherwise. The configurator of opentelemetry-distro
+would stop the service if an exporter that nobody asked for is not installed. A vendor's distro is
+left in place (see `otel_coach.setup.distro`).
+
+This module imports nothing that the command has not imported already, so that a service in which
+otel-coach is disabled pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+OTEL_COACH_ADMIT_LABELS = "OTEL_COACH_ADMIT_LABELS"
+OTEL_COACH_CONTENT_LIMIT = "OTEL_COACH_CONTENT_LIMIT"
+OTEL_COACH_CONTENT_REDACTOR = "OTEL_COACH_CONTENT_REDACTOR"
+OTEL_COACH_CREDENTIAL_HEADERS = "OTEL_COACH_CREDENTIAL_HEADERS"
+OTEL_COACH_DEPENDENCIES = "OTEL_COACH_DEPENDENCIES"
+OTEL_COACH_DEPENDENCY_INTERVAL = "OTEL_COACH_DEPENDENCY_INTERVAL"
+OTEL_COACH_DEPENDENCY_TIMEOUT = "OTEL_COACH_DEPENDENCY_TIMEOUT"
+OTEL_COACH_DISABLED = "OTEL_COACH_DISABLED"
+OTEL_COACH_METRICS_PATH = "OTEL_COACH_METRICS_PATH"
+OTEL_COACH_METRICS_TOKEN = "OTEL_COACH_METRICS_TOKEN"  # nosec B105 # noqa: S105 - its name
+OTEL_COACH_PRICES = "OTEL_COACH_PRICES"
+OTEL_COACH_PROPAGATE_TO_PROVIDERS = "OTEL_COACH_PROPAGATE_TO_PROVIDERS"
+OTEL_COACH_SERVER_SPANS = "OTEL_COACH_SERVER_SPANS"
+OTEL_COACH_SHARED_DIR = "OTEL_COACH_SHARED_DIR"
+OTEL_COACH_SPAN_ATTRIBUTES = "OTEL_COACH_SPAN_ATTRIBUTES"
+OTEL_COACH_TARGET_INFO = "OTEL_COACH_TARGET_INFO"
+OTEL_COACH_TRUST_INCOMING = "OTEL_COACH_TRUST_INCOMING"
+
+OWN_VARIABLES: Final = frozenset(name for name in globals() if name.startswith("OTEL_COACH_"))
+"""The variables above. Each label has two more: for its budget, and for its pinned values."""
+
+DISTRO: Final = "opentelemetry_distro"
+CONFIGURATOR: Final = "opentelemetry_configurator"
+_CHOICE: Final = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGURATOR"}
+_CONTRIB: Final = {DISTRO: "distro", CONFIGURATOR: "configurator"}
+"""The names of opentelemetry-distro's entry points."""
+_OURS: Final = "otel_coach"
+SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
+"""Each of these variables disables all of otel-coach."""
+
+
+def is_true(text: str) -> bool:
+    """Whether `text` means true, as in OpenTelemetry's variables."""
+    return text.strip().lower() in {"true", "1"}
+
+
+def is_enabled() -> bool:
+    """Whether neither otel-coach nor the OpenTelemetry SDK is disabled."""
+    return not any(is_true(os.environ.get(name, "")) for name in SWITCHES)
+
+
+def in_our_place(group: str) -> EntryPoint | None:
+    """Returns the distro or configurator (`group`) to use instead of otel-coach's, or None.
+
+    A vendor's is used if one is installed. That of opentelemetry-distro is used if a vendor has
+    only the other one of the two, or if otel-coach is disabled. If the user has chosen otel-coach's
+    by variable, the result is None.
+    """
+    if os.environ.get(_CHOICE[group]) == _OURS:
+        return None
+    found = {entry.name: entry for entry in entry_points(group=group) if entry.name != _OURS}
+    contrib = found.pop(_CONTRIB[group], None)
+    if found:
+        return next(iter(found.values()))
+    return contrib if has_vendor() or not is_enabled() else None
+
+
+def vendors_in_place() -> list[str]:
+    """Returns the names of the distro and configurator used instead of otel-coach's.
+
+    The list is empty if no vendor's distro or configurator is installed.
+    """
+    if not has_vendor():
+        return []
+    chosen = (
+        os.environ.get(variable) or getattr(in_our_place(group), "name", _OURS)
+        for group, variable in _CHOICE.items()
+    )
+    return [name for name in dict.fromkeys(chosen) if name != _OURS]
+
+
+def has_vendor() -> bool:
+    """Whether a vendor's distro or configurator is installed."""
+    return any(
+        entry.name not in {_OURS, _CONTRIB[group]}
+        for group in _CHOICE
+        for entry in entry_points(group=group)
+    )
+
+
+def let_workers_be_instrumented() -> None:
+    """Makes Python processes that this one starts, such as a server's workers, instrumented too.
+
+    The command removes its folder from PYTHONPATH while it initialises, and versions before
+    opentelemetry-instrumentation 0.65 do not put it back.
+    """
+    folder = os.path.dirname(getattr(sys.modules.get("sitecustomize"), "__file__", None) or "")  # noqa: PTH120 - without importing pathlib
+    if os.path.basename(folder) != "auto_instrumentation":  # noqa: PTH119 - as above
+        return  # not started by `opentelemetry-instrument`
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if folder not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *paths])
+
+
+def come_first() -> None:
+    """Chooses otel-coach's distro and configurator where opentelemetry-distro's are installed."""
+    for group, variable in _CHOICE.items():
+        if any(entry.name == _CONTRIB[group] for entry in entry_points(group=group)):
+            os.environ.setdefault(variable, _OURS)
+
+
+if is_enabled() and not has_vendor():
+    come_first()

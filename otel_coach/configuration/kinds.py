@@ -1,0 +1,314 @@
+"""Kinds of settings: each parses the text of a variable and checks a value that was set in code.
+
+Both methods of a kind return the value that takes effect. They raise ValueError with a message that
+completes a sentence after the setting's name and value, such as "is not a port from 0 to 65535".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_DAY: Final = 86_400
+
+
+class Kind(Protocol[_T_co]):
+    """Defines which values a setting may have."""
+
+    def parse(self, text: str) -> _T_co:
+        """Returns the value that `text`, a variable's non-empty text, stands for."""
+        ...
+
+    def check(self, value: object) -> _T_co:
+        """Returns `value`, which was set in code, in the form in which it is used."""
+        ...
+
+
+class Flag:
+    """True or false."""
+
+    def parse(self, text: str) -> bool:
+        """Accepts true, false, 1 and 0."""
+        if text.lower() not in {"true", "false", "1", "0"}:
+            message = "is neither true nor false"
+            raise ValueError(message)
+        return text.lower() in {"true", "1"}
+
+    def check(self, value: object) -> bool:
+        """Accepts a bool."""
+        if not isinstance(value, bool):
+            message = "is neither True nor False"
+            raise ValueError(message)  # noqa: TRY004 - one kind of error for all settings
+        return value
+
+
+@dataclass(frozen=True)
+class WholeNumber:
+    """A whole number from `lowest` to `highest`."""
+
+    what: str
+    lowest: int
+    highest: int
+
+    def parse(self, text: str) -> int:
+        """Accepts decimal digits."""
+        return self.check(int(text) if text.isdecimal() else None)
+
+    def check(self, value: object) -> int:
+        """Accepts an int."""
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if is_number and self.lowest <= cast("int", value) <= self.highest:
+            return cast("int", value)
+        message = f"is not {self.what} from {self.lowest} to {self.highest}"
+        raise ValueError(message)
+
+
+class Seconds:
+    """A time span in seconds, of at most a day."""
+
+    def parse(self, text: str) -> float:
+        """Accepts a decimal number."""
+        try:
+            return self.check(float(text))
+        except ValueError:
+            return self.check(None)
+
+    def check(self, value: object) -> float:
+        """Accepts an int or a float."""
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and 0 < cast("float", value) <= _DAY:  # false for nan too
+            return float(cast("float", value))
+        message = f"is not a number of seconds between 0 and {_DAY}"
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that matches `pattern`."""
+
+    what: str
+    pattern: str = r".+"
+    hides_value: bool = False
+
+    def parse(self, text: str) -> str:
+        """Accepts any matching text."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Accepts a matching str."""
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value, re.DOTALL):
+            message = f"is not {self.what}"
+            raise ValueError(message)
+        return value
+
+
+class AbsolutePath:
+    """An absolute path, so that it does not depend on the process's working directory."""
+
+    def parse(self, text: str) -> str:
+        """Accepts an absolute path."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Accepts an absolute path as a str or a Path."""
+        if not isinstance(value, (str, Path)) or not Path(value).is_absolute():
+            message = "is not an absolute path"
+            raise ValueError(message)
+        return str(value)
+
+
+class File:
+    """The path of an existing file."""
+
+    def parse(self, text: str) -> str:
+        """Accepts the path of a file."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Accepts a str or a Path."""
+        if not isinstance(value, (str, Path)) or not Path(value).is_file():
+            message = "is not a file"
+            raise ValueError(message)
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`."""
+
+    values: tuple[str, ...]
+
+    def parse(self, text: str) -> str:
+        """Accepts one of the values, in upper or lower case."""
+        folded = {value.lower(): value for value in self.values}
+        return self.check(folded.get(text.lower()))
+
+    def check(self, value: object) -> str:
+        """Accepts one of the values exactly as it is written in `values`."""
+        if not isinstance(value, str) or value not in self.values:
+            message = f"is none of {', '.join(self.values)}"
+            raise ValueError(message)
+        return value
+
+
+class Patterns:
+    """Regular expressions, separated by commas."""
+
+    def parse(self, text: str) -> str:
+        """Accepts a list whose expressions compile."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Accepts a str whose expressions compile; the empty str has none."""
+        try:
+            re.compile("|".join(part.strip() for part in cast("str", value).split(",")))
+        except (re.error, OverflowError, RecursionError, AttributeError, TypeError) as error:
+            message = f"is not a list of regular expressions separated by commas ({error})"
+            raise ValueError(message) from None
+        return cast("str", value)
+
+
+@dataclass(frozen=True)
+class Names(Generic[_T]):
+    """A collection of names.
+
+    Args:
+        what: What a name is, for messages: "a header's name".
+        make: The type of the collection.
+        pattern: What each name must match.
+        known: The valid names; None if any name is.
+    """
+
+    what: str
+    make: type[_T]
+    pattern: str = r"[^\s,]+"
+    known: Collection[str] | None = None
+
+    def parse(self, text: str) -> _T:
+        """Accepts names separated by commas; `none` stands for no name."""
+        return self.check(words(text))
+
+    def check(self, value: object) -> _T:
+        """Accepts a collection of str, but not a str itself."""
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection):
+            message = f"is not a {self.make.__name__} of names"
+            raise ValueError(message)  # noqa: TRY004 - one kind of error for all settings
+        for name in cast("Collection[object]", value):
+            if not isinstance(name, str) or not re.fullmatch(self.pattern, name):
+                message = f"holds {name!r}, which is not {self.what}"
+                raise ValueError(message)
+            if self.known is not None and name not in self.known:
+                message = f"holds {name!r}, which is none of {', '.join(sorted(self.known))}"
+                raise ValueError(message)
+        return cast("Any", self.make)(cast("Collection[str]", value))
+
+
+@dataclass(frozen=True)
+class Exporters:
+    """Names of a signal's exporters: `otlp`, `console`, `own` and those that are installed."""
+
+    signal: str
+    own: frozenset[str] = frozenset()
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """Accepts names separated by commas; `none` stands for no name."""
+        return self.check(words(text))
+
+    def check(self, value: object) -> tuple[str, ...]:
+        """Accepts a collection of names."""
+        names = Names("an exporter's name", tuple).check(value)
+        for name in names:
+            if name not in self.own | {"otlp", "console"} and not entry_points(
+                group=f"opentelemetry_{self.signal}_exporter", name=name
+            ):
+                message = (
+                    f"holds {name!r}, but no exporter of that name is installed. Cure: correct the "
+                    "name, or install its package"
+                )
+                raise ValueError(message)
+        return cast("tuple[str, ...]", names)
+
+
+@dataclass(frozen=True)
+class Optional(Generic[_T]):
+    """A value of `kind`, or None."""
+
+    kind: Kind[_T]
+
+    def parse(self, text: str) -> _T | None:
+        """Accepts what `kind` accepts."""
+        return self.kind.parse(text)
+
+    def check(self, value: object) -> _T | None:
+        """Accepts None, and what `kind` accepts."""
+        return None if value is None else self.kind.check(value)
+
+
+@dataclass(frozen=True)
+class ByName(Generic[_T]):
+    """A mapping from names to values.
+
+    Args:
+        what: What a name is, for messages: "a label".
+        kind: The kind of the values.
+        names: The valid names; None if any name is.
+        defaults: The values of names that the mapping lacks.
+        hides_values: Whether messages leave the values out, because they may contain passwords.
+    """
+
+    what: str
+    kind: Kind[_T]
+    names: Collection[str] | None = None
+    defaults: Mapping[str, _T] | None = None
+    hides_values: bool = False
+
+    def parse(self, text: str) -> dict[str, _T]:
+        """Is not used: such a setting has one variable for each name, or a parser of its own."""
+        raise NotImplementedError
+
+    def check(self, value: object) -> dict[str, _T]:
+        """Accepts a mapping."""
+        if not isinstance(value, Mapping):
+            message = f"is not a mapping by {self.what}"
+            raise ValueError(message)  # noqa: TRY004 - one kind of error for all settings
+        checked = dict(self.defaults or {})
+        for name, entry in cast("Mapping[object, object]", value).items():
+            if not isinstance(name, str) or (self.names is not None and name not in self.names):
+                exist = "" if self.names is None else f"; there are {', '.join(sorted(self.names))}"
+                message = f"holds {name!r}, which is not {self.what}{exist}"
+                raise ValueError(message)
+            try:
+                checked[name] = self.kind.check(entry)
+            except ValueError as error:
+                shown = "a value" if self.hides_values else repr(entry)
+                message = f"has for {name!r} {shown}, which {error}"
+                raise ValueError(message) from None
+        return checked
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Returns the words that are separated by commas, each once and without `none`."""
+    found = (word.strip() for word in text.split(","))
+    return tuple(dict.fromkeys(word for word in found if word and word != "none"))
+
+
+COUNT: Final = WholeNumber("a whole number", 1, 100_000)
+PLACES: Final = WholeNumber("a whole number", 1, 10_000_000)
+PORT: Final = WholeNumber("a port", 0, 65_535)
+CHARACTERS: Final = WholeNumber("a number of characters", 1, 1_000_000)
+PATH: Final = Text("a path that starts with /", r"/[!-\"$->@-~]*")
+"""ASCII without space, # and ?."""
+HOST: Final = Text("a host name or an IP address", r"[\w.:%-]+")
+FOLDER: Final = AbsolutePath()
+FILE: Final = File()
+ADDRESS: Final = Text(
+    "an address such as redis://host:6379", r"[A-Za-z][A-Za-z0-9+.-]*://.+|[A-Za-z]\w*\s*=.*"
+)
+"""A URL, or libpq's form: host=db user=coach."""
+FUNCTION: Final = Text("of the form module:function", r"[\w.]+:[\w.]+")

@@ -1,0 +1,73 @@
+"""The OTEL_* variables that do not have their documented effect here, and what to do instead.
+
+All others do; `test_otel_variables.py` has the complete list, and tests each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutEffect:
+    """A variable that has no effect."""
+
+    why: str
+    """The reason, and what to do instead."""
+    unless: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Other variables: if each of them contains the text given here, the variable has an effect."""
+
+
+_CONTRIB_SERVER_SPANS: Final = {"OTEL_COACH_SERVER_SPANS": "fastapi"}
+_SERVER_HEADERS: Final = WithoutEffect(
+    "otel-coach's server spans carry no headers. Set OTEL_COACH_SERVER_SPANS=fastapi, and name "
+    "their attributes in OTEL_COACH_SPAN_ATTRIBUTES",
+    {**_CONTRIB_SERVER_SPANS, "OTEL_COACH_SPAN_ATTRIBUTES": "http.re"},
+)
+_CLIENT_HEADERS: Final = WithoutEffect(
+    "spans of instrumentations leave without headers. Name their attributes in "
+    "OTEL_COACH_SPAN_ATTRIBUTES",
+    {"OTEL_COACH_SPAN_ATTRIBUTES": "http.re"},
+)
+_METHODS: Final = WithoutEffect(
+    "otel-coach counts methods beyond those of RFC 9110, PATCH and QUERY as _OTHER, so that their "
+    "number is bounded"
+)
+_NO_SUCH: Final = WithoutEffect("the OpenTelemetry SDK for Python does not read it")
+_PROVIDER: Final = WithoutEffect(
+    "the OpenTelemetry API makes that provider the global one, so that what the application gives "
+    "to it is neither on otel-coach's page nor exported by otel-coach. Unset it"
+)
+
+WITHOUT_EFFECT: Final[Mapping[str, WithoutEffect]] = {
+    "OTEL_ENTITIES": _NO_SUCH,
+    "OTEL_EXPORTER_OTLP_METRIC_INSECURE": WithoutEffect(
+        "it is now called OTEL_EXPORTER_OTLP_METRICS_INSECURE"
+    ),
+    "OTEL_EXPORTER_OTLP_SPAN_INSECURE": WithoutEffect(
+        "it is now called OTEL_EXPORTER_OTLP_TRACES_INSECURE"
+    ),
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST": _CLIENT_HEADERS,
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE": _CLIENT_HEADERS,
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": _SERVER_HEADERS,
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE": _SERVER_HEADERS,
+    "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS": _METHODS,
+    "OTEL_LOG_LEVEL": _NO_SUCH,
+    "OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS": _METHODS,
+    "OTEL_PYTHON_EVENT_LOGGER_PROVIDER": _PROVIDER,
+    "OTEL_PYTHON_LOGGER_PROVIDER": _PROVIDER,
+    "OTEL_PYTHON_METER_PROVIDER": _PROVIDER,
+    "OTEL_PYTHON_TRACER_PROVIDER": _PROVIDER,
+}
+
+
+def without_effect(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yields one line for each variable in `environ` that has no effect."""
+    for name, entry in WITHOUT_EFFECT.items():
+        conditions = [text in environ.get(other, "") for other, text in entry.unless.items()]
+        if environ.get(name, "").strip() and not (conditions and all(conditions)):
+            yield f"{name} has no effect: {entry.why}"

@@ -1,0 +1,84 @@
+"""Defines a setting in one place: its field, its variables, its kind and its meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from otel_coach.configuration.kinds import Kind
+
+_KEY: Final = "otel_coach"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A description of a field of `Settings`, in addition to its type and default.
+
+    Args:
+        variables: The environment variables; the first that is set takes effect.
+        kind: The kind of the value.
+        meaning: One or two sentences of Markdown for docs/configuration.md.
+        default_text: The default as the docs show it, if it depends on something.
+        is_secret: Whether the value is left out of messages.
+        is_read_apart: Whether `Environment` has code of its own to read the variables, because
+            their text is not simply a value of `kind`.
+    """
+
+    variables: tuple[str, ...]
+    kind: Kind[Any]
+    meaning: str
+    default_text: str | None = None
+    is_secret: bool = False
+    is_read_apart: bool = False
+
+
+def setting(
+    variables: str | tuple[str, ...],
+    kind: Kind[Any],
+    meaning: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    factory: Callable[[], Any] | None = None,
+    **more: Any,
+) -> Any:
+    """Returns a dataclass field with a `Setting`; `more` are further arguments of `Setting`."""
+    names = (variables,) if isinstance(variables, str) else variables
+    described = Setting(names, kind, meaning, **more)
+    metadata = {_KEY: described}
+    if factory is not None:
+        return dataclasses.field(
+            default_factory=factory, repr=not described.is_secret, metadata=metadata
+        )
+    return dataclasses.field(default=default, repr=not described.is_secret, metadata=metadata)
+
+
+def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Setting]]:
+    """Yields the fields of a dataclass that are settings, with their descriptions."""
+    for field in dataclasses.fields(cls):
+        if (described := field.metadata.get(_KEY)) is not None:
+            yield field, described
+
+
+def checked(cls: type[Any], values: Callable[[str], object]) -> dict[str, object]:
+    """Returns each field's value in the form in which it takes effect.
+
+    Raises:
+        ValueError: Some values are invalid; the message names each such field and its variable.
+    """
+    found: dict[str, object] = {}
+    wrong: list[str] = []
+    for field, described in settings_of(cls):
+        value = values(field.name)
+        try:
+            found[field.name] = described.kind.check(value)
+        except ValueError as error:
+            shown = "the value" if described.is_secret else repr(value)
+            wrong.append(f"{field.name} ({described.variables[0]}): {shown} {error}")
+    if wrong:
+        message = f"{cls.__name__}: " + "; ".join(wrong)
+        raise ValueError(message)
+    return found

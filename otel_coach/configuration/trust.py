@@ -1,0 +1,142 @@
+"""Decides which callers' trace context and baggage are accepted: `OTEL_COACH_TRUST_INCOMING`.
+
+A caller's sampled flag decides for a parent-based sampler, and its baggage is propagated with every
+outgoing call. OpenTelemetry accepts both from all callers; here an operator may restrict them to
+trusted callers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.configuration.environment_variables import OTEL_COACH_TRUST_INCOMING, is_true
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    Network = IPv4Network | IPv6Network
+
+_HEADER: Final = "header:"
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token of RFC 9110, section 5.6.2."""
+_CURE: Final = (
+    "nobody is trusted: each request begins a trace of its own, without baggage. Give true, false, "
+    "or addresses and networks (10.0.0.0/8) separated by commas, then optionally header:NAME=SECRET"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The callers that are trusted. Its `repr` does not contain the secret."""
+
+    everybody: bool = True
+    networks: tuple[Network, ...] = ()
+    """Callers are trusted if the address of their connection's peer is in one of these."""
+    header: bytes = b""
+    """A header's name in lower case; callers that send it with the secret are trusted."""
+    secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def test(self) -> Callable[[MutableMapping[str, Any]], bool] | None:
+        """The method `includes`; None if all callers are trusted."""
+        return None if self.everybody else self.includes
+
+    def includes(self, scope: MutableMapping[str, Any]) -> bool:
+        """Whether the caller that sent the request of an ASGI `scope` is trusted."""
+        return self.everybody or self._knows_peer(scope) or self._knows_secret(scope)
+
+    def _knows_peer(self, scope: MutableMapping[str, Any]) -> bool:
+        client = scope.get("client")
+        if not self.networks or not client:
+            return False  # a Unix socket has no address
+        host, port = client
+        # A server that takes the address from a header, as uvicorn does from X-Forwarded-For, knows
+        # no port. That address is not the peer's: the sender of the header may choose it.
+        return bool(port) and _is_in(self.networks, host)
+
+    def _knows_secret(self, scope: MutableMapping[str, Any]) -> bool:
+        if not self.header:
+            return False
+        # All values are compared, so that the time does not reveal which one was right.
+        sent = [value for name, value in scope["headers"] if name.lower() == self.header]
+        return sum(hmac.compare_digest(value, self.secret) for value in sent) > 0
+
+
+@lru_cache(maxsize=1024)
+def _is_in(networks: tuple[Network, ...], host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
+def trust_of(text: str, problems: list[str]) -> Trust:
+    """Returns what the variable's `text` means; an invalid text trusts no caller.
+
+    An invalid text adds a line to `problems`.
+    """
+    if text.lower() in {"", "true", "1", "false", "0"}:
+        return Trust(everybody=not text or is_true(text))
+    # The text may end with a secret, which may contain commas. Messages repeat no part of it.
+    peers, has_header, header = text.partition(_HEADER)
+    try:
+        name, secret = _named_secret(header) if has_header else (b"", b"")
+        return Trust(everybody=False, networks=_networks(peers), header=name, secret=secret)
+    except ValueError as error:
+        problems.append(f"{OTEL_COACH_TRUST_INCOMING}: {error}; {_CURE}")
+        return Trust(everybody=False)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks: list[Network] = []
+    for position, entry in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
+        try:
+            networks.append(ip_network(entry))
+        except ValueError:
+            message = f"entry {position} is no address and no network"
+            raise ValueError(message) from None
+    return tuple(networks)
+
+
+def _named_secret(text: str) -> tuple[bytes, bytes]:
+    name, _, secret = text.partition("=")
+    name = name.strip()
+    if not _HEADER_NAME.fullmatch(name):
+        message = "header: is not followed by the name of a header and ="
+        raise ValueError(message)
+    # Stripped, because HTTP strips the spaces around a header's value.
+    if not (secret := secret.strip()):
+        message = "the header has no secret"
+        raise ValueError(message)
+    return name.lower().encode(), secret.encode(errors="surrogateescape")
+
+
+class TrustKind:
+    """Which callers are trusted: a `Trust`, true or false, or the text of the variable."""
+
+    def parse(self, text: str) -> Trust:
+        """Accepts the text of the variable."""
+        problems: list[str] = []
+        found = trust_of(text, problems)
+        if problems:
+            raise ValueError(problems[0].removeprefix(f"{OTEL_COACH_TRUST_INCOMING}: "))
+        return found
+
+    def check(self, value: object) -> Trust:
+        """Accepts a `Trust`, a bool or a str."""
+        if isinstance(value, Trust):
+            return value
+        if isinstance(value, bool):
+            return Trust(everybody=value)
+        if isinstance(value, str):
+            return self.parse(value)
+        message = "is not a Trust, a bool or a str"
+        raise ValueError(message)

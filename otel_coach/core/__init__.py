@@ -1,0 +1,1 @@
+"""Code that every package may import: guards, patches, request context, OpenTelemetry spans."""

@@ -1,0 +1,40 @@
+"""Replaces functions and methods of other libraries, and restores them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+
+def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+    """Replaces `owner`'s method or function `name` by `make(original)`; returns the undo function.
+
+    A method that a class inherits is replaced for that class only. The undo function does nothing
+    if the replacement has itself been replaced since.
+
+    Raises:
+        AttributeError: `owner` has no such method or function.
+    """
+    is_own = name in owner.__dict__
+    original = owner.__dict__[name] if is_own else getattr(owner, name)
+    replacement = make(original)
+
+    def restore() -> None:
+        if owner.__dict__.get(name) is not replacement:
+            return
+        if is_own:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)
+
+    setattr(owner, name, replacement)
+    return restore
+
+
+def undone(undo: Iterable[Callable[[], None]]) -> None:
+    """Calls all undo functions."""
+    for restore in undo:
+        restore()

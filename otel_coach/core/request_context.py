@@ -1,0 +1,106 @@
+"""The HTTP request to which the running code belongs.
+
+The ASGI middleware opens a `Request`. LangChain's callbacks find it through the context, also in
+worker threads, and note on it what they observe. So neither instrumentor needs to know the other.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from otel_coach.core.spans import start_of_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from otel_coach.core.spans import HandedOver
+
+
+_MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+def stated_mode(value: object) -> str | None:
+    """Returns `value` as the application's mode if it is a short identifier, else None."""
+    match = _MODE.fullmatch(value) if isinstance(value, str) else None
+    return match.group() if match else None  # a plain str, even if `value` is a member of a StrEnum
+
+
+class Request:
+    """An HTTP request, with what is noted about the AI work inside it.
+
+    Args:
+        application: the application that answers the request.
+    """
+
+    # Class-level defaults for attributes that most requests never set: these cost nothing.
+    is_ai = False
+    closed = False
+    """Whether the final body was sent; what starts later is background work, not part of the
+    answer."""
+    model: str | None = None
+    mode: str | None = None
+    server_span: HandedOver | None = None
+    """The server span, if another instrumentation makes and ends it."""
+    run_failed = False
+    """Whether the outermost run that started last has ended in an error."""
+    _last_outermost: object = None
+
+    def __init__(self, application: object) -> None:
+        self.application = application
+        self.start_of_clock = start_of_clock()
+
+    def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
+        """Notes that an agent or LLM run started; the first model and the first mode are kept."""
+        if self.closed:
+            return
+        self.is_ai = True
+        self.model = self.model or model
+        self.mode = self.mode or mode
+
+    def outermost_run_started(self, run: object) -> None:
+        """Notes that a run without a parent started; only the last one can fail the request."""
+        if not self.closed:
+            self._last_outermost = run
+            self.run_failed = False
+
+    def outermost_run_ended(self, run: object, *, failed: bool) -> None:
+        """Notes that a run without a parent ended."""
+        if run is self._last_outermost:
+            self.run_failed = failed
+            self._last_outermost = None  # the run refers to this request: avoids a reference cycle
+
+
+current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)
+current_application: ContextVar[object] = ContextVar("otel_coach_application", default=None)
+"""The application in whose lifespan code runs; for a request, see `Request.application`."""
+_mode: ContextVar[str | None] = ContextVar("otel_coach_mode", default=None)
+
+
+@contextmanager
+def labels(*, mode: str) -> Generator[None]:
+    """Sets the application's mode for the AI work inside the block.
+
+    `mode` is a short identifier (`[A-Za-z0-9_.-]{1,40}`). It takes precedence over a mode in a
+    run's metadata, in its `configurable` or in the graph's input.
+
+    Raises:
+        ValueError: `mode` is not such an identifier.
+    """
+    if stated_mode(mode) is None:
+        message = (
+            f"mode={mode!r} cannot be a label: use 1 to 40 of the characters A-Z a-z 0-9 _ . -"
+        )
+        raise ValueError(message)
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def labelled_mode() -> str | None:
+    """Returns the mode that `labels` sets for the current context, or None."""
+    return _mode.get()

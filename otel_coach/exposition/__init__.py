@@ -1,1 +1,0 @@
-"""The page that Prometheus reads: its families, its ASGI endpoint, its own port."""

@@ -1,0 +1,338 @@
+"""The ASGI middleware: server span, exchange, metrics page, start and stop of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from asyncio import CancelledError
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import anyio
+from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.util.http import parse_excluded_urls
+
+from otel_coach.core.guard import OwnThread, guarded, guarded_async
+from otel_coach.core.request_context import current_application, current_request
+from otel_coach.core.spans import distrusts_caller, is_idle
+from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
+from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
+from otel_coach.instrumentors.asgi.routes import OwnPage, Routes, templates
+from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
+from otel_coach.metrics.aggregation import NO_CONTEXT
+from otel_coach.metrics.catalogue import AI_STREAMS_ACTIVE
+from otel_coach.metrics.labels import ENDPOINT, span_text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, Tracer
+
+    from otel_coach.core.asgi_types import Message, Receive, Scope, Send
+    from otel_coach.metrics.recorder import Recorder
+
+    Application = Callable[..., Awaitable[None]]
+
+_logger = logging.getLogger("otel_coach")
+
+_MAX_UNWINDING: Final = 0.5
+_MAX_FLUSH: Final = 3.0
+
+
+_REQUESTS: Final = frozenset({"http", "websocket"})
+_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
+
+
+class Middleware:
+    """Watches the applications of a process from outside; they do not notice it.
+
+    Args:
+        recorder: records the measurements.
+        tracer: makes the server spans; None if another instrumentation makes them.
+        credential_headers: request headers, in lower case, that count as credentials.
+        excluded_urls: comma-separated regular expressions of URLs that are not traced.
+        watches: returns whether an application is watched; None watches all.
+        trusts: returns whether a scope's caller is trusted, so that its trace context and baggage
+            are extracted; None trusts all.
+        page: serves the metrics page inside the application; None if it is not served there.
+        on_start: called once, at the start of the lifespan or before the first request.
+        on_stop: called with the application, in a thread, at the end of its lifespan: a server
+            that was stopped by a signal lets no code run later.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword only
+        self,
+        *,
+        recorder: Recorder,
+        tracer: Tracer | None,
+        credential_headers: frozenset[str],
+        excluded_urls: str = "",
+        watches: Callable[[object], bool] | None = None,
+        trusts: Callable[[Scope], bool] | None = None,
+        page: Any = None,
+        on_start: Callable[[], None] | None = None,
+        on_stop: Callable[[object], None] | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self._tracer = tracer
+        self._watches = watches
+        self._trusts = trusts
+        self._exchanges = Exchanges.new(recorder, credential_headers)
+        self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
+        self._page = page
+        self._page_paths: tuple[str, ...] = () if page is None else page.suffixes
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
+        self._latest: _Application | None = None
+        self._incoming = IncomingContext()
+        recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
+
+    def around(self, original: Application) -> Application:
+        """Wraps `original`, an application class's `__call__`, to watch each request once."""
+
+        async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
+            is_watched = MARK not in scope and (self._watches is None or self._watches(app))
+            if is_watched and scope["type"] == "lifespan":
+                await self._lifespan(app, original, scope, receive, send)
+                return
+            is_watched = is_watched and scope["type"] == "http"
+            watched = self._watch(app, scope, receive, send) if is_watched else None
+            if watched is _PAGE_REQUEST:
+                await self._page(scope, receive, send)
+                return
+            if watched is _TWO_PAGES_REQUEST:
+                unwatched = {**scope, MARK: True, FASTAPI_TELEMETRY: None}
+                await self._page.beside(partial(original, app), unwatched, receive, send)
+                return
+            if watched is None:
+                await original(app, scope, receive, send)
+                return
+            exchange, tokens = watched
+            scope[MARK] = True
+            scope.setdefault(FASTAPI_TELEMETRY, None)
+            error: BaseException | None = None
+            try:
+                await original(app, scope, exchange.receive, exchange.send)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                if not exchange.finished:
+                    exchange.ended(error)
+                self._reset(tokens)
+
+        return __call__ if self._trusts is None else self._setting_trust(__call__)
+
+    def _setting_trust(self, call: Application) -> Application:
+        """Wraps `call` to set in the context whether the caller is trusted."""
+
+        async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
+            if MARK in scope or scope["type"] not in _REQUESTS:
+                await call(app, scope, receive, send)
+                return
+            before = distrusts_caller.set(not self._is_trusted(scope))
+            try:
+                await call(app, scope, receive, send)
+            finally:
+                distrusts_caller.reset(before)
+
+        return __call__
+
+    @guarded  # returns None after an error: the caller is not trusted
+    def _is_trusted(self, scope: Scope) -> bool:
+        return self._trusts is None or self._trusts(scope)
+
+    @guarded
+    def _watch(
+        self, app: Any, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Exchange, _Tokens] | None:
+        """Returns the exchange and the tokens to reset at its end, or a page request's marker."""
+        known = self._latest
+        if known is None or known.app() is not app:
+            known = self._latest = self._applications.get(app) or self._register(app)
+        path: str = scope["path"]
+        if path.endswith(self._page_paths):
+            # FastAPI sets its own root path later.
+            root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
+            if self._page.answers(scope, root_path):
+                if known.page.is_at(app, {**scope, "method": "GET", "root_path": root_path}):
+                    return _TWO_PAGES_REQUEST
+                if not path.endswith("/"):
+                    return _PAGE_REQUEST
+        exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
+        context = None
+        if self._tracer is not None:
+            context = self._server_context(self._tracer, exchange, known, scope)
+        tokens = (
+            current_request.set(exchange.request),
+            None if context is None else otel_context.attach(context),
+        )
+        self._exchanges.opened.add(exchange)
+        return exchange, tokens
+
+    @guarded  # without a span, the request is measured all the same
+    def _server_context(
+        self, tracer: Tracer, exchange: Exchange, known: _Application, scope: Scope
+    ) -> Context | None:
+        """Starts the server span and returns its context; None if there is nothing to attach."""
+        if known.gives_way is None:
+            known.gives_way = _gives_way(exchange.app)
+        if known.gives_way:
+            return None
+        if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
+            return None
+        links: list[Link] | None = None
+        if distrusts_caller.get():
+            parent, links = NO_CONTEXT, self._incoming.links_of(scope)
+        else:
+            parent = self._incoming.of(scope)
+        if is_idle(tracer):
+            return None if parent is NO_CONTEXT else parent  # it may carry baggage
+        version = scope.get("http_version", "1.1")
+        span = tracer.start_span(
+            exchange.method,
+            context=parent,
+            kind=SpanKind.SERVER,
+            links=links,
+            attributes={
+                "http.request.method": exchange.method,
+                # A proxy forwards any scheme, even one that a client invented.
+                "url.scheme": "https" if scope.get("scheme") == "https" else "http",
+                "network.protocol.version": version if version in _VERSIONS else span_text(version),
+            },
+            start_time=exchange.start_time,
+        )
+        context = set_span_in_context(span, parent)
+        exchange.span, exchange.context = span, context
+        return context
+
+    @guarded
+    def _reset(self, tokens: _Tokens) -> None:
+        request, context = tokens
+        if context is not None:
+            otel_context.detach(context)
+        current_request.reset(request)
+
+    @guarded
+    def _start(self, app: object) -> None:
+        if app not in self._applications:
+            self._register(app)
+
+    def _register(self, app: object) -> _Application:
+        """Registers an application at its first event: the start of its lifespan, or a request."""
+        known = self._applications[app] = _Application(app)
+        if self._on_start is not None:
+            on_start, self._on_start = self._on_start, None
+            on_start()
+        self._reserve(app)
+        return known
+
+    @guarded
+    def _reserve(self, app: object) -> None:
+        self.recorder.reserve(ENDPOINT, templates(app))
+
+    async def _lifespan(
+        self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._start(app)
+
+        async def stopping(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self._stop(app)
+            await send(message)
+
+        scope[MARK] = True
+        # Background work that the lifespan starts belongs to the application, and ends with it at
+        # the latest. Servers run a lifespan in a task of its own: the variable needs no reset.
+        current_application.set(app)
+        await call(app, scope, receive, stopping)
+
+    @guarded_async
+    async def _stop(self, app: object) -> None:
+        # If the server has cancelled the requests that still run, nothing is awaited here: that
+        # would let thousands of streams unwind, each with a traceback in the server's log.
+        is_cancelled = bool(self._exchanges.of(app)) and _is_being_cancelled()
+        if not is_cancelled:
+            with anyio.move_on_after(_MAX_UNWINDING):
+                while self._exchanges.of(app):  # noqa: ASYNC110 - an exchange has no event to wait for
+                    await anyio.sleep(0.01)
+        for exchange in self._exchanges.of(app):
+            exchange.ended(CancelledError())
+        if (on_stop := self._on_stop) is None:
+            return
+        # A daemon thread: a back end that hangs must not keep the server from stopping.
+        flushing = OwnThread(lambda: on_stop(app), "otel-coach-flush", self.recorder.fault)
+        flushing.start()
+        if is_cancelled:
+            flushing.join(_MAX_FLUSH)
+            return
+        with anyio.move_on_after(_MAX_FLUSH):
+            while flushing.is_alive():  # noqa: ASYNC110 - a thread, on any event loop
+                await anyio.sleep(0.01)
+
+
+def _is_being_cancelled() -> bool:
+    """Returns whether tasks of this event loop have been cancelled and have not ended yet."""
+    return runs_asyncio() and any(task.cancelling() for task in asyncio.all_tasks())
+
+
+class _Application:
+    """State of an application, kept from its first event on."""
+
+    __slots__ = ("app", "gives_way", "page", "routes")
+
+    def __init__(self, app: object) -> None:
+        self.app = weakref.ref(app)
+        self.routes = Routes()
+        self.page = OwnPage()
+        self.gives_way: bool | None = None
+        """Whether another instrumentation makes the server spans; None before the first request."""
+
+
+def _gives_way(app: Any) -> bool:
+    """Returns whether a contrib middleware in the stack of `app` makes the server spans."""
+    if app.middleware_stack is None:
+        app.middleware_stack = app.build_middleware_stack()
+    if any(map(_is_contrib, _stack(app))):
+        _logger.warning(
+            "otel-coach: the application is instrumented by opentelemetry-instrumentation-fastapi "
+            "or -asgi already; otel-coach's server span gives way"
+        )
+        return True
+    if hasattr(app, "_native_telemetry"):
+        _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
+    return False
+
+
+_PAGE_REQUEST: Final[Any] = object()
+_TWO_PAGES_REQUEST: Final[Any] = object()
+"""The request is for the metrics page, and the application has a page of its own there."""
+_Tokens = tuple["Token[Any]", "Token[Context] | None"]
+
+
+def _url(scope: Scope) -> str:
+    """Returns the URL that is matched against OTEL_PYTHON_FASTAPI_EXCLUDED_URLS."""
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    return f"{scope.get('scheme', 'http')}://{host}{scope['path']}"
+
+
+def _stack(app: Any) -> Iterator[object]:
+    """Yields the middlewares of `app`, outermost first."""
+    inside = app.middleware_stack
+    while inside is not None:
+        yield inside
+        inside = getattr(inside, "app", None)
+
+
+def _is_contrib(middleware: object) -> bool:
+    cls = type(middleware)
+    return (cls.__module__, cls.__name__) == (
+        "opentelemetry.instrumentation.asgi",
+        "OpenTelemetryMiddleware",
+    )

@@ -1,0 +1,149 @@
+"""OpenTelemetry's contrib instrumentations of FastAPI and psycopg: their arguments and loading."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+from opentelemetry.metrics import NoOpMeterProvider
+
+from otel_coach.core.guard import guarded
+from otel_coach.core.patching import undone
+from otel_coach.core.request_context import current_request
+from otel_coach.core.spans import HandedOver
+from otel_coach.instrumentors import FASTAPI, PSYCOPG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+    from opentelemetry.trace import Span, TracerProvider
+
+    from otel_coach.metrics.recorder import Recorder
+
+_logger = logging.getLogger("otel_coach")
+
+_CLASSES: Final = {FASTAPI: "FastAPIInstrumentor", PSYCOPG: "PsycopgInstrumentor"}
+
+
+class ContribInstrumentations:
+    """Loads contrib instrumentations, which send their spans to `tracer_provider`, and no metrics.
+
+    `server_spans` says whether the contrib FastAPI instrumentation makes the server spans. If not,
+    it is not used: otel-coach's ASGI middleware makes them.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword only, each a setting
+        self,
+        tracer_provider: TracerProvider,
+        recorder: Recorder,
+        *,
+        server_spans: bool,
+        excluded_urls: str,
+        metrics_path: str,
+        disables: Callable[[str], bool],
+    ) -> None:
+        self.recorder = recorder
+        self._disables = disables
+        self._psycopg: BaseInstrumentor | None = None
+        self._is_stopped = False
+        self._undo: list[Callable[[], None]] = []
+        page = f"{re.escape(metrics_path)}$"
+        self._arguments: dict[str, dict[str, Any]] = {
+            PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}
+        }
+        if server_spans:
+            self._arguments[FASTAPI] = {
+                "tracer_provider": tracer_provider,
+                "meter_provider": NoOpMeterProvider(),
+                "exclude_spans": ["send", "receive"],
+                "excluded_urls": ",".join(filter(None, (page, excluded_urls))),
+                "server_request_hook": self._hand_over,
+            }
+
+    def arguments(self, name: str) -> Mapping[str, Any] | None:
+        """Returns the arguments for the instrumentation `name`, None if it must not be used."""
+        if name == FASTAPI and FASTAPI not in self._arguments:
+            _logger.info(
+                "otel-coach: opentelemetry-instrumentation-fastapi gives way to otel-coach's own "
+                "server spans; OTEL_COACH_SERVER_SPANS=fastapi reverses this"
+            )
+            return None
+        return self._arguments.get(name, {})
+
+    @guarded
+    def _hand_over(self, span: Span, _scope: object) -> None:
+        """Stores the contrib server span on the current request, for the ASGI middleware."""
+        if (request := current_request.get()) is not None:
+            request.server_span = HandedOver(span)
+
+    def load_psycopg(self) -> None:
+        """Arranges for psycopg to be instrumented as soon as the host imports it."""
+        if not self._disables(PSYCOPG):
+            wrapt.register_post_import_hook(self._load_psycopg, PSYCOPG)
+
+    @guarded  # an exception here would break the host's own import
+    def _load_psycopg(self, _module: object) -> None:
+        if self._is_stopped:  # an import hook cannot be unregistered
+            return
+        instrumentor = contrib_instrumentor(PSYCOPG)
+        if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
+            return
+        instrumentor.instrument(skip_dep_check=True, **(self.arguments(PSYCOPG) or {}))
+        self._psycopg = instrumentor
+
+    def load_fastapi(self, app: object) -> None:
+        """Instruments `app`, or every FastAPI application if it is None, to make the server spans.
+
+        Does nothing if otel-coach's middleware makes them. `opentelemetry-instrument` does not need
+        this method: it loads the instrumentation by its entry point.
+        """
+        arguments = self._arguments.get(FASTAPI)
+        if arguments is None or self._disables(FASTAPI):
+            return
+        instrumentor: Any = contrib_instrumentor(FASTAPI)
+        if instrumentor is None:
+            return
+        if app is not None:
+            instrumentor.instrument_app(app, **arguments)
+            self._undo.append(partial(instrumentor.uninstrument_app, app))
+        elif not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(skip_dep_check=True, **arguments)
+            self._undo.append(instrumentor.uninstrument)
+
+    def stop(self) -> None:
+        """Uninstruments what was instrumented here."""
+        self._is_stopped = True
+        undone(self._undo)
+        self._undo.clear()
+        if self._psycopg is not None:
+            self._psycopg.uninstrument()
+            self._psycopg = None
+
+    def correct(self, name: str, instrumentor: BaseInstrumentor) -> None:
+        """Reinstruments, with the right arguments, a library that another distro has instrumented.
+
+        An instrumentation that must not be used is only uninstrumented.
+        """
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            return
+        instrumentor.uninstrument()
+        if (arguments := self.arguments(name)) is not None:
+            instrumentor.instrument(skip_dep_check=True, **arguments)
+
+
+def module_of(name: str) -> str:
+    """Returns the name of the module with the contrib instrumentation of entry point `name`."""
+    return f"opentelemetry.instrumentation.{name}"
+
+
+def contrib_instrumentor(name: str) -> BaseInstrumentor | None:
+    """Returns the contrib instrumentor of `name`, None if it or its library is not installed."""
+    try:
+        return getattr(import_module(module_of(name)), _CLASSES[name])()
+    except ImportError:
+        return None

@@ -1,0 +1,1 @@
+"""The metrics: labels, catalogue, cardinality budgets, recorder; by the OpenTelemetry API only."""

@@ -1,0 +1,328 @@
+"""Every metric, declared once.
+
+Instruments, docs/metrics.md and many tests are derived from this module. `Metric.name` is the name
+in OpenTelemetry, `Metric.prometheus_name` the one in Prometheus.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.metrics.labels import (
+    ABORTED,
+    COMPLETION,
+    DEFAULT_SIZES,
+    DEPENDENCY_NAME,
+    ENDPOINT,
+    ERROR,
+    ERROR_TYPE,
+    FAULT_TYPES,
+    LOSSES,
+    METHOD,
+    METHODS,
+    MODE,
+    MODEL,
+    NO_MODEL,
+    NO_PRICE,
+    NO_USAGE,
+    OK,
+    OTHER,
+    OTHER_METHOD,
+    PROMPT,
+    REFUSALS,
+    STATUS,
+    TOOL_NAME,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Kind(Enum):
+    """The kind of a metric's instrument."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(Enum):
+    """How a gauge's values in several workers become one."""
+
+    SUM = "the sum over all live workers"
+    LATEST = "the value that was measured last"
+
+
+SECONDS: Final = "s"
+_AI_STATUS: Final = {STATUS: (OK, ERROR, ABORTED)}
+_METHODS: Final = (*sorted(METHODS), OTHER_METHOD)
+_LLM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 120.0)
+_TOOL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_HTTP_SECONDS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(30.0, 60.0, 120.0),
+)
+_PROBE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def family_name(name: str, unit: str) -> str:
+    """Returns the family name that OpenTelemetry's Prometheus exporter uses, without `_total`."""
+    family = re.sub(r"[^a-zA-Z0-9_:]+", "_", name).removesuffix("_total")
+    return f"{family}_seconds" if unit == SECONDS and not family.endswith("_seconds") else family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """One metric family.
+
+    `zeros` lists the label values whose series are 0 from the start, because a rate() over a series
+    that appears with its first event misses that event.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """The labels that have a closed set of values, with that set."""
+    zeros: tuple[tuple[str, ...], ...] = ()
+    merge: Merge = Merge.SUM
+    """Applies to gauges; counters and histograms are always added up."""
+
+    @property
+    def prometheus_name(self) -> str:
+        """The family's name by OpenTelemetry's Prometheus compatibility rules."""
+        family = family_name(self.name, self.unit)
+        return f"{family}_total" if self.kind is Kind.COUNTER else family
+
+
+AI_REQUEST_DURATION: Final = Metric(
+    "app.ai.request.duration",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (ENDPOINT, MODEL, MODE, STATUS),
+    "Requests in which an LLM or an agent ran, from the first byte to the last.",
+    _LLM_SECONDS,
+    closed=_AI_STATUS,
+)
+AI_STREAM_CHUNKS: Final = Metric(
+    "app.ai.stream.chunks",
+    Kind.COUNTER,
+    "{chunk}",
+    (ENDPOINT, MODEL, MODE, STATUS),
+    "Body chunks handed to the client, added when their stream ends.",
+    closed=_AI_STATUS,
+)
+AI_STREAM_ABORTS: Final = Metric(
+    "app.ai.stream.aborts",
+    Kind.COUNTER,
+    "{stream}",
+    (ENDPOINT, MODEL, MODE, STATUS),
+    "Streams that the client left before their end.",
+    closed={STATUS: (ABORTED,)},
+)
+AI_STREAMS_ACTIVE: Final = Metric(
+    "app.ai.streams_active",
+    Kind.GAUGE,
+    "{stream}",
+    (ENDPOINT,),
+    "Streams of AI requests that are open now.",
+)
+AI_TIME_TO_FIRST_CHUNK: Final = Metric(
+    "app.ai.time_to_first_chunk",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (ENDPOINT, MODEL, MODE),
+    "From the request to the first body chunk of its stream.",
+    _LLM_SECONDS,
+)
+LLM_REQUESTS: Final = Metric(
+    "agent.llm.requests",
+    Kind.COUNTER,
+    "{call}",
+    (MODEL, MODE, STATUS, ERROR_TYPE),
+    "LLM calls, failed and abandoned ones included.",
+    closed=_AI_STATUS,
+)
+LLM_LATENCY: Final = Metric(
+    "agent.llm.latency",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (MODEL, STATUS),
+    "LLM calls, from their start to their end.",
+    _LLM_SECONDS,
+    closed=_AI_STATUS,
+)
+LLM_TIME_TO_FIRST_TOKEN: Final = Metric(
+    "agent.llm.time_to_first_token",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (MODEL,),
+    "Streamed LLM calls, from their start to the first chunk with content.",
+    _LLM_SECONDS,
+)
+LLM_TIME_PER_OUTPUT_TOKEN: Final = Metric(
+    "agent.llm.time_per_output_token",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (MODEL,),
+    "Streamed LLM calls: (last token - first token) / (tokens - 1).",
+    _TOKEN_SECONDS,
+)
+LLM_TOKENS: Final = Metric(
+    "agent.llm.tokens",
+    Kind.COUNTER,
+    "{token}",
+    (MODEL, MODE),
+    f"Billed tokens; mode is {PROMPT} or {COMPLETION}.",
+    closed={MODE: (PROMPT, COMPLETION)},
+)
+LLM_CACHED_TOKENS: Final = Metric(
+    "agent.llm.cached_tokens",
+    Kind.COUNTER,
+    "{token}",
+    (MODEL,),
+    "The part of the prompt tokens that the provider read from its cache.",
+)
+LLM_REASONING_TOKENS: Final = Metric(
+    "agent.llm.reasoning_tokens",
+    Kind.COUNTER,
+    "{token}",
+    (MODEL,),
+    "The part of the completion tokens that the model spent on reasoning.",
+)
+LLM_COST: Final = Metric(
+    "agent.llm.cost_usd",
+    Kind.COUNTER,
+    "{USD}",
+    (MODEL,),
+    "US dollars for the calls whose usage and price are known.",
+)
+LLM_UNMEASURED: Final = Metric(
+    "agent.llm.unmeasured",
+    Kind.COUNTER,
+    "{call}",
+    (MODEL, ERROR_TYPE),
+    f"LLM calls that tokens or cost do not cover: {NO_USAGE} or {NO_PRICE}.",
+    closed={ERROR_TYPE: (NO_USAGE, NO_PRICE)},
+    zeros=((NO_MODEL, NO_USAGE), (NO_MODEL, NO_PRICE)),
+)
+TOOL_CALLS: Final = Metric(
+    "agent.tool.calls",
+    Kind.COUNTER,
+    "{call}",
+    (TOOL_NAME, STATUS, ERROR_TYPE),
+    "Tool calls.",
+    closed=_AI_STATUS,
+)
+TOOL_LATENCY: Final = Metric(
+    "agent.tool.latency",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (TOOL_NAME, STATUS),
+    "Tool calls, from their start to their end.",
+    _TOOL_SECONDS,
+    closed=_AI_STATUS,
+)
+AUTH_FAILURES: Final = Metric(
+    "auth.failures",
+    Kind.COUNTER,
+    "{response}",
+    (ENDPOINT, METHOD, STATUS, ERROR_TYPE),
+    "Responses 401 and 403.",
+    closed={METHOD: _METHODS, STATUS: ("401", "403"), ERROR_TYPE: REFUSALS},
+)
+RATE_LIMIT_HITS: Final = Metric(
+    "rate_limit.hits",
+    Kind.COUNTER,
+    "{response}",
+    (ENDPOINT,),
+    "Responses 429.",
+)
+DEPENDENCY_UP: Final = Metric(
+    "dependency.up",
+    Kind.GAUGE,
+    "",
+    (DEPENDENCY_NAME,),
+    "1 if the last probe of the dependency succeeded, else 0.",
+    merge=Merge.LATEST,
+)
+DEPENDENCY_LATENCY: Final = Metric(
+    "dependency.latency",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (DEPENDENCY_NAME, STATUS),
+    "Probes of a dependency; status is ok or error.",
+    _PROBE_SECONDS,
+    closed={STATUS: (OK, ERROR)},
+)
+HTTP_REQUEST_DURATION: Final = Metric(
+    "http.server.request.duration",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (ENDPOINT, METHOD, STATUS),
+    "HTTP requests, from the first byte to the last; status 499: left before a response.",
+    _HTTP_SECONDS,
+    closed={METHOD: _METHODS},
+)
+LOST: Final = Metric(
+    "otel_coach.lost",
+    Kind.COUNTER,
+    "{item}",
+    (ERROR_TYPE,),
+    "Spans, metric points and log records that no back end confirmed; error_type says where.",
+    closed={ERROR_TYPE: LOSSES},
+    zeros=tuple((name,) for name in LOSSES),
+)
+LABEL_OVERFLOW: Final = Metric(
+    "otel_coach.label_overflow",
+    Kind.COUNTER,
+    "{value}",
+    (ERROR_TYPE,),
+    "Measurements whose label value became `other`; error_type is the label.",
+    closed={ERROR_TYPE: tuple(DEFAULT_SIZES)},
+    zeros=tuple((label,) for label in DEFAULT_SIZES),
+)
+ERRORS: Final = Metric(
+    "otel_coach.errors",
+    Kind.COUNTER,
+    "{error}",
+    (ERROR_TYPE,),
+    "Faults inside the instrumentation, swallowed; the application did not see them.",
+    closed={ERROR_TYPE: (*FAULT_TYPES, OTHER)},
+    zeros=tuple((name,) for name in (*FAULT_TYPES, OTHER)),
+)
+
+CATALOGUE: Final = (
+    AI_REQUEST_DURATION,
+    AI_STREAM_CHUNKS,
+    AI_STREAM_ABORTS,
+    AI_STREAMS_ACTIVE,
+    AI_TIME_TO_FIRST_CHUNK,
+    LLM_REQUESTS,
+    LLM_LATENCY,
+    LLM_TIME_TO_FIRST_TOKEN,
+    LLM_TIME_PER_OUTPUT_TOKEN,
+    LLM_TOKENS,
+    LLM_CACHED_TOKENS,
+    LLM_REASONING_TOKENS,
+    LLM_COST,
+    LLM_UNMEASURED,
+    TOOL_CALLS,
+    TOOL_LATENCY,
+    AUTH_FAILURES,
+    RATE_LIMIT_HITS,
+    DEPENDENCY_UP,
+    DEPENDENCY_LATENCY,
+    HTTP_REQUEST_DURATION,
+    LOST,
+    LABEL_OVERFLOW,
+    ERRORS,
+)
+"""All metrics, in the order in which docs/metrics.md and the demo show them."""

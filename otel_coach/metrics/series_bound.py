@@ -1,0 +1,69 @@
+"""How many lines of the page a metric can take, computed from the catalogue and the budgets."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from otel_coach.metrics.cardinality import KEPT
+from otel_coach.metrics.catalogue import Kind, Metric
+from otel_coach.metrics.labels import (
+    DEFAULT_SIZES,
+    ENDPOINT,
+    ERROR_TYPE,
+    LABEL_SET,
+    METHOD,
+    OTHER,
+    OUR_OWN_VALUES,
+    SETS_OF_AN_ENDPOINT,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def most_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
+    """Returns how many lines of the page `metric` can take in one service, whatever is measured.
+
+    The bound also holds for several workers, which share their budgets. `budgets` overrides default
+    sizes.
+    """
+    sizes = {**DEFAULT_SIZES, **(budgets or {})}
+    values = {label: _most_values(metric, label, sizes[label]) for label in metric.labels}
+    combinations = prod(values.values())
+    if combinations > sizes[LABEL_SET]:
+        limit = sizes[LABEL_SET] + _combinations_past_limit(metric, values, sizes)
+        if METHOD in values:
+            limit += SETS_OF_AN_ENDPOINT * sizes[ENDPOINT]
+        combinations = min(combinations, limit)
+    return combinations * lines_of_a_series(metric)
+
+
+def _combinations_past_limit(
+    metric: Metric, values: Mapping[str, int], sizes: Mapping[str, int]
+) -> int:
+    """Returns how many combinations remain possible past the limit.
+
+    There, the labels in `KEPT` keep their values. All others become `other`, except that an error
+    type may stay empty, and that without a method the first label keeps a declared value.
+    """
+    kept = prod(
+        count if label in KEPT else 1 + (label == ERROR_TYPE) for label, count in values.items()
+    )
+    return kept if METHOD in values else kept * (sizes[metric.labels[0]] + 1)
+
+
+def lines_of_a_series(metric: Metric) -> int:
+    """Returns how many lines of the page one series of `metric` takes."""
+    return lines_of_a_histogram(len(metric.buckets)) if metric.kind is Kind.HISTOGRAM else 1
+
+
+def lines_of_a_histogram(bounds: int) -> int:
+    """Returns the lines of one series: a bucket per bound, the `+Inf` bucket, sum and count."""
+    return bounds + 3
+
+
+def _most_values(metric: Metric, label: str, budget: int) -> int:
+    if label in metric.closed:
+        return len(metric.closed[label])
+    return budget + len({OTHER, *OUR_OWN_VALUES.get(label, ())})

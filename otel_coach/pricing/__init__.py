@@ -1,0 +1,1 @@
+"""Computes what LLM calls cost, in US dollars."""

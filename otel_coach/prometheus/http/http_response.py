@@ -1,0 +1,105 @@
+"""The page as an HTTP response, independent of the server."""
+
+from __future__ import annotations
+
+import logging
+from gzip import compress
+from hmac import compare_digest
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from otel_coach.workers.log_once import RESTART, cure, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otel_coach.prometheus.application_page import ApplicationPage
+    from otel_coach.prometheus.page import Page
+
+_logger = logging.getLogger("otel_coach")
+
+
+class Answer(NamedTuple):
+    """An HTTP response to send."""
+
+    status: HTTPStatus
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+_NO_STORE: Final = ("cache-control", "no-store")
+"""No cache may show the page later, or to a client without the token."""
+_TEXT: Final = [("content-type", "text/plain; charset=utf-8"), _NO_STORE]
+
+UNAUTHORIZED: Final = Answer(
+    HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer"), _NO_STORE], b""
+)
+
+
+def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
+    """Returns a response with one line of text instead of the page."""
+    return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
+
+
+BUSY: Final = plain(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "too many wait for this page. Ask again in a second, and less often.",
+    ("retry-after", "1"),
+)
+
+
+def answer(
+    page: Page, accept: str, *, gzip: bool = False, own: ApplicationPage | None = None
+) -> Answer:
+    """Returns the page as Prometheus text or OpenMetrics 1.0, compressed if `gzip`.
+
+    The format is negotiated by the `accept` header. Families that only the application's `own` page
+    has come after otel-coach's; if there are any, the format is that of the application's page.
+    """
+    try:
+        body, content_type = page.render(accept, own)
+    except OSError as error:
+        return unavailable(page, error)
+    if page.outage.ends():
+        _logger.warning("otel-coach: the page for Prometheus is there again")
+    headers = [("content-type", content_type), ("vary", "accept, accept-encoding"), _NO_STORE]
+    if gzip:
+        headers.append(("content-encoding", "gzip"))
+        body = compress(body, 1)
+    return Answer(HTTPStatus.OK, headers, body)
+
+
+def unavailable(page: Page, error: OSError) -> Answer:
+    """Returns the response instead of a page; logs the cause once.
+
+    A page on which counters drop would be worse than none: a failed scrape is noticed.
+    """
+    why, what_helps = reason(error), cure(error, RESTART)
+    if page.outage.begins():
+        _logger.error(
+            "otel-coach: there is no page for Prometheus, since not all figures can be read "
+            "(%s). %s",
+            error,
+            what_helps,
+        )
+    text = f"not all figures can be read ({why}). {what_helps}"
+    return plain(HTTPStatus.SERVICE_UNAVAILABLE, text)
+
+
+def is_allowed(token: str | None, authorization: str) -> bool:
+    """Whether the header `authorization` contains the bearer `token` (RFC 6750).
+
+    Always True if `token` is None. Never True if it is blank, which is a mistake in the settings.
+    """
+    if token is None:
+        return True
+    if not token.strip():
+        return False
+    scheme, _, given = authorization.partition(" ")
+    # Compared in constant time, which does not reveal where the difference is.
+    same = compare_digest(
+        # Servers decode headers as Latin-1; the system decodes the environment as UTF-8.
+        given.strip(" \t").encode("latin-1", "replace"),
+        token.encode(errors="surrogateescape"),
+    )
+    return same and scheme.lower() == "bearer"

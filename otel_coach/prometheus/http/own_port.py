@@ -1,0 +1,133 @@
+"""Serves the page on a port of its own, and decides which requests get it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, plain
+from otel_coach.prometheus.http.http_server import PageServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_coach.prometheus.http.http_response import Answer
+    from otel_coach.prometheus.http.request_head import RequestHead
+    from otel_coach.prometheus.http.shared_renders import Renders, Ticket
+
+_logger = logging.getLogger("otel_coach")
+
+_BACKLOG: Final = 512
+"""Connections that can wait to be accepted."""
+_HOST: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
+
+
+class Address(NamedTuple):
+    """Where the page is served."""
+
+    host: str
+    port: int
+    path: str = "/metrics"
+    """The page is served here and at /metrics, the path that scrapers expect on such a port."""
+
+
+def serve(
+    renders: Renders,
+    address: Address,
+    token: str | None,
+    fault: Callable[[BaseException, str], None],
+) -> Callable[[], None]:
+    """Serves the page at `address` in a daemon thread; returns a function that stops it.
+
+    If the address cannot be used, logs one line; the service goes on without the page.
+    """
+    try:
+        listener = _listen(address)
+        try:
+            page = _ProtectedPage(renders, address, token, is_local=_is_local(listener))
+            server = PageServer(page, listener, fault)
+            server.start()
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, ValueError, OverflowError, RuntimeError) as error:
+        # ValueError: the UnicodeError of an invalid host. RuntimeError: no thread can be started.
+        _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
+            "otel-coach: OTEL_EXPORTER_PROMETHEUS_HOST=%s with OTEL_EXPORTER_PROMETHEUS_PORT=%d "
+            "cannot be used (%s); there is no page for Prometheus. Choose a free port, or unset "
+            "both to serve the page inside the application.",
+            address.host,
+            address.port,
+            error,
+        )
+        return lambda: None
+    port = listener.getsockname()[1]
+    _logger.info("otel-coach: metrics on http://%s:%d%s", address.host, port, address.path)
+    return server.stop
+
+
+def _listen(address: Address) -> socket.socket:
+    """Returns a socket that listens at the host's first address."""
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, _, _, _, socket_address = found[0]
+    return socket.create_server(
+        socket_address,
+        family=family,
+        backlog=_BACKLOG,
+        # `::` means every address of the machine, IPv4 included, as for other servers.
+        dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
+    )
+
+
+def _is_local(listener: socket.socket) -> bool:
+    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+class _ProtectedPage:
+    """The page, and which requests get it."""
+
+    def __init__(
+        self, renders: Renders, address: Address, token: str | None, *, is_local: bool
+    ) -> None:
+        self._renders = renders
+        self._token = token
+        self._paths = {f"{path}{end}" for path in ("/metrics", address.path) for end in ("", "/")}
+        named = f"[{address.host}]" if ":" in address.host else address.host
+        self._hosts = {"localhost", "127.0.0.1", "[::1]", named.lower()} if is_local else None
+        """The Host headers that are accepted on a loopback address; None accepts all.
+
+        This prevents DNS rebinding: a browser in which an attacker's name resolves to 127.0.0.1
+        sends that name.
+        """
+
+    def refusal(self, head: RequestHead) -> Answer | None:
+        """Returns the error response if the request is rejected."""
+        if self._hosts is not None and not all(map(self._is_accepted, head.hosts)):
+            text = "only this machine is served; ask for localhost (OTEL_EXPORTER_PROMETHEUS_HOST)"
+            return plain(HTTPStatus.MISDIRECTED_REQUEST, text)
+        if head.path not in self._paths:
+            return plain(HTTPStatus.NOT_FOUND, "the page is at /metrics")
+        if head.method not in {"GET", "HEAD"}:
+            text = "the page can only be read"
+            return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
+        if not is_allowed(self._token, head.get("authorization")):
+            return UNAUTHORIZED
+        return None
+
+    def seconds_until_sent(self, size: int) -> float:
+        """Returns how long earlier answers delay the sending of `size` bytes."""
+        return self._renders.bandwidth.seconds_until(size)
+
+    def ask(self, head: RequestHead, ready: Callable[[], object]) -> Ticket | None:
+        """Requests the page in the format that `head` accepts; None if too many requests wait."""
+        return self._renders.ask(head.get("accept"), head.get("accept-encoding"), ready)
+
+    def _is_accepted(self, host: str) -> bool:
+        found = _HOST.fullmatch(host)
+        return found is not None and found[1].lower() in (self._hosts or ())

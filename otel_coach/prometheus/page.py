@@ -1,0 +1,124 @@
+"""The page: the families of all workers, or those of this process if it serves alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.exposition import choose_encoder
+
+from otel_coach.core.forks import in_each_child
+from otel_coach.prometheus.all_workers import AllWorkers
+from otel_coach.prometheus.background import in_background
+from otel_coach.prometheus.encoding import EOF, Encoded
+from otel_coach.prometheus.negotiation import format_of
+from otel_coach.workers.log_once import LogOnce
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from otel_coach.prometheus.all_workers import WorkersFigures
+    from otel_coach.prometheus.application_page import ApplicationPage
+    from otel_coach.prometheus.local_metrics import LocalMetrics
+    from otel_coach.prometheus.table import Table
+
+_HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
+_STALE: Final = (
+    b"# otel-coach: worker %b does not answer or cannot write; these are its last figures\n"
+)
+_ALONE: Final = (
+    b"# otel-coach: these are the figures of worker %d only; it cannot share them with the others\n"
+)
+_IDLE: Final = 120.0
+"""Seconds without a scrape after which a worker frees what it keeps for the next one."""
+
+
+class Page:
+    """The page that Prometheus scrapes.
+
+    Args:
+        local: the metrics of this process.
+    """
+
+    def __init__(self, local: LocalMetrics) -> None:
+        self._local = local
+        self._families = local.families
+        self._all_workers: AllWorkers | None = None
+        self._rendering = threading.Lock()
+        self._encoded: dict[str, Encoded] = {}
+        """The encoded families by content type."""
+        self._rendered = 0.0
+        self._is_one_of_many = False
+        self.outage = LogOnce()
+        """Decides when to log that there is no page because metrics cannot be read."""
+        in_each_child(self._forked)
+
+    def _forked(self) -> None:
+        # A thread that only the parent has may have held the lock, with its work half done.
+        self._rendering = threading.Lock()
+        self._forget()
+
+    def show_all(self, figures_of: WorkersFigures) -> None:
+        """Makes the page show the metrics of all workers from now on."""
+        self._all_workers = AllWorkers(figures_of)
+        self._local.keep_increments()
+
+    def show_one_of_many(self) -> None:
+        """Makes the page say that it shows one worker only (not in OpenMetrics, see `render`)."""
+        self._is_one_of_many = True
+
+    def render(self, accept: str, own: ApplicationPage | None = None) -> tuple[bytes, str]:
+        """Returns the page in the format that `accept` asks for, and its content type.
+
+        Families that only the application's `own` page has are added at the end, verbatim. If there
+        are any, the page has the format of the application's page.
+
+        Raises:
+            OSError: the metrics of a worker cannot be read; without them, counters would drop.
+        """
+        with self._rendering:
+            self._rendered = monotonic()
+            tables, stale = self._tables()
+            merged = [table.about for table in tables]
+            others = [*self._families.completing(merged)]
+            rest = b"" if own is None else self._families.beside(own, [*merged, *others])
+            encode, content_type = choose_encoder(
+                format_of(own.content_type if own is not None and rest else accept)
+            )
+            encoded = self._encoded.setdefault(content_type, Encoded(encode))
+            with in_background:
+                parts = [encoded.table(table) for table in tables]
+                parts.extend(encoded.family(family) for family in others)
+        parts.append(rest)
+        if "openmetrics" in content_type:
+            parts.append(EOF)  # OpenMetrics has no free comments
+        else:
+            parts.extend(_STALE % worker.partition("-")[0].encode() for worker in stale)
+            parts.extend(_HIDDEN % name.encode() for name in sorted(self._families.hidden))
+            if self._is_one_of_many:
+                parts.append(_ALONE % os.getpid())
+        return b"".join(parts), content_type
+
+    def forget_if_idle(self) -> None:
+        """Frees what is kept for the next scrape, if there has been none for a while."""
+        is_idle = self._rendered and monotonic() - self._rendered > _IDLE
+        if is_idle and self._rendering.acquire(blocking=False):
+            try:
+                self._rendered = 0.0
+                self._forget()
+            finally:
+                self._rendering.release()
+
+    def _forget(self) -> None:
+        self._encoded.clear()
+        if self._all_workers is not None:
+            self._all_workers.forget()
+
+    def _tables(self) -> tuple[Sequence[Table], Iterable[str]]:
+        if self._all_workers is None:
+            return self._local.tables(), ()
+        tables, stale = self._all_workers.tables()
+        with in_background:
+            return [*tables], stale

@@ -1,0 +1,1 @@
+"""Code that depends on the OpenTelemetry SDK: providers, readers, exporters, redaction."""

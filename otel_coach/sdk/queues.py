@@ -1,0 +1,120 @@
+"""The SDK's span processors and periodic metric reader, with their losses counted."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+)
+
+from otel_coach.metrics.labels import METRICS_EXPORT, SPANS_EXPORT, SPANS_QUEUE_FULL
+from otel_coach.sdk.losses import CountedExporter, Exports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricsData
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otel_coach.sdk.losses import Losses
+
+_MAX_STOP: Final = 30.0
+"""Seconds that the SDK waits for the last export if no deadline is set."""
+
+
+def ends_in_time() -> bool:
+    """Returns whether the private part of a batch processor takes a timeout for its shutdown."""
+    processor = BatchSpanProcessor(ConsoleSpanExporter())
+    inner = getattr(processor, "_batch_processor", None)
+    try:
+        return inner is not None and "timeout_millis" in signature(inner.shutdown).parameters
+    finally:
+        processor.shutdown()
+
+
+def stopped(processor: Any, stop: Callable[[], object], losses: Losses) -> None:
+    """Shuts a batch processor of the SDK down; it has until `losses.end` to export its queue.
+
+    `stop`, the processor's public method, takes no timeout. That of its private part does.
+    """
+    inner = getattr(processor, "_batch_processor", None)
+    if inner is None:
+        stop()
+    else:
+        inner.shutdown(timeout_millis=1000 * min(_MAX_STOP, losses.seconds_left))
+
+
+class CountedSpans(BatchSpanProcessor):
+    """The SDK's processor, extended: drops and counts a span that finds the queue full.
+
+    It drops the newest span; the SDK's processor would drop the oldest, and log each loss.
+    """
+
+    def __init__(self, exporter: SpanExporter, losses: Losses) -> None:
+        self._losses = losses
+        self._exports = losses.of_queue(SPANS_EXPORT, losses.span_places)
+        counted: Any = CountedExporter(exporter, self._exports)
+        super().__init__(counted, max_queue_size=losses.span_places)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queues the span if it is sampled."""
+        if not (span.context and span.context.trace_flags.sampled):
+            return
+        if self._exports.take():
+            super().on_end(span)
+        elif self._exports.is_closed:
+            self._losses.add(SPANS_EXPORT, 1)
+        else:
+            self._losses.no_place(SPANS_QUEUE_FULL, "spans", OTEL_BSP_MAX_QUEUE_SIZE)
+
+    def shutdown(self) -> None:
+        """Exports what is queued, for as long as `Losses.end` allows."""
+        stopped(self, super().shutdown, self._losses)
+        self._exports.close()
+
+
+def span_processor(exporter: SpanExporter, losses: Losses) -> SpanProcessor:
+    """Returns the processor that sends spans through `exporter`."""
+    # On a console, a span should be seen when it ends, not five seconds later.
+    if isinstance(exporter, ConsoleSpanExporter):
+        counted: Any = CountedExporter(exporter, Exports(losses, SPANS_EXPORT))
+        return SimpleSpanProcessor(counted)
+    return CountedSpans(exporter, losses)
+
+
+class PushReader(PeriodicExportingMetricReader):
+    """The SDK's reader, extended: pushes nothing while the process has measured nothing.
+
+    A supervisor is such a process. The points of a push that fails are counted as lost, although
+    no totals are lost: the next push repeats them.
+    """
+
+    def __init__(
+        self,
+        exporter: MetricExporter,
+        losses: Losses,
+        is_idle: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._is_idle = is_idle  # set first: the SDK's constructor starts the thread
+        counted: Any = CountedExporter(exporter, Exports(losses, METRICS_EXPORT), _points)
+        super().__init__(counted)
+
+    def _receive_metrics(self, *args: Any, **kwargs: Any) -> None:
+        if not self._is_idle():
+            super()._receive_metrics(*args, **kwargs)
+
+
+def _points(data: MetricsData) -> int:
+    return sum(
+        len(metric.data.data_points)
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )

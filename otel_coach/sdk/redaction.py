@@ -1,0 +1,399 @@
+"""Removes sensitive data from spans before they are exported.
+
+Instrumentations of other packages write raw paths, query strings, hosts, user agents, SQL with
+literals and exception texts. Of their spans, only the attributes in `known_scopes.py` are exported.
+What the application sets on its own spans is its responsibility, except for exception texts, which
+the SDK adds by itself: they may contain prompts, and URLs with passwords. Attributes that carry
+content are removed from all spans, otel-coach's own included, unless content is captured. Of a
+trace state that a client sent, only OpenTelemetry's own entry is exported.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer, TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, Status, TraceState
+
+from otel_coach.core.guard import guarded
+from otel_coach.core.known_scopes import (
+    ALLOWED_ATTRIBUTES,
+    PEOPLE,
+    is_instrumentation,
+    is_provider,
+    is_said,
+    may_tell,
+)
+from otel_coach.core.spans import StatedName
+from otel_coach.metrics.labels import is_address, model_text
+from otel_coach.sdk import sql_summary
+from otel_coach.sdk.deferred_spans import DeferredTracer
+from otel_coach.sdk.provider_spans import ProviderTracer
+from otel_coach.sdk.resource import without_secrets
+from otel_coach.sdk.started_spans import StartedSpan, only_sees_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import Span
+    from opentelemetry.util.types import Attributes
+
+    from otel_coach.metrics.recorder import Recorder
+
+OURS: Final = "otel_coach"
+_EXCEPTION_TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
+_STATEMENTS: Final = ("db.query.text", "db.statement")
+_EXCEPTION_CLASS: Final = re.compile(r"([\w.]{1,100}): ")
+_SAFE_NAME: Final = re.compile(r"[\w.:-]{1,60}( [\w.:-]{1,60})?")
+_ALLOWED_VALUES: Final[Mapping[str, Callable[[str], bool]]] = {
+    "db.operation": lambda value: sql_summary.operation(value) == value.upper(),
+    "db.operation.name": lambda value: sql_summary.operation(value) == value.upper(),
+    "url.scheme": {"http", "https", "ws", "wss"}.__contains__,
+}
+"""Attributes that are exported with these values only; a client may claim any scheme."""
+_MODELS: Final = frozenset({"gen_ai.request.model", "gen_ai.response.model"})
+_OWN_CONTENT: Final = frozenset(
+    {
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.tool.call.arguments",
+        "gen_ai.tool.call.result",
+    }
+)
+"""The content that otel-coach itself captures, already redacted and cut."""
+_WRITES_PEOPLE: Final = "langfuse"
+"""A package that sets the attributes in `PEOPLE` on every span of the process, of any scope."""
+_OPENTELEMETRY_STATE: Final = re.compile(
+    r"[a-z]{1,4}:[0-9a-f.]{1,20}(;[a-z]{1,4}:[0-9a-f.]{1,20})*"
+)
+
+
+class Redaction:
+    """Decides what of a span is exported.
+
+    Args:
+        allowed: attributes that the operator allows beyond `ALLOWED_ATTRIBUTES`.
+        captures: whether content may be exported.
+        limit: maximum number of characters in each text of content.
+        has_redactor: whether the operator has set a redactor. It is applied to the content that
+            otel-coach captures, so no other content is exported then.
+    """
+
+    def __init__(
+        self,
+        allowed: Collection[str] = (),
+        *,
+        captures: bool = False,
+        limit: int = 10_000,
+        has_redactor: bool = False,
+    ) -> None:
+        self._allowed = ALLOWED_ATTRIBUTES.union(allowed)
+        self._removed_texts = _EXCEPTION_TEXTS.difference(allowed)
+        self._people = PEOPLE.difference(allowed)
+        self._allowed_by_operator = frozenset(allowed)
+        self._captures_own = captures
+        self._captures = captures and not has_redactor
+        self._limit = limit
+        self._suspects = lru_cache(maxsize=1024)(self._find_suspects)
+
+    def applied(self, span: ReadableSpan) -> ReadableSpan:
+        """Returns `span`, or a copy of it without what must not be exported."""
+        scope = span.instrumentation_scope.name if span.instrumentation_scope else ""
+        if is_instrumentation(scope):
+            return self._redact_instrumentation_span(span)
+        has_state = span.context is not None and bool(span.context.trace_state)
+        if scope == OURS:
+            if (
+                has_state
+                or self._suspect_keys(span.attributes)
+                or any(map(self._is_suspect_event, span.events))
+            ):
+                return _copy(span, self._redact_own, self._redact_own_event)
+            return span
+        if (
+            span.events
+            or span.links
+            or span.status.description
+            or has_state
+            or self._suspect_keys(span.attributes)
+        ):
+            return _copy(
+                span, self._redact_app, self._redact_app_event, status=self._status(span.status)
+            )
+        return span
+
+    def _redact_instrumentation_span(self, span: ReadableSpan) -> ReadableSpan:
+        attributes = span.attributes or {}
+        system = attributes.get("db.system", attributes.get("db.system.name"))
+        query = None
+        if system is not None:
+            statement = next((attributes[key] for key in _STATEMENTS if key in attributes), "")
+            query = sql_summary.summary(str(statement), str(system))
+        return _copy(
+            span,
+            self._allowed_only,
+            self._redact_instrumentation_event,
+            name=str(span.name)
+            if isinstance(span.name, StatedName)
+            else query or _redacted_name(span.name, attributes),
+            status=Status(span.status.status_code),
+            more={"db.query.summary": query} if query else {},
+        )
+
+    def _allowed_only(self, attributes: Attributes) -> Attributes:
+        kept: dict[str, Any] = {}
+        for key, value in (attributes or {}).items():
+            if key in _MODELS:
+                kept[key] = value if key in self._allowed_by_operator else model_text(value)
+            elif key in self._allowed:
+                if key not in _ALLOWED_VALUES or _ALLOWED_VALUES[key](str(value)):
+                    kept[key] = value
+            elif self._captures and is_said(key):
+                kept[key] = self._cut(value)
+        return kept
+
+    def _redact_app(self, attributes: Attributes) -> Attributes:
+        """Redacts attributes of the application's spans."""
+        if not attributes:
+            return attributes
+        kept = self._without_suspects(attributes, frozenset()) or {}
+        if self._removed_texts.isdisjoint(kept):
+            return kept
+        return {key: value for key, value in kept.items() if key not in self._removed_texts}
+
+    def _redact_own(self, attributes: Attributes) -> Attributes:
+        captured = _OWN_CONTENT if self._captures_own else frozenset[str]()
+        return self._without_suspects(attributes, captured)
+
+    def _without_suspects(self, attributes: Attributes, captured: frozenset[str]) -> Attributes:
+        suspects = self._suspect_keys(attributes)
+        if not attributes or not suspects:
+            return attributes
+        kept: dict[str, Any] = {}
+        for key, value in attributes.items():
+            if key not in suspects or key in captured:
+                kept[key] = value
+            elif key not in self._people and isinstance(value, bool | int | float):
+                kept[key] = value  # a number reveals nothing
+            elif self._captures and is_said(key):
+                kept[key] = self._cut(value)
+        return kept
+
+    def _suspect_keys(self, attributes: Attributes) -> frozenset[str]:
+        """Returns the keys whose values may have to be removed."""
+        return self._suspects(tuple(attributes or ()), _WRITES_PEOPLE in sys.modules)
+
+    def _find_suspects(self, keys: tuple[str, ...], with_people: bool) -> frozenset[str]:  # noqa: FBT001 - part of the cache's key
+        return frozenset(
+            key
+            for key in keys
+            if key not in self._allowed_by_operator
+            and (may_tell(key) or (with_people and key in self._people))
+        )
+
+    def _is_suspect_event(self, event: Event) -> bool:
+        return may_tell(event.name) or bool(self._suspect_keys(event.attributes))
+
+    def _redact_app_event(self, event: Event) -> Event:
+        """Redacts an event of the application's spans."""
+        return Event(event.name, self._redact_event(event, self._redact_app), event.timestamp)
+
+    def _redact_own_event(self, event: Event) -> Event:
+        return Event(event.name, self._redact_event(event, self._redact_own), event.timestamp)
+
+    def _redact_event(self, event: Event, rule: Callable[[Attributes], Attributes]) -> Attributes:
+        """Applies `rule`; if the event's name stands for content, treats all attributes as such."""
+        if not may_tell(event.name):
+            return rule(event.attributes)
+        if self._captures and is_said(event.name):
+            return {key: self._cut(value) for key, value in (event.attributes or {}).items()}
+        return self._allowed_only(event.attributes)
+
+    def _redact_instrumentation_event(self, event: Event) -> Event:
+        name = event.name if _SAFE_NAME.fullmatch(event.name) else "event"
+        return Event(name, self._redact_event(event, self._allowed_only), event.timestamp)
+
+    def _cut(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value[: self._limit]
+        if isinstance(value, tuple | list):
+            return tuple(self._cut(item) for item in value)
+        return value
+
+    def _status(self, status: Status) -> Status:
+        """Removes an exception's message, which the SDK writes after the name of its class."""
+        if not self._removed_texts or status.description is None:
+            return status
+        found = _EXCEPTION_CLASS.match(status.description)
+        return Status(status.status_code, found[1]) if found else status
+
+
+class RedactingSpanProcessor(SpanProcessor):
+    """Passes redacted spans to `processor`.
+
+    A span that cannot be redacted is dropped, and counted as a fault.
+    """
+
+    def __init__(self, processor: SpanProcessor, redaction: Redaction, recorder: Recorder) -> None:
+        self._processor = processor
+        self._redaction = redaction
+        self.recorder = recorder
+        self.has_spans = False
+        self.sees_starts = not only_sees_ends(processor)
+        """Whether the processor reads spans before they end."""
+
+    @guarded
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Lets the wrapped processor set attributes, and read what may be exported."""
+        if self.sees_starts:
+            self._processor.on_start(self._started_span(span), parent_context)
+
+    @guarded
+    def _on_ending(self, span: Span) -> None:
+        """Like `on_start`, just before the end; not public yet, but a processor may have it."""
+        on_ending = getattr(self._processor, "_on_ending", None)
+        if self.sees_starts and on_ending is not None:
+            on_ending(self._started_span(span))
+
+    def _started_span(self, span: Span) -> Span:
+        return cast("Span", StartedSpan(span, self._redacted))
+
+    def _redacted(self, span: ReadableSpan) -> ReadableSpan:
+        """Returns the redacted span; if that fails, a span with its ids and its resource only."""
+        bare = ReadableSpan("span", _without_state(span.context), resource=span.resource)
+        return self._applied(span) or bare
+
+    @guarded
+    def _applied(self, span: ReadableSpan) -> ReadableSpan:
+        return self._redaction.applied(span)
+
+    @guarded
+    def on_end(self, span: ReadableSpan) -> None:
+        """Redacts an ended span and passes it on."""
+        self.has_spans = True
+        self._processor.on_end(self._redaction.applied(span))
+
+    def shutdown(self) -> None:
+        """Shuts the wrapped processor down."""
+        self._processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flushes the wrapped processor; takes at most `timeout_millis` ms."""
+        return self._processor.force_flush(timeout_millis)
+
+
+class RedactingTracerProvider(TracerProvider):
+    """A TracerProvider whose processors, also those of the application, get redacted spans."""
+
+    def __init__(self, redaction: Redaction, recorder: Recorder, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._redaction = redaction
+        self.recorder = recorder
+        self._redacting_processors: list[RedactingSpanProcessor] = []
+        self.sees_starts = False
+        """Whether any processor reads spans before they end."""
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether a span has ended in this process."""
+        return any(processor.has_spans for processor in self._redacting_processors)
+
+    def forget_spans(self) -> None:
+        """Called after a fork: spans of the parent do not count for this process."""
+        for processor in self._redacting_processors:
+            processor.has_spans = False
+
+    def _update_resource(self, resource: Resource) -> None:
+        # The SDK detects parts of the resource again after a fork.
+        super()._update_resource(without_secrets(resource))
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> trace.Tracer:
+        """Returns the SDK's tracer; a `DeferredTracer` or a `ProviderTracer` for some scopes."""
+        tracer = super().get_tracer(
+            instrumenting_module_name, instrumenting_library_version, schema_url, attributes
+        )
+        if is_provider(instrumenting_module_name):
+            return cast("trace.Tracer", ProviderTracer(tracer))
+        if instrumenting_module_name != OURS or not isinstance(tracer, Tracer):
+            return tracer
+        scope = InstrumentationScope(OURS, instrumenting_library_version, schema_url, attributes)
+        return DeferredTracer(self, scope, tracer)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Passes an ended span of a `DeferredTracer` to all processors."""
+        for processor in self._redacting_processors:
+            processor.on_end(span)
+
+    @guarded
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Adds `span_processor`, which gets redacted spans only."""
+        redacting = RedactingSpanProcessor(span_processor, self._redaction, self.recorder)
+        self._redacting_processors.append(redacting)
+        self.sees_starts = self.sees_starts or redacting.sees_starts
+        super().add_span_processor(redacting)
+
+
+def _copy(  # noqa: PLR0913 - what differs in the copy
+    span: ReadableSpan,
+    attributes: Callable[[Attributes], Attributes],
+    event: Callable[[Event], Event],
+    *,
+    name: str | None = None,
+    status: Status | None = None,
+    more: Mapping[str, str] | None = None,
+) -> ReadableSpan:
+    return ReadableSpan(
+        name=name or span.name,
+        context=_without_state(span.context),
+        parent=_without_state(span.parent),
+        resource=span.resource,
+        attributes={**(attributes(span.attributes) or {}), **(more or {})},
+        events=[event(old) for old in span.events],
+        links=[Link(_without_state(old.context), attributes(old.attributes)) for old in span.links],
+        kind=span.kind,
+        status=status or span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _without_state(context: Any) -> Any:
+    """Returns `context` without the entries of other vendors in its trace state."""
+    if not context or not context.trace_state:
+        return context
+    own = context.trace_state.get("ot")
+    kept = [("ot", own)] if own is not None and _OPENTELEMETRY_STATE.fullmatch(own) else None
+    return SpanContext(
+        context.trace_id,
+        context.span_id,
+        context.is_remote,
+        context.trace_flags,
+        TraceState(kept),
+    )
+
+
+def _redacted_name(name: str, attributes: Mapping[str, Any]) -> str:
+    """Returns a name for an instrumentation's span without raw paths, statements and keys."""
+    if "db.system" in attributes or "db.system.name" in attributes:
+        system = attributes.get("db.system", attributes.get("db.system.name", "db"))
+        return sql_summary.operation(name) or str(system)
+    method = attributes.get("http.request.method", attributes.get("http.method"))
+    if method is not None and "gen_ai.operation.name" not in attributes:
+        route = attributes.get("http.route")
+        return f"{method} {route}" if route else str(method)
+    is_safe = _SAFE_NAME.fullmatch(name) and not any(map(is_address, name.split()))
+    return name if is_safe else "span"

@@ -1,0 +1,93 @@
+"""The arguments of each instrumentor, made from the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import otel_coach
+from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
+from otel_coach.pricing.price_list import PriceList
+from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from otel_coach.prometheus.http.shared_renders import Renders
+    from otel_coach.sdk.providers import Providers
+    from otel_coach.settings import EffectiveSettings
+
+_SCOPE: Final = "otel_coach"
+
+
+class Host(Protocol):
+    """The parts of an installation that the arguments are made from."""
+
+    settings: EffectiveSettings
+    providers: Providers
+    renders: Renders
+
+    def application_started(self) -> None:
+        """Is called at the start of an application's lifespan."""
+        ...
+
+    def application_stopped(self, app: object) -> None:
+        """Is called at the end of the lifespan of `app`."""
+        ...
+
+
+def _asgi(host: Host) -> dict[str, Any]:
+    settings, providers = host.settings, host.providers
+    page = None
+    if settings.serves_metrics and settings.metrics_port is None:
+        page = MetricsEndpoint(
+            host.renders, settings.metrics_path, providers.recorder, settings.metrics_token
+        )
+    makes_server_spans = settings.server_spans == "otel_coach"
+    return {
+        "recorder": providers.recorder,
+        "tracer": _tracer(host) if makes_server_spans else None,
+        "credential_headers": settings.credential_headers,
+        "excluded_urls": settings.excluded_urls,
+        "page": page,
+        "trusts": settings.trust.test,
+        "on_start": host.application_started,
+        "on_stop": host.application_stopped,
+    }
+
+
+def _langchain(host: Host) -> dict[str, Any]:
+    settings, providers = host.settings, host.providers
+    return {
+        "recorder": providers.recorder,
+        "tracer": _tracer(host),
+        "prices": PriceList.from_file(settings.prices_file),
+        "content": {
+            "on_spans": settings.captures_on_spans,
+            "on_events": settings.captures_on_events,
+            "limit": settings.content_limit,
+            "redactor": settings.content_redactor,
+        },
+        "events": providers.logger_provider.get_logger(_SCOPE, otel_coach.__version__),
+    }
+
+
+def _dependencies(host: Host) -> dict[str, Any]:
+    settings = host.settings
+    return {
+        "recorder": host.providers.recorder,
+        "addresses": settings.dependencies,
+        "interval": settings.dependency_interval,
+        "timeout": settings.dependency_timeout,
+    }
+
+
+def _tracer(host: Host) -> Any:
+    return host.providers.tracer_provider.get_tracer(_SCOPE, otel_coach.__version__)
+
+
+ARGUMENTS: Final[Mapping[str, Callable[[Host], dict[str, Any]]]] = {
+    ASGI: _asgi,
+    LANGCHAIN: _langchain,
+    DEPENDENCIES: _dependencies,
+}
+"""By entry point, the function that makes the instrumentor's arguments."""

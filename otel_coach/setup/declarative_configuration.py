@@ -1,0 +1,68 @@
+"""Support for OTEL_CONFIG_FILE, OpenTelemetry's declarative configuration.
+
+The package opentelemetry-configuration builds the providers that the file describes and makes them
+the global ones. otel-coach then works beside them, as beside a vendor's distro: its metrics and
+Views are on its own page, and the file's processors export its spans.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otel_coach.settings import Settings
+
+_logger = logging.getLogger("otel_coach")
+
+
+def configured(settings: Settings, *, is_done: bool) -> Settings:
+    """Builds the providers of `settings.config_file`; returns settings for what is left to build.
+
+    If `is_done`, the global providers are set already, and none are built. If the file cannot be
+    used, one line is logged, and the other variables take effect as if there were no file.
+    """
+    path = settings.config_file
+    if path is None:
+        return settings
+    try:
+        from opentelemetry.configuration import configure_sdk, load_config_file  # noqa: PLC0415 - it is optional
+
+        config = load_config_file(path)
+        if config.disabled:
+            _logger.warning("otel-coach: disabled by OTEL_CONFIG_FILE=%r", path)
+            return replace(settings, enabled=False)
+        if not is_done:
+            configure_sdk(config)
+    except ImportError:
+        _logger.error(  # noqa: TRY400 - one line with the cure
+            "otel-coach: OTEL_CONFIG_FILE=%r is not read: opentelemetry-configuration is not "
+            "installed; the other OTEL_* variables count. Cure: pip install "
+            "'opentelemetry-sdk[file-configuration]'",
+            path,
+        )
+        return settings
+    except Exception as error:  # noqa: BLE001 - anything may be wrong with the file or its exporters
+        # The exception's message is not logged: it may contain a header's value.
+        _logger.error(  # noqa: TRY400 - as above
+            "otel-coach: OTEL_CONFIG_FILE=%r cannot be used (%s; opentelemetry.configuration may "
+            "have logged why); the other OTEL_* variables configure what it has not built",
+            path,
+            type(error).__name__,
+        )
+        return settings
+    _logger.warning(
+        "otel-coach: OTEL_CONFIG_FILE=%r has set the global providers: otel-coach's metrics are on "
+        "its page only, and the file's processors export its spans; otel-coach does not redact the "
+        "spans of other instrumentations; the variables that choose exporters are not read",
+        path,
+    )
+    return replace(
+        settings,
+        trace_exporters=(),
+        metric_exporters=tuple(name for name in settings.metric_exporters if name == "prometheus"),
+        log_exporters=(),
+        exports_logs=False,
+        handles_logging=False,
+    )

@@ -1,0 +1,240 @@
+"""Creates the parts of otel-coach and connects them, once per process."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import otel_coach
+from otel_coach.configuration.environment_variables import vendors_in_place
+from otel_coach.core.forks import in_each_child
+from otel_coach.core.guard import belongs_to_host, guarded, raised_at
+from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
+from otel_coach.instrumentors.asgi import AsgiInstrumentor
+from otel_coach.instrumentors.contrib import ContribInstrumentations
+from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
+from otel_coach.instrumentors.langchain import LangChainInstrumentor
+from otel_coach.instrumentors.provider_headers import ProviderHeaders
+from otel_coach.prometheus.families import LocalFamilies
+from otel_coach.prometheus.http.shared_renders import Renders
+from otel_coach.prometheus.local_metrics import LocalMetrics
+from otel_coach.prometheus.page import Page
+from otel_coach.sdk.exporters import at_once
+from otel_coach.sdk.providers import Providers, providers_are_set
+from otel_coach.settings import Settings, effective
+from otel_coach.setup.arguments import ARGUMENTS
+from otel_coach.setup.declarative_configuration import configured
+from otel_coach.setup.serving import Serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    from otel_coach.instrumentors.base import Instrumentor
+    from otel_coach.instrumentors.langchain.open_runs import Run
+    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.settings import EffectiveSettings
+
+_logger = logging.getLogger("otel_coach")
+
+INSTRUMENTORS: Final[Mapping[str, type[Instrumentor]]] = {
+    ASGI: AsgiInstrumentor,
+    LANGCHAIN: LangChainInstrumentor,
+    DEPENDENCIES: DependenciesInstrumentor,
+}
+"""otel-coach's instrumentors, by entry point."""
+
+_MAX_EXIT: Final = 3.0
+"""Seconds that the export of what is left may delay the end of the process."""
+_MIN_EXIT: Final = 0.5
+"""The same, if the end of the application's lifespan has exported already."""
+
+
+class Installation:
+    """Everything of otel-coach that runs in this process."""
+
+    def __init__(
+        self, settings: Settings, *, span_processors: Sequence[SpanProcessor] = ()
+    ) -> None:
+        self.settings = settings = effective(settings, {})
+        settings.log_problems()
+        self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
+        self.local_metrics = _local_metrics(self.providers, settings)
+        self.page = Page(self.local_metrics)
+        self.renders = Renders(self.page, self.recorder.fault)
+        self.contrib = ContribInstrumentations(
+            self.providers.tracer_provider,
+            self.recorder,
+            server_spans=settings.server_spans == "fastapi",
+            excluded_urls=settings.excluded_urls,
+            metrics_path=settings.metrics_path,
+            disables=settings.disables,
+        )
+        self._headers = ProviderHeaders(
+            self.recorder,
+            withholds=not settings.propagates_to_providers,
+            trusts=settings.trust.test,
+        )
+        self.serving = Serving(self.local_metrics, self.page, self.renders, self.recorder, settings)
+        self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
+        self._instrumentors: list[Instrumentor] = []
+        self._flushed = False
+        self._forked_at = 0.0
+        """When this process was forked, by `time.perf_counter`; the parent ends earlier runs."""
+        in_each_child(self._forked)
+
+    def _forked(self) -> None:
+        self._forked_at = perf_counter()
+        self._flushed = False
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder of this process, which also counts otel-coach's own errors."""
+        return self.providers.recorder
+
+    def withhold_headers(self) -> None:
+        """Keeps trace context and baggage from providers; ignores those of untrusted callers."""
+        settings = self.settings
+        if not settings.propagates_to_providers or not settings.trust.everybody:
+            self._headers.start()
+
+    @guarded
+    def application_stopped(self, app: object) -> None:
+        """Ends the runs of `app` that are still open, and exports, at the end of its lifespan.
+
+        If a signal stops the server, nothing runs after the lifespan, not even `exit`.
+        """
+        self._flushed = True
+        self._end_runs(lambda run: run.application is app)
+        self.serving.refresh()
+        self.providers.flush()
+        self.serving.refresh()  # once more, with what the flush could not send
+
+    @guarded
+    def exit(self) -> None:
+        """Stops the exporters at the end of the process, without waiting long for a dead back end.
+
+        After a lifespan, there is little left to export, and its end may have waited for the back
+        end already.
+        """
+        self._end_runs(lambda run: run.started >= self._forked_at)
+        if self.providers.is_idle:
+            self.serving.end()
+            return  # a supervisor or a helper process of the host: it has nothing to export
+        self.serving.refresh()
+        seconds = _MIN_EXIT if self._flushed else _MAX_EXIT
+        at_once([self._stop], seconds)
+
+    def _stop(self, seconds: float) -> None:
+        self.providers.shutdown(seconds, before_the_last_push=self.serving.end)
+
+    def instrument(self, name: str, app: object = None) -> None:
+        """Starts the instrumentor of the entry point `name`; if it is started, only adds `app`.
+
+        `app` is the application that the ASGI instrumentor instruments; None means all of them.
+        """
+        if self.settings.disables(name):
+            return
+        instrumentor = INSTRUMENTORS[name]()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.watch_also(app)
+            return
+        arguments = ARGUMENTS[name](self)
+        if app is not None and name == ASGI:
+            arguments["app"] = app
+        instrumentor.instrument(skip_dep_check=True, **arguments)
+        self._instrumentors.append(instrumentor)
+        self.withhold_headers()
+
+    def uninstrument(self) -> None:
+        """Removes everything from the application's request path, and flushes."""
+        for instrumentor in reversed(self._instrumentors):
+            instrumentor.uninstrument()
+        self._instrumentors.clear()
+        for part in (self.contrib, self._headers, self.serving):
+            part.stop()
+        self.providers.shutdown()
+
+    def _end_runs(self, which: Callable[[Run], bool]) -> None:
+        for instrumentor in self._instrumentors:
+            instrumentor.end_runs(which)
+
+    @guarded
+    def application_started(self) -> None:
+        """Starts what only a serving process needs, at the start of the application's lifespan."""
+        self.providers.serves = True
+        self.withhold_headers()  # again: the application may have set another propagator
+        self.serving.begin()
+        for instrumentor in self._instrumentors:
+            instrumentor.start(self.serving.once_for_all)
+
+
+def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMetrics:
+    reader, recorder = providers.page_reader, providers.recorder
+    families = LocalFamilies(
+        providers.registry,
+        reader,
+        recorder.measured,
+        lambda: providers.bounded_meters.has_measured or providers.bounded_meters.is_asked,
+        multiprocess=settings.prometheus_multiprocess,
+    )
+    return LocalMetrics(families, recorder)
+
+
+_installed: Installation | None = None
+_cannot_start = False
+_installing = threading.RLock()
+
+
+def install(settings: Settings | None = None) -> Installation | None:
+    """Returns the installation of this process; the first call creates it.
+
+    Returns None if otel-coach is disabled, or if it cannot start, which is logged once.
+    """
+    global _installed, _cannot_start  # noqa: PLW0603 - the only state that entry points share
+    with _installing:
+        if _installed is None and not _cannot_start:
+            settings = effective(settings or Settings.from_env())
+            if settings.enabled and settings.config_file:
+                settings = configured(settings, is_done=providers_are_set())
+            if not settings.enabled:
+                return None
+            if vendors_in_place():  # the vendor's exporters get all spans
+                settings = replace(settings, trace_exporters=())
+            try:
+                _installed = Installation(settings)
+            except Exception as error:  # the service starts without otel-coach
+                if belongs_to_host(error):
+                    raise
+                _cannot_start = True
+                # The exception's message is not logged: it may contain an address with a password.
+                _logger.error(  # noqa: TRY400 - one line, with what to do next
+                    "otel-coach: it cannot start (%s in %s) and measures nothing; `otel-coach "
+                    "doctor` may tell more",
+                    type(error).__name__,
+                    raised_at(error),
+                )
+                return None
+            _installed.providers.become_global()
+            atexit.register(_at_exit)
+        return _installed
+
+
+def uninstall() -> None:
+    """Undoes `install` and what has been instrumented since; does nothing if not installed."""
+    global _installed  # noqa: PLW0603
+    with _installing:
+        if _installed is not None:
+            _installed.uninstrument()
+            _installed = None
+            atexit.unregister(_at_exit)
+
+
+def _at_exit() -> None:
+    if _installed is not None:
+        _installed.exit()

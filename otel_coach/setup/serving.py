@@ -1,0 +1,172 @@
+"""What starts when a process starts to serve: alone, or as one of several workers."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.core.guard import guarded
+from otel_coach.workers.log_once import cure
+from otel_coach.workers.supervisor import (
+    bequeathed_secrets,
+    inherited_secret,
+    pid_of_supervisor,
+    supervisor,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.prometheus.http.shared_renders import Renders
+    from otel_coach.prometheus.local_metrics import LocalMetrics
+    from otel_coach.prometheus.page import Page
+    from otel_coach.settings import EffectiveSettings
+    from otel_coach.workers.membership import Membership
+
+_logger = logging.getLogger("otel_coach")
+
+_ANOTHER_FOLDER: Final = "Set OTEL_COACH_SHARED_DIR to a folder on another disk."
+
+
+class Serving:
+    """This process's part in its service: its membership among the workers, and its page's port."""
+
+    def __init__(
+        self,
+        local: LocalMetrics,
+        page: Page,
+        renders: Renders,
+        recorder: Recorder,
+        settings: EffectiveSettings,
+    ) -> None:
+        self._local = local
+        self._page = page
+        self._renders = renders
+        self._recorder = recorder
+        self._settings = settings
+        self._folders = settings.shared_folder, settings.runtime_folder
+        self._membership: Membership | None = None
+        self._has_begun = False
+        self._pid = os.getpid()
+        self._stop_port: Callable[[], None] | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder of this process, which also counts otel-coach's own errors."""
+        return self._recorder
+
+    @guarded
+    def begin(self) -> None:
+        """Starts sharing metrics if this process is a worker, and the page's own port if it is set.
+
+        A process that serves is not a supervisor itself, but may have one.
+        """
+        self._has_begun = True
+        settings = self._settings
+        if not settings.serves_metrics:
+            return
+        if settings.shares_figures and (pid := pid_of_supervisor()) is not None:
+            self._share(pid)
+        if (port := settings.metrics_port) is not None:
+            self.once_for_all("port", functools.partial(self._serve_port, port))
+
+    def _share(self, supervisor_pid: int) -> None:
+        """Joins the workers of the supervisor with that pid."""
+        try:
+            from otel_coach.workers import membership, shared_dir  # noqa: PLC0415 - only on POSIX
+        except ImportError:
+            _logger.warning(
+                "otel-coach: workers share their metrics on POSIX systems only; each shows "
+                "its own on /metrics"
+            )
+            self._page.show_one_of_many()
+            return
+        try:
+            parent = supervisor(supervisor_pid)
+        except OSError as error:
+            _logger.error(  # noqa: TRY400 - one line with the cure
+                "otel-coach: nobody can tell which supervisor this process has (%s); it shows "
+                "only its own metrics on /metrics. %s",
+                error,
+                cure(error, "Let it read /proc."),
+            )
+            self._page.show_one_of_many()
+            return
+        if parent is None:
+            return  # the supervisor has just ended
+        self._membership = membership.Membership.join(
+            lambda: shared_dir.base_folder(
+                *self._folders, run=parent.key, secret=inherited_secret()
+            ),
+            parent,
+            self._local,
+            self._recorder.fault,
+            self._page.forget_if_idle,
+        )
+        if self._membership is None:
+            self._page.show_one_of_many()
+            return
+        self._page.show_all(self._membership.all_figures)
+        try:
+            log = self._membership.shared_log("budgets")
+        except OSError as error:
+            _logger.error(  # noqa: TRY400 - one line with the cure
+                "otel-coach: worker %d cannot share its label budgets (%s); it keeps to its own, "
+                "so that all workers together may have more series. %s",
+                os.getpid(),
+                error,
+                cure(error, _ANOTHER_FOLDER),
+            )
+        else:
+            self._recorder.share_budgets(log)
+
+    def once_for_all(self, task: str, start: Callable[[], None]) -> None:
+        """Calls `start` in one process of the service only; if that process ends, in another."""
+        if self._membership is None:
+            start()
+        else:
+            self._membership.when_mine(task, start)
+
+    @guarded
+    def refresh(self) -> None:
+        """Writes all that this worker has measured for the other workers."""
+        if self._membership is not None:
+            self._membership.refresh()
+
+    @guarded
+    def end(self) -> None:
+        """Ends the membership, or removes the folder of ended workers, when the process ends."""
+        if self._membership is not None:
+            self._membership.close()
+        elif self._settings.shares_figures and not self._has_begun and os.getpid() == self._pid:
+            # This may be a supervisor whose workers have ended: remove their folder.
+            with suppress(ImportError, OSError):
+                from otel_coach.workers import run_dir, shared_dir  # noqa: PLC0415 - only on POSIX
+
+                if (me := supervisor(os.getpid())) is not None:
+                    secrets = bequeathed_secrets()
+                    for base in shared_dir.bases_of(me.key, *self._folders, secrets):
+                        run_dir.remove_run(base / me.key)
+
+    @guarded
+    def stop(self) -> None:
+        """Leaves the service: no thread, socket or lock of otel-coach is left in this process."""
+        if self._membership is not None:
+            self._membership.leave()
+            self._membership = None
+        if self._stop_port is not None:
+            self._stop_port()
+            self._stop_port = None
+
+    def _serve_port(self, port: int) -> None:
+        from otel_coach.prometheus.http.own_port import Address, serve  # noqa: PLC0415 - only where asked for
+
+        settings = self._settings
+        address = Address(settings.metrics_host, port, settings.metrics_path)
+        self._stop_port = serve(
+            self._renders, address, settings.metrics_token, self._recorder.fault
+        )

@@ -1,1 +1,0 @@
-"""Real servers with several workers, which are killed, stopped and reloaded while they are read."""

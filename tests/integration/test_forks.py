@@ -1,0 +1,152 @@
+"""A process that was forked has measured nothing yet: its parent's totals are not its own."""
+
+import gc
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from otel_coach.prometheus.background import in_background
+from otel_coach.sdk import forked_meters
+from otel_coach.sdk.providers import Providers
+from otel_coach.settings import Settings
+from tests.support.otlp import Receiver
+from tests.support.stack import bin_path
+
+PROGRAM = """
+import os, sys, time
+from langchain_core.language_models import FakeListChatModel
+from opentelemetry import metrics
+model = FakeListChatModel(responses=["hi", "there"])
+jobs = metrics.get_meter("app").create_counter("jobs.done")
+for _ in range({parents}):
+    model.invoke("x")
+    jobs.add(1)
+open_run = model.stream("x") if {open_run} else None
+if open_run:
+    next(open_run)
+time.sleep(0.6)
+if os.fork() == 0:
+    for _ in range({childs}):
+        model.invoke("x")
+        jobs.add(1)
+    sys.exit(0)
+os.wait()
+"""
+
+
+def by_instance(receiver, name):
+    """The last total that each process pushed, the largest first."""
+    last = {}
+    for path, body in receiver.requests:
+        if path != "/v1/metrics":
+            continue
+        for of in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            who = {pair.key: pair.value.string_value for pair in of.resource.attributes}
+            for scope in of.scope_metrics:
+                for metric in scope.metrics:
+                    if metric.name == name:
+                        points = metric.sum.data_points or metric.histogram.data_points
+                        last[who["service.instance.id"]] = sum(
+                            point.as_double + point.as_int
+                            if metric.HasField("sum")
+                            else point.count
+                            for point in points
+                        )
+    return sorted(last.values(), reverse=True)
+
+
+def run(receiver, **numbers):
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        # Its callbacks take longer than such an interval on a busy machine, and the SDK gives up.
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics",
+    }
+    command = [bin_path("opentelemetry-instrument"), sys.executable, "-c"]
+    program = PROGRAM.format(**numbers)
+    subprocess.run([*command, program], env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("open_run", [False, True], ids=["", "with a stream open"])
+@pytest.mark.parametrize(
+    ("parents", "childs", "pushed"),
+    [(10, 0, [10]), (10, 3, [10, 3]), (0, 3, [3])],
+    ids=["a helper", "both measure", "a master and its worker"],
+)
+def test_each_process_pushes_what_it_measured_itself(parents, childs, pushed, open_run):
+    with Receiver() as receiver:
+        run(receiver, parents=parents, childs=childs, open_run=open_run)
+        spans = receiver.spans
+    # The stream that the parent left open ends with the parent, once.
+    calls = sorted([parents + open_run, childs], reverse=True)
+    pushed = [calls_of for calls_of in calls if calls_of]
+    assert by_instance(receiver, "agent.llm.requests") == pushed
+    assert by_instance(receiver, "agent.llm.latency") == pushed
+    assert by_instance(receiver, "jobs.done") == sorted(filter(None, (parents, childs)))[::-1]
+    assert sum(span.name.startswith("chat ") for span in spans) == sum(pushed)
+
+
+def test_the_process_detectors_command_line_does_not_come_back_after_a_fork():
+    program = """
+import os
+from otel_coach.sdk.providers import Providers
+from otel_coach.settings import Settings
+providers = Providers(Settings(trace_exporters=("console",)))
+if os.fork() == 0:
+    parts = providers.meter_provider._sdk_config.resource, providers.tracer_provider.resource
+    found = [key for part in parts for key in part.attributes if key.startswith("process.command")]
+    print(found, flush=True)
+    os._exit(0)
+os.wait()
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program, "--api-key=secret"],
+        env={**os.environ, "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "process"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_where_the_sdk_has_changed_a_child_of_one_that_measured_pushes_nothing(
+    measured, monkeypatch
+):
+    monkeypatch.setattr(forked_meters, "_empty", lambda provider: provider._no_such_part)
+    providers = Providers(Settings())
+    try:
+        if measured:
+            providers.serves = True
+        if (child := os.fork()) == 0:
+            providers.serves = True  # it begins to serve
+            os._exit(providers.is_idle)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == measured
+    finally:
+        providers.shutdown()
+
+
+@pytest.fixture
+def host():
+    before = settings()
+    yield before
+    sys.setswitchinterval(before[0])
+    gc.enable()
+
+
+def settings():
+    return sys.getswitchinterval(), gc.isenabled()
+
+
+def test_a_child_forked_in_the_middle_has_the_hosts_settings(host):
+    with in_background, multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(settings) == host
+    assert settings() == host

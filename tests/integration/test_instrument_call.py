@@ -1,0 +1,63 @@
+"""`otel_coach.instrument()`, called by an application that serves."""
+
+from otel_coach.testing import Page
+from tests.support.serving import serving
+from tests.support.small_service import HTTP
+
+# In this process
+
+
+def test_instrument_called_late_watches_an_application_that_serves_already():
+    import otel_coach
+    from otel_coach.settings import Settings
+    from otel_coach.setup.installation import install
+    from tests.support.apps.small_app import app
+
+    with serving(app) as client:
+        client.get("/ask/x")
+        otel_coach.instrument(app, settings=Settings())
+        try:
+            assert install() is not None
+            for _ in range(3):
+                client.get("/ask/x")
+            page = Page(client.get("/metrics").text)
+            assert page.sum(HTTP, endpoint="/ask/{name}") == 3
+            assert page.sum("agent_llm_requests_total") == 3
+        finally:
+            otel_coach.uninstrument()
+        assert client.get("/metrics").status_code == 404
+
+
+def test_instrument_watches_only_the_applications_handed_over():
+    from fastapi import FastAPI
+
+    import otel_coach
+    from otel_coach.settings import Settings
+
+    watched, other = FastAPI(), FastAPI()
+    otel_coach.instrument(watched, settings=Settings())
+    try:
+        with serving(watched) as client:
+            client.get("/a")
+            page = Page(client.get("/metrics").text)
+        with serving(other) as client:
+            assert client.get("/metrics").status_code == 404
+        assert page.sum(HTTP) == 1
+    finally:
+        otel_coach.uninstrument()
+
+
+def test_instrument_without_an_application_watches_all():
+    from fastapi import FastAPI
+
+    import otel_coach
+    from otel_coach.settings import Settings
+
+    one, other = FastAPI(), FastAPI()
+    otel_coach.instrument(one, settings=Settings())
+    otel_coach.instrument()
+    try:
+        with serving(other) as client:
+            assert client.get("/metrics").status_code == 200
+    finally:
+        otel_coach.uninstrument()

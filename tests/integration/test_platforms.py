@@ -1,0 +1,79 @@
+"""Where it does not run every day: Windows and macOS, as far as they can be had on Linux."""
+
+import subprocess
+import sys
+
+import pytest
+
+WINDOWS = """
+# What the standard library has there: no forks, no users, no fcntl; nothing in /proc and no ps.
+import logging, multiprocessing, multiprocessing.util, os, pathlib, random, subprocess, sys
+import concurrent.futures.thread, threading
+
+def main():
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    for name in ("register_at_fork", "fork", "getuid", "geteuid"):
+        delattr(os, name)
+    for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
+        delattr(os, name)
+    sys.modules["fcntl"] = None
+    real = pathlib.Path.read_text
+
+    def read_text(path, *args, **kwargs):
+        if str(path).startswith("/proc"):
+            raise FileNotFoundError(2, "The system cannot find the file specified")
+        return real(path, *args, **kwargs)
+
+    def no_program(*args, **kwargs):
+        raise FileNotFoundError(2, "The system cannot find the file specified")
+
+    pathlib.Path.read_text = read_text
+    subprocess.run = no_program
+    import otel_coach
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+    from langchain_core.language_models import FakeListChatModel
+
+    app = FastAPI()
+
+    @app.get("/ask")
+    async def ask():
+        return (await FakeListChatModel(responses=["hi"]).ainvoke("x")).content
+
+    otel_coach.instrument(app)
+    with TestClient(app) as client:
+        assert client.get("/ask").json() == "hi"
+        for line in client.get("/metrics").text.splitlines():
+            if line.startswith(("http_server_request_duration_seconds_count", "# otel-coach")):
+                print(line)
+            if line.startswith("otel_coach_errors_total") and not line.endswith(" 0.0"):
+                print(line)
+    otel_coach.uninstrument()
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["worker"]:
+        worker = multiprocessing.get_context("spawn").Process(target=main)
+        worker.start()
+        worker.join()
+        sys.exit(worker.exitcode)
+    main()
+"""
+MEASURED = (
+    'http_server_request_duration_seconds_count{endpoint="/ask",method="GET",status="200"} 1.0'
+)
+
+
+@pytest.mark.parametrize("role", ["alone", "worker"])
+def test_what_windows_lacks_takes_only_the_sharing_of_workers(tmp_path, role):
+    script = tmp_path / "windows.py"
+    script.write_text(WINDOWS)
+    done = subprocess.run(
+        [sys.executable, script, role], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert not done.returncode, done.stderr
+    lines = done.stdout.splitlines()
+    assert MEASURED in lines
+    said = [line for line in lines if "POSIX systems only" in line]
+    alone = [line for line in lines if line.startswith("# otel-coach: these are the figures of")]
+    assert (len(said), len(alone)) == ((1, 1) if role == "worker" else (0, 0))
+    assert len(lines) == 1 + len(said) + len(alone)

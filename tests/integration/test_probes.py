@@ -1,0 +1,142 @@
+"""A service that probes: real servers, silent ones and none."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from fastapi import FastAPI
+
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+from tests.support.dependencies import http_server, port, say, up
+from tests.support.programs import free_port
+from tests.support.serving import serving, tcp_server
+from tests.support.waiting import eventually
+
+
+@contextmanager
+def probing(interval=0.1, timeout=0.5, **addresses):
+    """Probes begin with the service."""
+    settings = Settings(
+        dependencies=addresses, dependency_interval=interval, dependency_timeout=timeout
+    )
+    app = FastAPI()
+
+    @app.get("/health")
+    async def health():
+        return "ok"
+
+    with measuring(settings) as measured, serving(app) as client:
+        measured.client = client
+        yield measured
+
+
+def silent(connection):
+    time.sleep(30)
+
+
+def test_a_real_postgresql_is_up_and_its_probes_are_no_spans(database_url):
+    with probing(db=database_url) as measured:
+        eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 3)
+        assert up(measured) == 1
+        page = measured.page()
+        assert page.sum("dependency_latency_seconds_count", dependency_name="db", status="ok") >= 3
+        assert page.sum("dependency_latency_seconds_count", status="error") == 0
+        assert not measured.spans
+
+
+def test_sqlalchemys_spelling_is_understood(database_url):
+    spelled = database_url.replace("postgresql://", "postgresql+psycopg://")
+    with probing(db=spelled) as measured:
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == 1
+
+
+def test_a_socket_in_a_folder_and_sqlalchemys_own_parameters_are_understood(database_url):
+    import psycopg
+
+    with psycopg.connect(database_url) as connection:
+        info = connection.info
+        folder = info.parameter_status("unix_socket_directories") or info.host
+        user, database = info.user, info.dbname
+    if folder.startswith("/"):
+        with probing(db=f"postgresql:///{database}?host={folder}&user={user}") as measured:
+            eventually(lambda: measured.page().samples("dependency_up"))
+            assert up(measured) == 1
+    joint = "&" if "?" in database_url else "?"
+    spelled = database_url.replace("postgresql://", "postgresql+asyncpg://")
+    with probing(db=f"{spelled}{joint}prepared_statement_cache_size=0") as measured:
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == 1
+
+
+def test_nobody_there_is_down(caplog):
+    with probing(db=f"postgresql://127.0.0.1:{free_port()}/x?password=hunter2") as measured:
+        eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 2)
+        assert up(measured) == 0
+        assert measured.page().sum("dependency_latency_seconds_count", status="ok") == 0
+    assert caplog.text.count("dependency db is down") == 1
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "redis", "http"])
+def test_a_server_that_hangs_is_down_within_the_timeout_and_probes_do_not_pile_up(scheme):
+    with tcp_server(silent) as server:
+        started = time.monotonic()
+        address = f"{scheme}://127.0.0.1:{port(server)}"
+        with probing(timeout=0.3, db=address) as measured:
+            eventually(lambda: measured.page().samples("dependency_up"))
+            assert up(measured) == 0
+            assert time.monotonic() - started < 2.5
+            for _ in range(20):
+                before = time.monotonic()
+                assert measured.client.get("/health").status_code == 200
+                assert time.monotonic() - before < 1  # the event loop is not what waits
+            eventually(lambda: measured.page().sum("dependency_latency_seconds_count") >= 4)
+            probes = [t for t in threading.enumerate() if t.name == "otel-coach-probe"]
+            assert len(probes) <= 1
+            assert measured.page().sum("dependency_latency_seconds_count", status="ok") == 0
+
+
+def test_a_dependency_that_comes_back_is_up_again(caplog):
+    free = free_port()
+    with probing(db=f"tcp://127.0.0.1:{free}") as measured:
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == 0
+        with socket.create_server(("127.0.0.1", free)):
+            eventually(lambda: up(measured) == 1)
+        eventually(lambda: up(measured) == 0)
+    assert "dependency db is up again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [(b"+PONG\r\n", 1), (b"-NOAUTH Authentication required.\r\n", 1), (b"HTTP/1.1", 0)],
+)
+def test_redis_by_its_own_ping(answer, value):
+    with (
+        tcp_server(say(answer)) as server,
+        probing(db=f"redis://127.0.0.1:{port(server)}/0") as measured,
+    ):
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == value
+
+
+@pytest.mark.parametrize(("status", "value"), [(200, 1), (204, 1), (404, 0), (503, 0)])
+def test_http_by_its_status(status, value):
+    with (
+        http_server(status) as (port_number, _),
+        probing(db=f"http://127.0.0.1:{port_number}/health") as measured,
+    ):
+        eventually(lambda: measured.page().samples("dependency_up"))
+        assert up(measured) == value
+
+
+def test_a_wrong_address_costs_only_itself(caplog):
+    with probing(db="mysql://root:hunter2@h/db") as measured:
+        assert measured.client.get("/health").status_code == 200
+        assert measured.page().samples("dependency_up") == []
+    assert "OTEL_COACH_DEPENDENCIES: db has the unknown scheme" in caplog.text
+    assert "hunter2" not in caplog.text

@@ -1,0 +1,29 @@
+"""The functions of otel_coach that other code calls, found in the code."""
+
+import importlib
+import inspect
+import pkgutil
+
+import otel_coach
+from otel_coach.core import guard
+
+GUARDS = {
+    guard.guarded(lambda self: None).__code__,
+    guard.guarded_async(lambda self: None).__code__,
+}
+
+
+def all_classes():
+    for module in pkgutil.walk_packages(otel_coach.__path__, "otel_coach."):
+        loaded = importlib.import_module(module.name)
+        for _, cls in inspect.getmembers(loaded, inspect.isclass):
+            if cls.__module__ == module.name:
+                yield cls
+
+
+def is_guarded(member):
+    return getattr(member, "__code__", None) in GUARDS
+
+
+CLASSES = list(all_classes())
+HOOKS = [(c, name) for c in CLASSES for name, member in vars(c).items() if is_guarded(member)]

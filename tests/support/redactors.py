@@ -1,0 +1,9 @@
+"""Redactors that an operator may name."""
+
+
+def shout(text):
+    return text.upper()
+
+
+def fail(text):
+    raise LookupError(text)

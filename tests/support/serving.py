@@ -1,0 +1,65 @@
+"""Servers in threads of this process: a real uvicorn, and bare TCP."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import httpx
+import uvicorn
+
+from tests.support.programs import free_port
+
+
+class Server(uvicorn.Server):
+    """A real uvicorn on a real socket, in a thread."""
+
+    def install_signal_handlers(self):
+        """Signals are the main thread's."""
+
+
+@contextmanager
+def serving(app, **options):
+    """An httpx client of `app`, served by uvicorn."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, log_level="warning", **options)
+    server = Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert thread.is_alive(), "uvicorn did not start"
+        assert time.monotonic() < deadline, "uvicorn did not start in time"
+        time.sleep(0.005)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive(), "uvicorn did not stop"
+
+
+@contextmanager
+def tcp_server(answer):
+    """Answers each connection by `answer(connection)`."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepted = []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                accepted.append(connection)
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield server
+        finally:
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)  # else the thread would wait for ever
+            for connection in accepted:
+                connection.close()

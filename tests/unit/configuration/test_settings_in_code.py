@@ -1,0 +1,144 @@
+"""Settings made in code: checked as those from the environment are."""
+
+import re
+
+import pytest
+
+from otel_coach.configuration.setting import settings_of
+from otel_coach.metrics.labels import DEFAULT_SIZES
+from otel_coach.settings import Settings, effective
+from otel_coach.testing import measuring
+
+WRONG = [
+    {"metrics_path": "metrics"},
+    {"metrics_path": None},
+    {"dependency_interval": -1.0},
+    {"dependency_timeout": "5"},
+    {"dependency_timeout": float("nan")},
+    {"budgets": {"modell": 5}},
+    {"budgets": {"model": "5"}},
+    {"budgets": 5},
+    {"server_spans": "django"},
+    {"trace_exporters": "console"},
+    {"trace_exporters": ("oltp",)},
+    {"dependencies": {"pg": "nonsense"}},
+    {"pinned": {"models": ("a",)}},
+    {"pinned": {"model": "gpt-4o"}},
+    {"admitted": {"jobs.done": {"queue": 0}}},
+    {"metrics_port": "9464"},
+    {"metrics_port": True},
+    {"metrics_token": b"x"},
+    {"metrics_host": "not a host"},
+    {"shared_folder": "relative/folder"},
+    {"prices_file": "/no/such/file"},
+    {"content_redactor": "module"},
+    {"content_limit": 0},
+    {"captures_on_spans": "true"},
+    {"excluded_urls": "(["},
+    {"span_attributes": {"a b"}},
+    {"credential_headers": ["x y"]},
+    {"trust_incoming": "999.0.0.1"},
+    {"trust_incoming": 1},
+    {"otlp_traces_protocol": "http"},
+    {"span_queue": 0},
+]
+
+
+@pytest.mark.parametrize("values", WRONG, ids=str)
+def test_a_wrong_value_is_one_error_that_names_the_field_and_its_variable(values):
+    (name,) = values
+    variable = next(one.variables[0] for field, one in settings_of(Settings) if field.name == name)
+    with pytest.raises(ValueError, match=f"{name} \\({re.escape(variable)}\\): ") as raised:
+        Settings(**values)
+    assert "\n" not in str(raised.value)
+
+
+def test_several_wrong_values_are_one_error():
+    with pytest.raises(ValueError, match=r"metrics_path .*; server_spans ") as raised:
+        Settings(server_spans="django", metrics_path="x")
+    assert raised.type is ValueError
+
+
+def test_a_wrong_name_is_an_error_that_names_the_nearest():
+    with pytest.raises(TypeError, match="no field metric_path; perhaps metrics_path is meant"):
+        Settings(metric_path="/x")
+
+
+@pytest.mark.parametrize("name", ["problems", "components", "runtime_folder", "shares_figures"])
+def test_what_a_process_finds_out_is_no_field(name):
+    with pytest.raises(TypeError, match="no field"):
+        Settings(**{name: None})
+
+
+def test_a_password_is_in_no_error():
+    for values in (
+        {"dependencies": {"db": "hunter2"}},
+        {"trust_incoming": "999.0.0.1,header:X=hunter2"},
+        {"metrics_token": ["hunter2"]},
+    ):
+        with pytest.raises(ValueError, match=next(iter(values))) as raised:
+            Settings(**values)
+        assert "hunter2" not in str(raised.value)
+
+
+def test_a_budget_alone_leaves_the_others_as_they_are():
+    assert Settings(budgets={"model": 5}).budgets == {**DEFAULT_SIZES, "model": 5}
+    with measuring(Settings(budgets={"model": 5})) as measured:
+        assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+def test_collections_are_kept_as_their_type():
+    settings = Settings(span_attributes=["a"], trace_exporters=["console"], trust_incoming=False)
+    assert settings.span_attributes == frozenset({"a"})
+    assert settings.trace_exporters == ("console",)
+    assert settings.trust_incoming.everybody is False
+
+
+def test_each_field_has_its_variable_and_its_meaning():
+    for field, one in settings_of(Settings):
+        assert one.variables, field.name
+        assert one.meaning.endswith("."), field.name
+    assert {field.name for field, _ in settings_of(Settings)} == set(Settings.__dataclass_fields__)
+
+
+def test_from_the_environment_nothing_is_an_error():
+    """Each wrong text is one line, and the default is in force."""
+    wrong = {
+        "OTEL_TRACES_EXPORTER": "oltp",
+        "OTEL_METRICS_EXPORTER": "promethues",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": "http",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "not a host",
+        "OTEL_COACH_METRICS_PATH": "metrics",
+        "OTEL_COACH_METRICS_TOKEN": " ",
+        "OTEL_COACH_SHARED_DIR": "relative/dir",
+        "OTEL_COACH_DEPENDENCIES": "pg=nonsense",
+        "OTEL_COACH_DEPENDENCY_INTERVAL": "15s",
+        "OTEL_COACH_PRICES": "/no/such/file",
+        "OTEL_COACH_BUDGET_MODEL": "many",
+        "OTEL_COACH_ALLOWED_MODELS": ";;",
+        "OTEL_COACH_ALLOWED_COLOURS": "red",
+        "OTEL_COACH_ADMIT_LABELS": "queue",
+        "OTEL_COACH_SPAN_ATTRIBUTES": "a b",
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
+        "OTEL_COACH_CONTENT_REDACTOR": "module",
+        "OTEL_COACH_CREDENTIAL_HEADERS": "x y",
+        "OTEL_COACH_DISABLED": "yes",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http",
+        "OTEL_COACH_TYPO": "x",
+    }
+    for name, text in wrong.items():
+        settings = Settings.from_env({name: text})
+        (problem,) = settings.problems
+        assert problem.startswith(name)
+    settings = Settings.from_env({**wrong, "OTEL_COACH_METRICS_TOKEN": "t"})
+    assert len(settings.problems) == len(wrong) - 1
+    assert effective(Settings(metrics_token="t"), {}) == Settings.from_env(
+        {"OTEL_COACH_METRICS_TOKEN": "t"}
+    )
+
+
+def test_of_several_names_the_right_ones_stay():
+    settings = Settings.from_env({"OTEL_METRICS_EXPORTER": "prometheus,oltp"})
+    assert settings.metric_exporters == ("prometheus",)
+    (problem,) = settings.problems
+    assert "'oltp'" in problem

@@ -1,0 +1,222 @@
+"""Probes and watched checks, one by one, against servers that answer, drip and redirect."""
+
+import asyncio
+import ssl
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+import otel_coach
+from otel_coach.instrumentors.dependencies.probes import (
+    UnexpectedAnswerError,
+    UnknownAddressError,
+    probe_of,
+)
+from tests.support.dependencies import http_server, port, say, up
+from tests.support.paths import SUPPORT
+from tests.support.serving import tcp_server
+
+
+def test_http_with_a_password_sends_it_as_it_should():
+    with http_server() as (port_number, seen):
+        probe_of(f"http://user:p%40ss@127.0.0.1:{port_number}/")(1.0)
+    assert seen == ["Basic dXNlcjpwQHNz"]  # user:p@ss
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_is_an_answer_and_the_password_stays(status):
+    with http_server() as (elsewhere, asked_there):
+        location = f"http://127.0.0.1:{elsewhere}/"
+        answer = f"HTTP/1.1 {status} There\r\nlocation: {location}\r\n\r\n".encode()
+        with tcp_server(say(answer)) as server:
+            probe_of(f"http://user:hunter2@127.0.0.1:{port(server)}/")(5.0)
+    assert asked_there == []
+
+
+def flood(first):
+    def answer(connection):
+        connection.recv(4096)
+        with suppress(OSError):
+            connection.sendall(first)
+            while True:
+                connection.sendall(b"x" * 65536)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("first", "is_up"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),  # a body without end
+        (b"HTTP/1.1 200 OK\r\na: ", True),  # a header without end
+        (b"HTTP/1.1 200 ", True),
+        (b"HTTP/1.1 2", False),
+        (b"", False),
+    ],
+)
+def test_of_an_answer_without_end_no_more_is_read_than_its_status(first, is_up):
+    with tcp_server(flood(first)) as server:
+        probe = probe_of(f"http://127.0.0.1:{port(server)}/")
+        before = psutil.Process().memory_info().rss
+        if is_up:
+            probe(5.0)
+        else:
+            with pytest.raises(UnexpectedAnswerError):
+                probe(5.0)
+        assert psutil.Process().memory_info().rss - before < 50 << 20
+
+
+def test_a_status_that_drips_is_left_when_the_time_is_over():
+    def drip(connection):
+        with suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\n" * 100:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+
+    with tcp_server(drip) as server:
+        started = time.monotonic()
+        with pytest.raises((UnexpectedAnswerError, TimeoutError)):
+            probe_of(f"http://127.0.0.1:{port(server)}/")(0.5)
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_is_asked_of_whoever_has_the_certificate(monkeypatch, trusted):
+    certificate = SUPPORT / "localhost.pem"
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    def answer(connection):
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            assert b"Host: localhost:" in secured.recv(4096)
+            secured.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with tcp_server(answer) as server:
+        probe = probe_of(f"https://localhost:{port(server)}/health")
+        if trusted:
+            probe(5.0)
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                probe(5.0)
+
+
+def test_what_is_asked_for_is_what_the_address_says():
+    asked = []
+
+    def answer(connection):
+        asked.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with tcp_server(answer) as server:
+        for path in ("", "/a b/%20?q=1&r=ä\r\nX: y#part", "?q=1"):
+            probe_of(f"http://127.0.0.1:{port(server)}{path}")(5.0)
+        lines = [one.partition(b"\r\n")[0] for one in asked]
+        assert lines == [
+            b"GET / HTTP/1.1",
+            b"GET /a%20b/%20?q=1&r=%C3%A4X:%20y HTTP/1.1",
+            b"GET /?q=1 HTTP/1.1",
+        ]
+        host = f"Host: 127.0.0.1:{port(server)}\r\n".encode()
+        assert all(host in one and one.endswith(b"\r\n\r\n") for one in asked)
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("mysql://h/db", "unknown scheme 'mysql'"),
+        ("h:5432", "unknown scheme"),
+        ("", "unknown scheme"),
+        ("tcp://h", "needs a port"),
+        ("redis://", "needs a host"),
+        ("tcp://h:port", "cannot be read"),
+        ("http://[::1", "cannot be read"),
+    ],
+)
+def test_an_address_that_cannot_be_probed_says_why_without_repeating_it(address, cure):
+    with pytest.raises(UnknownAddressError, match=cure):
+        probe_of(address)
+
+
+# The application's own checks
+
+
+def latencies(measured):
+    return {
+        labels["status"]: value
+        for labels, value in measured.page().samples("dependency_latency_seconds_count")
+    }
+
+
+def test_watching_a_check_sync_and_async_decorated_and_entered(measured):
+    @otel_coach.watch_dependency("db")
+    def check():
+        """Documented."""
+        return 7
+
+    @otel_coach.watch_dependency("db")
+    async def acheck():
+        return 8
+
+    async def enter():
+        async with otel_coach.watch_dependency("db"):
+            await asyncio.sleep(0.05)
+
+    assert check() == 7
+    assert check.__doc__ == "Documented."
+    assert asyncio.run(acheck()) == 8
+    asyncio.run(enter())
+    with otel_coach.watch_dependency("db"):
+        pass
+    assert latencies(measured) == {"ok": 4}
+    assert up(measured) == 1
+    assert measured.page().sum("dependency_latency_seconds_sum") >= 0.045  # a sleep may end early
+
+
+def test_a_check_that_raises_is_down_and_still_raises(measured):
+    @otel_coach.watch_dependency("db")
+    def check():
+        raise ConnectionError("postgres://u:hunter2@h")
+
+    with pytest.raises(ConnectionError, match="hunter2"):
+        check()
+    assert up(measured) == 0
+    assert latencies(measured) == {"error": 1}
+
+
+def test_a_check_that_is_cancelled_says_nothing(measured):
+    async def cancelled():
+        async def check():
+            async with otel_coach.watch_dependency("db"):
+                await asyncio.sleep(10)
+
+        task = asyncio.create_task(check())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert measured.page().samples("dependency_up") == []
+
+
+def test_an_object_whose_call_is_async_is_watched_to_its_end(measured):
+    class Check:
+        async def __call__(self):
+            await asyncio.sleep(0.02)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(otel_coach.watch_dependency("db")(Check())())
+    assert latencies(measured) == {"error": 1}
+
+
+def test_watching_without_otel_coach_does_nothing():
+    @otel_coach.watch_dependency("db")
+    def check():
+        return 7
+
+    assert check() == 7

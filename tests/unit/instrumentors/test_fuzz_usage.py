@@ -1,0 +1,50 @@
+"""Providers' usage blocks: what is well-formed is read exactly, and nothing breaks."""
+
+from dataclasses import astuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_coach.instrumentors.langchain.usage import billing_of, usage_of, usage_of_chunks
+from otel_coach.pricing.price_list import Usage
+from tests.support import strategies as some
+
+# Usage blocks
+
+
+def assert_plausible(usage, blocks=1):
+    counts = astuple(usage)
+    assert all(type(count) is int and 0 <= count <= 3 * 10**12 * blocks for count in counts)
+    assert usage.cached + usage.cache_write <= usage.prompt
+    assert usage.cache_write_1h <= usage.cache_write
+    assert usage.reasoning <= usage.completion
+
+
+@given(st.data(), some.blocks())
+def test_a_providers_block_is_read_exactly_wherever_it_lies(data, block):
+    told, usage = block
+    answer = data.draw(some.answers(told))
+    assert usage_of(answer) == usage_of(billing_of(answer)) == usage
+
+
+@given(st.lists(some.blocks(), min_size=1, max_size=4))
+def test_the_blocks_of_chunks_add_up(blocks):
+    usages = [astuple(usage) for _, usage in blocks]
+    sums = Usage(*map(sum, zip(*usages, strict=True)))
+    assert usage_of_chunks([told for told, _ in blocks]) == sums
+
+
+@given(st.data(), some.blocks())
+def test_a_damaged_block_is_no_usage_or_a_plausible_one(data, block):
+    told = data.draw(some.damaged(block[0]))
+    for usage in (usage_of(data.draw(some.answers(told))), usage_of_chunks([told])):
+        if usage is not None:
+            assert_plausible(usage)
+
+
+@given(some.JSON | some.strange_answers(), st.lists(some.JSON, max_size=4))
+def test_a_strange_answer_is_no_usage_or_a_plausible_one(response, chunks):
+    for usage in (usage_of(response), usage_of_chunks(chunks)):
+        if usage is not None:
+            assert_plausible(usage, len(chunks) or 1)
+    assert usage_of(billing_of(response)) == usage_of(response)

@@ -1,0 +1,134 @@
+"""How much is done for a request, a chunk, a call: counted, not timed, so that it cannot creep.
+
+Each number has its reason. Who changes one says why in the commit.
+"""
+
+import gc
+import sys
+import tracemalloc
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
+from opentelemetry.sdk.trace import ReadableSpan
+
+import otel_coach
+from tests.support.work import send, service
+
+PACKAGE = str(Path(otel_coach.__file__).parent)
+
+
+@pytest.fixture
+def app():
+    return service()
+
+
+@pytest.fixture
+def sdk_calls(measured, app, monkeypatch):
+    """How many measurements and spans the SDK gets for requests of a path."""
+    counted = {"measurements": 0, "spans": 0}
+    consume, made = SynchronousMeasurementConsumer.consume_measurement, ReadableSpan.__init__
+
+    def consuming(*args):
+        counted["measurements"] += 1
+        return consume(*args)
+
+    def making(*args, **kwargs):
+        counted["spans"] += 1
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(SynchronousMeasurementConsumer, "consume_measurement", consuming)
+    monkeypatch.setattr(ReadableSpan, "__init__", making)
+
+    def of(path, times=1):
+        send(app, path)  # what is made once for each series
+        measured.spans  # noqa: B018 - it settles
+        counted.update(measurements=0, spans=0)
+        send(app, path, times)
+        measured.spans  # noqa: B018
+        return dict(counted)
+
+    return of
+
+
+def test_a_hundred_requests_are_a_few_measurements_and_a_span_each(sdk_calls):
+    # One for each bucket that http_server_request_duration_seconds fell into.
+    found = sdk_calls("/health", 100)
+    assert found["spans"] == 100
+    assert 1 <= found["measurements"] <= 6
+
+
+def test_a_chunk_is_nothing_to_the_sdk(sdk_calls):
+    few, many = sdk_calls("/stream/10"), sdk_calls("/stream/1000")
+    # Durations of the request as such, as AI work, and of the call; first chunk, first token; then
+    # each counter once: requests, chunks, aborts, two kinds of unmeasured.
+    assert few == many == {"measurements": 5 + 5, "spans": 2}
+
+
+def test_a_hundred_calls_are_a_few_measurements_and_two_spans_each(sdk_calls):
+    # Three durations, by bucket; requests and two kinds of unmeasured; handed on together, or
+    # each quarter of a second where that takes longer.
+    found = sdk_calls("/ask", 100)
+    assert found["spans"] == 200
+    assert 3 + 3 <= found["measurements"] <= 60
+
+
+@contextmanager
+def calls_of_ours():
+    """Python functions of the package that this thread calls."""
+    counted = [0]
+
+    def count(frame, event, _argument):
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            counted[0] += 1
+
+    gc.disable()  # it calls whoever wants to know of it, also recorders that other tests left
+    sys.setprofile(count)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+
+
+def our_calls(measured, app, path):
+    send(app, path, 3)
+    measured.spans  # noqa: B018 - it settles: what others left is not counted with this one
+    with calls_of_ours() as counted:
+        send(app, path)
+    return counted[0]
+
+
+def test_a_chunk_that_no_model_speaks_costs_few_functions(measured, app):
+    # Exchange.send.
+    more = our_calls(measured, app, "/plain/1100") - our_calls(measured, app, "/plain/100")
+    assert round(more / 1000) == 1
+
+
+def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
+    # That one; on_llm_new_token, note, token_came.
+    more = our_calls(measured, app, "/stream/1100") - our_calls(measured, app, "/stream/100")
+    assert round(more / 1000) == 4
+
+
+def test_a_request_costs_few_functions(measured, app):
+    # 29 with a span, and the alarm that it may set; what is made of its facts follows later.
+    assert our_calls(measured, app, "/health") <= 30
+
+
+def test_a_chunk_leaves_nothing_in_memory(measured, app):
+    def kept(path):
+        tracemalloc.start()
+        try:
+            send(app, path)
+            ours = tracemalloc.Filter(inclusive=True, filename_pattern=f"{PACKAGE}/*")
+            found = tracemalloc.take_snapshot().filter_traces([ours])
+            return sum(one.size for one in found.statistics("filename"))
+        finally:
+            tracemalloc.stop()
+
+    for path in ("/stream/10", "/stream/2000"):
+        send(app, path)
+    measured.spans  # noqa: B018 - it settles
+    assert kept("/stream/2000") - kept("/stream/10") < 2000  # less than a byte for each

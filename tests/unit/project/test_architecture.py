@@ -1,0 +1,82 @@
+"""The one-way arrows of docs/architecture.md, read from the code's own imports."""
+
+import pytest
+
+from tools.rooms import arrows, circle, imports, modules, room_of
+
+INSTRUMENTORS = {
+    f"instrumentors.{name}"
+    for name in ("asgi", "contrib", "dependencies", "langchain", "provider_headers")
+}
+# What each room may import. Each line knows only lines above it.
+ALLOWED = {
+    "core": set(),
+    "pricing": set(),
+    "metrics": {"core"},
+    "configuration": {"metrics"},
+    "settings": {"configuration", "metrics"},
+    "views": {"metrics"},
+    "workers": {"core"},
+    "instrumentors": set(),
+    "instrumentors.asgi": {"core", "instrumentors", "metrics"},
+    "instrumentors.contrib": {"core", "instrumentors", "metrics"},
+    "instrumentors.dependencies": {"core", "instrumentors", "metrics"},
+    "instrumentors.langchain": {"core", "instrumentors", "metrics", "pricing"},
+    "instrumentors.provider_headers": {"core"},
+    "sdk": {"core", "metrics", "settings", "views", "workers"},
+    "prometheus": {"core", "metrics", "sdk", "workers"},
+    "setup": {
+        *{"configuration", "core", "metrics", "pricing", "prometheus", "sdk", "settings"},
+        *{"workers", "instrumentors"},
+        *INSTRUMENTORS,
+    },
+    "testing": {"settings", "setup"},
+    "cli": {"configuration", "core", "instrumentors.dependencies", "metrics", "settings"},
+    "__main__": {"cli"},
+    "": {"core", "instrumentors.dependencies", "settings", "setup"},
+}
+# Only these import the SDK. `setup` names its types in annotations.
+MAY_IMPORT_SDK = {"sdk", "views", "testing"}
+SDK = ("opentelemetry.sdk", "opentelemetry.exporter")
+READ_THE_ENVIRONMENT = {"configuration", "settings"}
+
+
+def test_each_room_imports_only_what_it_may():
+    assert arrows() == ALLOWED
+
+
+def test_rooms_and_modules_form_no_circle():
+    assert not circle(arrows())
+    names = {name for name, _ in modules()}
+    graph = {}
+    for name, path in modules():
+        found = set()
+        for one in imports(path, for_types=True):
+            one_and_parents = [one, one.rpartition(".")[0]]
+            found.update(other for other in one_and_parents if other in names)
+        # A package's own __init__ runs before its modules do; that is no import of theirs.
+        graph[name] = {other for other in found if not f"{name}.".startswith(f"{other}.")}
+    assert not circle(graph)
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_only_these_rooms_know_the_sdk(module, path):
+    room = room_of(module)
+    if room in MAY_IMPORT_SDK:
+        return
+    for name in imports(path, for_types=room != "setup"):
+        assert not name.startswith(SDK), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_only_configuration_reads_the_environment(module, path):
+    if room_of(module) in READ_THE_ENVIRONMENT:
+        return
+    text = path.read_text("utf-8")
+    assert "os.environ" not in text
+    assert "getenv" not in text
+
+
+def test_files_are_short_enough_to_read_in_one_sitting():
+    for _, path in modules():
+        assert len(path.read_text("utf-8").splitlines()) < 400, path

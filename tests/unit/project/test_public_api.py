@@ -1,0 +1,93 @@
+"""The public API: `otel_coach` and `otel_coach.testing`. A change here is a change for users."""
+
+import dataclasses
+import inspect
+
+import otel_coach
+from otel_coach import testing
+from otel_coach.settings import Settings
+
+PUBLIC = {
+    "Settings": "(*, FIELDS) -> None",
+    "instrument": "(app: Starlette | None = None, *, settings: Settings | None = None) -> None",
+    "labels": "(*, mode: str) -> Generator[None]",
+    "uninstrument": "() -> None",
+    "watch_dependency": "(name: str) -> Watch",
+}
+TESTING = {
+    "Measured.forget_spans": "(self) -> None",
+    "Measured.page": "(self) -> Page",
+    "Measured.spans": "property -> Sequence[ReadableSpan]",
+    "Page": "(text: str) -> None",
+    "Page.labels": "property -> set[str]",
+    "Page.names": "property -> set[str]",
+    "Page.samples": "(self, name: str, **labels: str) -> list[tuple[dict[str, str], float]]",
+    "Page.sum": "(self, name: str, **labels: str) -> float",
+    "measuring": "(settings: Settings | None = None) -> Generator[Measured]",
+}
+SETTINGS = [
+    "admitted",
+    "budgets",
+    "captures_on_events",
+    "captures_on_spans",
+    "config_file",
+    "content_limit",
+    "content_redactor",
+    "credential_headers",
+    "dependencies",
+    "dependency_interval",
+    "dependency_timeout",
+    "disabled_instrumentations",
+    "enabled",
+    "excluded_urls",
+    "log_exporters",
+    "log_queue",
+    "metric_exporters",
+    "metrics_host",
+    "metrics_path",
+    "metrics_port",
+    "metrics_token",
+    "otlp_logs_protocol",
+    "otlp_metrics_protocol",
+    "otlp_traces_protocol",
+    "pinned",
+    "prices_file",
+    "propagates_to_providers",
+    "server_spans",
+    "shared_folder",
+    "span_attributes",
+    "span_queue",
+    "target_info",
+    "trace_exporters",
+    "trust_incoming",
+]
+
+
+def signature(member):
+    if isinstance(member, property):
+        return f"property -> {member.fget.__annotations__['return']}"
+    text = str(inspect.signature(member))
+    return text.replace("'", "")
+
+
+def test_the_package_has_these_names_and_signatures():
+    assert set(otel_coach.__all__) == {*PUBLIC, "__version__"}
+    found = {name: signature(getattr(otel_coach, name)) for name in set(PUBLIC) - {"Settings"}}
+    assert found == {name: text for name, text in PUBLIC.items() if name != "Settings"}
+    assert otel_coach.Settings is Settings
+    assert isinstance(otel_coach.__version__, str)
+
+
+def test_settings_have_these_fields():
+    fields = dataclasses.fields(Settings)
+    assert sorted(field.name for field in fields) == SETTINGS
+    assert all(field.kw_only for field in fields)
+
+
+def test_the_testing_module_has_these_names_and_signatures():
+    found = {"measuring": signature(testing.measuring), "Page": signature(testing.Page)}
+    for cls in (testing.Measured, testing.Page):
+        for name, member in vars(cls).items():
+            if not name.startswith("_") and (callable(member) or isinstance(member, property)):
+                found[f"{cls.__name__}.{name}"] = signature(member)
+    assert found == TESTING

@@ -1,0 +1,19 @@
+"""What builds a release is pinned."""
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.support.paths import ROOT
+from tests.support.pyproject import PYPROJECT, pinned
+
+# What builds it, and what it brings along
+
+LOCKS = sorted(ROOT.glob("requirements-*.txt"))
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_what_builds_it_is_pinned_in_every_lock_that_it_is_installed_from(lock):
+    pins = pinned(lock)
+    # An editable install by hatchling needs editables, which it asks for when it builds.
+    for requirement in map(Requirement, [*PYPROJECT["build-system"]["requires"], "editables"]):
+        assert requirement.specifier.contains(pins[requirement.name])

@@ -1,0 +1,87 @@
+"""The page's families: ours, the application's, and no label but the allowed ones."""
+
+from dataclasses import replace
+
+from prometheus_client import REGISTRY, Counter, generate_latest
+
+from otel_coach.metrics.labels import ALLOWED_LABELS
+from otel_coach.settings import Settings, effective
+from otel_coach.testing import Page, measuring
+
+
+def test_a_family_of_our_name_is_shown_once_and_named_once(measured, default_registry, caplog):
+    theirs = default_registry(Counter, "auth_failures", "Theirs", ["reason"])
+    theirs.labels("x").inc()
+    from otel_coach.metrics.catalogue import AUTH_FAILURES
+
+    # Also before ours has a series: a family that changes hands looks as if it fell.
+    assert measured.page().samples("auth_failures_total") == []
+    measured.installation.providers.recorder.record(
+        AUTH_FAILURES, 1, ("/a", "GET", "401", "rejected")
+    )
+    page = measured.page()  # Page refuses a family that is there twice
+    assert "# otel-coach: another family auth_failures of this process is not shown" in page.text
+    assert [set(labels) for labels, _ in page.samples("auth_failures_total")] == [
+        {"endpoint", "method", "status", "error_type"}
+    ]
+    assert caplog.text.count("the family auth_failures is defined twice") == 1
+
+
+def test_no_label_but_the_allowed_ones_no_scope_and_no_target_info(measured):
+    meter = measured.installation.providers.meter_provider.get_meter("shop", "1.0")
+    meter.create_counter("shop.visits").add(1, {"user_id": "u", "endpoint": "/x"})
+    page = measured.page()
+    assert page.samples("shop_visits_total") == [({"endpoint": "/x"}, 1)]
+    ours = Page(generate_latest(measured.installation.providers.registry).decode())
+    assert ours.labels <= ALLOWED_LABELS | {"le"}
+    assert "target_info" not in page.names
+
+
+def test_target_info_if_asked_for():
+    with measuring(Settings(target_info=True)) as measured:
+        assert "target_info" in measured.page().names
+
+
+TOKEN = "a-token-of-the-operators"
+
+
+def test_the_token_is_in_no_settings_that_are_printed():
+    assert TOKEN not in repr(Settings.from_env({"OTEL_COACH_METRICS_TOKEN": TOKEN}))
+
+
+def test_a_collector_that_raises_takes_no_page_away(measured, default_registry, caplog):
+    from prometheus_client.registry import Collector
+
+    class Broken(Collector):
+        def __init__(self):
+            REGISTRY.register(self)
+
+        def collect(self):
+            raise RuntimeError("postgres://u:hunter2@h")
+
+        def describe(self):
+            return []
+
+    default_registry(Broken)
+    assert measured.page().samples("otel_coach_errors_total")
+    assert "RuntimeError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_shared_files_that_cannot_be_read_are_no_page_instead_of_counters_that_fell(monkeypatch):
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from otel_coach.prometheus.http.http_response import answer
+
+    def too_many_open_files(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(
+        MultiProcessCollector, "__init__", lambda self, registry: registry.register(self)
+    )
+    monkeypatch.setattr(MultiProcessCollector, "collect", too_many_open_files)
+    shared = replace(effective(Settings(), {}), prometheus_multiprocess=True)
+    with measuring(shared) as measured:
+        found = answer(measured.installation.page, "")
+    assert found.status == 503
+    assert b"Too many open files" in found.body

@@ -1,0 +1,66 @@
+"""Several exporters: one that hangs or fails keeps none of the others."""
+
+import logging
+import threading
+import time
+
+import pytest
+
+from otel_coach.sdk.exporters import OneLineAMinute, at_once
+
+
+def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("otel_coach.sdk.exporters.monotonic", lambda: now)
+
+    class Exporter:
+        __module__ = "opentelemetry.exporter.of.a.test"
+
+    class Processor:
+        __module__ = "opentelemetry.sdk.of.a.test"
+
+    logger = logging.getLogger(Exporter.__module__)
+    others = logging.getLogger(Processor.__module__)
+    quiet = OneLineAMinute()
+    quiet.quieten(Exporter(), Processor())
+    for number in range(5):
+        logger.warning("attempt %d", number)
+        others.error("queue full")
+        logger.info("news")
+    now += 61
+    logger.error("still %s", "down")
+    quiet.undo()
+    logger.warning("after")
+    texts = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+    assert texts == ["attempt 0", "still down (9 more in the minute before)", "after"]
+
+
+def test_one_that_hangs_does_not_keep_the_others():
+    done = []
+    for_ever = threading.Event()
+    at_once(
+        [lambda _: for_ever.wait(), lambda _: done.append(1), lambda _: done.append(2)],
+        0.2,
+    )
+    assert sorted(done) == [1, 2]
+    for_ever.set()
+
+
+def test_without_threads_each_has_its_share_of_the_time(monkeypatch):
+    def refused(*_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    shares = []
+    started = time.monotonic()
+    at_once([lambda left: (shares.append(left), time.sleep(left))] * 3, 0.6)
+    assert shares == pytest.approx([0.2, 0.2, 0.2], abs=0.05)
+    assert time.monotonic() - started < 1
+
+
+def test_one_that_fails_is_one_line_and_the_others_go_on(caplog):
+    done = []
+    at_once([lambda _: 1 / 0, done.append], 1)
+    assert len(done) == 1
+    (record,) = caplog.records
+    assert "ZeroDivisionError in test_exporting.py" in record.getMessage()

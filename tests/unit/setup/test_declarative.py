@@ -1,0 +1,34 @@
+"""OTEL_CONFIG_FILE: the file's providers, and otel-coach beside them."""
+
+import pytest
+
+from otel_coach.settings import Settings
+from otel_coach.setup.declarative_configuration import configured
+
+pytest.importorskip("opentelemetry.configuration", reason="the oldest SDKs have no such package")
+
+
+@pytest.mark.parametrize("text", ["file_format: '1.0'\nno: [", "tracer_provider: {}", None])
+def test_a_file_that_cannot_be_used_is_one_line_and_the_variables_count(tmp_path, text, caplog):
+    path = tmp_path / "otel.yaml"
+    if text is not None:
+        path.write_text(text)
+    environ = {"OTEL_CONFIG_FILE": str(path), "OTEL_TRACES_EXPORTER": "console"}
+    settings = Settings.from_env(environ)
+    assert configured(settings, is_done=False) is settings
+    ours = [record.getMessage() for record in caplog.records if record.name == "otel_coach"]
+    assert [str(path) in line for line in ours] == [True]
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch, caplog):
+    monkeypatch.setitem(__import__("sys").modules, "opentelemetry.configuration", None)
+    settings = Settings.from_env({"OTEL_CONFIG_FILE": "otel.yaml"})
+    assert configured(settings, is_done=False) is settings
+    (record,) = caplog.records
+    assert "opentelemetry-sdk[file-configuration]" in record.getMessage()
+
+
+def test_a_file_that_disables_the_sdk_disables_all(tmp_path):
+    path = tmp_path / "otel.yaml"
+    path.write_text("file_format: '1.0'\ndisabled: true\n")
+    assert not configured(Settings(config_file=str(path)), is_done=False).enabled

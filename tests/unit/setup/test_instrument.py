@@ -1,0 +1,50 @@
+"""`otel_coach.instrument()` and `uninstrument()`, without a server."""
+
+import pytest
+
+# In this process
+
+
+def test_uninstrument_restores_everything():
+    import gc
+
+    from fastapi import FastAPI
+    from langchain_core.callbacks import AsyncCallbackManager
+    from starlette.applications import Starlette
+
+    import otel_coach
+    from otel_coach.settings import Settings
+
+    def patched():
+        calls = (Starlette.__call__, FastAPI.__call__, AsyncCallbackManager.on_chain_start)
+        return (*calls, list(gc.callbacks))
+
+    before = patched()
+    otel_coach.instrument(settings=Settings())
+    assert all(now != then for now, then in zip(patched(), before, strict=True))
+    otel_coach.uninstrument()
+    assert patched() == before
+
+
+def test_an_installation_that_cannot_start_says_so_once_and_the_host_goes_on(monkeypatch, caplog):
+    import otel_coach
+    from otel_coach.setup import installation
+
+    def broken(*_args, **_kwargs):
+        raise LookupError("no SDK at postgresql://me:secret@host")
+
+    monkeypatch.setattr(installation, "Providers", broken)
+    monkeypatch.setattr(installation, "_cannot_start", False)
+    otel_coach.instrument()
+    otel_coach.instrument()
+    assert installation.install() is None
+    assert caplog.text.count("it cannot start (LookupError in test_instrument.py:") == 1
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("app", ["module:app", 7, lambda scope: None])
+def test_instrument_says_what_it_takes(app):
+    import otel_coach
+
+    with pytest.raises(TypeError, match="FastAPI or Starlette application"):
+        otel_coach.instrument(app)

@@ -1,0 +1,94 @@
+"""Whose distro and configurator it is to be. `make test-install` has real vendors beside it."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from otel_coach.configuration import environment_variables
+from otel_coach.configuration.environment_variables import (
+    CONFIGURATOR,
+    DISTRO,
+    in_our_place,
+    vendors_in_place,
+)
+
+OURS = ("otel_coach", "otel_coach")
+STOCK = ("distro", "configurator")
+VENDOR = ("acme", "acme_configurator")
+ONLY_A_DISTRO = ("acme", None)
+ONLY_A_CONFIGURATOR = (None, "acme_configurator")
+
+
+@pytest.fixture(params=["found in this order", "found the other way round"])
+def installed(request, monkeypatch):
+    """Makes packages that each have a distro and a configurator, or one of the two."""
+    for variable in ("OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR", "OTEL_COACH_DISABLED"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def install(*packages):
+        order = packages if request.param == "found in this order" else packages[::-1]
+
+        def entry_points(*, group):
+            place = (DISTRO, CONFIGURATOR).index(group)
+            return [EntryPoint(one[place], "m:C", group) for one in order if one[place]]
+
+        monkeypatch.setattr(environment_variables, "entry_points", entry_points)
+
+    return install
+
+
+def choice():
+    return tuple(getattr(in_our_place(group), "name", None) for group in (DISTRO, CONFIGURATOR))
+
+
+@pytest.mark.parametrize(
+    ("packages", "chosen"),
+    [
+        ([OURS], (None, None)),
+        ([OURS, STOCK], (None, None)),
+        ([OURS, VENDOR], VENDOR),
+        ([OURS, STOCK, VENDOR], VENDOR),
+        ([OURS, STOCK, ONLY_A_DISTRO], ("acme", "configurator")),
+        ([OURS, STOCK, ONLY_A_CONFIGURATOR], ("distro", "acme_configurator")),
+        ([OURS, ONLY_A_DISTRO], ("acme", None)),
+    ],
+)
+def test_a_vendor_keeps_its_place_in_whatever_order_it_is_found(installed, packages, chosen):
+    installed(*packages)
+    assert choice() == chosen
+    assert vendors_in_place() == (list(filter(None, chosen)) if "acme" in str(chosen) else [])
+
+
+@pytest.mark.parametrize(
+    ("packages", "chosen"),
+    [
+        ([OURS], (None, None)),
+        ([OURS, STOCK], STOCK),
+        ([OURS, STOCK, VENDOR], VENDOR),
+    ],
+)
+def test_disabled_the_others_have_it(installed, monkeypatch, packages, chosen):
+    installed(*packages)
+    monkeypatch.setenv("OTEL_COACH_DISABLED", "true")
+    assert choice() == chosen
+
+
+def test_what_the_user_chose_is_not_touched(installed, monkeypatch):
+    installed(OURS, STOCK, VENDOR)
+    monkeypatch.setenv("OTEL_PYTHON_DISTRO", "otel_coach")
+    monkeypatch.setenv("OTEL_PYTHON_CONFIGURATOR", "otel_coach")
+    assert (choice(), vendors_in_place()) == ((None, None), [])
+    environment_variables.come_first()
+    assert (choice(), vendors_in_place()) == ((None, None), [])
+
+
+@pytest.mark.parametrize(("packages", "variable"), [([OURS], None), ([OURS, STOCK], "otel_coach")])
+def test_ours_is_asked_for_by_name_only_where_the_stock_ones_stand_beside(
+    installed, monkeypatch, packages, variable
+):
+    environ = {}
+    monkeypatch.setattr("os.environ", environ)
+    installed(*packages)
+    environment_variables.come_first()
+    assert environ.get("OTEL_PYTHON_DISTRO") == variable
+    assert environ.get("OTEL_PYTHON_CONFIGURATOR") == variable

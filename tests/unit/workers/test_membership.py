@@ -1,0 +1,134 @@
+"""Workers as members of a run: the folder, asking each other, and figures of those that ended."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from otel_coach.workers.membership import Membership
+from otel_coach.workers.refresh_socket import RefreshSocket, ring
+from otel_coach.workers.run_dir import RunDir
+from otel_coach.workers.shared_dir import SharedDirError, base_folder
+from otel_coach.workers.supervisor import (
+    supervisor,
+)
+from tests.support.membership import Source, group_in, never
+from tests.support.waiting import eventually
+
+# The folder
+
+
+def test_the_folder_is_private_or_refused(tmp_path):
+    base = base_folder(str(tmp_path / "mine"), None)
+    assert base.stat().st_mode & 0o777 == 0o700
+    base.chmod(0o755)
+    with pytest.raises(SharedDirError, match="others"):
+        base_folder(str(base), None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SharedDirError, match="not a folder"):
+        base_folder(str(tmp_path / "file"), None)
+    with pytest.raises(SharedDirError, match="cannot be made"):
+        base_folder(str(tmp_path / "file" / "below"), None)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "mine")
+    with pytest.raises(SharedDirError):
+        base_folder(str(link), None)
+    assert base_folder(None, str(tmp_path)) == tmp_path / "otel-coach"
+
+
+def test_a_path_too_long_for_a_socket_is_said_to_be(tmp_path, monkeypatch):
+    base = base_folder(str(tmp_path / ("x" * 100)), None)
+    assert len(str(RunDir(base, supervisor(os.getpid())).socket("1-a"))) < 50
+    elsewhere = "otel_coach.workers.run_dir._short"
+    monkeypatch.setattr(elsewhere, lambda path, descriptor: os.close(descriptor) or path)
+    with pytest.raises(SharedDirError, match="too long"):
+        RunDir(base, supervisor(os.getpid()))
+
+
+# Asking each other
+
+
+def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_path):
+    door, hung = tmp_path / "door", tmp_path / "hung"
+    rang = []
+    doorbell, _silent = RefreshSocket(door), RefreshSocket(hung)
+    answering = threading.Thread(target=doorbell.wait, args=(5, lambda: not rang.append(1)))
+    answering.start()
+    started = time.monotonic()
+    doors = {"well": door, "hung": hung, "dead": tmp_path / "nobody"}
+    assert ring(doors, 0.3, lambda: None) == {"hung"}
+    assert time.monotonic() - started < 1
+    answering.join()
+    assert rang == [1]
+
+
+# Merging
+
+
+def test_a_fault_in_the_background_is_counted_and_the_next_tick_tries_again(tmp_path):
+    faults, measured = [], []
+
+    def content():
+        measured.append(1)
+        if len(measured) == 1:
+            raise ZeroDivisionError
+        return b"figures"
+
+    group = Membership.join(
+        lambda: base_folder(str(tmp_path / "shared"), None),
+        supervisor(os.getpid()),
+        Source(content),
+        lambda fault, place: faults.append((type(fault), place)),
+    )
+    eventually(lambda: len(measured) >= 2)
+    assert faults == [(ZeroDivisionError, "Membership")]
+    assert [figures.content for figures in group.all_figures()] == [b"figures"]
+    group.close()
+
+
+def test_no_file_grows_old_enough_to_be_swept_away(tmp_path):
+    folder = RunDir(base_folder(str(tmp_path / "shared"), None), supervisor(os.getpid()))
+    folder.exclusive("probes")
+    for path in [folder.path, *folder.path.iterdir()]:
+        os.utime(path, (1, 1))
+    folder.touch()
+    assert all(path.stat().st_mtime > 1e9 for path in [folder.path, *folder.path.iterdir()])
+
+
+def test_the_dead_are_retired_once(tmp_path):
+    """Also by who crashed between writing the retired figures and removing the files."""
+    source = Source()
+    group = group_in(tmp_path / "shared", source)
+    folder = group._folder
+    for worker in ("1-dead", "2-dead"):
+        folder._lock(worker).write_text("")
+        folder.snapshot(worker).write_bytes(worker.encode())
+    group._fold()
+    assert source.retired == [[b"1-dead", b"2-dead"]]
+    assert [f.content for f in group.all_figures()] == [b"own", b"1-dead+2-dead"]
+    # As if it had not come to remove them.
+    folder._lock("1-dead").write_text("")
+    folder.snapshot("1-dead").write_bytes(b"1-dead")
+    assert [f.content for f in group.all_figures()] == [b"own", b"1-dead+2-dead"]
+    group._fold()
+    assert source.retired[1:] == [[b"1-dead+2-dead"]]
+    assert json.loads((folder.path / "dead").read_bytes().partition(b"\n")[0])
+    assert [f.content for f in group.all_figures()] == [b"own", b"1-dead+2-dead"]
+    group.close()
+
+
+def test_workers_that_lived_for_a_moment_only_are_put_together_by_the_next_one(tmp_path):
+    """Where none lives until its own turn to look for the dead."""
+    base = base_folder(str(tmp_path / "shared"), None)
+    folder = RunDir(base, supervisor(os.getpid()))
+    for number in range(60):
+        folder._lock(f"{number}-dead").write_text("")
+        folder.snapshot(f"{number}-dead").write_bytes(b"x")
+    source = Source()
+    group = Membership.join(lambda: base, supervisor(os.getpid()), source, never)
+    eventually(lambda: not list(folder.path.glob("*-dead.*")), within=1.5)
+    group.close()
+    assert source.retired == [[b"x"] * 60]
+    folder.leave()

@@ -1,0 +1,32 @@
+"""A supervisor that cannot be seen is alive, whatever hides it."""
+
+import os
+from pathlib import Path
+
+from otel_coach.workers import supervisor as supervisor_module
+from otel_coach.workers.supervisor import supervisor
+from tests.support.supervisors import hide
+
+# What can be seen of it without such a mount
+
+
+def test_a_system_that_hides_processes_from_signals_too_tells_who_ones_parent_is(monkeypatch):
+    hide(monkeypatch, FileNotFoundError(2, "no such file"))
+
+    def no_process(pid, number):
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", no_process)
+    assert supervisor(os.getppid()).started.startswith("hidden")
+    assert supervisor(os.getpid()) is None
+
+
+def test_without_proc_and_ps_workers_agree_too(monkeypatch):
+    def no_program(*args, **kwargs):
+        raise FileNotFoundError(2, "no such file")
+
+    real = Path.exists
+    hide(monkeypatch, FileNotFoundError(2, "no such file"))
+    monkeypatch.setattr(Path, "exists", lambda path: "/proc" not in str(path) and real(path))
+    monkeypatch.setattr(supervisor_module.subprocess, "run", no_program)
+    assert supervisor(os.getpid()).started.startswith("hidden")

@@ -1,0 +1,1 @@
+"""Long-running programs that compare otel-coach with an independent truth; see README.md."""

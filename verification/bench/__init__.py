@@ -1,0 +1,1 @@
+"""Benchmarks: what measuring costs, compared with the bare application in the same run."""

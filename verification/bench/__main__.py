@@ -1,0 +1,82 @@
+"""Measure all goals in one run, and print them as tables, with a description of the machine."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from verification.bench import micro, pages, profiles, scrape, start, throughput
+from verification.bench.goals import Measured, as_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LIBRARIES: Final = (
+    *("opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "fastapi", "starlette"),
+    *("uvicorn", "uvloop", "httptools", "langchain-core", "langchain-openai", "langgraph"),
+    "genai-prices",
+)
+
+
+def main() -> int:
+    """Returns the exit code, which is always 0: a missed goal is reported, but is no failure."""
+    parser = argparse.ArgumentParser(prog="python -m verification.bench", description=__doc__)
+    parser.add_argument(
+        "--rounds", type=int, default=throughput.ROUNDS, help="rounds of throughput"
+    )
+    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+    arguments = parser.parse_args()
+    goals: list[Measured] = []
+    details: list[str] = []
+    _say("throughput")
+    for run in throughput.all_runs(arguments.rounds):
+        goals += run.goals
+        details.append(run.as_markdown())
+        _say(run.title)
+    _say("in one process")
+    found, libraries_table = micro.measured()
+    goals += found
+    details.append(libraries_table)
+    _say("scrapes")
+    found, line = scrape.measured()
+    goals += found
+    details.append(line)
+    _say("start-up and memory")
+    found, rows = start.measured()
+    goals += found
+    headings: Sequence[str] = ("more than bare", "start-up, s", "memory, MB")
+    details.append(as_markdown(rows, headings))
+    details.append(start.parts())
+    _say("profiles")
+    details += profiles.tables()
+    page = "\n\n".join(
+        text.strip() for text in (_machine(), as_markdown(goal.row for goal in goals), *details)
+    )
+    print(page)
+    if arguments.write:
+        pages.write(arguments.write, "bench", page)
+    return 0
+
+
+def _say(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+
+def _machine() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    memory = psutil.virtual_memory().total / 1e9
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {psutil.cpu_count()} processors, "
+        f"{memory:.0f} GB, {platform.system()}, Python {platform.python_version()}; {libraries}.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

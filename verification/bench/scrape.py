@@ -1,0 +1,126 @@
+"""Measures what a scrape takes, and how much it delays other requests.
+
+Four workers with 2,000 series each are scraped every second while a client requests /health; this
+alternates with the same application without otel-coach and without scrapes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from verification.bench.goals import P99, SCRAPE, Measured, as_markdown
+from verification.bench.variants import BARE, OURS_METRICS, PLAIN, doubles, running
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+WORKERS: Final = 4
+_ROUNDS: Final = 6
+_SECONDS: Final = 5.0
+_WARM_UP: Final = 30
+_PAUSE: Final = 0.002
+"""Seconds between two requests: the service is so idle that only a scrape can delay an answer."""
+_APP: Final = "verification.bench.scraped_app:app"
+
+
+def measured() -> tuple[list[Measured], str]:
+    """Returns the goals, and a line about the scrapes of all workers."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+        endpoint = stack.enter_context(doubles())
+        alone = stack.enter_context(running(OURS_METRICS, folder, endpoint, PLAIN, _APP))
+        single = _scrapes(f"http://127.0.0.1:{alone.port}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+        endpoint = stack.enter_context(doubles())
+        options = [*PLAIN, "--workers", str(WORKERS)]
+        urls = [
+            f"http://127.0.0.1:{service.port}"
+            for service in (
+                stack.enter_context(running(variant, folder, endpoint, options, _APP))
+                for variant in (BARE, OURS_METRICS)
+            )
+        ]
+        time.sleep(8)  # until the slowest worker has started
+        four = _scrapes(urls[1])
+        added: list[float] = []
+        for _ in range(_ROUNDS):
+            bare = p99(urls[0])
+            with ExitStack() as scraping:
+                scraping.enter_context(Scraping(urls[1]))
+                added.append(p99(urls[1]) - bare)
+    goals = [Measured(P99, added), Measured(SCRAPE, single)]
+    line = (
+        f"A scrape of {WORKERS} workers with 2,000 series each takes "
+        f"{statistics.median(four):.0f} ms (at most {max(four):.0f})."
+    )
+    return goals, line
+
+
+def _scrapes(url: str) -> list[float]:
+    """Returns the milliseconds that scrapes take, one after the other."""
+    with httpx.Client(timeout=10) as client:
+        return [took for _, took in _timed(client, f"{url}/metrics", _WARM_UP + 30)][_WARM_UP:]
+
+
+def _timed(client: httpx.Client, url: str, times: int) -> Generator[tuple[int, float]]:
+    for number in range(times):
+        started = time.perf_counter()
+        client.get(url).raise_for_status()
+        yield number, 1000 * (time.perf_counter() - started)
+        time.sleep(0.05)
+
+
+def p99(url: str) -> float:
+    """Returns the p99 of /health in milliseconds, over enough connections to reach all workers."""
+    times: list[float] = []
+    end = time.perf_counter() + _SECONDS
+    clients = [httpx.Client(timeout=10) for _ in range(2 * WORKERS)]
+    try:
+        while time.perf_counter() < end:
+            for client in clients:
+                started = time.perf_counter()
+                client.get(f"{url}/health")
+                times.append(1000 * (time.perf_counter() - started))
+                time.sleep(_PAUSE)
+    finally:
+        for client in clients:
+            client.close()
+    return statistics.quantiles(times, n=100)[98]
+
+
+class Scraping:
+    """Scrapes the page once a second, inside a `with` block."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(timeout=10) as client:
+            while not self._done.wait(1):
+                client.get(f"{self._url}/metrics").raise_for_status()
+
+
+if __name__ == "__main__":
+    found, scrapes = measured()
+    print(as_markdown(goal.row for goal in found))
+    print(scrapes)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""Checks the whole path with real programs: service, Collector, Jaeger, Prometheus, PostgreSQL."""

@@ -1,0 +1,145 @@
+"""Sends random requests and compares every metric and span with the truth.
+
+The requests of a batch are sent concurrently. After each batch, the increase of each metric on the
+page is compared; if one differs, the requests are sent again one by one to find the cause.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from otel_coach.testing import Page
+from tests.support.paths import ROOT
+from tests.support.stack import INSTRUMENTED, coaching_stack
+from verification.oracle.drive import send
+from verification.oracle.expect import calls_of, difference, expected, found
+from verification.oracle.plan import orders
+from verification.oracle.spans import Traces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from tests.support.otlp import Receiver
+    from verification.oracle.plan import Order
+
+_BATCH = 80
+_TIMEOUT = 12.0
+
+
+@dataclass
+class Oracle:
+    """The service under test, and the sources of the truth."""
+
+    url: str
+    provider: Any
+    receiver: Receiver
+
+    def compare(self, batch: list[Order]) -> list[str]:
+        """Sends `batch` concurrently; returns the differences that remain after all has ended."""
+        self.provider.reset()
+        httpx.delete(f"{self.url}/witness")
+        before, exported = found(self._page()), len(self.receiver.requests)
+        traces = Traces()
+        received = asyncio.run(send(self.url, batch, traces, self._asked))
+        deadline = time.monotonic() + _TIMEOUT
+        while True:
+            ledger = self.provider.ledger
+            if all(entry.outcome != "open" for entry in ledger):
+                calls = calls_of(batch, ledger, httpx.get(f"{self.url}/witness").json())
+                lines = difference(before, found(self._page()), expected(calls, received))
+                lines += traces.differences(calls, self.receiver.spans_since(exported))
+                if not lines:
+                    return received.surprises
+                httpx.post(f"{self.url}/collect")
+                if time.monotonic() > deadline:
+                    return lines
+            elif time.monotonic() > deadline + _TIMEOUT:
+                return ["the provider still has a request open"]
+            time.sleep(0.3)
+
+    def _asked(self, order: Order) -> int:
+        return sum(entry.user == str(order.number) for entry in self.provider.ledger)
+
+    def _page(self) -> Page:
+        return Page(httpx.get(f"{self.url}/metrics", timeout=30).text)
+
+
+@contextmanager
+def oracle(database_url: str | None = "") -> Generator[Oracle]:
+    """Starts the service under test; yields an `Oracle` for it."""
+    # Bound, so that no other program takes the port, but not listening: connections are refused.
+    closed_port = socket.socket()
+    closed_port.bind(("127.0.0.1", 0))
+    environment = {
+        "ORACLE_CLOSED_URL": f"http://127.0.0.1:{closed_port.getsockname()[1]}/v1",
+        "OTEL_COACH_DEPENDENCIES": "",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = (*INSTRUMENTED[:2], "verification.oracle.app:app")
+    with (
+        closed_port,
+        coaching_stack(
+            command=command,
+            environment=environment,
+            cwd=ROOT,
+            database_url=database_url,
+        ) as stack,
+    ):
+        yield Oracle(stack.url, stack.provider, stack.receiver)
+
+
+def run(
+    oracle: Oracle, plan: list[Order], say: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """Sends `plan` in batches; returns the differences, if possible each with its request."""
+    findings: list[str] = []
+    started = time.monotonic()
+
+    def find(lines: list[str]) -> None:
+        for line in lines:
+            say(line)
+        findings.extend(lines)
+
+    for begin in range(0, len(plan), _BATCH):
+        batch = plan[begin : begin + _BATCH]
+        if lines := oracle.compare(batch):
+            find([f"requests {begin} to {begin + len(batch) - 1}: {line}" for line in lines])
+            for order in batch:
+                find([f"{order} alone: {line}" for line in oracle.compare([order])])
+        rate = (begin + len(batch)) / (time.monotonic() - started)
+        say(
+            f"{begin + len(batch)} of {len(plan)} requests, {rate:.0f}/s, "
+            f"{len(findings)} differences"
+        )
+    return findings
+
+
+def main() -> int:
+    """Returns the exit code: 0, or 1 if there is a difference."""
+    parser = argparse.ArgumentParser(prog="python -m verification.oracle", description=__doc__)
+    parser.add_argument("--n", type=int, default=300, help="how many requests")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the plan")
+    parser.add_argument("--cells", default="*", help="route/way/ending, with wildcards")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of requests to send again")
+    arguments = parser.parse_args()
+    plan = orders(arguments.seed, arguments.n, arguments.cells)
+    if arguments.only is not None:
+        plan = [order for order in plan if order.number in arguments.only]
+    print(f"seed {arguments.seed}, {len(plan)} requests")
+    with oracle() as running:
+        findings = run(running, plan, say=lambda line: print(line, flush=True))
+    print(f"seed {arguments.seed}: {len(findings)} differences in {len(plan)} requests")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

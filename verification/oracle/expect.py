@@ -1,0 +1,196 @@
+"""Computes what must be measured, from the plan, the provider's ledger and the users' notes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.support.versions import STREAMS_TELL_PARTS
+from verification.oracle.matrix import AI_ABORTED, NO_AI_REQUEST, STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from otel_coach.testing import Page
+    from verification.oracle.plan import Order
+    from verification.oracle.received import Received
+
+Figures = dict[str, float]
+
+_CALLS = "agent_llm_requests_total"
+_LOWEST_ERROR_STATUS: Final = 400
+_PRICES: Final = {"gpt-3.5-turbo": (0.5, 0.5, 1.5), "gpt-4o-mini": (0.15, 0.075, 0.6)}
+"""US dollars per million tokens, as OpenAI publishes them: input, cached input, output."""
+
+
+@dataclass
+class Calls:
+    """How many LLM calls of each kind one order made, as the provider and the witness saw them."""
+
+    ok: int
+    error: int
+    aborted: int
+    begun: int
+    """Streams of which the first chunk was read."""
+    refused: int
+    """Calls that failed before their first chunk."""
+    answered: list[Any] = field(default_factory=list)
+    """The ledger's entries of the answers that were read to their end."""
+
+    @property
+    def all(self) -> int:
+        """The number of all calls."""
+        return self.ok + self.error + self.aborted
+
+    @property
+    def told(self) -> int:
+        """The number of calls whose answer reported its usage."""
+        return sum(entry.usage_sent for entry in self.answered)
+
+
+def calls_of(
+    orders: Iterable[Order], ledger: Iterable[Any], heard: Iterable[Mapping[str, Any]]
+) -> dict[Order, Calls]:
+    """Returns the calls of each order.
+
+    `ledger` is the provider's record, `heard` the witness's: the requests of the service to the
+    provider, in the order in which they were sent, and how much of each answer was read.
+    """
+    entries, asked = _by_user(ledger, lambda e: e.user), _by_user(heard, lambda h: h["user"])
+    return {
+        order: _calls(order, entries[str(order.number)], asked[str(order.number)])
+        for order in orders
+    }
+
+
+def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> Calls:
+    """Returns the calls of one order. All calls that its ending applies to end in the same way."""
+    read = sum(request["read_to_end"] for request in asked)
+    begun = sum(request["streamed"] and request["chunks"] > 0 for request in asked)
+    unanswered = sum(request["failed"] for request in asked)
+    outcomes = Counter(entry.outcome for entry in entries)
+    # An error response that was not read, because the call was cancelled meanwhile, ended no call.
+    refused = sum(
+        request["status"] >= _LOWEST_ERROR_STATUS and request["read_to_end"] for request in asked
+    )
+    failed = refused + outcomes["cut"] + outcomes["garbled"]
+    if failed:
+        ok = outcomes["complete"]
+    elif order.ending.cut and not order.outlives:
+        ok = 0  # the reader stopped, however much it had read by then
+    else:
+        ok = read
+    error = failed + unanswered
+    return Calls(
+        ok=ok,
+        error=error + order.way.refused_before,
+        aborted=len(asked) - ok - error,
+        begun=begun,
+        refused=error + order.way.refused_before - (begun if failed else 0),
+        # An answer that was read to its end reported its usage, even if the call was aborted.
+        answered=[entry for entry in entries if entry.outcome == "complete"][: max(ok, read)],
+    )
+
+
+def _by_user(notes: Iterable[Any], user: Callable[[Any], str]) -> dict[str, list[Any]]:
+    found_by_user: dict[str, list[Any]] = defaultdict(list)
+    for note in notes:
+        found_by_user[user(note)].append(note)
+    return found_by_user
+
+
+def expected(calls: Mapping[Order, Calls], received: Received) -> Figures:
+    """Returns every expected value by name; `found` returns the page's by the same names."""
+    figures: Counter[str] = Counter()
+    for order, order_calls in calls.items():
+        _count_calls(figures, order_calls)
+        # On a busy machine, a call may be cancelled before it starts: then there was no AI work.
+        if order.way.route not in NO_AI_REQUEST and (order_calls.all or order.way.agents):
+            figures[f"AI requests {order.ending.outcome}"] += 1
+        left = order.ending.outcome == AI_ABORTED and order.way.route == STREAM
+        figures["aborts"] += left
+    for (endpoint, status), count in received.statuses.items():
+        figures[f"HTTP {endpoint} {status}"] = count
+    for endpoint, chunks in received.chunks.items():
+        figures[f"chunks {endpoint}"] = chunks
+    figures["first chunks"] = received.first_chunks
+    figures["streams open"] = 0
+    figures["faults"] = 0
+    return dict(figures)
+
+
+def _count_calls(figures: Counter[str], order_calls: Calls) -> None:
+    figures["LLM calls ok"] += order_calls.ok
+    figures["LLM calls error"] += order_calls.error
+    figures["LLM calls aborted"] += order_calls.aborted
+    figures["LLM calls"] += order_calls.all
+    figures["LLM latency"] += order_calls.all
+    figures["first tokens"] += order_calls.begun
+    for entry in order_calls.answered:
+        if entry.usage_sent:
+            figures["prompt tokens"] += entry.prompt_tokens
+            figures["completion tokens"] += entry.completion_tokens
+            if STREAMS_TELL_PARTS or not entry.stream:
+                figures["cached tokens"] += entry.cached_tokens
+                figures["reasoning tokens"] += entry.reasoning_tokens
+            figures["microdollars"] += _microdollars(entry)
+        if entry.tool_call:
+            figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
+    figures["LLM calls measured or refused"] += order_calls.told + order_calls.refused
+
+
+def found(page: Page) -> Figures:
+    """Returns the page's values by name, as totals since the service started."""
+    figures: Figures = {"LLM calls": page.sum(_CALLS)}
+    for status in ("ok", "error", "aborted"):
+        figures[f"LLM calls {status}"] = page.sum(_CALLS, status=status)
+        figures[f"AI requests {status}"] = page.sum(
+            "app_ai_request_duration_seconds_count", status=status
+        )
+    figures["LLM latency"] = page.sum("agent_llm_latency_seconds_count")
+    figures["prompt tokens"] = page.sum("agent_llm_tokens_total", mode="prompt")
+    figures["completion tokens"] = page.sum("agent_llm_tokens_total", mode="completion")
+    figures["cached tokens"] = page.sum("agent_llm_cached_tokens_total")
+    figures["reasoning tokens"] = page.sum("agent_llm_reasoning_tokens_total")
+    figures["microdollars"] = page.sum("agent_llm_cost_usd_total") * 1e6
+    unmeasured = page.sum("agent_llm_unmeasured_total")
+    figures["LLM calls measured or refused"] = page.sum(_CALLS) - unmeasured
+    figures["first tokens"] = page.sum("agent_llm_time_to_first_token_seconds_count")
+    figures["tools ok"] = page.sum("agent_tool_calls_total", status="ok")
+    figures["tools error"] = page.sum("agent_tool_calls_total", status="error")
+    figures["aborts"] = page.sum("app_ai_stream_aborts_total")
+    for labels, value in page.samples("http_server_request_duration_seconds_count"):
+        if labels["endpoint"] not in {"/health", "/witness", "/collect"}:
+            figures[f"HTTP {labels['endpoint']} {labels['status']}"] = value
+    for endpoint in {
+        labels["endpoint"] for labels, _ in page.samples("app_ai_stream_chunks_total")
+    }:
+        figures[f"chunks {endpoint}"] = sum(
+            page.sum("app_ai_stream_chunks_total", endpoint=endpoint, status=status)
+            for status in ("ok", "error")
+        )
+    figures["first chunks"] = page.sum("app_ai_time_to_first_chunk_seconds_count")
+    figures["streams open"] = page.sum("app_ai_streams_active")
+    figures["faults"] = page.sum("otel_coach_errors_total")
+    return figures
+
+
+def difference(before: Figures, after: Figures, wanted: Figures) -> list[str]:
+    """Returns one line for each value that did not increase by what was `wanted`."""
+    lines: list[str] = []
+    for name in sorted(after.keys() | wanted.keys()):
+        increase = after.get(name, 0) - before.get(name, 0)
+        if abs(increase - wanted.get(name, 0)) > 1e-3:  # noqa: PLR2004 - of a microdollar
+            lines.append(f"{name}: {increase:g} instead of {wanted.get(name, 0):g}")
+    return lines
+
+
+def _microdollars(entry: Any) -> float:
+    fresh, cached, output = _PRICES[entry.model]
+    if entry.model == "gpt-3.5-turbo":
+        cached = fresh  # this model has no separate price for cached input
+    if entry.stream and not STREAMS_TELL_PARTS:
+        cached = fresh
+    prompt = (entry.prompt_tokens - entry.cached_tokens) * fresh + entry.cached_tokens * cached
+    return prompt + entry.completion_tokens * output

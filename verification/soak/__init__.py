@@ -1,0 +1,1 @@
+"""Kills, stops and reloads the workers of real servers while their pages are scraped."""
