@@ -87,20 +87,23 @@ class _Lines:
         """Stores the lines of `text` at the indices `changed`; False if they do not match."""
         found = [line + b"\n" for line in text.split(b"\n")[:-1]]
         lines = [line for line in found if not line.startswith(b"#")]
-        if len(lines) != len(changed) or not _is_head(found[: len(found) - len(lines)]):
+        head = found[: len(found) - len(lines)]
+        if len(lines) != len(changed) or not self._continues(head):
             return False
         self.lines.extend([b""] * (len(table.keys) - len(self.lines)))
         for index, line in zip(changed, lines, strict=True):
             self.lines[index] = line
-        self.head = found[: len(found) - len(lines)]
+        self.head = head
         self._keys, self._values = [*table.keys], [*table.values]
         self._exemplars = {**table.exemplars}
         return True
 
+    def _continues(self, head: list[bytes]) -> bool:
+        """Whether `head` consists of comments only, and is the cached one if there is one.
 
-def _is_head(lines: Iterable[bytes]) -> bool:
-    """Whether all `lines` are comments: a comment after a sample would begin another family."""
-    return all(line.startswith(b"#") for line in lines)
+        A comment after a sample, or another head, begins another family.
+        """
+        return all(line.startswith(b"#") for line in head) and self.head in ([], head)
 
 
 def _family(table: Table, indices: Iterable[int]) -> Metric:

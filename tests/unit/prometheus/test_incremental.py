@@ -314,6 +314,24 @@ def test_a_family_of_which_the_lines_cannot_be_kept_is_written_once():
         assert len(written) == scrape
 
 
+@pytest.mark.parametrize("first", ["s_count", "s_created"])
+def test_a_sample_that_begins_a_family_of_its_own_stays_there(first):
+    encoded = Encoded(generate_latest)
+    about = About("s", "help", "summary", "")
+    [last] = {"s_count", "s_created"} - {first}
+    encoded.table(Table(about, [key_of(first, {})], [1.0], {}))
+    text = encoded.table(Table(about, [key_of(first, {}), key_of(last, {})], [1.0, 2.0], {}))
+    values = {"s_count": 1.0 + (first != "s_count"), "s_created": 1.0 + (first == "s_count")}
+    assert text.decode().splitlines() == [
+        "# HELP s help",
+        "# TYPE s summary",
+        f"s_count {values['s_count']}",
+        "# HELP s_created help",
+        "# TYPE s_created gauge",
+        f"s_created {values['s_created']}",
+    ]
+
+
 def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
     gauge, counter = Metric("own", "help", "gauge"), Metric("c", "help", "counter")
     gauge.samples = [Sample("own", {}, 1)]
