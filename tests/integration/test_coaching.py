@@ -186,7 +186,7 @@ def test_a_provider_that_fails_marks_the_spans_it_made_fail(stack, users):
 
 
 def test_a_user_who_leaves_is_no_error_and_is_said_to_have_left(stack, users):
-    spans = spans_of(stack, lambda: users.leave_chat("[pace:0.05] everything"))
+    spans = spans_of(stack, lambda: users.leave_chat("[pace:0.05] [tokens:80] everything"))
     assert not any(span.is_error for span in spans)
     (server,) = (span for span in spans if span.kind == SERVER)
     assert server.attributes["otel_coach.outcome"] == "aborted"

@@ -101,7 +101,8 @@ def one_round(users: Users, stack: Stack, say: Callable[[str], None]) -> None:
     say("an advanced training plan")
     users.plan("Ten kilometres", endpoint=ADVANCED)
     say("a user who leaves in the middle of a stream")
-    users.leave_chat("[pace:0.05] Tell me everything")
+    # So long that the whole answer never arrives at once, however busy the machine is.
+    users.leave_chat("[pace:0.05] [tokens:80] Tell me everything")
     say("a provider that fails, and one whose stream is cut")
     users.plan("[fail:500] A plan")
     users.chat("[cut] And now?")
