@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import hypothesis
 import pytest
 
 from otel_coach.testing import measuring
+from tests.support.interpreter import settings
 from tests.support.paths import SUPPORT
 from tests.support.programs import postgres
 from tests.support.stack import Provider
@@ -53,6 +55,15 @@ def measured():
 
     with measuring() as measurements, conserved(measurements):
         yield measurements
+
+
+@pytest.fixture
+def host_settings():
+    """The interpreter's settings as they are before the test, and again after it."""
+    before = settings()
+    yield before
+    sys.setswitchinterval(before[0])
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,7 @@ class Recorder:
 
         `context` contains the span that a histogram's exemplar may name.
         """
+        # `MeasurementQueue.put`, inlined to save a stack frame.
         self._queue.append((metric, value, labels, context))
 
     def later(

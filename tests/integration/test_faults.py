@@ -19,7 +19,7 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from otel_coach.core import guard
 from otel_coach.testing import measuring
-from tests.support.hooks import HOOKS
+from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
@@ -176,18 +176,6 @@ def in_turn(*faults):
         return next(turns)(*args, **kwargs)
 
     return fault
-
-
-def inject(monkeypatch, cls, name, fault):
-    original = vars(cls)[name]
-    if inspect.iscoroutinefunction(original):
-
-        async def failing(*args, **kwargs):
-            fault(*args, **kwargs)
-
-        monkeypatch.setattr(cls, name, guard.guarded_async(failing))
-    else:
-        monkeypatch.setattr(cls, name, guard.guarded(fault))
 
 
 NOT_CALLED_HERE = {

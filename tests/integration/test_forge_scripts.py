@@ -4,36 +4,19 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
+from tests.support.forge import GITHUB, PROJECT, WORKFLOWS, steps
 from tests.support.paths import ROOT
 
-GITHUB = ROOT / ".github"
 # The lowest versions have none, and nothing here depends on them.
 check_jsonschema = pytest.importorskip("check_jsonschema")
-WORKFLOWS = {path.name: path for path in sorted((GITHUB / "workflows").glob("*.y*ml"))}
-READ = {name: yaml.safe_load(path.read_text("utf-8")) for name, path in WORKFLOWS.items()}
 FORMS = sorted(
     set((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")) - {GITHUB / "ISSUE_TEMPLATE/config.yml"}
 )
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 has_a_shell = pytest.mark.skipif(os.name == "nt", reason="needs a shell of POSIX")
-
-
-def jobs():
-    return [
-        (name, job, content)
-        for name, workflow in READ.items()
-        for job, content in workflow["jobs"].items()
-    ]
-
-
-def steps():
-    return [step for _, _, job in jobs() for step in job.get("steps", ())]
 
 
 @pytest.mark.parametrize(

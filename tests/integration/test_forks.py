@@ -1,6 +1,5 @@
 """A process that was forked has measured nothing yet: its parent's totals are not its own."""
 
-import gc
 import multiprocessing
 import os
 import subprocess
@@ -13,6 +12,7 @@ from otel_coach.prometheus.background import in_background
 from otel_coach.sdk import forked_meters
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
+from tests.support.interpreter import settings
 from tests.support.otlp import Receiver
 from tests.support.stack import bin_path
 
@@ -134,19 +134,7 @@ def test_where_the_sdk_has_changed_a_child_of_one_that_measured_pushes_nothing(
         providers.shutdown()
 
 
-@pytest.fixture
-def host():
-    before = settings()
-    yield before
-    sys.setswitchinterval(before[0])
-    gc.enable()
-
-
-def settings():
-    return sys.getswitchinterval(), gc.isenabled()
-
-
-def test_a_child_forked_in_the_middle_has_the_hosts_settings(host):
+def test_a_child_forked_in_the_middle_has_the_hosts_settings(host_settings):
     with in_background, multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(settings) == host
-    assert settings() == host
+        assert pool.apply(settings) == host_settings
+    assert settings() == host_settings

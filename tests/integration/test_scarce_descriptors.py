@@ -20,6 +20,7 @@ from otel_coach.workers.refresh_socket import RefreshSocket
 from otel_coach.workers.run_dir import remove_run
 from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import supervisor
+from tests.support.faults import never
 from tests.support.programs import free_port
 from tests.support.scarcity import (
     Source,
@@ -27,7 +28,6 @@ from tests.support.scarcity import (
     by_worker,
     descriptors,
     lines,
-    never,
     open_files,
     written,
 )

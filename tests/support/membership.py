@@ -8,6 +8,7 @@ from otel_coach.workers.shared_dir import base_folder
 from otel_coach.workers.supervisor import (
     supervisor,
 )
+from tests.support.faults import never
 
 
 class Source:
@@ -30,10 +31,6 @@ class Source:
     def fold(self, contents):
         self.retired.append(list(contents))
         return b"+".join(contents)
-
-
-def never(fault, place):
-    raise AssertionError(place) from fault
 
 
 def group_in(folder, source):

@@ -23,10 +23,6 @@ class Slow:
         return b"page %d %s" % (self.made, accept.encode()), "text/plain"
 
 
-def never(fault, place):
-    raise AssertionError(place) from fault
-
-
 def answered(renders):
     """What one gets who waits for a page."""
     ready = threading.Event()

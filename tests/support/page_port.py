@@ -8,6 +8,7 @@ from email.parser import BytesParser
 from otel_coach.prometheus.http.own_port import Address, serve
 from otel_coach.prometheus.http.shared_renders import Renders
 from otel_coach.workers.log_once import LogOnce
+from tests.support.faults import never
 from tests.support.programs import free_port
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost:1\r\n\r\n"
@@ -24,10 +25,6 @@ class Rendered:
     def render(self, accept, own=None):
         self._before()
         return self._body, "text/plain"
-
-
-def never(fault, place):
-    raise AssertionError(place) from fault
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from otel_coach.workers.membership import Membership
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.shared_dir import base_folder
 from otel_coach.workers.supervisor import supervisor
+from tests.support import membership
+from tests.support.faults import never
 from tests.support.paths import ROOT
 
 
@@ -105,29 +107,18 @@ def numbered(number):
     return b"%4096d" % number
 
 
-class Source:
+class Source(membership.Source):
     """What a worker measures: how often it was measured."""
 
     def __init__(self):
+        super().__init__()
         self.measured = count(1)
-        self.retired = []
 
     def measure(self, *, whole):
         return numbered(next(self.measured))
 
     def changed(self):
         return False
-
-    def increments(self):
-        return b""
-
-    def fold(self, contents):
-        self.retired.append(list(contents))
-        return b"+".join(contents)
-
-
-def never(fault, place):
-    raise AssertionError(place) from fault
 
 
 OTHER_WORKER = """

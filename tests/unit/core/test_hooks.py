@@ -1,7 +1,6 @@
 """Every function of ours that others call is guarded, or has its reason."""
 
 import ast
-import inspect
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import wrapt
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_coach
-from otel_coach.core import guard
 from otel_coach.core.guard import guarded
 from otel_coach.instrumentors.langchain import trials
 from otel_coach.instrumentors.langchain.observer import RunObserver
@@ -151,18 +149,6 @@ def test_whatever_we_register_with_others_is_known_here():
 @pytest.fixture(autouse=True)
 def _settled_within_requests(monkeypatch):
     monkeypatch.setattr("otel_coach.metrics.recorder._ENOUGH", 8)
-
-
-def inject(monkeypatch, cls, name, fault):
-    original = vars(cls)[name]
-    if inspect.iscoroutinefunction(original):
-
-        async def failing(*args, **kwargs):
-            fault(*args, **kwargs)
-
-        monkeypatch.setattr(cls, name, guard.guarded_async(failing))
-    else:
-        monkeypatch.setattr(cls, name, guard.guarded(fault))
 
 
 def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):

@@ -1,44 +1,28 @@
 """What GitHub reads of the repository, and the programs that a release asks: without a network."""
 
 import re
-import tomllib
 from importlib.util import find_spec
 
 import pytest
 import yaml
 
+from tests.support.forge import GITHUB, PROJECT, READ, WORKFLOWS, jobs, steps
 from tests.support.paths import ROOT
 from tools import licences
 from verification.installs.sbom import closure
 
-GITHUB = ROOT / ".github"
 if find_spec("check_jsonschema") is None:
     pytest.skip(
         "the lowest versions have none, and nothing here depends on them", allow_module_level=True
     )
-WORKFLOWS = {path.name: path for path in sorted((GITHUB / "workflows").glob("*.y*ml"))}
-READ = {name: yaml.safe_load(path.read_text("utf-8")) for name, path in WORKFLOWS.items()}
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 # The rights of jobs that have more than to read.
 WRITES = {
     ("release.yml", "attest"): {"id-token", "attestations"},
     ("release.yml", "publish"): {"id-token"},
     ("release.yml", "announce"): {"contents"},
 }
-
-
-def jobs():
-    return [
-        (name, job, content)
-        for name, workflow in READ.items()
-        for job, content in workflow["jobs"].items()
-    ]
-
-
-def steps():
-    return [step for _, _, job in jobs() for step in job.get("steps", ())]
 
 
 def scripts():

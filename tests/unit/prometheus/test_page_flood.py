@@ -10,7 +10,8 @@ from otel_coach.prometheus.http import bandwidth as bandwidth_module
 from otel_coach.prometheus.http import shared_renders as renders_module
 from otel_coach.prometheus.http.http_response import BUSY
 from otel_coach.prometheus.http.shared_renders import Renders
-from tests.support.page_flood import Slow, answered, never
+from tests.support.faults import never
+from tests.support.page_flood import Slow, answered
 from tests.support.waiting import eventually
 
 

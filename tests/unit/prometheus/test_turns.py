@@ -7,21 +7,10 @@ import threading
 import pytest
 
 from otel_coach.prometheus.background import in_background
+from tests.support.interpreter import settings
 
 
-@pytest.fixture
-def host():
-    before = settings()
-    yield before
-    sys.setswitchinterval(before[0])
-    gc.enable()
-
-
-def settings():
-    return sys.getswitchinterval(), gc.isenabled()
-
-
-def test_two_threads_that_work_at_once_leave_the_hosts_settings(host):
+def test_two_threads_that_work_at_once_leave_the_hosts_settings(host_settings):
     inside, leave = threading.Barrier(3), threading.Event()
 
     def work():
@@ -33,14 +22,14 @@ def test_two_threads_that_work_at_once_leave_the_hosts_settings(host):
     for thread in threads:
         thread.start()
     inside.wait(5)
-    assert sys.getswitchinterval() < host[0]
+    assert sys.getswitchinterval() < host_settings[0]
     leave.set()
     for thread in threads:
         thread.join()
-    assert settings() == host
+    assert settings() == host_settings
 
 
-def test_a_host_with_shorter_turns_keeps_them(host):
+def test_a_host_with_shorter_turns_keeps_them(host_settings):
     sys.setswitchinterval(1e-5)
     chosen = settings()
     with in_background:
@@ -48,14 +37,14 @@ def test_a_host_with_shorter_turns_keeps_them(host):
     assert settings() == chosen
 
 
-def test_what_the_host_sets_while_a_scrape_works_stays(host):
+def test_what_the_host_sets_while_a_scrape_works_stays(host_settings):
     with in_background:
         sys.setswitchinterval(0.02)
         gc.disable()
     assert settings() == (pytest.approx(0.02), False)
 
 
-def test_the_hosts_collector_is_its_own_matter(measured, host):
+def test_the_hosts_collector_is_its_own_matter(measured, host_settings):
     gc.disable()
     measured.page()
     assert not gc.isenabled()
@@ -70,7 +59,7 @@ def test_the_hosts_collector_is_its_own_matter(measured, host):
     assert set(collections) == {True}
 
 
-def test_what_raises_inside_leaves_the_hosts_settings(host):
+def test_what_raises_inside_leaves_the_hosts_settings(host_settings):
     with pytest.raises(ZeroDivisionError), in_background:
         raise ZeroDivisionError
-    assert settings() == host
+    assert settings() == host_settings

@@ -14,7 +14,8 @@ from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import (
     supervisor,
 )
-from tests.support.membership import Source, group_in, never
+from tests.support.faults import never
+from tests.support.membership import Source, group_in
 from tests.support.waiting import eventually
 
 # The folder

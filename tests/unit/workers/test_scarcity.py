@@ -23,8 +23,9 @@ from otel_coach.workers.refresh_socket import RefreshSocket, ring
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import supervisor
+from tests.support.faults import never
 from tests.support.programs import free_port
-from tests.support.scarcity import Source, descriptors, lines, never, open_files, written
+from tests.support.scarcity import Source, descriptors, lines, open_files, written
 
 # No descriptors
 
