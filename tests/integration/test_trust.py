@@ -17,6 +17,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.background import BackgroundTask
 from starlette.middleware.wsgi import WSGIMiddleware
 
 from otel_coach.settings import Settings
@@ -159,7 +160,21 @@ def test_the_trace_of_an_untrusted_caller_is_a_link_of_ours():
 # Those who extract by themselves
 
 
+instrumented = []
+
+
+@pytest.fixture(autouse=True)
+def _as_if_never_instrumented():
+    """The stock instrumentation patches background tasks of all applications, too."""
+    yield
+    for app in instrumented:
+        FastAPIInstrumentor.uninstrument_app(app)
+    instrumented.clear()
+    assert not hasattr(BackgroundTask, "_otel_original_call")
+
+
 def with_stock_instrumentation(measured, app):
+    instrumented.append(app)
     FastAPIInstrumentor.instrument_app(
         app, tracer_provider=tracer_provider(measured), exclude_spans=["send", "receive"]
     )

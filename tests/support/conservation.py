@@ -111,7 +111,7 @@ def conserved(measured):
     with suppress(AssertionError):
         eventually(lambda: at_rest() or (gc.collect() >= 0 and at_rest()))
     assert finished(measured) == +started
-    assert started_spans.total() == ended.count
+    assert started_spans.total() == ended.count, f"{started_spans} started, {ended.count} ended"
 
 
 def finished(measured):
