@@ -5,8 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST ?= .venv-lowest
+DIRECT ?= .venv-direct-lowest
 CANARY ?= .venv-canary
 OPENLIT ?= .venv-openlit
+PROVIDERS ?= .venv-providers
 PORT ?= 8000
 N ?= 1000
 CELLS ?= *
@@ -23,7 +25,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-fast test-lowest test-canary test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock sbom licences audit rooms clean
+.PHONY: help install run demo test test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +38,17 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 $(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
 	$(call install_into,$(LOWEST),requirements-lowest.txt)
 
+$(DIRECT)/.installed: requirements-direct-lowest.txt pyproject.toml
+	$(call install_into,$(DIRECT),requirements-direct-lowest.txt)
+
 $(CANARY)/.installed: requirements-canary.txt pyproject.toml
 	$(call install_into,$(CANARY),requirements-canary.txt)
 
 $(OPENLIT)/.installed: requirements-openlit.txt pyproject.toml
 	$(call install_into,$(OPENLIT),requirements-openlit.txt)
+
+$(PROVIDERS)/.installed: requirements-providers.txt pyproject.toml
+	$(call install_into,$(PROVIDERS),requirements-providers.txt)
 
 # The interpreter of that version.
 python = $(firstword $(wildcard $(addsuffix /versions/$(1)/bin/python,$(shell pyenv root 2>/dev/null) $(HOME)/.pyenv)) python$(call minor,$(1)))
@@ -76,6 +84,9 @@ test-fast: install ## the tests without servers, under a minute
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*' $(PYTEST)
 
+test-direct-lowest: $(DIRECT)/.installed ## calls by the oldest openai and anthropic packages, without LangChain
+	@$(DIRECT)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings tests/unit/instrumentors/direct/test_direct_figures.py tests/unit/instrumentors/direct/test_direct_endings.py tests/unit/instrumentors/direct/test_direct_work.py $(PYTEST)
+
 test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 1,000 requests
 
 test-on-%:
@@ -91,6 +102,12 @@ test-install: install ## build it, install it by several pips and uv, beside oth
 test-canary: $(CANARY)/.installed $(OPENLIT)/.installed ## beside other people's instrumentations: whether anything leaves that should not
 	@$(CANARY)/bin/python -m pytest verification/canary tests/integration/test_logs.py tests/unit/sdk/test_log_export.py --deselect verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
 	@$(OPENLIT)/bin/python -m pytest verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
+
+test-providers: $(PROVIDERS)/.installed ## LangChain's integration packages, each against its provider's protocol on this machine
+	@$(PROVIDERS)/bin/python -m pytest tests/providers $(PYTEST)
+
+docs-providers: $(PROVIDERS)/.installed ## the same, then write the table of docs/providers.md, and what was handed over for the ordinary suite
+	@$(PROVIDERS)/bin/python -m pytest tests/providers --write-table docs/providers.md --write-shapes $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
 	@$(BIN)/python -m verification.oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
@@ -171,6 +188,7 @@ types: install ## pyright, strict
 docs: install ## write the generated pages
 	@$(BIN)/otel-coach metrics --write docs/metrics.md
 	@$(BIN)/otel-coach settings --write docs/configuration.md
+	@$(BIN)/otel-coach traps --write docs/doctor.md
 	@$(BIN)/python -m verification.oracle.truth --write docs/truth.md
 
 dashboards: install ## write the Grafana dashboard from the catalogue
@@ -179,19 +197,32 @@ dashboards: install ## write the Grafana dashboard from the catalogue
 rules: install ## write the recording rules and alerts from the catalogue
 	@$(BIN)/python -m tools.monitoring rules --write
 
+prices: install ## write the price list from the newest genai-prices, if it gives the same prices
+	@$(MAKE) --no-print-directory lock UPGRADE='--upgrade-package genai-prices'
+	@$(MAKE) --no-print-directory install
+	@$(BIN)/python -m tools.prices --write
+
+prices-equivalence: install ## compare the price list with genai-prices itself: all providers, models and names
+	@ALL_PRICES=1 $(BIN)/python -m pytest tests/unit/pricing/test_price_equivalence.py --timeout 0 -s $(PYTEST)
+
 docs-check: install
 	@$(BIN)/python -m tools.monitoring dashboards --check
 	@$(BIN)/python -m tools.monitoring rules --check
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
 	@$(BIN)/otel-coach settings --check docs/configuration.md
+	@$(BIN)/otel-coach traps --check docs/doctor.md
+	@$(BIN)/python -m tools.prices --check
 	@$(BIN)/python -m verification.oracle.truth --check docs/truth.md
 
 lock: install ## resolve the development environment and the lowest versions; UPGRADE=--upgrade: all anew
 	@$(LOCK) --group dev --output-file requirements-dev.txt pyproject.toml
 	@$(LOCK) --resolution lowest-direct --group test --group example \
 		--output-file requirements-lowest.txt pyproject.toml
+	@$(LOCK) --resolution lowest-direct --group direct \
+		--output-file requirements-direct-lowest.txt pyproject.toml
 	@$(LOCK) --group canary --output-file requirements-canary.txt pyproject.toml
 	@$(LOCK) --group openlit --output-file requirements-openlit.txt pyproject.toml
+	@$(LOCK) --group providers --output-file requirements-providers.txt pyproject.toml
 
 sbom: install ## write dist/otel-coach.cdx.json: what a release brings along, as CycloneDX
 	@$(BIN)/python -m verification.installs.sbom dist/otel-coach.cdx.json

@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.interpreter import settings
 from tests.support.paths import SUPPORT
@@ -53,7 +54,9 @@ def pytest_collection_modifyitems(items):
 def measured():
     from tests.support.conservation import conserved  # it imports LangChain
 
-    with measuring() as measurements, conserved(measurements):
+    # The double is OpenAI, as far as prices are concerned.
+    settings = Settings(gateways={"127.0.0.1": "openai"})
+    with measuring(settings) as measurements, conserved(measurements):
         yield measurements
 
 

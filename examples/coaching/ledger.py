@@ -20,6 +20,7 @@ class Entry:
     model: str
     stream: bool
     user: str | None = None  # The end user, if the request names one.
+    kind: Literal["chat", "embeddings"] = "chat"
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     status_code: int = 200
     outcome: Outcome = "open"

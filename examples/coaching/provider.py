@@ -1,9 +1,9 @@
-"""A local replacement for OpenAI: serves the chat-completions protocol over HTTP, without a model.
+"""A local replacement for OpenAI: serves its chats, responses and embeddings, without a model.
 
 Run it with `python provider.py --port 8001`, or embed it with `with Provider() as provider`.
-Directives in the user's message control its answers and its failures (see `script`). Its ledger
-records what it really sent, in-process as `provider.ledger` and at `GET /ledger`
-(`DELETE /ledger` empties it).
+Directives in the user's message, or in a text to embed, control its answers and its failures (see
+`script`). Its ledger records what it really sent, in-process as `provider.ledger` and at
+`GET /ledger` (`DELETE /ledger` empties it).
 """
 
 import argparse
@@ -13,34 +13,43 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from dialects import ChatCompletions, Dialect, Responses
 from ledger import Entry
-from script import Answer, Directions, count_tokens, direct
+from script import Answer, Directions, count_tokens, count_tokens_to_embed, direct
 
 _MAX_LEDGER = 100_000
 """Entries; older ones are removed, so that a provider that runs for long does not grow."""
 
-_ERRORS = {
-    400: ("invalid_request_error", None, "The request is malformed."),
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
-    404: ("invalid_request_error", "unknown_url", "Unknown request URL."),
-    429: ("requests", "rate_limit_exceeded", "Rate limit reached."),
-    500: ("server_error", None, "The server had an error while processing your request."),
+DIALECTS: dict[str, type[Dialect]] = {
+    "/v1/chat/completions": ChatCompletions,
+    "/v1/responses": Responses,
 }
+"""By path, the protocol that is spoken there."""
 
 
 class Provider:
-    """The provider, which serves inside a `with` block, by default on a free loopback port."""
+    """The provider, which serves inside a `with` block, by default on a free loopback port.
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+    `dialects` are further protocols, by path.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        dialects: Mapping[str, type[Dialect]] | None = None,
+    ) -> None:
         """Bind the port; serving starts with the `with` block."""
         self._entries: deque[Entry] = deque(maxlen=_MAX_LEDGER)
-        self._server = _Server((host, port), partial(_Handler, self._entries))
+        spoken = DIALECTS | dict(dialects or {})
+        self._server = _Server((host, port), partial(_Handler, self._entries, spoken))
         self.url = f"http://{host}:{self._server.server_port}"
         self.base_url = f"{self.url}/v1"
         # A short poll interval, so that leaving the block does not wait.
@@ -105,79 +114,113 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def __init__(self, entries: deque[Entry], *args: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        entries: deque[Entry],
+        dialects: Mapping[str, type[Dialect]],
+        *args: Any,  # noqa: ANN401
+    ) -> None:
         self._entries = entries
+        self._dialects = dialects
         super().__init__(*args)
 
     def do_GET(self) -> None:
         if self.path == "/ledger":
             self._send_json(200, [asdict(entry) for entry in tuple(self._entries)])
         else:
-            self._send_json(404, _error(404))
+            self._send_json(404, ChatCompletions.error(404))
 
     def do_DELETE(self) -> None:
         if self.path == "/ledger":
             self._entries.clear()
             self._send_json(200, [])
         else:
-            self._send_json(404, _error(404))
+            self._send_json(404, ChatCompletions.error(404))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/v1/embeddings":
-            self._send_json(200, _embeddings(json.loads(body)))
+        path = self.path.partition("?")[0]
+        kind = ChatCompletions if path == "/v1/embeddings" else self._dialects.get(path)
+        if kind is None:
+            self._send_json(404, ChatCompletions.error(404))
             return
-        if self.path != "/v1/chat/completions":
-            self._send_json(404, _error(404))
-            return
+        begin = self._embed if path == "/v1/embeddings" else partial(self._chat, kind)
         try:
-            request = json.loads(body)
-            directions, answer = direct(request["messages"])
-            entry = Entry(
-                str(request["model"]), bool(request.get("stream")), user=request.get("user")
-            )
+            entry, directions, reply = begin(json.loads(body))
         except (ValueError, TypeError, LookupError, AttributeError):
-            self._send_json(400, _error(400))
+            self._send_json(400, kind.error(400))
             return
         self._entries.append(entry)
         try:
             self._wait(directions.delay)
-            self._reply(entry, request, directions, answer)
+            if directions.fail is not None:
+                entry.status_code = directions.fail
+                entry.end("refused")
+                self._send_json(directions.fail, kind.error(directions.fail))
+            else:
+                reply()
         except ConnectionError:
             self.close_connection = True
             if entry.outcome != "garbled":  # then the client left because of the garbage
                 entry.usage_sent = False
                 entry.end("abandoned")
 
+    def _chat(
+        self, kind: type[Dialect], request: dict[str, Any]
+    ) -> tuple[Entry, Directions, Callable[[], None]]:
+        dialect = kind(request)
+        directions, answer = direct(dialect.messages)
+        entry = Entry(str(request["model"]), bool(request.get("stream")), user=dialect.user)
+        return entry, directions, partial(self._reply, entry, dialect, directions, answer)
+
+    def _embed(self, request: dict[str, Any]) -> tuple[Entry, Directions, Callable[[], None]]:
+        given = request["input"] if isinstance(request["input"], list) else [request["input"]]
+        directions = Directions.read(" ".join(part for part in given if isinstance(part, str)))
+        entry = Entry(
+            str(request["model"]), stream=False, user=request.get("user"), kind="embeddings"
+        )
+        return entry, directions, partial(self._send_vectors, entry, given, directions)
+
+    def _send_vectors(self, entry: Entry, given: list[Any], directions: Directions) -> None:
+        """Embed each text as its length and its number of words."""
+        entry.prompt_tokens = count_tokens_to_embed(given)
+        data = [
+            {
+                "object": "embedding",
+                "index": place,
+                "embedding": [len(part), count_tokens_to_embed([part])],
+            }
+            for place, part in enumerate(given)
+        ]
+        content: dict[str, Any] = {"object": "list", "data": data, "model": entry.model}
+        if directions.usage:
+            content["usage"] = {
+                "prompt_tokens": entry.prompt_tokens,
+                "total_tokens": entry.prompt_tokens,
+            }
+        self._send_whole(entry, directions, content)
+
     def _reply(
-        self, entry: Entry, request: dict[str, Any], directions: Directions, answer: Answer
+        self, entry: Entry, dialect: Dialect, directions: Directions, answer: Answer
     ) -> None:
-        if directions.fail is not None:
-            entry.status_code = directions.fail
-            entry.end("refused")
-            self._send_json(directions.fail, _error(directions.fail))
-            return
         entry.tool_call = answer.tool
-        entry.prompt_tokens = count_tokens(request["messages"])
+        entry.prompt_tokens = count_tokens(dialect.messages)
         entry.cached_tokens = min(directions.cached, entry.prompt_tokens)
         entry.reasoning_tokens = entry.completion_tokens = directions.reasoning
         if entry.stream:
-            options: dict[str, Any] = request.get("stream_options") or {}
-            usage = bool(options.get("include_usage")) and directions.usage
-            self._stream(entry, directions, answer, usage=usage)
+            self._stream(entry, dialect, directions, answer)
         else:
-            self._answer(entry, directions, answer)
+            self._answer(entry, dialect, directions, answer)
 
-    def _answer(self, entry: Entry, directions: Directions, answer: Answer) -> None:
+    def _answer(
+        self, entry: Entry, dialect: Dialect, directions: Directions, answer: Answer
+    ) -> None:
         """Send the whole answer as one JSON body."""
         entry.completion_tokens += len(answer.pieces)
-        message = _tool_message(entry, answer) if answer.tool else _text_message(answer)
-        completion = _envelope(entry, "chat.completion") | {
-            "choices": [{"index": 0, "message": message, "finish_reason": _finish_reason(answer)}],
-        }
-        if directions.usage:
-            completion["usage"] = _usage(entry)
-        body = json.dumps(completion).encode()
+        self._send_whole(entry, directions, dialect.whole(entry, answer, usage=directions.usage))
+
+    def _send_whole(self, entry: Entry, directions: Directions, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
         if directions.cut:
             self._send_head(200, "application/json", ("Content-Length", str(len(body))))
             entry.end("cut")
@@ -191,24 +234,20 @@ class _Handler(BaseHTTPRequestHandler):
             entry.end("complete")
             self._send_body(200, body)
 
-    def _stream(self, entry: Entry, directions: Directions, answer: Answer, *, usage: bool) -> None:
+    def _stream(
+        self, entry: Entry, dialect: Dialect, directions: Directions, answer: Answer
+    ) -> None:
         """Send the answer piece by piece as server-sent events."""
-        envelope = _envelope(entry, "chat.completion.chunk")
-        if usage:
-            envelope["usage"] = None
-
-        def send(delta: dict[str, Any], finish_reason: str | None = None) -> None:
-            choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-            self._send_event(json.dumps(envelope | {"choices": [choice]}))
-
+        usage = dialect.streams_usage and directions.usage
         interrupted = directions.cut or directions.garbage
         pieces = answer.pieces[: len(answer.pieces) // 2] if interrupted else answer.pieces
 
         self._send_head(200, "text/event-stream", ("Transfer-Encoding", "chunked"))
-        send(_first_delta(entry, answer))
+        for event in dialect.opening(entry, answer, usage=usage):
+            self._send_event(dialect.frame(event))
         for place, piece in enumerate(pieces):
             self._wait(directions.pace if place else 0)
-            send(_delta(piece, answer))
+            self._send_event(dialect.frame(dialect.piece(entry, answer, piece)))
             entry.chunk_sent()
         self._wait(directions.pace)
 
@@ -217,15 +256,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if directions.garbage:
-            self._send_event('{"id": "chatcmpl-')
+            self._send_event(dialect.garbage)
             entry.end("garbled")
         else:
-            send({}, _finish_reason(answer))
-            if usage:
-                self._send_event(json.dumps(envelope | {"choices": [], "usage": _usage(entry)}))
-                entry.usage_sent = True
+            for event in dialect.closing(entry, answer, usage=usage):
+                self._send_event(dialect.frame(event))
+            entry.usage_sent = usage
             entry.end("complete")
-        self._send_event("[DONE]")
+        if dialect.last_event is not None:
+            self._send_event(f"data: {dialect.last_event}\n\n")
         self.wfile.write(b"0\r\n\r\n")
 
     def _wait(self, seconds: float) -> None:
@@ -252,77 +291,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header(*framing)
         self.end_headers()
 
-    def _send_event(self, data: str) -> None:
-        event = f"data: {data}\n\n".encode()
+    def _send_event(self, frame: str) -> None:
+        event = frame.encode()
         self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing: the ledger has more details than an access log."""
-
-
-def _error(status_code: int) -> dict[str, Any]:
-    kind, code, message = _ERRORS.get(status_code, _ERRORS[500])
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
-    """Embed each text as its length and its number of words; the ledger has chats only."""
-    given = request["input"]
-    texts: list[str] = [given] if isinstance(given, str) else given
-    data = [
-        {"object": "embedding", "index": place, "embedding": [len(text), len(text.split())]}
-        for place, text in enumerate(texts)
-    ]
-    tokens = sum(len(text.split()) for text in texts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": request["model"], "usage": usage}
-
-
-def _envelope(entry: Entry, kind: str) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "object": kind,
-        "created": int(entry.started),
-        "model": entry.model,
-    }
-
-
-def _usage(entry: Entry) -> dict[str, Any]:
-    return {
-        "prompt_tokens": entry.prompt_tokens,
-        "completion_tokens": entry.completion_tokens,
-        "total_tokens": entry.prompt_tokens + entry.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": entry.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": entry.reasoning_tokens},
-    }
-
-
-def _text_message(answer: Answer) -> dict[str, Any]:
-    return {"role": "assistant", "content": "".join(answer.pieces)}
-
-
-def _tool_message(entry: Entry, answer: Answer) -> dict[str, Any]:
-    function = {"name": answer.tool, "arguments": "".join(answer.pieces)}
-    call = {"id": f"call-{entry.id}", "type": "function", "function": function}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
-
-
-def _first_delta(entry: Entry, answer: Answer) -> dict[str, Any]:
-    """Return a stream's first delta, as OpenAI sends it: a role, or a call without arguments."""
-    if not answer.tool:
-        return {"role": "assistant", "content": ""}
-    opening = _tool_message(entry, Answer([], answer.tool))
-    return opening | {"tool_calls": [{"index": 0} | opening["tool_calls"][0]]}
-
-
-def _delta(piece: str, answer: Answer) -> dict[str, Any]:
-    if not answer.tool:
-        return {"content": piece}
-    return {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-
-
-def _finish_reason(answer: Answer) -> str:
-    return "tool_calls" if answer.tool else "stop"
 
 
 def main() -> None:

@@ -90,6 +90,14 @@ def count_tokens(messages: list[dict[str, Any]]) -> int:
     return sum(len(_text(message).split()) for message in messages)
 
 
+def count_tokens_to_embed(given: list[Any]) -> int:
+    """Return the tokens of what is to be embedded: words, or the ids of tokens themselves."""
+    return sum(
+        len(part.split()) if isinstance(part, str) else len(part) if isinstance(part, list) else 1
+        for part in given
+    )
+
+
 def _words(count: int | None) -> list[str]:
     words = _TOKEN.findall(_ANSWER)
     if count is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import otel_coach
-from otel_coach.cli import doctor, metrics, settings
+from otel_coach.cli import doctor, metrics, prices, reconcile, settings, traps
 
 
 def main() -> int:
@@ -15,9 +15,12 @@ def main() -> int:
         "--version", action="version", version=f"otel-coach {otel_coach.__version__}"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (doctor, metrics, settings):
+    for command in (doctor, metrics, prices, reconcile, settings, traps):
+        description = command.__doc__ or ""
         sub_parser = commands.add_parser(
-            command.__name__.rpartition(".")[2], help=command.__doc__, description=command.__doc__
+            command.__name__.rpartition(".")[2],
+            help=description.partition("\n")[0],
+            description=description,
         )
         command.add_arguments(sub_parser)
         sub_parser.set_defaults(run=command.run)

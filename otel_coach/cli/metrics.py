@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli import generated_page
 from otel_coach.cli.generated_page import add_arguments
-from otel_coach.configuration.environment import pinned_variable
+from otel_coach.configuration.names import pinned_variable
 from otel_coach.metrics.catalogue import CATALOGUE, SECONDS, Kind, Metric
 from otel_coach.metrics.labels import (
     DEFAULT_BUDGETS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from otel_coach.core.guard import OwnThread
 
@@ -22,10 +22,14 @@ def printable(text: str) -> str:
     )
 
 
-def say(text: str) -> None:
-    """Prints `text` as one line; escapes characters that the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
+def say(text: str, to: TextIO | None = None) -> None:
+    """Prints `text` as one line; escapes characters that the terminal's encoding lacks.
+
+    It goes to the standard output, unless another stream is given.
+    """
+    stream = to or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def within(seconds: float, work: Callable[[], _T]) -> _T:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.configuration.admitted_labels import admitted_labels
+from otel_coach.configuration.definitions import CAPTURE
+from otel_coach.configuration.dependencies import dependencies
 from otel_coach.configuration.environment_variables import (
     OTEL_COACH_ADMIT_LABELS,
     OTEL_COACH_CONTENT_REDACTOR,
     OTEL_COACH_DEPENDENCIES,
     OTEL_COACH_METRICS_TOKEN,
     OTEL_COACH_TRUST_INCOMING,
-    OWN_VARIABLES,
     SWITCHES,
 )
 from otel_coach.configuration.kinds import (
-    ADDRESS,
     COUNT,
     FUNCTION,
     PORT,
@@ -28,6 +26,12 @@ from otel_coach.configuration.kinds import (
     words,
 )
 from otel_coach.configuration.log_export import is_by_distro, log_settings
+from otel_coach.configuration.names import (
+    budget_variable,
+    pinned_variable,
+    unknown_line,
+    unknown_own,
+)
 from otel_coach.configuration.otel_variables import without_effect
 from otel_coach.configuration.setting import settings_of
 from otel_coach.configuration.trust import trust_of
@@ -38,18 +42,14 @@ if TYPE_CHECKING:
 
     from otel_coach.configuration.kinds import Kind
 
-CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CAPTURE_MODES: Final = Choice(("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"))
-_NAME: Final = re.compile(r"[\w.-]+")
-_BETWEEN_DEPENDENCIES: Final = re.compile(
-    r",(?=\s*[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|\s*$)"
-)
 _COMPONENTS: Final = (
     *("OTEL_PYTHON_ID_GENERATOR", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
     *(f"OTEL_PYTHON_{part}_CONFIGURATOR" for part in ("LOGGER", "METER", "TRACER")),
 )
 """Variables that name a component of the SDK, or configure one."""
 _DEFAULT_PORT: Final = 9464
+DEFAULT: Final = "the default is used"
 _INVALID: Final = "?"
 """In the place of a redactor that cannot be one."""
 
@@ -74,8 +74,10 @@ class Environment:
         found: dict[str, Any] = {}
         for field, described in settings_of(cls):
             if not described.is_read_apart:
-                for variable in described.variables:
-                    value = self._read(variable, described.kind)
+                for position, variable in enumerate(described.variables):
+                    later = described.variables[position + 1 :]
+                    instead = next((f"{one} counts" for one in later if self._text(one)), DEFAULT)
+                    value = self._read(variable, described.kind, instead)
                     if value is not None:
                         found[field.name] = value
                         break
@@ -87,7 +89,8 @@ class Environment:
                 except ValueError as error:
                     self._problems.append(f"{described.variables[0]} {error}; it is left out")
                     del found[field.name]
-        return found | {"problems": tuple(dict.fromkeys([*self._problems, *self._unknown()]))}
+        unknown = (unknown_line(*row) for row in unknown_own(self._variables))
+        return found | {"problems": tuple(dict.fromkeys([*self._problems, *unknown]))}
 
     def process(self) -> dict[str, Any]:
         """Returns what the variables say about the process, in addition to its settings."""
@@ -127,7 +130,9 @@ class Environment:
             "captures_on_spans": capture in {"SPAN_ONLY", "SPAN_AND_EVENT"},
             "captures_on_events": captures_on_events,
             "content_redactor": redactor,
-            "dependencies": self._dependencies(),
+            "dependencies": dependencies(
+                self._text(OTEL_COACH_DEPENDENCIES), self._text, self._problems
+            ),
             **self._logs(for_events=captures_on_events),
         }
         return {name: value for name, value in found.items() if value is not None}
@@ -135,8 +140,11 @@ class Environment:
     def _text(self, name: str) -> str:
         return self._variables.get(name, "").strip()
 
-    def _read(self, variable: str, kind: Kind[Any]) -> Any:
-        """Returns the variable's value; None if it is not set or cannot be used."""
+    def _read(self, variable: str, kind: Kind[Any], instead: str = DEFAULT) -> Any:
+        """Returns the variable's value; None if it is not set or cannot be used.
+
+        `instead` says what then takes effect.
+        """
         text = self._text(variable)
         if not text:
             return None
@@ -145,7 +153,7 @@ class Environment:
         try:
             return kind.parse(text)
         except ValueError as error:
-            self._problems.append(f"{variable}={text!r} {error}; the default is used")
+            self._problems.append(f"{variable}={text!r} {error}; {instead}")
             return None
 
     def _names(self, variable: str, text: str, kind: Names[Any] | Exporters) -> Any:
@@ -158,12 +166,14 @@ class Environment:
                 self._problems.append(f"{variable} {error}; it is left out")
         return kind.check(tuple(valid)) if valid or not words(text) else None
 
-    def _trace_exporters(self) -> tuple[str, ...] | None:
+    def _trace_exporters(self) -> tuple[str, ...]:
         variable = "OTEL_TRACES_EXPORTER"
         text = self._text(variable)
-        if not text or is_by_distro(text):
-            return ("otlp",) if self._has_endpoint("TRACES") else ()
-        return self._names(variable, text, Exporters("traces"))
+        if text and not is_by_distro(text):
+            names = self._names(variable, text, Exporters("traces"))
+            if names is not None:
+                return names
+        return ("otlp",) if self._has_endpoint("TRACES") else ()
 
     def _metric_exporters(self) -> tuple[str, ...] | None:
         variable = "OTEL_METRICS_EXPORTER"
@@ -181,9 +191,10 @@ class Environment:
         )
 
     def _metrics_port(self) -> int | None:
-        if self._text("OTEL_EXPORTER_PROMETHEUS_PORT"):
-            return self._read("OTEL_EXPORTER_PROMETHEUS_PORT", PORT)
-        return _DEFAULT_PORT if self._text("OTEL_EXPORTER_PROMETHEUS_HOST") else None
+        port = self._read("OTEL_EXPORTER_PROMETHEUS_PORT", PORT)
+        if port is None and self._text("OTEL_EXPORTER_PROMETHEUS_HOST"):
+            return _DEFAULT_PORT
+        return port
 
     def _token(self, name: str) -> str | None:
         """Returns the token; None if the variable is not set, "" if it is set but empty.
@@ -222,7 +233,7 @@ class Environment:
         text = self._text(variable)
         stated = None
         if text and not is_by_distro(text):
-            stated = self._names(variable, text, Exporters("logs")) or ()
+            stated = self._names(variable, text, Exporters("logs"))
         return log_settings(
             self._text,
             stated,
@@ -230,63 +241,3 @@ class Environment:
             disabled=words(self._text("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")),
             for_events=for_events,
         )
-
-    def _dependencies(self) -> dict[str, str]:
-        variable = OTEL_COACH_DEPENDENCIES
-        addresses: dict[str, str] = {}
-        # A comma may also be in a password, or between the hosts of one address.
-        entries = re.split(_BETWEEN_DEPENDENCIES, self._text(variable))
-        for position, entry in enumerate(filter(None, map(str.strip, entries)), start=1):
-            name, separator, address = entry.partition("=")
-            if not separator or not _NAME.fullmatch(name.strip()) or not address.strip():
-                # The entry may contain a password, so the message does not repeat it.
-                self._problems.append(
-                    f"{variable}: entry {position} is not of the form name=address; left out"
-                )
-                continue
-            address = address.strip()
-            if address.startswith("env:"):
-                other = address.removeprefix("env:").strip()
-                if not other.isidentifier():
-                    self._problems.append(
-                        f"{variable}: entry {position} names no variable after env:; left out"
-                    )
-                    continue
-                if not (address := self._text(other)):
-                    self._problems.append(
-                        f"{variable}: {name.strip()} is at env:{other}, and {other} is not set; "
-                        "left out"
-                    )
-                    continue
-            try:
-                addresses[name.strip()] = ADDRESS.check(address)
-            except ValueError as error:
-                self._problems.append(
-                    f"{variable}: the address of {name.strip()} {error}; left out"
-                )
-        return addresses
-
-    def _unknown(self) -> list[str]:
-        """Returns one line for each variable that is named like otel-coach's, but is unknown."""
-        known = {
-            *OWN_VARIABLES,
-            *map(budget_variable, DEFAULT_SIZES),
-            *map(pinned_variable, DEFAULT_BUDGETS),
-        }
-        lines: list[str] = []
-        for name in sorted(self._variables):
-            if name.startswith("OTEL_COACH_") and name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"; perhaps {close[0]} is meant" if close else ""
-                lines.append(f"{name} is not a variable of otel-coach{hint}; it is ignored")
-        return lines
-
-
-def budget_variable(label: str) -> str:
-    """Returns the name of the variable that sets the budget of a label or limit."""
-    return f"OTEL_COACH_BUDGET_{label.upper()}"
-
-
-def pinned_variable(label: str) -> str:
-    """Returns the name of the variable that lists values of `label` which always have a slot."""
-    return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"

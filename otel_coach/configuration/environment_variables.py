@@ -28,6 +28,7 @@ OTEL_COACH_DEPENDENCIES = "OTEL_COACH_DEPENDENCIES"
 OTEL_COACH_DEPENDENCY_INTERVAL = "OTEL_COACH_DEPENDENCY_INTERVAL"
 OTEL_COACH_DEPENDENCY_TIMEOUT = "OTEL_COACH_DEPENDENCY_TIMEOUT"
 OTEL_COACH_DISABLED = "OTEL_COACH_DISABLED"
+OTEL_COACH_GATEWAYS = "OTEL_COACH_GATEWAYS"
 OTEL_COACH_METRICS_PATH = "OTEL_COACH_METRICS_PATH"
 OTEL_COACH_METRICS_TOKEN = "OTEL_COACH_METRICS_TOKEN"  # nosec B105 # noqa: S105 - its name
 OTEL_COACH_PRICES = "OTEL_COACH_PRICES"
@@ -51,9 +52,14 @@ SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
 """Each of these variables disables all of otel-coach."""
 
 
+TRUE: Final = frozenset({"true", "1", "yes", "on"})
+FALSE: Final = frozenset({"false", "0", "no", "off"})
+"""The words for true and false, in lower case; OpenTelemetry itself knows `true` and `false`."""
+
+
 def is_true(text: str) -> bool:
-    """Whether `text` means true, as in OpenTelemetry's variables."""
-    return text.strip().lower() in {"true", "1"}
+    """Whether `text` is one of the words for true, in upper or lower case."""
+    return text.strip().lower() in TRUE
 
 
 def is_enabled() -> bool:
@@ -93,11 +99,19 @@ def vendors_in_place() -> list[str]:
 
 def has_vendor() -> bool:
     """Whether a vendor's distro or configurator is installed."""
-    return any(
-        entry.name not in {_OURS, _CONTRIB[group]}
+    return any(vendors().values())
+
+
+def vendors() -> dict[str, list[str]]:
+    """Returns the names of the installed vendors' distros and configurators, by group."""
+    return {
+        group: [
+            entry.name
+            for entry in entry_points(group=group)
+            if entry.name not in {_OURS, _CONTRIB[group]}
+        ]
         for group in _CHOICE
-        for entry in entry_points(group=group)
-    )
+    }
 
 
 def let_workers_be_instrumented() -> None:

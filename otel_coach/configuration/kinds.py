@@ -13,6 +13,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
+from otel_coach.configuration.environment_variables import FALSE, TRUE, is_true
+
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _DAY: Final = 86_400
@@ -34,11 +36,11 @@ class Flag:
     """True or false."""
 
     def parse(self, text: str) -> bool:
-        """Accepts true, false, 1 and 0."""
-        if text.lower() not in {"true", "false", "1", "0"}:
+        """Accepts true, yes, on, 1, false, no, off and 0, in upper or lower case."""
+        if text.lower() not in TRUE | FALSE:
             message = "is neither true nor false"
             raise ValueError(message)
-        return text.lower() in {"true", "1"}
+        return is_true(text)
 
     def check(self, value: object) -> bool:
         """Accepts a bool."""
@@ -269,8 +271,15 @@ class ByName(Generic[_T]):
     hides_values: bool = False
 
     def parse(self, text: str) -> dict[str, _T]:
-        """Is not used: such a setting has one variable for each name, or a parser of its own."""
-        raise NotImplementedError
+        """Accepts `name=value`, several separated by commas."""
+        values: dict[str, _T] = {}
+        for word in words(text):
+            name, equals, value = map(str.strip, word.partition("="))
+            if not (name and equals and value):
+                message = f"has {word!r}, which is not of the form name=value"
+                raise ValueError(message)
+            values[name] = self.kind.parse(value)
+        return self.check(values)
 
     def check(self, value: object) -> dict[str, _T]:
         """Accepts a mapping."""

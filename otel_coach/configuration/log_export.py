@@ -6,6 +6,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from otel_coach.configuration.environment_variables import is_true
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -27,7 +29,7 @@ def log_settings(
         disabled: The instrumentations that are not loaded.
         for_events: Whether events with captured content need an exporter.
     """
-    handles = text("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED").lower() == "true"
+    handles = is_true(text("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED"))
     asked = (
         handles
         or stated is not None

@@ -14,7 +14,12 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.configuration.environment_variables import OTEL_COACH_TRUST_INCOMING, is_true
+from otel_coach.configuration.environment_variables import (
+    FALSE,
+    OTEL_COACH_TRUST_INCOMING,
+    TRUE,
+    is_true,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -83,7 +88,7 @@ def trust_of(text: str, problems: list[str]) -> Trust:
 
     An invalid text adds a line to `problems`.
     """
-    if text.lower() in {"", "true", "1", "false", "0"}:
+    if text.lower() in {"", *TRUE, *FALSE}:
         return Trust(everybody=not text or is_true(text))
     # The text may end with a secret, which may contain commas. Messages repeat no part of it.
     peers, has_header, header = text.partition(_HEADER)

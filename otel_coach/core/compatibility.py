@@ -88,6 +88,12 @@ TOOLS: Final = PrivatePart(
     f"{_LANGCHAIN}:tells_of_tools",
     "tool calls are not measured",
 )
+EMBEDDINGS: Final = PrivatePart(
+    "langchain_core",
+    "langchain-core's Embeddings has embed_documents, embed_query, and both asynchronous",
+    f"{_LANGCHAIN}:has_embeddings",
+    "calls of embedding models are not measured",
+)
 TOKENS: Final = PrivatePart(
     "langchain_core",
     "langchain-core calls on_llm_new_token of its managers for each chunk",
@@ -102,7 +108,7 @@ RUN_IDS: Final = PrivatePart(
 )
 HOLDERS: Final = PrivatePart(
     "langchain_core",
-    "langchain-core's coroutines agenerate and arun last from a run's start to its end",
+    "langchain-core's agenerate, arun and a retriever's ainvoke last from a run's start to its end",
     f"{_LANGCHAIN}:has_holders",
     "a cancelled call is counted only when its run has been garbage-collected",
 )
@@ -229,12 +235,40 @@ ANTHROPIC_HEADERS: Final = PrivatePart(
     "it may send a user's baggage to the provider; ANTHROPIC_OPEN_TELEMETRY_PROPAGATION=false "
     "stops that",
 )
+OPENAI_CLIENTS: Final = PrivatePart(
+    "openai",
+    "the openai package's clients send each call through request(cast_to, options, stream=...)",
+    "otel_coach.instrumentors.openai.trials:takes_requests",
+    "calls that the application makes by the openai package itself are not measured",
+)
+OPENAI_STREAMS: Final = PrivatePart(
+    "openai",
+    "the openai package's streams keep the iterator of their chunks in _iterator",
+    "otel_coach.instrumentors.openai.trials:keeps_iterators",
+    "each chunk that is streamed by the openai package itself takes some microseconds longer",
+    private=("_iterator",),
+)
+ANTHROPIC_CLIENTS: Final = PrivatePart(
+    "anthropic",
+    "the anthropic package's clients send each call through request(cast_to, options, stream=...)",
+    "otel_coach.instrumentors.anthropic.trials:takes_requests",
+    "calls that the application makes by the anthropic package itself are not measured",
+)
+ANTHROPIC_STREAMS: Final = PrivatePart(
+    "anthropic",
+    "the anthropic package's streams keep the iterator of their chunks in _iterator",
+    "otel_coach.instrumentors.anthropic.trials:keeps_iterators",
+    "each chunk that is streamed by the anthropic package itself takes some microseconds longer",
+    private=("_iterator",),
+)
 
 PARTS: Final = (
-    *(CHAINS, MODELS, RETRIEVERS, TOOLS, TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
+    *(CHAINS, MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
+    *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
     *(NATIVE_TELEMETRY, FRONTENDS, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
     *(CONFIGURATORS, STORAGES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
+    *(OPENAI_CLIENTS, OPENAI_STREAMS, ANTHROPIC_CLIENTS, ANTHROPIC_STREAMS),
 )
 """All rows of the table."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from otel_coach.core.spans import start_of_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from otel_coach.core.spans import HandedOver
 
@@ -44,6 +44,10 @@ class Request:
     mode: str | None = None
     server_span: HandedOver | None = None
     """The server span, if another instrumentation makes and ends it."""
+    abandoned_endpoint: str | None = None
+    """The endpoint, once the client has left before the response was complete."""
+    look_for_client: Callable[[], None] | None = None
+    """Finds out whether the client has left, while the response is not complete."""
     run_failed = False
     """Whether the outermost run that started last has ended in an error."""
     _last_outermost: object = None
@@ -59,6 +63,12 @@ class Request:
         self.is_ai = True
         self.model = self.model or model
         self.mode = self.mode or mode
+
+    def client_has_left(self) -> bool:
+        """Returns whether the client has left before the response was complete, as far as known."""
+        if self.abandoned_endpoint is None and self.look_for_client is not None:
+            self.look_for_client()
+        return self.abandoned_endpoint is not None
 
     def outermost_run_started(self, run: object) -> None:
         """Notes that a run without a parent started; only the last one can fail the request."""

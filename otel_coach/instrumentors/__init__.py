@@ -5,9 +5,11 @@ They record through the recorder and the OpenTelemetry API, and never use the SD
 
 from typing import Final
 
+ANTHROPIC: Final = "otel_coach_anthropic"
 ASGI: Final = "otel_coach_asgi"
 DEPENDENCIES: Final = "otel_coach_dependencies"
 LANGCHAIN: Final = "otel_coach_langchain"
+OPENAI: Final = "otel_coach_openai"
 FASTAPI: Final = "fastapi"
 PSYCOPG: Final = "psycopg"
 """Entry points of otel-coach's own instrumentations and of the contrib ones that it uses; these are

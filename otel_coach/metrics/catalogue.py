@@ -16,6 +16,7 @@ from otel_coach.metrics.labels import (
     COMPLETION,
     DEFAULT_SIZES,
     DEPENDENCY_NAME,
+    EMBEDDING,
     ENDPOINT,
     ERROR,
     ERROR_TYPE,
@@ -26,8 +27,6 @@ from otel_coach.metrics.labels import (
     MODE,
     MODEL,
     NO_MODEL,
-    NO_PRICE,
-    NO_USAGE,
     OK,
     OTHER,
     OTHER_METHOD,
@@ -35,6 +34,7 @@ from otel_coach.metrics.labels import (
     REFUSALS,
     STATUS,
     TOOL_NAME,
+    UNMEASURED,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Merge(Enum):
 
     SUM = "the sum over all live workers"
     LATEST = "the value that was measured last"
+    MAX = "the largest value of all live workers"
 
 
 SECONDS: Final = "s"
@@ -61,6 +62,7 @@ _AI_STATUS: Final = {STATUS: (OK, ERROR, ABORTED)}
 _METHODS: Final = (*sorted(METHODS), OTHER_METHOD)
 _LLM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 120.0)
+_EMBEDDING_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _TOOL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _HTTP_SECONDS = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
@@ -127,6 +129,21 @@ AI_STREAM_ABORTS: Final = Metric(
     "Streams that the client left before their end.",
     closed={STATUS: (ABORTED,)},
 )
+AI_ABANDONED_TOKENS: Final = Metric(
+    "app.ai.abandoned.tokens",
+    Kind.COUNTER,
+    "{token}",
+    (ENDPOINT, MODEL, MODE),
+    "Billed tokens of LLM calls that ended after the client of their request had left.",
+    closed={MODE: (PROMPT, COMPLETION)},
+)
+AI_ABANDONED_COST: Final = Metric(
+    "app.ai.abandoned.cost_usd",
+    Kind.COUNTER,
+    "{USD}",
+    (ENDPOINT, MODEL),
+    "US dollars for LLM calls that ended after the client of their request had left.",
+)
 AI_STREAMS_ACTIVE: Final = Metric(
     "app.ai.streams_active",
     Kind.GAUGE,
@@ -180,8 +197,8 @@ LLM_TOKENS: Final = Metric(
     Kind.COUNTER,
     "{token}",
     (MODEL, MODE),
-    f"Billed tokens; mode is {PROMPT} or {COMPLETION}.",
-    closed={MODE: (PROMPT, COMPLETION)},
+    f"Billed tokens; mode is {PROMPT}, {COMPLETION} or {EMBEDDING}.",
+    closed={MODE: (PROMPT, COMPLETION, EMBEDDING)},
 )
 LLM_CACHED_TOKENS: Final = Metric(
     "agent.llm.cached_tokens",
@@ -209,9 +226,9 @@ LLM_UNMEASURED: Final = Metric(
     Kind.COUNTER,
     "{call}",
     (MODEL, ERROR_TYPE),
-    f"LLM calls that tokens or cost do not cover: {NO_USAGE} or {NO_PRICE}.",
-    closed={ERROR_TYPE: (NO_USAGE, NO_PRICE)},
-    zeros=((NO_MODEL, NO_USAGE), (NO_MODEL, NO_PRICE)),
+    f"Calls of models that tokens or cost do not cover, or not wholly: {', '.join(UNMEASURED)}.",
+    closed={ERROR_TYPE: UNMEASURED},
+    zeros=tuple((NO_MODEL, reason) for reason in UNMEASURED),
 )
 TOOL_CALLS: Final = Metric(
     "agent.tool.calls",
@@ -227,6 +244,40 @@ TOOL_LATENCY: Final = Metric(
     SECONDS,
     (TOOL_NAME, STATUS),
     "Tool calls, from their start to their end.",
+    _TOOL_SECONDS,
+    closed=_AI_STATUS,
+)
+EMBEDDING_REQUESTS: Final = Metric(
+    "agent.embedding.requests",
+    Kind.COUNTER,
+    "{call}",
+    (MODEL, STATUS, ERROR_TYPE),
+    "Calls of embedding models, failed and abandoned ones included.",
+    closed=_AI_STATUS,
+)
+EMBEDDING_LATENCY: Final = Metric(
+    "agent.embedding.latency",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (MODEL, STATUS),
+    "Calls of embedding models, from their start to their end.",
+    _EMBEDDING_SECONDS,
+    closed=_AI_STATUS,
+)
+RETRIEVAL_REQUESTS: Final = Metric(
+    "agent.retrieval.requests",
+    Kind.COUNTER,
+    "{call}",
+    (TOOL_NAME, STATUS, ERROR_TYPE),
+    "Runs of retrievers; tool_name is the retriever's name.",
+    closed=_AI_STATUS,
+)
+RETRIEVAL_LATENCY: Final = Metric(
+    "agent.retrieval.latency",
+    Kind.HISTOGRAM,
+    SECONDS,
+    (TOOL_NAME, STATUS),
+    "Runs of retrievers, from their start to their end.",
     _TOOL_SECONDS,
     closed=_AI_STATUS,
 )
@@ -271,6 +322,14 @@ HTTP_REQUEST_DURATION: Final = Metric(
     _HTTP_SECONDS,
     closed={METHOD: _METHODS},
 )
+PRICE_LIST_AGE: Final = Metric(
+    "otel_coach.price_list_age_days",
+    Kind.GAUGE,
+    "d",
+    (),
+    "Days since the youngest day that the price list in use names.",
+    merge=Merge.MAX,
+)
 LOST: Final = Metric(
     "otel_coach.lost",
     Kind.COUNTER,
@@ -303,6 +362,8 @@ CATALOGUE: Final = (
     AI_REQUEST_DURATION,
     AI_STREAM_CHUNKS,
     AI_STREAM_ABORTS,
+    AI_ABANDONED_TOKENS,
+    AI_ABANDONED_COST,
     AI_STREAMS_ACTIVE,
     AI_TIME_TO_FIRST_CHUNK,
     LLM_REQUESTS,
@@ -316,11 +377,16 @@ CATALOGUE: Final = (
     LLM_UNMEASURED,
     TOOL_CALLS,
     TOOL_LATENCY,
+    EMBEDDING_REQUESTS,
+    EMBEDDING_LATENCY,
+    RETRIEVAL_REQUESTS,
+    RETRIEVAL_LATENCY,
     AUTH_FAILURES,
     RATE_LIMIT_HITS,
     DEPENDENCY_UP,
     DEPENDENCY_LATENCY,
     HTTP_REQUEST_DURATION,
+    PRICE_LIST_AGE,
     LOST,
     LABEL_OVERFLOW,
     ERRORS,

@@ -38,15 +38,21 @@ class Gauges:
         self._times: dict[Metric, Values] = {}
 
     def observe(self, metric: Metric, values: Values, times: Values | None = None) -> None:
-        """Makes a gauge. `values` returns its values by labels, `times` when they were measured."""
+        """Makes a gauge. `values` returns its values by labels, `times` when they were measured.
+
+        A gauge that there is already gets its values from `values` from now on.
+        """
+        is_there = metric in self._values
         self._values[metric] = values
         if times is not None:
             self._times[metric] = times
+        if is_there:
+            return
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             sums: Mapping[tuple[str, ...], float] = {}
             try:
-                sums = self._added_up(metric, values)
+                sums = self._added_up(metric, self._values[metric])
             except BaseException as raised:  # the scrape goes on without this gauge
                 if not swallowed(self, raised, metric.name):
                     raise

@@ -59,9 +59,15 @@ INVOKE: Final = "invoke"
 
 PROMPT: Final = "prompt"
 COMPLETION: Final = "completion"
+EMBEDDING: Final = "embedding"
 
 NO_USAGE: Final = "no_usage"
 NO_PRICE: Final = "no_price"
+EXTRA_FEE: Final = "extra_fee"
+TOOL_ERROR: Final = "tool_error"
+"""The error type of a tool that handled its error itself, so that its class is not known."""
+UNMEASURED: Final = (NO_USAGE, NO_PRICE, EXTRA_FEE)
+"""Why tokens or cost do not cover a call, or not all of it."""
 
 SPANS_QUEUE_FULL: Final = "spans_queue_full"
 SPANS_EXPORT: Final = "spans_export"
@@ -116,16 +122,17 @@ FAULT_TYPES: Final = (
 OUR_OWN_VALUES: Final = {
     ENDPOINT: frozenset({UNMATCHED}),
     MODEL: frozenset({NO_MODEL}),
-    MODE: frozenset({STREAM, INVOKE, PROMPT, COMPLETION}),
+    MODE: frozenset({STREAM, INVOKE, PROMPT, COMPLETION, EMBEDDING}),
     STATUS: frozenset({OK, ERROR, ABORTED}),
     METHOD: METHODS | {OTHER_METHOD},
     ERROR_TYPE: frozenset(
-        {NO_ERROR, NO_USAGE, NO_PRICE, *REFUSALS, *FAULT_TYPES, *DEFAULT_SIZES, *LOSSES}
+        {NO_ERROR, TOOL_ERROR, *UNMEASURED, *REFUSALS, *FAULT_TYPES, *DEFAULT_SIZES, *LOSSES}
     ),
 }
 """Label values that this module defines; they take no slot in a budget."""
 
-_MAX_LENGTH: Final = 200
+MAX_LENGTH: Final = 200
+"""Characters of a label's value."""
 _MAX_INTEGER: Final = 10**100
 """Integers of this size and more cannot be labels: Python refuses to write thousands of digits."""
 
@@ -142,7 +149,7 @@ def label_value(value: object) -> str | None:
         text = json.dumps(value)
     else:
         return None
-    return text if len(text) <= _MAX_LENGTH and text.isprintable() else None
+    return text if len(text) <= MAX_LENGTH and text.isprintable() else None
 
 
 def span_text(value: object) -> str:

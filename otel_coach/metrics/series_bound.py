@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_coach.metrics.cardinality import KEPT
 from otel_coach.metrics.catalogue import Kind, Metric
@@ -12,6 +12,7 @@ from otel_coach.metrics.labels import (
     ENDPOINT,
     ERROR_TYPE,
     LABEL_SET,
+    MAX_LENGTH,
     METHOD,
     OTHER,
     OUR_OWN_VALUES,
@@ -20,6 +21,10 @@ from otel_coach.metrics.labels import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_MAX_NUMBER: Final = 26
+"""Characters of a value, the space before it and the line's end."""
+_SUFFIX_AND_BOUND: Final = len('_bucket{le="0.0025",}')
 
 
 def most_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
@@ -51,6 +56,24 @@ def _combinations_past_limit(
         count if label in KEPT else 1 + (label == ERROR_TYPE) for label, count in values.items()
     )
     return kept if METHOD in values else kept * (sizes[metric.labels[0]] + 1)
+
+
+def longest_line(metric: Metric, longest_endpoint: int) -> int:
+    """Returns how many characters a line of `metric` can have.
+
+    `longest_endpoint` is the length of the longest route template. Characters that Prometheus
+    escapes, or that take several bytes, can make it longer.
+    """
+    length = len(metric.prometheus_name) + _MAX_NUMBER
+    if metric.kind is Kind.HISTOGRAM:
+        length += _SUFFIX_AND_BOUND
+    for label in metric.labels:
+        if label in metric.closed:
+            longest = max(map(len, metric.closed[label]))
+        else:
+            longest = longest_endpoint if label == ENDPOINT else MAX_LENGTH
+        length += len(f'{label}="",') + longest
+    return length
 
 
 def lines_of_a_series(metric: Metric) -> int:

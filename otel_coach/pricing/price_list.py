@@ -1,231 +1,205 @@
-"""Computes what LLM calls cost, by the user's own prices first, then by genai-prices' list."""
+"""From tokens to US dollars: the user's own prices come first, then the list of all providers."""
 
 from __future__ import annotations
 
-import json
 import logging
-import operator
-import tomllib
-from dataclasses import astuple, dataclass, fields, is_dataclass
-from importlib import import_module
+from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from otel_coach.pricing.listed import Found, ListedPrices, UnusableListError, is_newer
+from otel_coach.pricing.own_prices import UNUSABLE, OwnPrice, read_file, unusable_line
+from otel_coach.pricing.providers import names_of
+from otel_coach.pricing.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["Call", "PriceList", "Priced", "Usage"]
 
 _logger = logging.getLogger("otel_coach")
 
-_MILLION: Final = 1_000_000
-_MAX_UNLISTED: Final = 1000
-_GENAI_PRICES_PROVIDER: Final = {
-    "amazon_bedrock": "aws",
-    "bedrock": "aws",
-    "bedrock_converse": "aws",
-    "google_genai": "google",
-    "google_vertexai": "google",
-    "mistralai": "mistral",
-    "xai": "x-ai",
+USAGE_KEYS: Final = {
+    "input_tokens": "prompt",
+    "output_tokens": "completion",
+    "cache_read_tokens": "cached",
+    "cache_write_tokens": "cache_write",
+    "cache_write_1h_tokens": "cache_write_1h",
+    "input_audio_tokens": "input_audio",
+    "output_audio_tokens": "output_audio",
 }
-"""genai-prices' provider ids, by LangChain's `ls_provider`, where the two differ."""
-_OLD_KINDS: Final = frozenset(
-    {"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"}
-)
-"""The kinds of tokens that versions of genai-prices before 0.1 price correctly.
-
-In those, `Usage` is a dataclass. They do not know caching for one hour, and do not consider that
-cached tokens may be audio."""
+"""The list's names for what is counted, with the fields of `Usage`."""
+_counts_of: Final = attrgetter(*USAGE_KEYS.values())
+_STANDARD_PRICE: Final = {"groq": {"flex"}}  # console.groq.com/docs/flex-processing
+"""Tiers for which a provider takes its standard price."""
+_CONTEXTS: Final = {"batch": {"processing": "batch"}, "": {}}
+"""What the list calls a tier, where it does not call it a service tier."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens of one LLM call, as its provider billed them.
+class Call(NamedTuple):
+    """What the price of a call depends on, besides its tokens and its model."""
 
-    All fields but the first two are parts of others: `cached`, `cache_write` and `input_audio` of
-    `prompt`, `cache_write_1h` of `cache_write`, `reasoning` and `output_audio` of `completion`.
-    """
-
-    prompt: int
-    completion: int
-    cached: int = 0
-    cache_write: int = 0
-    reasoning: int = 0
-    cache_write_1h: int = 0
-    input_audio: int = 0
-    output_audio: int = 0
-
-    @property
-    def has_parts(self) -> bool:
-        """Whether any part of the prompt or completion tokens is given."""
-        return any(astuple(self)[2:])
-
-    @property
-    def contradicts_itself(self) -> bool:
-        """Whether a part is larger than what it is a part of."""
-        return (
-            max(self.cached + self.cache_write, self.input_audio) > self.prompt
-            or max(self.reasoning, self.output_audio) > self.completion
-            or self.cache_write_1h > self.cache_write
-        )
-
-    def __add__(self, other: Usage) -> Usage:
-        """Adds up the tokens of two parts of one call."""
-        return Usage(*map(operator.add, astuple(self), astuple(other)))
+    provider: str | None = None
+    """The provider's name, as the list, LangChain or the provider itself has it. If None, the list
+    is searched for the model alone."""
+    api_url: str | None = None
+    """The address that was asked, if it is known. It precedes the name."""
+    tier: str | None = None
+    """The service tier that the answer names, None for the standard one."""
+    fees: Mapping[str, int] = {}
+    """What is paid besides tokens, such as searches: counts by the list's name, or by any other."""
+    included: Mapping[str, int] = {}
+    """The same of what costs nothing where the entry has no price for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPrice:
-    """A model's prices in US dollars per million tokens, as given in a price file."""
+class Priced(NamedTuple):
+    """What a call costs, and by which entry."""
 
-    input_mtok: float
-    output_mtok: float
-    cache_read_mtok: float | None = None
-    cache_write_mtok: float | None = None
-    cache_write_1h_mtok: float | None = None
-
-    def cost(self, usage: Usage) -> float:
-        """Returns the US dollars for `usage`.
-
-        Cached tokens without a price of their own cost the same as input. Tokens cached for one
-        hour without a price of their own cost the same as other cache writes. Audio costs the same
-        as text.
-        """
-        cache_read = _or_default(self.cache_read_mtok, self.input_mtok)
-        cache_write = _or_default(self.cache_write_mtok, self.input_mtok)
-        cache_write_1h = _or_default(self.cache_write_1h_mtok, cache_write)
-        uncached = usage.prompt - usage.cached - usage.cache_write
-        return (
-            uncached * self.input_mtok
-            + usage.cached * cache_read
-            + (usage.cache_write - usage.cache_write_1h) * cache_write
-            + usage.cache_write_1h * cache_write_1h
-            + usage.completion * self.output_mtok
-        ) / _MILLION
+    usd: float
+    entry: OwnPrice | Found
+    unpaid: Sequence[str] = ()
+    """The fees that the entry has no price for; they are not in `usd`."""
 
 
-_PRICE_KEYS: Final = frozenset(price.name for price in fields(OwnPrice))
-
-
-def _or_default(price: float | None, default: float) -> float:
-    return default if price is None else price
+_ANY: Final = Call()
 
 
 class PriceList:
-    """Prices by model: those of `own` first, then the list that ships with genai-prices."""
+    """Prices by model: those of `own` first, then a list of all providers.
 
-    def __init__(self, own: Mapping[str, OwnPrice] | None = None) -> None:
-        self._own = dict(own or {})
-        self._unlisted: set[tuple[str, str | None]] = set()
-        """Models, with their provider, that are not on the list: searching for those is slowest."""
+    Args:
+        own: the user's own prices by model.
+        listed: the list of all providers, the one that comes with otel-coach by default.
+        gateways: the user's own gateways: by host, or host and port, the list's provider that
+            answers behind it.
+    """
+
+    def __init__(
+        self,
+        own: Mapping[str, OwnPrice] | None = None,
+        listed: ListedPrices | None = None,
+        gateways: Mapping[str, str] | None = None,
+    ) -> None:
+        self.own = dict(own or {})
+        self.listed = listed or ListedPrices()
+        self._gateways = dict(gateways or {})
+        self._has_complained = False
 
     @classmethod
-    def from_file(cls, path: str | None) -> PriceList:
-        """Returns a price list with own prices from the JSON or TOML file at `path`, if any.
+    def from_file(cls, path: str | None, gateways: Mapping[str, str] | None = None) -> PriceList:
+        """Returns a price list with the own prices, or the list, that the file at `path` has.
 
-        The file maps a model's name to `input_mtok` and `output_mtok`, and optionally
-        `cache_read_mtok`, `cache_write_mtok` and `cache_write_1h_mtok`, all in US dollars per
-        million tokens. If the file cannot be used, that is logged, and the price list has no own
-        prices.
+        If the file cannot be used, that is logged, and the price list is otel-coach's alone.
         """
         if path is None:
-            return cls()
+            return cls(gateways=gateways)
         try:
-            return cls(_read_prices(Path(path)))
-        except (OSError, ValueError, OverflowError, RecursionError) as error:
+            own, listed = read_file(Path(path))
+            prices = cls(own, listed, gateways)
+            prices._warn_if_older()
+        except UNUSABLE as error:
             _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
-                "otel-coach: OTEL_COACH_PRICES=%r cannot be used (%s); the built-in price list is "
-                "used. The file is JSON or TOML and maps a model to input_mtok and output_mtok.",
-                path,
-                error,
+                "otel-coach: %s. The file is JSON or TOML and maps a model to input_mtok and "
+                "output_mtok, or is written by `otel-coach prices --update`.",
+                unusable_line(path, error),
             )
-            return cls()
+            return cls(gateways=gateways)
+        return prices
 
-    def load(self) -> None:
-        """Imports genai-prices' list now, so that the first call of `cost` need not.
-
-        If there are own prices, the list may never be needed. It is then imported for the first
-        model without an own price, which saves its memory until then.
-        """
-        if not self._own:
-            import_module("genai_prices")
-
-    def cost(self, usage: Usage, models: tuple[str, ...], provider: str | None) -> float | None:
-        """Returns the US dollars for `usage`, or None if none of `models` has a price.
-
-        Own prices come first; within each list, the first of `models` that has a price is used.
-        `provider` is LangChain's name for the provider (`ls_provider`).
-        """
-        for model in models:
-            if (own := self._own.get(model)) is not None:
-                return own.cost(usage)
-        for model in models:
-            if (model, provider) in self._unlisted:
-                continue
-            if (cost := _listed_cost(usage, model, provider)) is not None:
-                return cost
-            if len(self._unlisted) < _MAX_UNLISTED and not _is_listed(model, provider):
-                self._unlisted.add((model, provider))
-        return None
-
-
-def _listed_cost(usage: Usage, model: str, provider: str | None) -> float | None:
-    counts = {
-        "input_tokens": usage.prompt,
-        "output_tokens": usage.completion,
-        "cache_read_tokens": usage.cached,
-        "cache_write_tokens": usage.cache_write,
-        "cache_write_1h_tokens": usage.cache_write_1h,
-        "input_audio_tokens": usage.input_audio,
-        "output_audio_tokens": usage.output_audio,
-    }
-    # Zeros are left out: where parts overlap, genai-prices needs a price even for a part that is 0.
-    return _listed_price({kind: n for kind, n in counts.items() if n}, model, provider)
-
-
-def _is_listed(model: str, provider: str | None) -> bool:
-    """Whether the list has the model, even if it has no price for some kind of token."""
-    return _listed_price({}, model, provider) is not None
-
-
-def _listed_price(tokens: Mapping[str, int], model: str, provider: str | None) -> float | None:
-    import genai_prices  # noqa: PLC0415 - takes 0.2 s; not needed without LLM calls
-
-    if is_dataclass(genai_prices.Usage) and not _OLD_KINDS.issuperset(tokens):
-        return None
-    usage = genai_prices.Usage(**tokens)
-    for provider_id in _provider_ids(provider):
+    def age_days(self) -> int | None:
+        """Returns how many days old the list of all providers is, None if it cannot be read."""
         try:
-            return float(genai_prices.calc_price(usage, model, provider_id=provider_id).total_price)
-        except (LookupError, ValueError):
-            continue
-    return None
+            return self.listed.about.age_days()
+        except UnusableListError as error:
+            return self._complain(error)
+
+    def priced(self, usage: Usage, models: tuple[str, ...], call: Call = _ANY) -> Priced | None:
+        """Returns the US dollars for a call, or None if none of `models` has a price.
+
+        Own prices come first; within each list, the first of `models` that has a price is used. The
+        list's price of a model is only that of the provider that was asked: what the same model
+        costs elsewhere tells nothing.
+        """
+        for model in models:
+            if (own := self.own.get(model)) is not None:
+                return Priced(own.cost(usage), own, tuple(call.fees))
+        try:
+            return self._listed(usage, models, call)
+        except UnusableListError as error:
+            return self._complain(error)
+
+    def _listed(self, usage: Usage, models: tuple[str, ...], call: Call) -> Priced | None:
+        # A part that is given as 0 would still need a price of its own where it overlaps another.
+        given = zip(USAGE_KEYS, _counts_of(usage), strict=True)
+        counts = {key: count for key, count in given if count}
+        now = datetime.now(UTC)
+        context = _CONTEXTS.get(call.tier or "", {"service_tier": call.tier or ""})
+        provider = None if call.provider is None else names_of(call.provider).listed
+        api_url = call.api_url
+        if api_url is not None:
+            provider = self._gateways.get(_host(api_url)) or self._gateways.get(_name(api_url))
+            if provider is not None:
+                api_url = None
+        for model in models:
+            try:
+                found = self.listed.find(model, provider, api_url)
+                if call.tier and not self._prices_tier(found, call.tier, context):
+                    continue  # the standard price would be a wrong one
+                more = {**call.included, **call.fees, **_parts_of(usage)}
+                paid = {key: count for key, count in more.items() if found.prices_of(key)}
+                usd = float(found.cost({**counts, **paid}, now, context))
+                return Priced(usd, found, tuple(_unpaid(call, usage, found)))
+            except (LookupError, ValueError):
+                continue
+        return None
+
+    @staticmethod
+    def _prices_tier(found: Found, tier: str, context: Mapping[str, str]) -> bool:
+        return tier in _STANDARD_PRICE.get(found.provider, ()) or found.has_variant(context)
+
+    def _complain(self, error: UnusableListError) -> None:
+        """Logs, once, that the list cannot be used."""
+        if not self._has_complained:
+            self._has_complained = True
+            _logger.error("otel-coach: %s; calls without an own price have none", error)
+
+    def _warn_if_older(self) -> None:
+        used, shipped = self.listed.about, ListedPrices().about
+        if is_newer(shipped.version, used.version):
+            _logger.warning(
+                "otel-coach: the price list %r (genai-prices %s) is used, though otel-coach's own "
+                "(%s) is newer; `otel-coach prices --update` writes a newer one.",
+                str(self.listed.path),
+                used.version,
+                shipped.version,
+            )
 
 
-def _provider_ids(provider: str | None) -> Iterable[str | None]:
-    """Returns the provider ids to search the list with: the given provider's, then None for any."""
-    return dict.fromkeys((_GENAI_PRICES_PROVIDER.get(provider or "", provider), None))
+def _parts_of(usage: Usage) -> dict[str, int]:
+    """Returns the parts of the completion that have a price of their own in some entries."""
+    parts = {"output_reasoning_tokens": usage.reasoning, "output_citation_tokens": usage.citation}
+    return {key: count for key, count in parts.items() if count}
 
 
-def _read_prices(path: Path) -> dict[str, OwnPrice]:
-    text = path.read_text(encoding="utf-8")
-    loaded: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    if not isinstance(loaded, dict):
-        message = "it is not a table of models"
-        raise ValueError(message)  # noqa: TRY004 - a wrong file, not a wrong call
-    prices: dict[str, OwnPrice] = {}
-    for model, row in cast("dict[str, Any]", loaded).items():
-        numbers: dict[str, float] = {}
-        for key, value in row.items() if isinstance(row, dict) else [("row", row)]:
-            if key not in _PRICE_KEYS or isinstance(value, bool) or not _is_price(value):
-                message = f"{model!r}: {key!r} is not a price"
-                raise ValueError(message)
-            numbers[key] = float(value)
-        if not {"input_mtok", "output_mtok"} <= numbers.keys():
-            message = f"{model!r} lacks input_mtok or output_mtok"
-            raise ValueError(message)
-        prices[model] = OwnPrice(**numbers)
-    return prices
+def _unpaid(call: Call, usage: Usage, found: Found) -> Iterator[str]:
+    yield from (fee for fee in call.fees if not found.prices_of(fee))
+    if found.owner == "openai":  # which has a price of its own for the audio of each of its models
+        for key, count in (
+            ("input_audio_tokens", usage.input_audio),
+            ("output_audio_tokens", usage.output_audio),
+        ):
+            if count and not found.prices_of(key):
+                yield key
 
 
-def _is_price(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < float("inf")
+def _host(url: str) -> str:
+    """Returns the host of `url`, with its port if it names one."""
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
+
+
+def _name(url: str) -> str:
+    """Returns the host of `url` without its port."""
+    host = _host(url)
+    name, _, port = host.rpartition(":")
+    return name if port.isdecimal() else host

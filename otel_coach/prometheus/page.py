@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.exposition import choose_encoder
 
 from otel_coach.core.forks import in_each_child
+from otel_coach.core.page_comments import ALONE, HIDDEN, STALE
 from otel_coach.prometheus.all_workers import AllWorkers
 from otel_coach.prometheus.background import in_background
 from otel_coach.prometheus.encoding import EOF, Encoded
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from otel_coach.prometheus.local_metrics import LocalMetrics
     from otel_coach.prometheus.table import Table
 
-_HIDDEN: Final = b"# otel-coach: another family %b of this process is not shown; rename it\n"
-_STALE: Final = (
-    b"# otel-coach: worker %b does not answer or cannot write; these are its last figures\n"
-)
-_ALONE: Final = (
-    b"# otel-coach: these are the figures of worker %d only; it cannot share them with the others\n"
-)
 _IDLE: Final = 120.0
 """Seconds without a scrape after which a worker frees what it keeps for the next one."""
 
@@ -95,10 +89,11 @@ class Page:
         if "openmetrics" in content_type:
             parts.append(EOF)  # OpenMetrics has no free comments
         else:
-            parts.extend(_STALE % worker.partition("-")[0].encode() for worker in stale)
-            parts.extend(_HIDDEN % name.encode() for name in sorted(self._families.hidden))
+            comments = [STALE % worker.partition("-")[0] for worker in stale]
+            comments.extend(HIDDEN % name for name in sorted(self._families.hidden))
             if self._is_one_of_many:
-                parts.append(_ALONE % os.getpid())
+                comments.append(ALONE % os.getpid())
+            parts.append("".join(comments).encode())
         return b"".join(parts), content_type
 
     def forget_if_idle(self) -> None:

@@ -10,22 +10,29 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
+
+from otel_coach.core.plugins import (
+    DEFAULTS,
+    ID_GENERATOR,
+    RATIOS,
+    SAMPLER,
+    SAMPLER_ARGUMENT,
+    SAMPLERS,
+    missing,
+    ratio,
+)
+from otel_coach.core.traps import COMPONENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _logger = logging.getLogger("otel_coach")
 
-_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
-_SAMPLER_ARGUMENT: Final = "OTEL_TRACES_SAMPLER_ARG"
-_ID_GENERATOR: Final = "OTEL_PYTHON_ID_GENERATOR"
 _T = TypeVar("_T")
-_RATIOS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
-"""Samplers whose argument is a number."""
 
 
 class Components:
@@ -36,27 +43,27 @@ class Components:
 
     def sampler(self) -> Sampler | None:
         """Returns the named sampler, or None if none is named: the SDK then uses its default."""
-        name = self._named.get(_SAMPLER)
+        name = self._named.get(SAMPLER)
         if name is None:
             return None
         try:
             # The SDK accepts the names of its own samplers in capitals, too.
-            make = _loaded("opentelemetry_traces_sampler", name, name.lower())
+            make = _loaded(SAMPLERS, name, name.lower())
             made = make(self._sampler_argument(name.lower()))
             return _checked(Sampler, made)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
-            self._log_unusable(_SAMPLER, error)
+            self._log_unusable(SAMPLER, error)
             return DEFAULT_ON  # given None, the SDK would try the same name, and raise
 
     def id_generator(self) -> IdGenerator | None:
         """Returns the named id generator, or None, which makes the SDK use its own random one."""
-        name = self._named.get(_ID_GENERATOR)
+        name = self._named.get(ID_GENERATOR)
         if name is None:
             return None
         try:
             return _checked(IdGenerator, _loaded("opentelemetry_id_generator", name)())
         except Exception as error:  # noqa: BLE001 - as above
-            self._log_unusable(_ID_GENERATOR, error)
+            self._log_unusable(ID_GENERATOR, error)
             return None
 
     def configure(self, provider: object, what: str) -> None:
@@ -78,27 +85,24 @@ class Components:
             self._log_unusable(variable, error)
 
     def _sampler_argument(self, sampler: str) -> Any:
-        argument = self._named.get(_SAMPLER_ARGUMENT)
-        if sampler not in _RATIOS:
+        argument = self._named.get(SAMPLER_ARGUMENT)
+        if sampler not in RATIOS:
             return argument
         try:
-            ratio = 1.0 if argument is None else float(argument)
-        except ValueError as error:
-            self._log_unusable(_SAMPLER_ARGUMENT, error)
+            return ratio(argument)
+        except LookupError as error:
+            self._log_unusable(SAMPLER_ARGUMENT, error)
             return 1.0
-        if 0 <= ratio <= 1:
-            return ratio
-        self._log_unusable(_SAMPLER_ARGUMENT, LookupError("it is not between 0 and 1"))
-        return 1.0
 
     def _log_unusable(self, variable: str, error: Exception) -> None:
         reason = str(error) if isinstance(error, LookupError) else type(error).__name__
-        _logger.error(
-            "otel-coach: %s=%s cannot be used (%s); OpenTelemetry's default is used instead",
-            variable,
-            self._named[variable],
-            reason,
+        line = COMPONENT.line(
+            variable=variable,
+            value=self._named[variable],
+            reason=reason,
+            default=DEFAULTS.get(variable, ""),
         )
+        _logger.error("otel-coach: %s", line)
 
 
 def _loaded(group: str, *names: str) -> Any:
@@ -111,8 +115,7 @@ def _loaded(group: str, *names: str) -> Any:
     for name in names:
         for entry_point in entry_points(group=group, name=name):
             return entry_point.load()
-    message = f"no installed package has that in its entry points {group}"
-    raise LookupError(message)
+    raise LookupError(missing(group))
 
 
 def _checked(cls: type[_T], made: object) -> _T:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from otel_coach.core.guard import OwnThread, belongs_to_host, raised_at
 from otel_coach.core.patching import undone
+from otel_coach.core.plugins import exporter_component, package_of
+from otel_coach.core.traps import NO_EXPORTER
 from otel_coach.sdk.losses import Losses
 from otel_coach.sdk.queues import PushReader, span_processor
 
@@ -40,7 +42,6 @@ _OTLP_SPANS: Final = (
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 )
-_OTLP_COMPONENT: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _Sender = TypeVar("_Sender")
 
 
@@ -168,18 +169,17 @@ def _senders(
     For an exporter that cannot be created, one log line names the cure, and nothing is raised.
     """
     for name in names:
-        component = _OTLP_COMPONENT.get(protocol, protocol) if name == "otlp" else name
+        component = exporter_component(name, protocol)
         found = tuple(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component))
         if not found:
-            is_otlp = component.startswith("otlp")
-            _logger.error(
-                "otel-coach: %s=%r: no exporter %s is installed; %s are not exported. Cure: %s",
-                signal.variable,
-                name,
-                component,
-                signal.name,
-                "pip install 'otel-coach[otlp]'" if is_otlp else "correct the name",
+            line = NO_EXPORTER.line(
+                variable=signal.variable,
+                name=name,
+                component=component,
+                signal=signal.name,
+                package=package_of(component),
             )
+            _logger.error("otel-coach: %s", line)
             continue
         try:
             exporter = found[0].load()()

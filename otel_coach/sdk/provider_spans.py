@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry import trace
 
-from otel_coach.core.spans import is_inside_call
+from otel_coach.core.spans import is_inside_traced_call
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,13 +29,13 @@ class ProviderTracer(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in 
     def start_span(
         self, name: str, context: Context | None = None, *args: Any, **more: Any
     ) -> Span:
-        if is_inside_call(context):
+        if is_inside_traced_call(context):
             return trace.NonRecordingSpan(trace.get_current_span(context).get_span_context())
         return self.__wrapped__.start_span(name, context, *args, **more)
 
     def start_as_current_span(
         self, name: str, context: Context | None = None, *args: Any, **more: Any
     ) -> AbstractContextManager[Span]:
-        if is_inside_call(context):
+        if is_inside_traced_call(context):
             return trace.use_span(self.start_span(name, context))
         return self.__wrapped__.start_as_current_span(name, context, *args, **more)

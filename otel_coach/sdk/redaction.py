@@ -61,10 +61,9 @@ _ALLOWED_VALUES: Final[Mapping[str, Callable[[str], bool]]] = {
 _MODELS: Final = frozenset({"gen_ai.request.model", "gen_ai.response.model"})
 _OWN_CONTENT: Final = frozenset(
     {
-        "gen_ai.input.messages",
-        "gen_ai.output.messages",
-        "gen_ai.tool.call.arguments",
-        "gen_ai.tool.call.result",
+        *("gen_ai.input.messages", "gen_ai.output.messages"),
+        *("gen_ai.retrieval.documents", "gen_ai.retrieval.query.text"),
+        *("gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
     }
 )
 """The content that otel-coach itself captures, already redacted and cut."""

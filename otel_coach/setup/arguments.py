@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import otel_coach
-from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
-from otel_coach.pricing.price_list import PriceList
+from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from otel_coach.pricing.price_list import PriceList
     from otel_coach.prometheus.http.shared_renders import Renders
     from otel_coach.sdk.providers import Providers
     from otel_coach.settings import EffectiveSettings
@@ -25,6 +25,7 @@ class Host(Protocol):
     settings: EffectiveSettings
     providers: Providers
     renders: Renders
+    prices: PriceList
 
     def application_started(self) -> None:
         """Is called at the start of an application's lifespan."""
@@ -55,12 +56,12 @@ def _asgi(host: Host) -> dict[str, Any]:
     }
 
 
-def _langchain(host: Host) -> dict[str, Any]:
+def _model_calls(host: Host) -> dict[str, Any]:
     settings, providers = host.settings, host.providers
     return {
         "recorder": providers.recorder,
         "tracer": _tracer(host),
-        "prices": PriceList.from_file(settings.prices_file),
+        "prices": host.prices,
         "content": {
             "on_spans": settings.captures_on_spans,
             "on_events": settings.captures_on_events,
@@ -87,7 +88,9 @@ def _tracer(host: Host) -> Any:
 
 ARGUMENTS: Final[Mapping[str, Callable[[Host], dict[str, Any]]]] = {
     ASGI: _asgi,
-    LANGCHAIN: _langchain,
+    LANGCHAIN: _model_calls,
+    OPENAI: _model_calls,
+    ANTHROPIC: _model_calls,
     DEPENDENCIES: _dependencies,
 }
 """By entry point, the function that makes the instrumentor's arguments."""

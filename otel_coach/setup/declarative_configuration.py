@@ -11,6 +11,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from otel_coach.core.traps import CONFIG_PACKAGE
+
 if TYPE_CHECKING:
     from otel_coach.settings import Settings
 
@@ -36,12 +38,8 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
         if not is_done:
             configure_sdk(config)
     except ImportError:
-        _logger.error(  # noqa: TRY400 - one line with the cure
-            "otel-coach: OTEL_CONFIG_FILE=%r is not read: opentelemetry-configuration is not "
-            "installed; the other OTEL_* variables count. Cure: pip install "
-            "'opentelemetry-sdk[file-configuration]'",
-            path,
-        )
+        line = CONFIG_PACKAGE.line(path=path)
+        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
         return settings
     except Exception as error:  # noqa: BLE001 - anything may be wrong with the file or its exporters
         # The exception's message is not logged: it may contain a header's value.

@@ -24,7 +24,15 @@ from otel_coach.configuration.environment_variables import (
     let_workers_be_instrumented,
     vendors_in_place,
 )
-from otel_coach.instrumentors import ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, PSYCOPG
+from otel_coach.instrumentors import (
+    ANTHROPIC,
+    ASGI,
+    DEPENDENCIES,
+    FASTAPI,
+    LANGCHAIN,
+    OPENAI,
+    PSYCOPG,
+)
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -33,7 +41,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_INSTALLED_WITH_OTEL_COACH = frozenset({ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, PSYCOPG})
+_INSTALLED_WITH_OTEL_COACH = frozenset(
+    {ANTHROPIC, ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, OPENAI, PSYCOPG}
+)
 
 
 class OtelCoachDistro(BaseDistro):
@@ -120,6 +130,16 @@ def dependencies() -> _Entry:
     return _Entry(DEPENDENCIES)
 
 
+def openai() -> _Entry:
+    """The entry point `otel_coach_openai`."""
+    return _Entry(OPENAI)
+
+
+def anthropic() -> _Entry:
+    """The entry point `otel_coach_anthropic`."""
+    return _Entry(ANTHROPIC)
+
+
 def after_all() -> None:
     """Entry point in `opentelemetry_post_instrument`: corrects what another distro has loaded."""
     installation = _install()
@@ -129,12 +149,9 @@ def after_all() -> None:
     if OtelCoachDistro.chosen:
         return
     if vendors := vendors_in_place():
-        _logger.warning(
-            "otel-coach: a vendor's distro keeps its place (%s): its exporters get otel-coach's "
-            "spans, and it decides what creates the server spans. OTEL_PYTHON_DISTRO=otel_coach "
-            "and OTEL_PYTHON_CONFIGURATOR=otel_coach choose otel-coach's own",
-            ", ".join(vendors),
-        )
+        from otel_coach.core.traps import VENDOR  # noqa: PLC0415 - as in `_install`
+
+        _logger.warning("otel-coach: %s", VENDOR.line(names=", ".join(vendors)))
         return
     from otel_coach.instrumentors.contrib import contrib_instrumentor, module_of  # noqa: PLC0415 - as in `_install`
 
@@ -158,9 +175,11 @@ __all__ = [
     "OtelCoachConfigurator",
     "OtelCoachDistro",
     "after_all",
+    "anthropic",
     "asgi",
     "configurator",
     "dependencies",
     "distro",
     "langchain",
+    "openai",
 ]

@@ -13,12 +13,15 @@ import otel_coach
 from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import belongs_to_host, guarded, raised_at
-from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
+from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
+from otel_coach.instrumentors.anthropic import AnthropicInstrumentor
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
 from otel_coach.instrumentors.contrib import ContribInstrumentations
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
+from otel_coach.instrumentors.openai import OpenAIInstrumentor
 from otel_coach.instrumentors.provider_headers import ProviderHeaders
+from otel_coach.pricing.price_list import PriceList
 from otel_coach.prometheus.families import LocalFamilies
 from otel_coach.prometheus.http.shared_renders import Renders
 from otel_coach.prometheus.local_metrics import LocalMetrics
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
     from otel_coach.instrumentors.base import Instrumentor
-    from otel_coach.instrumentors.langchain.open_runs import Run
+    from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.settings import EffectiveSettings
 
@@ -45,6 +48,8 @@ _logger = logging.getLogger("otel_coach")
 INSTRUMENTORS: Final[Mapping[str, type[Instrumentor]]] = {
     ASGI: AsgiInstrumentor,
     LANGCHAIN: LangChainInstrumentor,
+    OPENAI: OpenAIInstrumentor,
+    ANTHROPIC: AnthropicInstrumentor,
     DEPENDENCIES: DependenciesInstrumentor,
 }
 """otel-coach's instrumentors, by entry point."""
@@ -64,6 +69,7 @@ class Installation:
         self.settings = settings = effective(settings, {})
         settings.log_problems()
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
+        self.prices = PriceList.from_file(settings.prices_file, settings.gateways)
         self.local_metrics = _local_metrics(self.providers, settings)
         self.page = Page(self.local_metrics)
         self.renders = Renders(self.page, self.recorder.fault)

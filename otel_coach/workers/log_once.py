@@ -16,6 +16,9 @@ _CURES: Final = {
     **dict.fromkeys(NO_DESCRIPTOR, "Raise the limit of open files (ulimit -n)."),
 }
 
+ANOTHER_FOLDER: Final = (
+    "Set OTEL_COACH_SHARED_DIR to a folder that only this user can read and write."
+)
 RESTART: Final = "Restart the service; its counters then start from zero."
 
 

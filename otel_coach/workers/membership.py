@@ -13,11 +13,12 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.guard import OwnThread
+from otel_coach.core.traps import SHARED_FOLDER
 from otel_coach.workers.append_log import SharedLog
 from otel_coach.workers.dead_workers import read_dead_workers, write_dead_workers
 from otel_coach.workers.figures import Figures
 from otel_coach.workers.journal import Journal
-from otel_coach.workers.log_once import RESTART, LogOnce, cure, reason
+from otel_coach.workers.log_once import ANOTHER_FOLDER, RESTART, LogOnce, cure, reason
 from otel_coach.workers.refresh_socket import RefreshSocket, ring
 from otel_coach.workers.run_dir import RunDir
 
@@ -39,9 +40,6 @@ _MAX_LEAVE: Final = 2.0
 _TICKS_BETWEEN_FOLDS: Final = 5
 _TICKS_BETWEEN_TOUCHES: Final = 1000
 _ENDED: Final = "dead"
-_ANOTHER_FOLDER: Final = (
-    "Set OTEL_COACH_SHARED_DIR to a folder that only this user can read and write."
-)
 
 
 class Membership:
@@ -105,12 +103,8 @@ class Membership:
         try:
             membership = cls(RunDir(base(), supervisor), supervisor, source, fault, on_tick)
         except OSError as error:
-            _logger.error(  # noqa: TRY400 - one line with the cure
-                "otel-coach: the workers of this service cannot share their figures: %s. Each "
-                "shows its own on /metrics. %s",
-                error,
-                cure(error, _ANOTHER_FOLDER),
-            )
+            line = SHARED_FOLDER.line(reason=error, cure=cure(error, ANOTHER_FOLDER))
+            _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
             return None
         membership._thread.start()
         return membership
@@ -166,7 +160,7 @@ class Membership:
                     self._folder.path,
                     reason(error),
                     self._pid,
-                    cure(error, _ANOTHER_FOLDER),
+                    cure(error, ANOTHER_FOLDER),
                 )
             return False
         self._write_error = None
@@ -228,7 +222,7 @@ class Membership:
                 "wrote is lost. %s",
                 self._pid,
                 reason(self._write_error),
-                cure(self._write_error, _ANOTHER_FOLDER),
+                cure(self._write_error, ANOTHER_FOLDER),
             )
         if not self._supervisor.lives:
             # If the other workers' locks cannot be read, the next start removes what is left.
@@ -296,7 +290,7 @@ class Membership:
                     self._pid,
                     task,
                     reason(error),
-                    cure(error, _ANOTHER_FOLDER),
+                    cure(error, ANOTHER_FOLDER),
                 )
             return False
         self._cannot_ask.ends()

@@ -6,12 +6,14 @@ from itertools import repeat
 import pytest
 from fastapi import FastAPI
 
-from otel_coach.cli import doctor
+from otel_coach.cli.doctor.page import look as page_look
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.cli import otel_coach
-from tests.support.doctor import ERRORS, OK, hostile, page
+from tests.support.doctor import ERRORS, OK, examined, findings, hostile, page, reported
 from tests.support.serving import serving
+from tests.support.small_service import small_service
+from tests.support.stack import BARE
 
 # A person's command
 
@@ -60,5 +62,31 @@ def test_a_terminal_without_the_letters_gets_their_escapes():
 )
 def test_a_closed_page_is_opened_by_the_token_of_the_environment(token, cure):
     with measuring(Settings(metrics_token="sesame")), serving(FastAPI()) as client:
-        found = doctor._reported(f"{client.base_url}/metrics", token)
+        found = reported(f"{client.base_url}/metrics", token)
     assert [cure in one for one in found] == ([True] if cure else [])
+
+
+# Real services
+
+
+def test_a_service_that_was_started_without_the_command_has_no_page(tmp_path):
+    with small_service(tmp_path, command=BARE) as service:
+        (told,) = reported(f"{service.client.base_url}/metrics", None)
+    assert "answers with 404" in told
+    assert "started without opentelemetry-instrument" in told
+
+
+@pytest.mark.fleet
+def test_workers_that_cannot_share_are_told_by_the_page_and_by_the_doctor_beforehand(tmp_path):
+    in_the_way = tmp_path / "in-the-way"
+    in_the_way.write_text("")
+    command = ("opentelemetry-instrument", "uvicorn", "--workers", "2", "app:app")
+    environ = {"OTEL_COACH_SHARED_DIR": str(in_the_way)}
+    with small_service(tmp_path, command=command, **environ) as service:
+        told = reported(f"{service.client.base_url}/metrics", None)
+        log = service.log
+    (told,) = (one for one in told if "the workers cannot share" in one)
+    assert "export OTEL_COACH_SHARED_DIR=" in told
+    (beforehand,) = findings(page_look(examined(**environ)))
+    assert beforehand.trap.name == "shared-folder"
+    assert beforehand.what in log

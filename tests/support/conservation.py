@@ -18,7 +18,7 @@ _MARK = "tests.witnessed"
 
 
 class StartedRuns(BaseCallbackHandler):
-    """Counts the starts of LLM calls and tools, from any thread: as most handlers, not inline."""
+    """Counts the starts of runs, from any thread: as most handlers, not inline."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -31,6 +31,9 @@ class StartedRuns(BaseCallbackHandler):
 
     def on_tool_start(self, *args, **kwargs):
         self._count("tools")
+
+    def on_retriever_start(self, *args, **kwargs):
+        self._count("retrievals")
 
     def _count(self, what):
         with self._lock:
@@ -121,6 +124,7 @@ def finished(measured):
         {
             "LLM calls": int(page.sum("agent_llm_requests_total")),
             "tools": int(page.sum("agent_tool_calls_total")),
+            "retrievals": int(page.sum("agent_retrieval_requests_total")),
             "requests": int(page.sum("http_server_request_duration_seconds_count")),
         }
     )

@@ -1,8 +1,11 @@
-"""Servers that mean ill, and pages that they send."""
+"""Servers that mean ill, pages that they send, and what the doctor says about them."""
 
 import time
 from contextlib import contextmanager, suppress
 
+from otel_coach.cli.doctor import diagnosed, service
+from otel_coach.cli.doctor.finding import Examined, Finding
+from otel_coach.settings import Settings
 from tests.support.serving import tcp_server
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -27,3 +30,31 @@ def hostile(pieces, pause=0.0):
 
 def page(text):
     return [OK, b"\r\n", text.encode()]
+
+
+def examined(**environ):
+    return Examined(Settings.from_env(environ), environ)
+
+
+def findings(results):
+    return [result for result in results if isinstance(result, Finding)]
+
+
+def said(results):
+    """Each finding as one text: what, and its cure."""
+    return [str(finding) for finding in findings(results)]
+
+
+def reported(url, token):
+    """What is said about the page at `url`, where `token` is that of the environment."""
+    environ = {"OTEL_COACH_METRICS_TOKEN": token} if token else {}
+    return said(service.look(examined(**environ), url))
+
+
+def diagnosis(command=(), url=None, **environ):
+    """By the name of the trap, what is said by all looks, as one text each: what, and its cure."""
+    by_name = {}
+    for results in diagnosed(environ, command=command, url=url).values():
+        for finding in findings(results):
+            by_name.setdefault(finding.trap.name, []).append(str(finding))
+    return by_name

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy,system_metrics"}
 """For services that are measured by otel-coach alone, whatever else the tests have installed."""
 
+_PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60"}
+"""uvicorn kills a worker that does not answer it for 5 s, as on a busy machine."""
 _START_UP = 120.0
 _SHUT_DOWN = 15.0
 
@@ -86,7 +88,7 @@ class Program:
             self.process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env=dict(environment),
+                env={**_PATIENT, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

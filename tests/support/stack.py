@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from tests.support.anthropic_double import Provider, anthropic_provider
 from tests.support.otlp import Receiver
 from tests.support.paths import COACHING
 from tests.support.programs import ALONE, Program, free_port, postgres
@@ -17,9 +18,7 @@ from tests.support.programs import ALONE, Program, free_port, postgres
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-sys.path.insert(0, str(COACHING))  # an application, not a package: its files import each other
-
-from provider import Provider
+__all__ = ["Provider", "Stack", "coaching_stack"]
 
 _SECRET = "a-secret-of-the-demo-that-is-long-enough"
 API_KEY = "demo-key"
@@ -74,12 +73,14 @@ def coaching_stack(
     """
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    with _database(database_url) as database, Provider() as provider, Receiver() as receiver:
+    provider = anthropic_provider()
+    with _database(database_url) as database, provider, Receiver() as receiver:
         variables = {
             **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DATABASE_URL": database,
             "OPENAI_BASE_URL": provider.base_url,
+            "OTEL_COACH_GATEWAYS": "127.0.0.1=openai,localhost=anthropic",
             "COACH_JWT_SECRET": _SECRET,
             "COACH_API_KEY": API_KEY,
             **ALONE,

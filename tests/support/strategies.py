@@ -245,7 +245,7 @@ VARIABLES = {
     "OTEL_COACH_DEPENDENCY_TIMEOUT": ("dependency_timeout", *_SECONDS),
     "OTEL_EXPORTER_PROMETHEUS_PORT": ("metrics_port", *_PORT),
     "OTEL_COACH_METRICS_PATH": ("metrics_path", _PAGES, WORDS | _PAGES.map("{}?".format)),
-    "OTEL_COACH_TARGET_INFO": ("target_info", st.booleans(), st.sampled_from(["yes", "2"])),
+    "OTEL_COACH_TARGET_INFO": ("target_info", st.booleans(), st.sampled_from(["perhaps", "2"])),
     "OTEL_COACH_SERVER_SPANS": ("server_spans", st.just("fastapi"), st.sampled_from(["a", "none"])),
     "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": (
         "excluded_urls",

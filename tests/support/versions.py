@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from inspect import signature
 from typing import Final
 
 from fastapi import FastAPI
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_openai import OpenAIEmbeddings
 from packaging.version import Version
 
 HAS_EVENTS_V3: Final = hasattr(BaseCallbackHandler, "on_stream_event")
@@ -15,11 +18,17 @@ HAS_EVENTS_V3: Final = hasattr(BaseCallbackHandler, "on_stream_event")
 STREAMS_TELL_PARTS: Final = Version(version("langchain-openai")) >= Version("0.2.2")
 """Whether ChatOpenAI hands over cached and reasoning tokens also on a stream."""
 
+CACHES_MAY_KEEP_TEXT: Final = hasattr(BaseChatModel, "_convert_cached_generations")
+"""Whether LangChain takes the text of a cache that keeps no messages."""
+
+EMBEDDINGS_TAKE_A_MODEL: Final = "kwargs" in signature(OpenAIEmbeddings.embed_query).parameters
+"""Whether one call of OpenAIEmbeddings may name another model."""
+
 HAS_UTF8_NAMES: Final = Version(version("prometheus-client")) >= Version("0.22")
 """Whether prometheus_client knows names with dots."""
 
 HAS_FRONTENDS: Final = hasattr(FastAPI, "frontend")
 """Whether FastAPI has `app.frontend`."""
 
-LIST_HAS_PARTS: Final = Version(version("genai-prices")) >= Version("0.1")
-"""Whether genai-prices has prices for audio, and for what a cache keeps for an hour."""
+HAS_MESSAGES: Final = Version(version("anthropic")) >= Version("0.16")
+"""Whether the anthropic package has messages outside of its beta part, with tools and helpers."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from otel_coach.pricing.listed import OLD_DAYS
+
 AVAILABILITY: Final = 0.995
 """The share of AI requests, without those that users left, that must end without an error."""
 
@@ -46,6 +48,8 @@ BURNS: Final = (
 ABORTED_SHARE: Final = 0.3
 ABORTED_MINIMUM_REQUESTS: Final = 20
 
+ABANDONED_COST_SHARE: Final = 0.2
+
 COST_FLOOR_USD_PER_HOUR: Final = 1
 COST_FACTOR: Final = 3
 COST_USUAL: Final = 0.95
@@ -62,6 +66,8 @@ SURGE_FLOOR_PER_SECOND: Final = 0.5
 SURGE_FACTOR: Final = 5
 
 DEPENDENCY_UP_SHARE: Final = 0.5
+
+PRICE_LIST_DAYS: Final = OLD_DAYS
 
 LOST_AT_ONCE: Final = 1000
 """Spans, points or records lost in an hour; fewer matter only if the loss continues."""

@@ -52,6 +52,24 @@ class Reader:
         when = f" offset {offset}" if offset else ""
         return f"{_grouped('sum', metric, by)} ({change}({series}[{window}]{when}))"
 
+    def rate_of_all(
+        self,
+        metrics: tuple[Metric, ...],
+        window: str,
+        *matchers: str,
+        by: tuple[str, ...] = (),
+        change: str = "rate",
+    ) -> str:
+        """Returns the events per second of several counters together, whose labels differ.
+
+        With `change="increase"`, returns their number in the window.
+        """
+        # `or` keeps all series: a sum would have no result while one of the counters has none.
+        series = "\n  or\n  ".join(
+            f"{change}({self.select(metric, *matchers)}[{window}])" for metric in metrics
+        )
+        return f"{_grouped('sum', metrics[0], by)} (\n  {series}\n)"
+
     def increase(
         self, metric: Metric, window: str, *matchers: str, by: tuple[str, ...] = ()
     ) -> str:

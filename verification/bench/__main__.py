@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _LIBRARIES: Final = (
     *("opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "fastapi", "starlette"),
     *("uvicorn", "uvloop", "httptools", "langchain-core", "langchain-openai", "langgraph"),
-    "genai-prices",
 )
 
 

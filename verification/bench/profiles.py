@@ -34,7 +34,6 @@ _OWNERS: Final = {
     "OpenTelemetry's API and SDK": ("opentelemetry",),
     "LangChain's dispatch to handlers": ("langchain_core/callbacks",),
     "LangChain and LangGraph": ("langchain_core", "langgraph"),
-    "genai-prices": ("genai_prices",),
     "uvicorn, Starlette, FastAPI": ("uvicorn", "h11", "starlette", "fastapi"),
 }
 """Packages by owner, in the order in which they are looked for."""

@@ -73,7 +73,6 @@ _PARTS: Final = {
     "its command opentelemetry-instrument": "opentelemetry.instrumentation.auto_instrumentation",
     "otel-coach": "otel_coach.setup.distro otel_coach.instrumentors.langchain.observer "
     "otel_coach.instrumentors.asgi.middleware",
-    "the list of genai-prices": "genai_prices genai_prices.data",
 }
 """Modules, in the order in which they are imported into the service."""
 _IMPORTING: Final = """

@@ -112,6 +112,7 @@ def running(
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "BENCH_DOUBLES": endpoint,
+            "OTEL_COACH_GATEWAYS": "127.0.0.1=openai",
             "OTEL_COACH_BUDGET_ENDPOINT": "1000",  # scraped_app has 500
             "OTEL_COACH_SHARED_DIR": f"{folder}/shared-{port}",
             "OTEL_METRICS_EXPORTER": "prometheus",

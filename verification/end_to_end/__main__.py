@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.support.programs import ProgramError
 from tests.support.users import Users
-from verification.end_to_end import checks, gateways
+from verification.end_to_end import checks, gateways, invoice
 from verification.end_to_end.backends import Ports, Programs
 from verification.end_to_end.report import Report
 from verification.end_to_end.stack import whole_stack
@@ -61,6 +61,7 @@ def _run(report: Report, folder: Path) -> None:
         checks.formats(report, stack)
         checks.traces(report, stack, users)
         checks.exemplars(report, stack, users)
+        invoice.check(report, stack, users, folder)
         checks.collector_killed(report, stack, users)
         checks.database_killed(report, stack, users)
         checks.queries(report, stack.prometheus)

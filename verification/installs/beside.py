@@ -20,10 +20,6 @@ OUT_OF_REACH: Final = {
         "opentelemetry-instrumentation==0.61b0 depends on wrapt<2.0.0",
         "its OpenTelemetry 1.40 is too old for its own wrapt 2.1",
     ),
-    "opengpts": (
-        "genai-prices>=0.0.60 depends on pydantic>=2.10",
-        "its pydantic 2.9 is too old for the price list",
-    ),
 }
 """Locks that otel-coach cannot fit beside: what the resolver says, and the reason."""
 

@@ -70,7 +70,7 @@ _BETAS: Final = {
         "instrumentation-dbapi=={beta}",
     ),
 }
-_OTHERS: Final = {"genai-prices": "0.2.3", "prometheus-client": "0.26.0", "wrapt": "2.5.2"}
+_OTHERS: Final = {"prometheus-client": "0.26.0", "wrapt": "2.5.2"}
 
 PACKAGES: Final = (*_STABLE, *_BETAS)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from threading import Thread
@@ -18,14 +17,20 @@ from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
-from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 
-from verification.oracle import witness
+from verification.oracle import direct, witness
+from verification.oracle.direct import in_steps
 from verification.oracle.drive import LAST
+from verification.oracle.graphs import calling_agent, graph, nested, weather, with_retriever
+from verification.oracle.models import (
+    CLOSED,
+    ENDPOINTS,
+    PROVIDER,
+    open_embeddings,
+    open_model,
+    retriever,
+)
 
 RUNNING: set[asyncio.Future[Any]] = set()
 """Runs that outlive their requests; asyncio itself keeps only weak references to tasks."""
@@ -41,41 +46,15 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-def open_model(base_url: str, **options: Any) -> ChatOpenAI:
-    return ChatOpenAI(
-        model=options.pop("model", "gpt-3.5-turbo"),
-        api_key="local",  # pyright: ignore[reportArgumentType]
-        base_url=base_url,
-        stream_usage=True,
-        max_retries=0,
-        **witness.clients(),
-        **options,
-    )
-
-
-PROVIDER = os.environ["OPENAI_BASE_URL"]
-CLOSED = os.environ["ORACLE_CLOSED_URL"]  # connections there are refused
-ENDPOINTS = {"ok": (PROVIDER, 30), "connection_refused": (CLOSED, 5), "time_out": (PROVIDER, 0.8)}
-"""By ending, the URL that a call is sent to, and its timeout in seconds."""
 MODELS = {ending: open_model(url, timeout=timeout) for ending, (url, timeout) in ENDPOINTS.items()}
+EMBEDDINGS = {ending: open_embeddings(url, timeout) for ending, (url, timeout) in ENDPOINTS.items()}
+UNHEARD_EMBEDDINGS = open_embeddings(*ENDPOINTS["ok"], heard=False)
 OTHER_MODEL = open_model(PROVIDER, model="gpt-4o-mini", timeout=30)
 CLOSED_MODEL = open_model(CLOSED, timeout=5)
 
 
 class Plan(BaseModel):
     weeks: int = 4
-
-
-@tool
-def weather(city: str = "") -> str:
-    """The weather."""
-    return f"sun in {city}"
-
-
-@tool
-def broken(city: str = "") -> str:
-    """Always fails."""
-    raise LookupError(city)
 
 
 class Call:
@@ -87,6 +66,7 @@ class Call:
         self.number = str(order["number"])  # sent as `user`, which the ledger records
         self.user = {"model_kwargs": {"user": self.number}}
         self.model = MODELS.get(self.ending, MODELS["ok"]).model_copy(update=self.user)
+        self.embeddings = EMBEDDINGS.get(self.ending, EMBEDDINGS["ok"]).model_copy(update=self.user)
         self.parts_before_the_cut: int = order["parts"]
         self.calls: int = order["calls"]
 
@@ -97,46 +77,6 @@ class Call:
 
 def chain(model: Any) -> Any:
     return ChatPromptTemplate.from_template("{text}") | model | StrOutputParser()
-
-
-def graph(model: Any, *, asynchronous: bool, tools: bool = False) -> Any:
-    bound = model.bind_tools([weather, broken]) if tools else model
-
-    def node(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [bound.invoke(state["messages"])]}
-
-    async def anode(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await bound.ainvoke(state["messages"])]}
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("model", anode if asynchronous else node)
-    builder.add_edge(START, "model")
-    if tools:
-        builder.add_node("tools", ToolNode([weather, broken], handle_tool_errors=False))
-        builder.add_conditional_edges("model", tools_condition)
-        builder.add_edge("tools", "model")
-    return builder.compile()
-
-
-def nested(model: Any) -> Any:
-    """Returns a graph whose node is a graph."""
-    builder = StateGraph(MessagesState)
-    builder.add_node("inner", graph(model, asynchronous=True))
-    builder.add_edge(START, "inner")
-    return builder.compile()
-
-
-def calling_agent(model: Any) -> Any:
-    """Returns a graph whose node calls another graph as a function."""
-    inner = graph(model, asynchronous=True)
-
-    async def node(state: MessagesState) -> dict[str, Any]:
-        return {"messages": (await inner.ainvoke(state))["messages"][-1:]}
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("outer", node)
-    builder.add_edge(START, "outer")
-    return builder.compile()
 
 
 def text_of(part: Any) -> str:
@@ -197,22 +137,17 @@ AWAITED: dict[str, Callable[[Call], Awaitable[Any]]] = {  # the response is one 
     ),
     "subgraph": lambda c: nested(c.model).ainvoke(c.state),
     "nested_agent": lambda c: calling_agent(c.model).ainvoke(c.state),
+    "graph_retriever": lambda c: with_retriever(
+        c.model, retriever(UNHEARD_EMBEDDINGS.model_copy(update=c.user))
+    ).ainvoke(c.state),
+    "aembed_query": lambda c: c.embeddings.aembed_query(c.text),
+    "embed_documents": lambda c: asyncio.to_thread(c.embeddings.embed_documents, [c.text]),
+    "retriever": lambda c: retriever(c.embeddings).ainvoke(c.text),
 }
 
 
 async def _now(work: Callable[[], Any]) -> Any:
     return work()
-
-
-def in_steps(stream: Iterator[Any]) -> AsyncIterator[Any]:
-    """Iterates over a synchronous generator, each step in a thread, as Starlette does."""
-
-    async def steps() -> AsyncIterator[Any]:
-        done = object()
-        while (part := await asyncio.to_thread(next, stream, done)) is not done:
-            yield part
-
-    return steps()
 
 
 async def v3(call: Call) -> AsyncIterator[Any]:
@@ -271,6 +206,9 @@ STREAMED: dict[str, Callable[[Call], AsyncIterator[Any]]] = {  # the response ha
         c.state, version="v2"
     ),
 }
+
+AWAITED.update(direct.AWAITED)
+STREAMED.update(direct.STREAMED)
 
 
 @app.get("/health")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.versions import STREAMS_TELL_PARTS
@@ -19,14 +20,21 @@ if TYPE_CHECKING:
 Figures = dict[str, float]
 
 _CALLS = "agent_llm_requests_total"
+_EMBEDDINGS = "agent_embedding_requests_total"
 _LOWEST_ERROR_STATUS: Final = 400
-_PRICES: Final = {"gpt-3.5-turbo": (0.5, 0.5, 1.5), "gpt-4o-mini": (0.15, 0.075, 0.6)}
-"""US dollars per million tokens, as OpenAI publishes them: input, cached input, output."""
+_PRICES: Final = {
+    "claude-3-5-haiku-latest": (0.8, 0.08, 4),
+    "gpt-3.5-turbo": (0.5, 0.5, 1.5),
+    "gpt-4o-mini": (0.15, 0.075, 0.6),
+}
+"""US dollars per million tokens, as the providers publish them: input, cached input, output."""
+_USD_OF_EMBEDDINGS: Final = 0.02
+"""US dollars per million tokens of text-embedding-3-small."""
 
 
 @dataclass
 class Calls:
-    """How many LLM calls of each kind one order made, as the provider and the witness saw them."""
+    """How many calls of each kind one order made, as the provider and the witness saw them."""
 
     ok: int
     error: int
@@ -37,6 +45,10 @@ class Calls:
     """Calls that failed before their first chunk."""
     answered: list[Any] = field(default_factory=list)
     """The ledger's entries of the answers that were read to their end."""
+    finished: list[Any] = field(default_factory=list)
+    """The ledger's entries of the answers whose finish reason was read."""
+    embedded: list[Any] = field(default_factory=list)
+    """The ledger's entries of the calls that an embedding model answered besides, all ok."""
 
     @property
     def all(self) -> int:
@@ -58,10 +70,14 @@ def calls_of(
     provider, in the order in which they were sent, and how much of each answer was read.
     """
     entries, asked = _by_user(ledger, lambda e: e.user), _by_user(heard, lambda h: h["user"])
-    return {
-        order: _calls(order, entries[str(order.number)], asked[str(order.number)])
-        for order in orders
-    }
+    found: dict[Order, Calls] = {}
+    for order in orders:
+        own = entries[str(order.number)]
+        calls = [entry for entry in own if (entry.kind == "embeddings") == order.way.embeds]
+        found[order] = _calls(order, calls, asked[str(order.number)])
+        beside = [entry for entry in own if (entry.kind == "embeddings") != order.way.embeds]
+        found[order].embedded = beside
+    return found
 
 
 def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> Calls:
@@ -74,11 +90,15 @@ def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> 
     refused = sum(
         request["status"] >= _LOWEST_ERROR_STATUS and request["read_to_end"] for request in asked
     )
+    complete = [entry for entry in entries if entry.outcome == "complete"]
     failed = refused + outcomes["cut"] + outcomes["garbled"]
+    cut = order.ending.cut and not order.outlives and not failed
+    finished = [request["streamed"] and request["finished"] for request in asked]
     if failed:
         ok = outcomes["complete"]
-    elif order.ending.cut and not order.outlives:
-        ok = 0  # the reader stopped, however much it had read by then
+    elif cut:
+        # The reader stopped; all there was to read of an answer is over with its finish reason.
+        ok = sum(finished)
     else:
         ok = read
     error = failed + unanswered
@@ -89,7 +109,8 @@ def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> 
         begun=begun,
         refused=error + order.way.refused_before - (begun if failed else 0),
         # An answer that was read to its end reported its usage, even if the call was aborted.
-        answered=[entry for entry in entries if entry.outcome == "complete"][: max(ok, read)],
+        answered=complete[: read if cut else max(ok, read)],
+        finished=[*compress(entries, finished)] if cut else complete[:ok],
     )
 
 
@@ -104,9 +125,15 @@ def expected(calls: Mapping[Order, Calls], received: Received) -> Figures:
     """Returns every expected value by name; `found` returns the page's by the same names."""
     figures: Counter[str] = Counter()
     for order, order_calls in calls.items():
-        _count_calls(figures, order_calls)
+        (_count_embeddings if order.way.embeds else _count_calls)(figures, order_calls)
+        figures["embeddings ok"] += len(order_calls.embedded)
+        figures["embedding latency"] += len(order_calls.embedded)
+        _count_embedded(figures, order_calls.embedded)
+        if order.way.retrieves:
+            _count_retrievals(figures, order, order_calls)
         # On a busy machine, a call may be cancelled before it starts: then there was no AI work.
-        if order.way.route not in NO_AI_REQUEST and (order_calls.all or order.way.agents):
+        is_ai = order.way.route not in NO_AI_REQUEST and not order.way.embeds
+        if is_ai and (order_calls.all or order.way.agents):
             figures[f"AI requests {order.ending.outcome}"] += 1
         left = order.ending.outcome == AI_ABORTED and order.way.route == STREAM
         figures["aborts"] += left
@@ -131,13 +158,42 @@ def _count_calls(figures: Counter[str], order_calls: Calls) -> None:
         if entry.usage_sent:
             figures["prompt tokens"] += entry.prompt_tokens
             figures["completion tokens"] += entry.completion_tokens
-            if STREAMS_TELL_PARTS or not entry.stream:
+            if _tells_parts(entry):
                 figures["cached tokens"] += entry.cached_tokens
-                figures["reasoning tokens"] += entry.reasoning_tokens
+                if not entry.model.startswith("claude"):  # Anthropic does not report them
+                    figures["reasoning tokens"] += entry.reasoning_tokens
             figures["microdollars"] += _microdollars(entry)
         if entry.tool_call:
             figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
-    figures["LLM calls measured or refused"] += order_calls.told + order_calls.refused
+    figures["calls measured or refused"] += order_calls.told + order_calls.refused
+
+
+def _count_embeddings(figures: Counter[str], order_calls: Calls) -> None:
+    figures["embeddings ok"] += order_calls.ok
+    figures["embeddings error"] += order_calls.error
+    figures["embeddings aborted"] += order_calls.aborted
+    figures["embedding latency"] += order_calls.all
+    figures["calls measured or refused"] += order_calls.refused
+    _count_embedded(figures, order_calls.answered)
+
+
+def _count_embedded(figures: Counter[str], answered: Iterable[Any]) -> None:
+    """LangChain passes no usage of embedding models on; the answer that the client beneath has."""
+    for entry in answered:
+        if entry.usage_sent:
+            figures["calls measured or refused"] += 1
+            figures["embedded tokens"] += entry.prompt_tokens
+            figures["microdollars"] += entry.prompt_tokens * _USD_OF_EMBEDDINGS
+
+
+def _count_retrievals(figures: Counter[str], order: Order, order_calls: Calls) -> None:
+    """A retrieval ends as the embedding of its query does."""
+    if order.way.embeds:
+        figures["retrievals ok"] += order_calls.ok
+        figures["retrievals error"] += order_calls.error
+        figures["retrievals aborted"] += order_calls.aborted
+    else:
+        figures["retrievals ok"] += len(order_calls.embedded)
 
 
 def found(page: Page) -> Figures:
@@ -154,8 +210,13 @@ def found(page: Page) -> Figures:
     figures["cached tokens"] = page.sum("agent_llm_cached_tokens_total")
     figures["reasoning tokens"] = page.sum("agent_llm_reasoning_tokens_total")
     figures["microdollars"] = page.sum("agent_llm_cost_usd_total") * 1e6
-    unmeasured = page.sum("agent_llm_unmeasured_total")
-    figures["LLM calls measured or refused"] = page.sum(_CALLS) - unmeasured
+    figures["embedded tokens"] = page.sum("agent_llm_tokens_total", mode="embedding")
+    figures["embedding latency"] = page.sum("agent_embedding_latency_seconds_count")
+    for status in ("ok", "error", "aborted"):
+        figures[f"embeddings {status}"] = page.sum(_EMBEDDINGS, status=status)
+        figures[f"retrievals {status}"] = page.sum("agent_retrieval_requests_total", status=status)
+    calls = page.sum(_CALLS) + page.sum(_EMBEDDINGS)
+    figures["calls measured or refused"] = calls - page.sum("agent_llm_unmeasured_total")
     figures["first tokens"] = page.sum("agent_llm_time_to_first_token_seconds_count")
     figures["tools ok"] = page.sum("agent_tool_calls_total", status="ok")
     figures["tools error"] = page.sum("agent_tool_calls_total", status="error")
@@ -190,7 +251,13 @@ def _microdollars(entry: Any) -> float:
     fresh, cached, output = _PRICES[entry.model]
     if entry.model == "gpt-3.5-turbo":
         cached = fresh  # this model has no separate price for cached input
-    if entry.stream and not STREAMS_TELL_PARTS:
+    if not _tells_parts(entry):
         cached = fresh
     prompt = (entry.prompt_tokens - entry.cached_tokens) * fresh + entry.cached_tokens * cached
     return prompt + entry.completion_tokens * output
+
+
+def _tells_parts(entry: Any) -> bool:
+    """Returns whether the parts of the prompt and the answer are known, not only the sums."""
+    by_langchain = entry.model == "gpt-3.5-turbo"
+    return STREAMS_TELL_PARTS or not entry.stream or not by_langchain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.support.versions import HAS_EVENTS_V3
+from tests.support.versions import HAS_EVENTS_V3, HAS_MESSAGES
 
 AI_OK, AI_ERROR, AI_ABORTED = "ok", "error", "aborted"
 
@@ -35,6 +35,10 @@ class Way:
     """The number of graphs that run."""
     refused_before: int = 0
     """The number of calls that never reach the provider, because their connection is refused."""
+    embeds: bool = False
+    """Whether its calls are those of an embedding model, so that there is no AI request."""
+    retrieves: bool = False
+    """Whether a retriever runs, which embeds its query."""
     collects: bool = False
     """Whether its parts are not the model's tokens, but arrive when the model has finished."""
     parts: int = 3
@@ -112,6 +116,16 @@ ALL_WAYS: Final = (
     Way("graph_tools", AWAIT, "graph.ainvoke with tools", agents=1),
     Way("subgraph", AWAIT, "a graph as the node of a graph", agents=2),
     Way("nested_agent", AWAIT, "an agent that calls an agent", agents=2),
+    Way(
+        "graph_retriever",
+        AWAIT,
+        "graph.ainvoke, a retriever and a subgraph with the model",
+        agents=2,
+        retrieves=True,
+    ),
+    Way("aembed_query", AWAIT, "embeddings.aembed_query", embeds=True),
+    Way("embed_documents", AWAIT, "embeddings.embed_documents in a worker thread", embeds=True),
+    Way("retriever", AWAIT, "a vector store's retriever.ainvoke", embeds=True, retrieves=True),
     Way("astream", STREAM, "model.astream"),
     Way("stream", STREAM, "model.stream in worker threads"),
     Way("task_per_chunk", STREAM, "model.astream, each chunk awaited by a task of its own"),
@@ -130,12 +144,33 @@ ALL_WAYS: Final = (
     Way("ainvoke", BACKGROUND, "model.ainvoke"),
     Way("graph_ainvoke", BACKGROUND, "graph.ainvoke", agents=1),
     Way("graph_invoke", BACKGROUND, "graph.invoke in a worker thread", agents=1),
+    Way("openai_chat", AWAIT, "AsyncOpenAI: chat.completions.create"),
+    Way("openai_chat_sync", AWAIT, "OpenAI: chat.completions.create in a worker thread"),
+    Way("openai_chat_raw", AWAIT, "AsyncOpenAI: chat.completions.with_raw_response.create"),
+    Way("openai_responses", AWAIT, "AsyncOpenAI: responses.create"),
+    Way("openai_in_graph", AWAIT, "AsyncOpenAI in a node of a graph", agents=1),
+    Way("anthropic_messages", AWAIT, "AsyncAnthropic: messages.create"),
+    Way("anthropic_messages_sync", AWAIT, "Anthropic: messages.create in a worker thread"),
+    Way("openai_stream", STREAM, "AsyncOpenAI: chat.completions.create, stream"),
+    Way("openai_stream_sync", STREAM, "OpenAI: the same in worker threads"),
+    Way("openai_stream_raw", STREAM, "AsyncOpenAI: the same with_raw_response"),
+    Way("openai_stream_helper", STREAM, "AsyncOpenAI: chat.completions.stream", parts=6),
+    Way("openai_responses_stream", STREAM, "AsyncOpenAI: responses.create, stream", parts=6),
+    Way("anthropic_stream", STREAM, "AsyncAnthropic: messages.create, stream", parts=5),
+    Way("anthropic_stream_helper", STREAM, "AsyncAnthropic: messages.stream", parts=6),
+    Way("openai_chat", BACKGROUND, "AsyncOpenAI: chat.completions.create"),
+    Way("openai_chat_sync", OUTSIDE, "OpenAI: chat.completions.create in a worker thread"),
     Way("ainvoke", OUTSIDE, "model.ainvoke"),
     Way("graph_ainvoke", OUTSIDE, "graph.ainvoke", agents=1),
     Way("batch", OUTSIDE, "model.batch of two", calls=2),
 )
 
-WAYS: Final = tuple(way for way in ALL_WAYS if HAS_EVENTS_V3 or way.name != "events_v3")
+WAYS: Final = tuple(
+    way
+    for way in ALL_WAYS
+    if (HAS_EVENTS_V3 or way.name != "events_v3")
+    and (HAS_MESSAGES or not way.name.startswith("anthropic"))
+)
 
 _SLOW: Final = "[pace:0.03] [tokens:80]"
 
@@ -305,6 +340,21 @@ LEFT_OUT: Final = (
         ),
         frozenset({"application_raises"}),
         "The exception's traceback keeps the stream alive until the garbage collector runs.",
+    ),
+    LeftOut(
+        frozenset({"openai_chat_raw", "openai_stream_raw"}),
+        frozenset({"garbage"}),
+        "The package hands the garbage over; that it cannot be read is no error of the call.",
+    ),
+    LeftOut(
+        frozenset({"anthropic_stream_helper"}),
+        frozenset({"no_usage"}),
+        "The package's helper fails without usage, which Anthropic always names.",
+    ),
+    LeftOut(
+        frozenset({"openai_stream_sync"}),
+        frozenset({"closed"}),
+        "The application has no asynchronous generator that it could close.",
     ),
     LeftOut(
         frozenset({"graph_stream", "graph_stream_all"}),

@@ -46,7 +46,25 @@ def orders(seed: int, count: int, cells: str = "*") -> list[Order]:
         if not deck:
             deck = list(fitting)
             chance.shuffle(deck)
-        way, ending = deck.pop()
-        n, k, m = chance.randint(1, 12), chance.randint(0, 3), chance.randint(0, 4)
-        drawn.append(Order(number, way, ending, ending.text.format(n=n, k=k, m=m)))
+        drawn.append(_order(number, deck.pop(), chance))
     return drawn
+
+
+def short_plan(seed: int) -> list[Order]:
+    """Returns few requests, among which each way and each ending is at least once."""
+    chance = random.Random(seed)  # noqa: S311 - a plan, no secret
+    deck = list(CELLS)
+    chance.shuffle(deck)
+    seen: set[Way | Ending] = set()
+    drawn: list[Order] = []
+    for cell in deck:
+        if not seen.issuperset(cell):
+            seen.update(cell)
+            drawn.append(_order(len(drawn), cell, chance))
+    return drawn
+
+
+def _order(number: int, cell: tuple[Way, Ending], chance: random.Random) -> Order:
+    way, ending = cell
+    n, k, m = chance.randint(1, 12), chance.randint(0, 3), chance.randint(0, 4)
+    return Order(number, way, ending, ending.text.format(n=n, k=k, m=m))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from verification.oracle.matrix import AI_ABORTED, AI_ERROR, NO_AI_REQUEST, OUTSIDE
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SERVER: Final = 2
 _USER_SPAN: Final = f"{1:016x}"
 """The id of the user's span, which is the parent of the server span."""
-_AI: Final = ("chat", "execute_tool", "invoke_agent")
+_AI: Final = ("chat", "embeddings", "execute_tool", "invoke_agent", "retrieval")
 _OUTSIDE: Final = "outside any request"
 
 
@@ -62,7 +62,8 @@ class Traces:
 
 def _server_span(order: Order) -> str:
     if order.ending.outcome == AI_ABORTED:
-        return "server aborted"
+        # Only of AI requests it is said that the client left.
+        return "server ok" if order.way.embeds else "server aborted"
     # The application answers 200, whatever that hides or is done afterwards: no server error.
     answered = order.way.route in NO_AI_REQUEST or order.ending.name == "hidden"
     failed = order.ending.outcome == AI_ERROR and not answered
@@ -70,15 +71,19 @@ def _server_span(order: Order) -> str:
 
 
 def _ai_spans(order: Order, counts: Calls) -> Counter[str]:
-    kinds: Counter[str] = Counter(
-        {
-            "chat ok": counts.ok,
-            "chat error": counts.error,
-            "chat aborted": counts.aborted,
-        }
-    )
-    for entry in counts.answered[: counts.ok]:
-        kinds["finish reason tool_calls" if entry.tool_call else "finish reason stop"] += 1
+    kinds: Counter[str] = Counter()
+    operations = ["embeddings" if order.way.embeds else "chat"]
+    if order.way.embeds and order.way.retrieves:
+        operations.append("retrieval")  # it ends as the embedding of its query does
+    for operation in operations:
+        kinds[f"{operation} ok"] = counts.ok
+        kinds[f"{operation} error"] = counts.error
+        kinds[f"{operation} aborted"] = counts.aborted
+    if counts.embedded:
+        kinds["embeddings ok"] += len(counts.embedded)
+        kinds["retrieval ok"] += len(counts.embedded)
+    for entry in counts.finished[: 0 if order.way.embeds else counts.ok]:
+        kinds[f"finish reason {_finish_reason(order, entry)}"] += 1
     for entry in counts.answered:
         if entry.tool_call:
             kinds["execute_tool " + ("ok" if entry.tool_call == "weather" else "error")] += 1
@@ -86,6 +91,14 @@ def _ai_spans(order: Order, counts: Calls) -> Counter[str]:
     failed = counts.error > order.way.refused_before or order.ending.name == "tool_raises"
     kinds["invoke_agent error"] = order.way.agents if failed else 0
     return +kinds
+
+
+def _finish_reason(order: Order, entry: Any) -> str:
+    if order.way.name.startswith("anthropic"):
+        return "end_turn"
+    if "responses" in order.way.name:
+        return "completed"
+    return "tool_calls" if entry.tool_call else "stop"
 
 
 def _count(trace: list[ReceivedSpan]) -> Counter[str]:

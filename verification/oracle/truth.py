@@ -41,7 +41,8 @@ The mark is the status of the AI request: {ok} ok, {error} error, {aborted} abor
 its LLM calls follows from what the provider and the transport saw: ok if the answer was read to its
 end, error if the provider failed, aborted if the reader stopped. A dash with a letter is left out,
 for the reason given under that letter; an empty cell is no valid combination (a user cannot leave
-in the middle of a response that is not streamed).
+in the middle of a response that is not streamed). Ways that only embed or retrieve make no AI
+request; their mark is what its status would be.
 """
 
 

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 # The HTTP library of the OpenAI client, which has another name in other versions.
 _http: Any = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 
+_PIECES = (
+    *(b'"content": "', b'"tool_calls"'),
+    b'"type": "response.output_text.delta"',
+    b'"type": "text_delta"',
+)
+"""What each piece of an answer has in it, by protocol."""
+_FINISHED = (b'"finish_reason": "', b'"type": "response.completed"', b'"stop_reason": "')
+"""What the event with the finish reason has in it, by protocol."""
+_LAST = (b"data: [DONE]", b'"type": "response.completed"', b'"type": "message_stop"')
+"""The last event of a stream, by protocol."""
+
 
 @dataclass
 class Heard:
@@ -29,6 +40,8 @@ class Heard:
     streamed: bool
     chunks: int = 0
     """The pieces of the answer that were read, of its text or of a tool call."""
+    finished: bool = False
+    """Whether the piece with the finish reason was read."""
     read_to_end: bool = False
     status: int = 0
     """The status of the response; 0 until it begins."""
@@ -37,6 +50,7 @@ class Heard:
 
 
 _NOTES: list[Heard] = []
+_END_OF_EVENT = b"\n\n"
 
 
 def notes() -> list[dict[str, Any]]:
@@ -56,7 +70,8 @@ def reset() -> None:
 
 def _hear(request: Any) -> Heard:
     body = json.loads(request.read() or b"{}")
-    heard = Heard(str(body.get("user")), bool(body.get("stream")))
+    user = body.get("user") or (body.get("metadata") or {}).get("user_id")
+    heard = Heard(str(user), bool(body.get("stream")))
     _NOTES.append(heard)
     return heard
 
@@ -68,27 +83,35 @@ class _Stream(_http.SyncByteStream, _http.AsyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         for part in self._stream:
-            self._note(part)
-            yield part
+            for event in _events(part):
+                self._note(event)
+                yield event
         self._heard.read_to_end = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for part in self._stream:
-            self._note(part)
-            yield part
+            for event in _events(part):
+                self._note(event)
+                yield event
         self._heard.read_to_end = True
 
     def _note(self, part: bytes) -> None:
-        self._heard.chunks += part.count(b'"content": "') - part.count(b'"content": ""')
-        self._heard.chunks += part.count(b'"tool_calls"')
+        self._heard.chunks += sum(map(part.count, _PIECES)) - part.count(b'"content": ""')
+        self._heard.finished |= any(reason in part for reason in _FINISHED)
         # A client may stop at the protocol's last event, and not read the end of the stream.
-        self._heard.read_to_end |= b"data: [DONE]" in part
+        self._heard.read_to_end |= any(last in part for last in _LAST)
 
     def close(self) -> None:
         self._stream.close()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _events(part: bytes) -> list[bytes]:
+    """Splits what came at once, so that an event is noted only when the client asks for it."""
+    events = part.split(_END_OF_EVENT)
+    return [*(event + _END_OF_EVENT for event in events[:-1]), *filter(None, events[-1:])]
 
 
 @contextmanager

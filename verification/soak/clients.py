@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 import httpx
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text
+
+from tests.support.promtool import complaints
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -138,14 +139,7 @@ class Scraper:
         """Returns what promtool says about the page; nothing if promtool is not installed."""
         if PROMTOOL is None:
             return []
-        checked = subprocess.run(  # noqa: S603 - a program of Prometheus
-            [PROMTOOL, "check", "metrics"],
-            input=httpx.get(self._url, timeout=_MAX_SCRAPE).text,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return (checked.stdout + checked.stderr).splitlines() if checked.returncode else []
+        return complaints(PROMTOOL, httpx.get(self._url, timeout=_MAX_SCRAPE).text)
 
     def _scrape(self) -> None:
         while not self._leaving.wait(_BETWEEN_SCRAPES):

@@ -6,11 +6,13 @@ import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.guard import guarded, swallowed
 from otel_coach.core.request_context import Request
+from otel_coach.instrumentors.asgi.ai_requests import AiRequests, Stream
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
@@ -21,10 +23,6 @@ from otel_coach.instrumentors.asgi.server_span import (
     span_name,
 )
 from otel_coach.metrics.catalogue import (
-    AI_REQUEST_DURATION,
-    AI_STREAM_ABORTS,
-    AI_STREAM_CHUNKS,
-    AI_TIME_TO_FIRST_CHUNK,
     AUTH_FAILURES,
     HTTP_REQUEST_DURATION,
     RATE_LIMIT_HITS,
@@ -33,13 +31,10 @@ from otel_coach.metrics.labels import (
     ABORTED,
     CLIENT_CLOSED_REQUEST,
     ERROR,
-    INVOKE,
     METHODS,
-    NO_MODEL,
     OK,
     OTHER,
     OTHER_METHOD,
-    STREAM,
 )
 
 if TYPE_CHECKING:
@@ -71,13 +66,12 @@ class Exchanges:
     """Exchanges that are not finished yet."""
     rate_limited: set[str]
     """Endpoints whose rate_limit.hits series exists."""
-    streaming: set[str]
-    """Endpoints that have streamed AI work; their gauge is 0 while no stream is open."""
+    ai: AiRequests
 
     @classmethod
     def new(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
         """Returns the state before the first request."""
-        return cls(recorder, credential_headers, set(), set(), set())
+        return cls(recorder, credential_headers, set(), set(), AiRequests(recorder))
 
     def of(self, app: object) -> list[Exchange]:
         """Returns the exchanges of `app` that are not finished yet."""
@@ -86,7 +80,7 @@ class Exchanges:
     def active_streams(self) -> Mapping[tuple[object, ...], float]:
         """Returns the number of AI streams that are open now, by endpoint."""
         open_now = [e.route.template for e in tuple(self.opened) if e.is_open_ai_stream]
-        endpoints = self.streaming.union(open_now)
+        endpoints = self.ai.streaming.union(open_now)
         return {(endpoint,): open_now.count(endpoint) for endpoint in endpoints}
 
 
@@ -111,6 +105,10 @@ class Exchange:
     _chunks = 0
     _first_chunk: float | None = None
     _client_left = False
+    _is_receiving = False
+    """Whether the application waits for the server's next message."""
+    _has_body = False
+    """Whether the application has received the whole body of the request."""
     # Set by `_finish`:
     _outcome = OK
     _seconds = 0.0
@@ -148,6 +146,8 @@ class Exchange:
         }
         self._receive = receive
         self._send = send
+        self._thread = get_ident()
+        self.request.look_for_client = self._look_for_client
         self._started = perf_counter()
         # `time_at`, inlined to save a call.
         self.start_time = self.request.start_of_clock + int(self._started * 1e9)
@@ -182,7 +182,14 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Returns the server's next message, and notes a disconnect of the client."""
-        message = self._received_ahead.popleft() if self._received_ahead else await self._receive()
+        if self._received_ahead:
+            message = self._received_ahead.popleft()
+        else:
+            self._is_receiving = True
+            try:
+                message = await self._receive()
+            finally:
+                self._is_receiving = False
         self._note_received(message)
         return message
 
@@ -190,6 +197,17 @@ class Exchange:
     def _note_received(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             self._note_client_left()
+        elif not message.get("more_body", False):
+            self._has_body = True
+
+    def _look_for_client(self) -> None:
+        """Checks whether the client has left, in the midst of the request.
+
+        What the server tells next is the application's: while that waits for the body, no message
+        may be read for it. Nor may a message be read in another thread than the server's.
+        """
+        if get_ident() == self._thread and (self._has_body or not self._is_receiving):
+            self._look_ahead()
 
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one stack frame per chunk
         """Passes `message` to the server, and notes what it is."""
@@ -253,6 +271,7 @@ class Exchange:
         if self.finished or self._client_left:
             return
         self._client_left = True
+        self.request.abandoned_endpoint = self.route.template
         if self.request.server_span is not None:
             # The instrumentation that made the span ends it before `_finish` runs.
             self.request.server_span.set_attributes(
@@ -290,6 +309,7 @@ class Exchange:
             return
         request, status = self.request, self._status
         self.finished = request.closed = True
+        request.look_for_client = None  # it refers to this exchange: avoids a reference cycle
         self._shared.opened.discard(self)
         ended = perf_counter()
         self._seconds = ended - self._started
@@ -319,8 +339,13 @@ class Exchange:
         record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, method, code), self.context)
         if status in _REJECTIONS or endpoint not in self._shared.rate_limited:
             self._record_auth_failure(endpoint, code)
-        if self.request.is_ai:
-            self._record_ai_request(endpoint)
+        request = self.request
+        if request.is_ai:
+            first_chunk = None if self._first_chunk is None else self._first_chunk - self._started
+            stream = Stream(self._chunks, first_chunk) if self._is_stream else None
+            self._shared.ai.record(
+                request, endpoint, self._outcome, self._seconds, stream, self.context
+            )
         if self.span is not None:
             answered = Answered(
                 self._end_time, self.method, route, status, self._outcome, self._error_type
@@ -338,22 +363,6 @@ class Exchange:
         if type(route) is NotAllowed and (self.method != "OPTIONS" or code >= "4"):
             return OTHER_METHOD
         return self.method
-
-    def _record_ai_request(self, endpoint: str) -> None:
-        request, record, context = self.request, self.recorder.record, self.context
-        mode = request.mode or (STREAM if self._is_stream else INVOKE)
-        labels = (endpoint, request.model or NO_MODEL, mode)
-        record(AI_REQUEST_DURATION, self._seconds, (*labels, self._outcome), context)
-        if not self._is_stream:
-            return
-        streaming = self._shared.streaming
-        if len(streaming) < _MAX_ENDPOINTS:
-            streaming.add(endpoint)
-        record(AI_STREAM_CHUNKS, self._chunks, (*labels, self._outcome), context)
-        # Recorded with 0 too: an alert's rate() needs the series before the first abort.
-        record(AI_STREAM_ABORTS, int(self._outcome == ABORTED), (*labels, ABORTED), context)
-        if self._first_chunk is not None:
-            record(AI_TIME_TO_FIRST_CHUNK, self._first_chunk - self._started, labels, context)
 
     def _record_auth_failure(self, endpoint: str, code: str) -> None:
         record, shared = self.recorder.record, self._shared

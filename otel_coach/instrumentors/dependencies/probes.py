@@ -52,7 +52,10 @@ class UnknownAddressError(ValueError):
 
 
 class UnexpectedAnswerError(Exception):
-    """Something answers at the address, but not as the dependency would."""
+    """Something answers at the address, but not as the dependency would.
+
+    The message says how; it repeats neither the address nor the answer.
+    """
 
 
 class _KnownProbe:
@@ -147,7 +150,8 @@ def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
     """Probes without a driver: PostgreSQL answers an SSLRequest with one letter."""
     answer = _ask(host, port, b"\x00\x00\x00\x08\x04\xd2\x16\x2f", timeout)
     if answer[:1] not in {b"S", b"N"}:
-        raise UnexpectedAnswerError
+        message = "something answers there, but not as PostgreSQL does"
+        raise UnexpectedAnswerError(message)
 
 
 def _redis(address: str) -> Probe:
@@ -158,7 +162,8 @@ def _redis(address: str) -> Probe:
 def _ping_redis(host: str, port: int, timeout: float, /) -> None:
     # A server that requires a password (-NOAUTH) is up.
     if not _ask(host, port, b"PING\r\n", timeout).startswith((b"+PONG", b"-NOAUTH")):
-        raise UnexpectedAnswerError
+        message = "something answers there, but not as Redis does"
+        raise UnexpectedAnswerError(message)
 
 
 def _http(address: str) -> Probe:
@@ -195,8 +200,9 @@ def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /
                 context.wrap_socket(connection, server_hostname=host)
             )
         connection.sendall(request)
-        if _status(connection, deadline) >= HTTPStatus.BAD_REQUEST:
-            raise UnexpectedAnswerError
+        if (status := _status(connection, deadline)) >= HTTPStatus.BAD_REQUEST:
+            message = f"it answers with HTTP status {status}"
+            raise UnexpectedAnswerError(message)
 
 
 def _status(connection: socket.socket, deadline: float) -> int:
@@ -207,7 +213,8 @@ def _status(connection: socket.socket, deadline: float) -> int:
         piece = connection.recv(_MAX_FIRST_LINE - len(data))
         data += piece
         if not piece or monotonic() > deadline:
-            raise UnexpectedAnswerError
+            message = "something answers there, but not by HTTP"
+            raise UnexpectedAnswerError(message)
     return int(found[1])
 
 

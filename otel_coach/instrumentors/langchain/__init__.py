@@ -1,4 +1,4 @@
-"""Instrumentation of LLM calls, tools and agents by langchain-core's callback managers."""
+"""Instrumentation of LangChain: models, tools, agents and retrievers, and embedding models."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 from otel_coach.core import compatibility
-from otel_coach.core.guard import OwnThread, guarded
+from otel_coach.core.guard import guarded
 from otel_coach.instrumentors.base import Instrumentor
+from otel_coach.instrumentors.genai.enclosing import register
+from otel_coach.instrumentors.genai.price_age import observe_age
+from otel_coach.instrumentors.langchain.cached_answers import CONVERT
 from otel_coach.instrumentors.langchain.manager_patches import observed
 
 if TYPE_CHECKING:
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from otel_coach.instrumentors.base import OnceForAll
+    from otel_coach.instrumentors.genai.runs import Run
+    from otel_coach.instrumentors.langchain.embeddings import EmbeddingPatches
     from otel_coach.instrumentors.langchain.observer import RunObserver
-    from otel_coach.instrumentors.langchain.open_runs import Run
     from otel_coach.metrics.recorder import Recorder
 
 _OWNER_MODULES: Final = {"langchain_core.language_models", "langchain_core.tools"}
@@ -28,14 +32,16 @@ _OWNER_MODULES: Final = {"langchain_core.language_models", "langchain_core.tools
 class LangChainInstrumentor(Instrumentor):
     """Observes every LangChain run of the process.
 
-    `instrument` takes the arguments of `RunObserver`. LangChain itself is not imported: its
-    callback managers are patched when the host imports them.
+    `instrument` takes the arguments of `RunRecorder`. LangChain itself is not imported: its
+    callback managers and its embedding models are patched when the host imports them.
     """
 
     _arguments: dict[str, Any]
     observer: RunObserver | None = None
     """Notified of every run; None until the host imports LangChain."""
     _undo: ExitStack | None = None
+    _watches_caches = False
+    _embeddings: EmbeddingPatches | None = None
 
     @property
     def recorder(self) -> Recorder:
@@ -45,13 +51,22 @@ class LangChainInstrumentor(Instrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         self._arguments = kwargs
         wrapt.register_post_import_hook(self._observe, "langchain_core.callbacks.manager")
+        models = "langchain_core.language_models.chat_models"
+        wrapt.register_post_import_hook(self._watch_caches, models)
+        wrapt.register_post_import_hook(
+            self._observe_embeddings, "langchain_core.embeddings.embeddings"
+        )
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._arguments = {}
         self.observer = None
+        self._watches_caches = False
         if self._undo is not None:
             self._undo.close()
             self._undo = None
+        if self._embeddings is not None:
+            self._embeddings.undo()
+            self._embeddings = None
 
     @guarded  # an exception here would break the host's own import
     def _observe(self, module: ModuleType) -> None:
@@ -66,23 +81,43 @@ class LangChainInstrumentor(Instrumentor):
             for restore in observed(module, self):
                 undo.callback(restore)
             self.observer = observer.RunObserver(**self._arguments, ids_tell=ids_tell)
+            undo.callback(register(self.observer.enclosing))
+            observe_age(self.recorder, self._arguments["prices"])
             self._undo = undo.pop_all()
+
+    @guarded
+    def _watch_caches(self, module: Any) -> None:
+        # It imports the callback managers first, so there is an observer.
+        if self.observer is None or self._undo is None or self._watches_caches:
+            return
+        if hasattr(module.BaseChatModel, CONVERT):
+            self._watches_caches = True
+            self._undo.callback(self.observer.cached_answers.watch(module.BaseChatModel))
+
+    @guarded
+    def _observe_embeddings(self, module: ModuleType) -> None:
+        if not self._arguments or self._embeddings is not None:
+            return
+        if not compatibility.holds(compatibility.EMBEDDINGS):
+            return
+        from otel_coach.instrumentors.langchain import embeddings  # noqa: PLC0415 - only with LangChain
+
+        observer = embeddings.EmbeddingObserver(module.Embeddings, **self._arguments)
+        self._embeddings = embeddings.EmbeddingPatches(module.Embeddings, observer)
 
     def end_runs(self, which: Callable[[Run], bool]) -> None:
         """Ends the open runs for which `which` is true, and counts them as aborted."""
         if self.observer is not None:
             self.observer.end_runs(which)
+        if self._embeddings is not None and self._embeddings.observer is not None:
+            self._embeddings.observer.end_calls(which)
 
     @guarded
     def start(self, once_for_all: OnceForAll) -> None:
-        """Imports the price list in a thread, so that no response has to wait for it.
-
-        This must not begin before the process serves: a process that is forked in the middle of an
-        import cannot be used.
-        """
+        """Tries the private parts of LangChain that only a serving process needs."""
+        if self._embeddings is not None:
+            self._embeddings.patch_all()  # also classes whose base hides their definition
         if self.observer is None:
             return
-        prices = self._arguments["prices"]
-        OwnThread(prices.load, "otel-coach-prices", self.recorder.fault).start()
         if _OWNER_MODULES.issubset(sys.modules):  # what the host has not imported is left alone
             compatibility.holds(compatibility.HOLDERS)

@@ -30,7 +30,9 @@ _PARTS: Final = {
 """Private parts that otel-coach relies on, by kind of run."""
 _EVENT: Final = "on_stream_event"
 """Called by `astream_events(version="v3")`; missing in a langchain-core without v3."""
-_MAY_HAVE_OWNER: Final = frozenset({"on_chat_model_start", "on_llm_start", "on_tool_start"})
+_MAY_HAVE_OWNER: Final = frozenset(
+    {"on_chat_model_start", "on_llm_start", "on_retriever_start", "on_tool_start"}
+)
 
 
 class Observed(Protocol):

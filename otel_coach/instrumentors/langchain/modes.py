@@ -10,7 +10,9 @@ from otel_coach.core import compatibility
 from otel_coach.core.request_context import labelled_mode, stated_mode
 
 if TYPE_CHECKING:
-    from otel_coach.instrumentors.langchain.open_runs import Run
+    from uuid import UUID
+
+    from otel_coach.instrumentors.genai.runs import Run
 
 
 def input_mode(inputs: Any) -> str | None:
@@ -29,6 +31,12 @@ def mode_of(run: Run, metadata: dict[str, Any]) -> str | None:
         or stated_mode(configurable.get("mode"))
         or _graph_input_mode(run)
     )
+
+
+def current_parent_id() -> UUID | None:
+    """Returns the id of the run inside of which the current code is executed, None outside."""
+    callbacks: Any = (_current_config().get() or {}).get("callbacks")
+    return getattr(callbacks, "parent_run_id", None)
 
 
 @cache

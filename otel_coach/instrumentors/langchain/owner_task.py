@@ -1,4 +1,4 @@
-"""Finds the task that executes the whole run of an LLM or a tool, which ends with the task."""
+"""Finds the task that executes the whole run of a model, a tool or a retriever."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Final
 
 _OWNERS: Final = frozenset({"agenerate", "arun"})
 """langchain-core's coroutines that both start and end the run of a model or a tool."""
+_RETRIEVERS: Final = ("langchain_core.retrievers", "ainvoke")
+"""The module and the name of the coroutine that does so for a retriever."""
 _SKIPPED_MODULES: Final = ("langchain_core.callbacks", "otel_coach.")
 _COMPREHENSION: Final = "<listcomp>"  # has its own frame before Python 3.12
 
@@ -24,11 +26,19 @@ def owner_task() -> asyncio.Task[Any] | None:
         or str(frame.f_globals.get("__name__")).startswith(_SKIPPED_MODULES)
     ):
         frame = frame.f_back
-    if frame is None or frame.f_code.co_name not in _OWNERS:
+    if frame is None:
+        return None
+    name = frame.f_code.co_name
+    if name not in _OWNERS and (frame.f_globals.get("__name__"), name) != _RETRIEVERS:
         return None
     if not frame.f_code.co_flags & inspect.CO_COROUTINE:
         return None
+    return current_task()
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """Returns the current task, None outside of asyncio's tasks."""
     try:
         return asyncio.current_task()
-    except RuntimeError:  # the event loop is not asyncio's
+    except RuntimeError:  # no event loop runs here, or it is not asyncio's
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import weakref
 from contextvars import ContextVar
 from importlib import import_module
@@ -25,6 +26,8 @@ ENDS: Final = {
     "Tool": ("on_tool_end", "on_tool_error"),
 }
 """Methods of a run's own manager that report its end, by kind of run."""
+EMBEDDING_METHODS: Final = ("embed_documents", "embed_query", "aembed_documents", "aembed_query")
+"""Methods of an embedding model."""
 FLAVOURS: Final = ("", "Async")
 
 
@@ -46,6 +49,12 @@ def tells_of_retrievers() -> bool:
 def tells_of_tools() -> bool:
     """Returns the same for tools."""
     return _has_methods_for("Tool")
+
+
+def has_embeddings() -> bool:
+    """Returns whether embedding models have the methods that are replaced."""
+    base = import_module("langchain_core.embeddings.embeddings").Embeddings
+    return all(inspect.isfunction(base.__dict__.get(name)) for name in EMBEDDING_METHODS)
 
 
 def tells_of_tokens() -> bool:
@@ -71,7 +80,10 @@ def has_holders() -> bool:
     """Returns whether the coroutines exist whose frames `owner_task` looks for."""
     models = import_module("langchain_core.language_models")
     tools = import_module("langchain_core.tools")
-    coroutines = models.BaseChatModel.agenerate, models.BaseLLM.agenerate, tools.BaseTool.arun
+    coroutines = [models.BaseChatModel.agenerate, models.BaseLLM.agenerate, tools.BaseTool.arun]
+    # A host without retrievers need not import them for this.
+    if (retrievers := sys.modules.get("langchain_core.retrievers")) is not None:
+        coroutines.append(retrievers.BaseRetriever.ainvoke)
     return all(map(inspect.iscoroutinefunction, coroutines))
 
 
@@ -83,7 +95,7 @@ def has_config() -> bool:
 
 def marks_cached() -> bool:
     """Returns whether an answer from a cache is recognised. Calls a fake model to find out."""
-    from otel_coach.instrumentors.langchain.usage import is_from_cache  # noqa: PLC0415 - the import of its types
+    from otel_coach.instrumentors.langchain.cached_answers import is_marked  # noqa: PLC0415 - only with LangChain
 
     fakes = import_module("langchain_core.language_models.fake_chat_models")
     cache = import_module("langchain_core.caches").InMemoryCache()
@@ -94,7 +106,7 @@ def marks_cached() -> bool:
         """Checks each answer."""
 
         def on_llm_end(self, response: Any, *, run_id: object, **_: Any) -> None:
-            seen.append(is_from_cache(response, run_id))
+            seen.append(is_marked(response, run_id))
 
     model = fakes.FakeListChatModel(responses=["said"], cache=cache)
     for _ in range(2):

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.guard import guarded_async
+from otel_coach.core.traps import OWN_PAGE
 from otel_coach.prometheus.application_page import (
     ApplicationPage,
     NotPrometheusError,
@@ -123,12 +124,7 @@ class MetricsEndpoint:
         """Logs once that the application's page is left unchanged, and the remedy."""
         if not self._is_logged:
             self._is_logged = True
-            _logger.warning(
-                "otel-coach: the application's own %s is not a Prometheus page (%s) and is left "
-                "unchanged; set OTEL_COACH_METRICS_PATH to another path for otel-coach's families",
-                self.path,
-                why,
-            )
+            _logger.warning("otel-coach: %s", OWN_PAGE.line(path=self.path, reason=why))
 
     def _allows(self, scope: Scope) -> bool:
         return is_allowed(self._token, _header(scope["headers"], b"authorization"))

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_coach.core.traps import PORT
 from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, plain
 from otel_coach.prometheus.http.http_server import PageServer
 
@@ -56,14 +57,8 @@ def serve(
             raise
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         # ValueError: the UnicodeError of an invalid host. RuntimeError: no thread can be started.
-        _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
-            "otel-coach: OTEL_EXPORTER_PROMETHEUS_HOST=%s with OTEL_EXPORTER_PROMETHEUS_PORT=%d "
-            "cannot be used (%s); there is no page for Prometheus. Choose a free port, or unset "
-            "both to serve the page inside the application.",
-            address.host,
-            address.port,
-            error,
-        )
+        line = PORT.line(host=address.host, port=address.port, reason=error)
+        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure, no traceback
         return lambda: None
     port = listener.getsockname()[1]
     _logger.info("otel-coach: metrics on http://%s:%d%s", address.host, port, address.path)

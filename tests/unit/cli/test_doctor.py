@@ -7,10 +7,9 @@ from itertools import repeat
 import psutil
 import pytest
 
-from otel_coach.cli import doctor, service_page
+from otel_coach.cli.doctor import dependencies, fetch
 from otel_coach.cli.terminal import printable
-from otel_coach.settings import Settings
-from tests.support.doctor import ERRORS, OK, hostile, page
+from tests.support.doctor import ERRORS, OK, examined, hostile, page, reported, said
 from tests.support.programs import free_port
 
 # A person's command
@@ -27,7 +26,7 @@ from tests.support.programs import free_port
     ],
 )
 def test_only_http_is_read(url):
-    (finding,) = doctor._reported(url, None)
+    (finding,) = reported(url, None)
     assert "--url takes http://" in finding
     assert "root:" not in finding
 
@@ -59,7 +58,7 @@ def test_only_http_is_read(url):
 )
 def test_an_answer_that_is_no_page_is_one_line_with_a_cure(pieces):
     with hostile(pieces) as (url, _):
-        (finding,) = doctor._reported(url, None)
+        (finding,) = reported(url, None)
     assert url in finding
     assert "?" in finding
     assert len(finding) < 300
@@ -71,10 +70,10 @@ def test_an_answer_that_is_no_page_is_one_line_with_a_cure(pieces):
     ids=["always to be continued", "a status that never ends"],
 )
 def test_what_never_ends_is_left(monkeypatch, pieces):
-    monkeypatch.setattr(doctor, "LONGEST", 1.0)
+    monkeypatch.setattr(fetch, "LONGEST", 1.0)
     with hostile(pieces, pause=0.05) as (url, _):
         started = time.monotonic()
-        (finding,) = doctor._reported(url, None)
+        (finding,) = reported(url, None)
     assert "within 1 s" in finding
     assert time.monotonic() - started < 10
 
@@ -86,7 +85,7 @@ def test_a_page_without_end_takes_no_memory():
 
     before = psutil.Process().memory_info().rss
     with hostile(without_end()) as (url, _):
-        (finding,) = doctor._reported(url, None)
+        (finding,) = reported(url, None)
     assert "more than 32 MB" in finding
     assert psutil.Process().memory_info().rss - before < 300 << 20
 
@@ -94,7 +93,7 @@ def test_a_page_without_end_takes_no_memory():
 def test_many_and_long_findings_are_cut(monkeypatch):
     long = "".join(f'{ERRORS}{{error_type="{n}{"x" * 5000}"}} 1\n' for n in range(500))
     with hostile(page(long)) as (url, _):
-        found = doctor._reported(url, None)
+        found = reported(url, None)
     assert len(found) == 101
     assert "400 more" in found[-1]
     assert max(map(len, found)) < 500
@@ -105,7 +104,7 @@ def test_figures_that_are_none_are_said(monkeypatch):
         url,
         _,
     ):
-        found = doctor._reported(url, None)
+        found = reported(url, None)
     assert len(found) == 2
 
 
@@ -115,7 +114,7 @@ def test_a_redirection_is_named_and_not_followed_and_the_token_stays(status):
         to = elsewhere.replace("http://", "http://user:hunter2@") + "?key=hunter2"
         answer = f"HTTP/1.1 {status} There\r\nlocation: {to}\r\n\r\n".encode()
         with hostile([answer]) as (url, asked):
-            (finding,) = doctor._reported(url, "sesame")
+            (finding,) = reported(url, "sesame")
     assert elsewhere in finding
     assert "not followed" in finding
     assert "hunter2" not in finding
@@ -127,7 +126,7 @@ def test_no_proxy_is_told_the_token(monkeypatch):
     with hostile(page("")) as (proxy, asked_there), hostile(page("")) as (url, asked):
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy)
-        doctor._reported(url, "sesame")
+        reported(url, "sesame")
     assert asked
     assert not asked_there
 
@@ -137,13 +136,13 @@ def test_a_token_that_is_sent_back_is_not_shown():
     refusal = b"HTTP/1.1 503 sesame\r\n\r\nBearer sesame"
     for pieces in (page(text), [refusal]):
         with hostile(pieces) as (url, _):
-            (finding,) = doctor._reported(url, "sesame")
+            (finding,) = reported(url, "sesame")
         assert "sesame" not in finding
 
 
 def test_a_password_in_the_address_is_used_and_not_shown():
     with hostile(page("")) as (url, asked):
-        (finding,) = doctor._reported(url.replace("http://", "http://u:hunter2@"), None)
+        (finding,) = reported(url.replace("http://", "http://u:hunter2@"), None)
     assert b"Authorization: Basic dTpodW50ZXIy\r\n" in asked[0]
     assert "hunter2" not in finding
 
@@ -163,7 +162,7 @@ def test_a_password_in_the_address_is_used_and_not_shown():
     ],
 )
 def test_no_address_shows_what_is_secret_in_it(url):
-    (finding,) = doctor._reported(url.format(port=free_port()), None)
+    (finding,) = reported(url.format(port=free_port()), None)
     assert "hunter2" not in finding
 
 
@@ -171,8 +170,8 @@ def test_an_exception_that_nobody_thought_of_is_one_line(monkeypatch):
     def fail(*_):
         raise http.client.HTTPException("hunter2")
 
-    monkeypatch.setattr(service_page, "_connection", fail)
-    (finding,) = doctor._reported("http://127.0.0.1/metrics", None)
+    monkeypatch.setattr(fetch, "_connection", fail)
+    (finding,) = reported("http://127.0.0.1/metrics", None)
     assert "HTTPException" in finding
     assert "hunter2" not in finding
 
@@ -180,9 +179,12 @@ def test_an_exception_that_nobody_thought_of_is_one_line(monkeypatch):
 def test_a_dependency_that_drips_ends_the_doctor_in_time(capsys):
     with hostile([OK, *repeat(b"x", 1000)], pause=0.05) as (url, _):
         address = url.replace("http://", "postgresql://")
-        settings = Settings(dependencies={"db": address}, dependency_timeout=0.2)
+        environ = {
+            "OTEL_COACH_DEPENDENCIES": f"db={address}",
+            "OTEL_COACH_DEPENDENCY_TIMEOUT": "0.2",
+        }
         started = time.monotonic()
-        (finding,) = doctor._dead_dependencies(settings)
+        (finding,) = said(dependencies.look(examined(**environ)))
     assert "dependency db does not answer" in finding
     assert time.monotonic() - started < 10
 

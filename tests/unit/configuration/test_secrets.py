@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_coach.cli import doctor
+from otel_coach.cli.doctor import dependencies, page, tracing, variables
+from otel_coach.cli.doctor.finding import Examined
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.settings import Settings
@@ -88,8 +89,8 @@ def test_a_password_in_an_address_comes_out_nowhere(form, secret, by_variable):
         for one in found.dependencies.values():
             with suppress(UnknownAddressError):
                 lines += [repr(probe_of(one)), str(probe_of(one))]
-        lines.extend(doctor._dead_dependencies(found))
-        lines.extend(doctor._state(found))
+        for look in (dependencies.look, variables.look, page.look, tracing.look):
+            lines.extend(map(str, look(Examined(found, environment))))
     assert CORE not in "\n".join(lines)
 
 
@@ -110,8 +111,11 @@ def test_a_service_that_probes_it_logs_no_password(form):
 @given(SECRETS)
 def test_a_token_comes_out_nowhere(token):
     with heard() as lines:
-        found = Settings.from_env({"OTEL_COACH_METRICS_TOKEN": token})
+        environment = {"OTEL_COACH_METRICS_TOKEN": token}
+        found = Settings.from_env(environment)
         found.log_problems()
-        lines += [repr(found), str(found), *found.problems, *doctor._state(found)]
+        lines += [repr(found), str(found), *found.problems]
+        for look in (variables.look, page.look, tracing.look):
+            lines.extend(map(str, look(Examined(found, environment))))
     assert CORE in found.metrics_token
     assert CORE not in "\n".join(lines)

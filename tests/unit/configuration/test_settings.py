@@ -1,5 +1,9 @@
+import dataclasses
+
 import pytest
 
+from otel_coach.configuration.definitions import CAPTURE
+from otel_coach.configuration.trust import Trust
 from otel_coach.settings import Settings, effective
 
 
@@ -111,3 +115,161 @@ def test_an_address_may_hold_commas_and_equals_signs(address):
     settings = Settings.from_env({"OTEL_COACH_DEPENDENCIES": f"db={address}, other=tcp://h:1"})
     assert settings.dependencies == {"db": address, "other": "tcp://h:1"}
     assert settings.problems == ()
+
+
+@pytest.mark.parametrize("true", ["true", "yes", "on", "1", "YES", "On"])
+@pytest.mark.parametrize("false", ["false", "no", "off", "0", "NO", "Off"])
+def test_each_switch_knows_the_words_for_true_and_false(true, false):
+    def read(text):
+        found = Settings.from_env(
+            {
+                "OTEL_COACH_DISABLED": text,
+                "OTEL_COACH_TARGET_INFO": text,
+                "OTEL_COACH_PROPAGATE_TO_PROVIDERS": text,
+                "OTEL_COACH_TRUST_INCOMING": text,
+                "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": text,
+            }
+        )
+        assert found.problems == ()
+        effective_values = (
+            *(not found.enabled, found.target_info, found.propagates_to_providers),
+            *(found.trust.everybody, found.handles_logging),
+        )
+        assert len(set(effective_values)) == 1
+        return effective_values[0]
+
+    assert read(true) is True
+    assert read(false) is False
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "1", "TRUE"])
+@pytest.mark.parametrize("name", ["OTEL_COACH_DISABLED", "OTEL_SDK_DISABLED"])
+def test_the_entry_points_know_the_same_words(monkeypatch, name, text):
+    from otel_coach.configuration.environment_variables import is_enabled
+
+    monkeypatch.setenv(name, text)
+    assert not is_enabled()
+    assert not Settings.from_env({name: text}).enabled
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "named"),
+    [
+        ("api=http://ok,cache=redis:/h", {"api": "http://ok"}, "cache"),
+        ("api=http://ok/health,cache=redis:/h", {"api": "http://ok/health"}, "cache"),
+        ("api=http://ok,cache=redis", {"api": "http://ok"}, "cache"),
+        ("cache=localhost:6379,api=http://ok:80/x", {"api": "http://ok:80/x"}, "cache"),
+        (
+            "api=http://ok,cache=h:6379,db=tcp://h:1",
+            {"api": "http://ok", "db": "tcp://h:1"},
+            "cache",
+        ),
+        ("api=http://u:12@ok,cache=redis//h", {"api": "http://u:12@ok"}, "cache"),
+    ],
+)
+def test_a_malformed_address_is_named_by_itself_and_breaks_no_other(text, kept, named):
+    settings = Settings.from_env({"OTEL_COACH_DEPENDENCIES": text})
+    assert settings.dependencies == kept
+    (problem,) = settings.problems
+    assert f"the address of {named} is not an address" in problem
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:12,x=ret2@h/db",
+        "postgresql://u:1,x=a:b@h/db",
+        "http://h/x?a=1,b=redis:2",
+        "http://h/a,b=c",
+        "host=db password=x,y=z:1",
+    ],
+)
+def test_what_only_looks_like_a_second_entry_stays_in_its_address(address):
+    settings = Settings.from_env({"OTEL_COACH_DEPENDENCIES": f"db={address}"})
+    assert settings.dependencies == {"db": address}
+    assert settings.problems == ()
+
+
+# For each setting: an invalid text, with what else is set, and what is in force instead. Where that
+# is not the default, README says so: of a list the valid entries stay, and what was meant to close
+# something closes it.
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
+INSTEAD = {
+    "enabled": ({"OTEL_COACH_DISABLED": "perhaps"}, True),
+    "trace_exporters": ({"OTEL_TRACES_EXPORTER": "oltp", **ENDPOINT}, ("otlp",)),
+    "metric_exporters": ({"OTEL_METRICS_EXPORTER": "promethues"}, ("prometheus",)),
+    "log_exporters": ({"OTEL_LOGS_EXPORTER": "oltp"}, ()),
+    "otlp_traces_protocol": ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http"}, "http/protobuf"),
+    "otlp_metrics_protocol": ({"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http"}, "http/protobuf"),
+    "otlp_logs_protocol": ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http"}, "http/protobuf"),
+    "metrics_path": ({"OTEL_COACH_METRICS_PATH": "metrics"}, "/metrics"),
+    "metrics_host": ({"OTEL_EXPORTER_PROMETHEUS_HOST": "not a host"}, "localhost"),
+    "metrics_port": (
+        {"OTEL_EXPORTER_PROMETHEUS_PORT": "http", "OTEL_EXPORTER_PROMETHEUS_HOST": "localhost"},
+        9464,
+    ),
+    "metrics_token": ({"OTEL_COACH_METRICS_TOKEN": " "}, ""),  # no request gets the page
+    "shared_folder": ({"OTEL_COACH_SHARED_DIR": "relative"}, None),
+    "target_info": ({"OTEL_COACH_TARGET_INFO": "perhaps"}, False),
+    "server_spans": ({"OTEL_COACH_SERVER_SPANS": "mine"}, "otel_coach"),
+    "excluded_urls": ({"OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "["}, ""),
+    "span_attributes": ({"OTEL_COACH_SPAN_ATTRIBUTES": "a b,c"}, frozenset({"c"})),
+    "propagates_to_providers": ({"OTEL_COACH_PROPAGATE_TO_PROVIDERS": "perhaps"}, False),
+    "trust_incoming": ({"OTEL_COACH_TRUST_INCOMING": "some"}, Trust(everybody=False)),  # nobody
+    "disabled_instrumentations": (
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "a b,redis"},
+        frozenset({"redis"}),
+    ),
+    "credential_headers": (
+        {"OTEL_COACH_CREDENTIAL_HEADERS": "x y"},
+        Settings().credential_headers,
+    ),
+    "budgets": ({"OTEL_COACH_BUDGET_MODEL": "many"}, Settings().budgets),
+    "pinned": ({"OTEL_COACH_ALLOWED_MODELS": ";;"}, {}),
+    "admitted": (
+        {"OTEL_COACH_ADMIT_LABELS": "queue,jobs.done:queue"},
+        {"jobs.done": {"queue": 20}},
+    ),
+    "captures_on_spans": ({CAPTURE: "all"}, False),
+    "captures_on_events": ({CAPTURE: "all"}, False),
+    "content_limit": ({"OTEL_COACH_CONTENT_LIMIT": "0"}, 10_000),
+    "content_redactor": ({"OTEL_COACH_CONTENT_REDACTOR": "module"}, None),  # nothing is captured
+    "span_queue": ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, 2048),
+    "log_queue": ({"OTEL_BLRP_MAX_QUEUE_SIZE": "0"}, 2048),
+    "prices_file": ({"OTEL_COACH_PRICES": "/no/such/file"}, None),
+    "dependencies": ({"OTEL_COACH_DEPENDENCIES": "a=redis:/h,b=tcp://h:1"}, {"b": "tcp://h:1"}),
+    "dependency_interval": ({"OTEL_COACH_DEPENDENCY_INTERVAL": "soon"}, 15.0),
+    "dependency_timeout": ({"OTEL_COACH_DEPENDENCY_TIMEOUT": "-1"}, 5.0),
+    "gateways": ({"OTEL_COACH_GATEWAYS": "nonsense"}, {}),
+    "config_file": None,  # any text is a path; that there is a file is seen when it is read
+}
+
+
+def test_each_setting_has_a_row():
+    assert INSTEAD.keys() == {field.name for field in dataclasses.fields(Settings)}
+
+
+@pytest.mark.parametrize("name", [name for name, row in INSTEAD.items() if row])
+def test_instead_of_an_invalid_value_the_default_or_what_readme_says_is_in_force(name):
+    environ, value = INSTEAD[name]
+    settings = Settings.from_env(environ)
+    assert getattr(settings, name) == value
+    (problem,) = settings.problems
+    assert problem.startswith(next(iter(environ)))
+    if "the default is used" in problem:
+        without = {key: text for key, text in environ.items() if key != next(iter(environ))}
+        assert getattr(Settings.from_env(without), name) == value
+
+
+def test_with_an_invalid_redactor_nothing_is_captured():
+    environ = {CAPTURE: "SPAN_AND_EVENT", "OTEL_COACH_CONTENT_REDACTOR": "module"}
+    settings = Settings.from_env(environ)
+    assert (settings.captures_on_spans, settings.captures_on_events) == (False, False)
+
+
+def test_an_invalid_protocol_of_a_signal_says_that_the_general_one_counts():
+    environ = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    settings = Settings.from_env(environ)
+    assert settings.otlp_traces_protocol == "grpc"
+    (problem,) = settings.problems
+    assert problem.endswith("OTEL_EXPORTER_OTLP_PROTOCOL counts")

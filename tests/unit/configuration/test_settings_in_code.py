@@ -122,7 +122,7 @@ def test_from_the_environment_nothing_is_an_error():
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
         "OTEL_COACH_CONTENT_REDACTOR": "module",
         "OTEL_COACH_CREDENTIAL_HEADERS": "x y",
-        "OTEL_COACH_DISABLED": "yes",
+        "OTEL_COACH_DISABLED": "perhaps",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http",
         "OTEL_COACH_TYPO": "x",
     }

@@ -175,9 +175,10 @@ def test_a_part_that_is_gone_is_shown_by_doctor_with_what_is_lost(
         for cls in getattr(owner, "__mro__", (owner,)):
             if name in vars(cls):
                 monkeypatch.delattr(cls, name)
-    doctor.run(argparse.Namespace(url=None))
-    shown = capsys.readouterr().out.splitlines()
-    assert f"relied on: {part.name}: NO, so {part.lost}" in shown
+    doctor.run(argparse.Namespace(url=None, served=[], json=False))
+    shown = capsys.readouterr().out
+    assert f"to mend: {part.name}: this does not hold" in shown
+    assert f"so {part.lost}\n" in shown
 
 
 def test_to_try_the_parts_is_not_measured():

@@ -19,6 +19,7 @@ PACKAGE = Path(otel_coach.__file__).parent
 OURS_ALONE = {
     # What is called in our own threads, by our own page, or while the process starts.
     "AsgiInstrumentor": {"_instrument", "_uninstrument"},
+    "ClientInstrumentor": {"_instrument", "_uninstrument"},
     "DependenciesInstrumentor": {"_instrument", "_uninstrument"},
     "Instrumentor": {"instrumentation_dependencies"},
     "LangChainInstrumentor": {"_instrument", "_uninstrument"},
@@ -129,7 +130,10 @@ def test_whatever_we_register_with_others_is_known_here():
         ("setup/installation", "atexit.register"),  # Installation.exit is guarded
         ("instrumentors/contrib", "wrapt.register_post_import_hook"),  # _load_psycopg is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
-        ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),  # _observe is
+        ("instrumentors/genai/client_instrumentor", "wrapt.register_post_import_hook"),  # _patch is
+        ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
+        # _observe and _observe_embeddings are
+        ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
         ("instrumentors/langchain/open_runs", "task.add_done_callback"),  # _task_done is guarded
         ("instrumentors/provider_headers", "wrapt.register_post_import_hook"),  # _patch is
         # In an event loop of ours, in a thread of ours, which reports what is raised there.
@@ -174,7 +178,9 @@ def test_at_the_recursion_limit_a_hook_is_harmless_and_counted_later(measured):
 
 
 def test_a_callback_of_a_strange_version_changes_no_answer(measured):
-    observer = RunObserver(measured.installation.providers.recorder, None, None)
+    observer = RunObserver(
+        recorder=measured.installation.providers.recorder, tracer=None, prices=None
+    )
     observer.on_llm_end(object(), object())
     observer.on_chat_model_start(7, None, "messages")
     observer.on_tool_start(["no", "manager"], None, None)

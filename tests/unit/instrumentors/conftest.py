@@ -1,9 +1,12 @@
+"""Imports are late: `make test-direct-lowest` has no LangChain."""
+
 import pytest
-from langchain_openai import ChatOpenAI
 
 
 @pytest.fixture
 def model(provider):
+    from langchain_openai import ChatOpenAI
+
     return ChatOpenAI(
         model="gpt-3.5-turbo",
         api_key="k",
@@ -12,3 +15,10 @@ def model(provider):
         max_retries=0,
         timeout=10,
     )
+
+
+@pytest.fixture
+def embeddings(provider):
+    from tests.support.embeddings import opened
+
+    return opened(provider)

@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from otel_coach.configuration.definitions import DEFAULT_CREDENTIAL_HEADERS
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
 from otel_coach.instrumentors.asgi.routes import find_route
-from otel_coach.settings import DEFAULT_CREDENTIAL_HEADERS
 from tests.support import strategies as some
 from tests.support.watching import APPLICATION, shown, watching
 

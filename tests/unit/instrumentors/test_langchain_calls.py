@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langchain_openai import ChatOpenAI
 
 from tests.support.agents import CALLS, TOKENS, acollect, chain, collect
 from tests.support.conservation import started
@@ -167,20 +167,6 @@ def test_an_answer_from_langchains_cache_is_no_call(measured, provider):
         None,
         *["cached"] * 3,
     ]
-
-
-def test_embeddings_are_no_calls_and_untouched(measured, provider):
-    embeddings = OpenAIEmbeddings(
-        model="text-embedding-3-small",
-        api_key="k",
-        base_url=provider.base_url,
-        check_embedding_ctx_length=False,  # which would ask the network for a tokenizer
-    )
-    assert embeddings.embed_query("one two") == [7, 2]
-    assert asyncio.run(embeddings.aembed_documents(["one", "two three"])) == [[3, 1], [9, 2]]
-    page = measured.page()
-    assert page.sum(CALLS) == page.sum(TOKENS) == page.sum("agent_llm_cost_usd_total") == 0
-    assert not measured.spans
 
 
 # Broken input

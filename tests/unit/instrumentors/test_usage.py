@@ -5,9 +5,8 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 
-from otel_coach.instrumentors.langchain.usage import usage_of
+from otel_coach.instrumentors.genai.billing import billing_of, usage_of
 from otel_coach.pricing.price_list import Usage
-from tests.support.versions import LIST_HAS_PARTS
 
 MTOK = 1_000_000
 
@@ -115,9 +114,7 @@ OLLAMA = {  # docs.ollama.com, usage
     "eval_duration": 52479709,
 }
 # An older price list has no price for what a cache keeps for an hour: then there is none at all.
-WITH_CACHE_OF_AN_HOUR = (
-    (2048 * 3 + 1800 * 0.3 + 148 * 3.75 + 100 * 6 + 503 * 15) / MTOK if LIST_HAS_PARTS else None
-)
+WITH_CACHE_OF_AN_HOUR = (2048 * 3 + 1800 * 0.3 + 148 * 3.75 + 100 * 6 + 503 * 15) / MTOK
 # Where LangChain's integrations leave a provider's own block.
 IN_LLM_OUTPUT, IN_METADATA, IN_METADATA_ITSELF, IN_MESSAGE = range(4)
 
@@ -155,7 +152,7 @@ def answering(block, where, *, model="m", provider="p"):
             "openai",
             "gpt-audio",
             (100, 10, 0, 0),
-            (50 * 2.5 + 50 * 32 + 5 * 10 + 5 * 64) / MTOK if LIST_HAS_PARTS else None,
+            (50 * 2.5 + 50 * 32 + 5 * 10 + 5 * 64) / MTOK,
             id="OpenAI audio",
         ),
         pytest.param(
@@ -294,12 +291,12 @@ def result(message, **llm_output):
 def test_a_broken_usage_block_is_no_usage(usage):
     message = AIMessage("hi")
     message.usage_metadata = usage
-    assert usage_of(result(message)) is None
+    assert usage_of(billing_of(result(message))) is None
 
 
 @pytest.mark.parametrize("response", [None, 7, "text", object(), {"generations": 3}])
 def test_a_response_of_a_strange_kind_is_no_usage(response):
-    assert usage_of(response) is None
+    assert usage_of(billing_of(response)) is None
 
 
 def test_the_parts_that_only_the_providers_own_block_has_are_taken_from_there():
@@ -310,6 +307,6 @@ def test_the_parts_that_only_the_providers_own_block_has_are_taken_from_there():
         "completion_tokens": 10,
         "prompt_tokens_details": {"cached_tokens": 5},
     }
-    assert usage_of(result(message, token_usage=block)) == Usage(20, 10, cached=5)
+    assert usage_of(billing_of(result(message, token_usage=block))) == Usage(20, 10, cached=5)
     block["prompt_tokens"] = 21  # another call's, perhaps: the message's own sums stand
-    assert usage_of(result(message, token_usage=block)) == Usage(20, 10)
+    assert usage_of(billing_of(result(message, token_usage=block))) == Usage(20, 10)

@@ -3,17 +3,18 @@
 Each number has its reason. Who changes one says why in the commit.
 """
 
-import gc
-import sys
 import tracemalloc
-from contextlib import contextmanager
+from contextvars import Context
 from pathlib import Path
 
 import pytest
+from langchain_core.retrievers import BaseRetriever
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.trace import ReadableSpan
 
 import otel_coach
+from tests.support.counting import calls_of_ours
+from tests.support.embeddings import Cached, Plain
 from tests.support.work import send, service
 
 PACKAGE = str(Path(otel_coach.__file__).parent)
@@ -63,7 +64,7 @@ def test_a_chunk_is_nothing_to_the_sdk(sdk_calls):
     few, many = sdk_calls("/stream/10"), sdk_calls("/stream/1000")
     # Durations of the request as such, as AI work, and of the call; first chunk, first token; then
     # each counter once: requests, chunks, aborts, two kinds of unmeasured.
-    assert few == many == {"measurements": 5 + 5, "spans": 2}
+    assert few == many == {"measurements": 5 + 6, "spans": 2}
 
 
 def test_a_hundred_calls_are_a_few_measurements_and_two_spans_each(sdk_calls):
@@ -72,24 +73,6 @@ def test_a_hundred_calls_are_a_few_measurements_and_two_spans_each(sdk_calls):
     found = sdk_calls("/ask", 100)
     assert found["spans"] == 200
     assert 3 + 3 <= found["measurements"] <= 60
-
-
-@contextmanager
-def calls_of_ours():
-    """Python functions of the package that this thread calls."""
-    counted = [0]
-
-    def count(frame, event, _argument):
-        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
-            counted[0] += 1
-
-    gc.disable()  # it calls whoever wants to know of it, also recorders that other tests left
-    sys.setprofile(count)
-    try:
-        yield counted
-    finally:
-        sys.setprofile(None)
-        gc.enable()
 
 
 def our_calls(measured, app, path):
@@ -132,3 +115,37 @@ def test_a_chunk_leaves_nothing_in_memory(measured, app):
         send(app, path)
     measured.spans  # noqa: B018 - it settles
     assert kept("/stream/2000") - kept("/stream/10") < 2000  # less than a byte for each
+
+
+def our_functions(measured, work):
+    for _ in range(3):
+        Context().run(work)
+    found: list[int] = []
+    for _ in range(5):
+        measured.spans  # noqa: B018 - it settles
+        outside = Context()  # what other tests left in this one's context takes functions too
+        with calls_of_ours() as counted:
+            outside.run(work)
+        found.append(counted[0])
+    return min(found)  # on a busy machine, a flush may be due in the middle
+
+
+def test_a_call_of_an_embedding_model_costs_few_functions(measured):
+    # Its start with its span, its end, and the alarm that it may set.
+    model = Plain()
+    once = our_functions(measured, lambda: model.embed_documents(["one"]))
+    assert once <= 36
+    # A method that calls another one of its object: the check that this is no call of its own.
+    assert our_functions(measured, lambda: model.embed_query("one")) - once <= 5
+    # A wrapper: the same check, for its own method.
+    cache = Cached(model)
+    assert our_functions(measured, lambda: cache.embed_query("one")) - once <= 10
+
+
+def test_a_retrieval_costs_few_functions(measured):
+    class Found(BaseRetriever):
+        def _get_relevant_documents(self, query, *, run_manager):
+            return []
+
+    retriever = Found()
+    assert our_functions(measured, lambda: retriever.invoke("easy")) <= 48

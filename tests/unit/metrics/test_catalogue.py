@@ -15,6 +15,8 @@ FIXED = """
 app_ai_request_duration_seconds | histogram | endpoint, model, mode, status
 app_ai_stream_chunks_total | counter | endpoint, model, mode, status
 app_ai_stream_aborts_total | counter | endpoint, model, mode, status
+app_ai_abandoned_tokens_total | counter | endpoint, model, mode
+app_ai_abandoned_cost_usd_total | counter | endpoint, model
 app_ai_streams_active | gauge | endpoint
 app_ai_time_to_first_chunk_seconds | histogram | endpoint, model, mode
 agent_llm_requests_total | counter | model, mode, status, error_type
@@ -28,11 +30,16 @@ agent_llm_cost_usd_total | counter | model
 agent_llm_unmeasured_total | counter | model, error_type
 agent_tool_calls_total | counter | tool_name, status, error_type
 agent_tool_latency_seconds | histogram | tool_name, status
+agent_embedding_requests_total | counter | model, status, error_type
+agent_embedding_latency_seconds | histogram | model, status
+agent_retrieval_requests_total | counter | tool_name, status, error_type
+agent_retrieval_latency_seconds | histogram | tool_name, status
 auth_failures_total | counter | endpoint, method, status, error_type
 rate_limit_hits_total | counter | endpoint
 dependency_up | gauge | dependency_name
 dependency_latency_seconds | histogram | dependency_name, status
 http_server_request_duration_seconds | histogram | endpoint, method, status
+otel_coach_price_list_age_days | gauge |
 otel_coach_lost_total | counter | error_type
 otel_coach_label_overflow_total | counter | error_type
 otel_coach_errors_total | counter | error_type
@@ -40,7 +47,7 @@ otel_coach_errors_total | counter | error_type
 
 
 def test_the_catalogue_is_the_fixed_table():
-    fixed = [tuple(re.split(r" \| ", line)) for line in FIXED.strip().splitlines()]
+    fixed = [tuple(re.split(r" \| ?", line)) for line in FIXED.strip().splitlines()]
     declared = [(m.prometheus_name, m.kind.value, ", ".join(m.labels)) for m in CATALOGUE]
     assert declared == fixed
 
@@ -64,7 +71,7 @@ def test_buckets_reach_what_they_time(metric):
         assert metric.buckets == ()
         return
     assert list(metric.buckets) == sorted(set(metric.buckets))
-    if metric.name.startswith(("app.ai", "agent.llm")):
+    if metric.name.startswith(("app.ai", "agent.")):
         assert metric.buckets[-1] == 120
     if metric.name == "dependency.latency":
         assert metric.buckets[0] == 0.001
@@ -114,7 +121,11 @@ def test_closed_families_stand_at_0_from_the_start(measured):
     }
     assert overflow == {*DEFAULT_BUDGETS, "label_set", "instrument", "instrument_lines"}
     unmeasured = page.samples("agent_llm_unmeasured_total", model="none")
-    assert {labels["error_type"] for labels, _ in unmeasured} == {"no_usage", "no_price"}
+    assert {labels["error_type"] for labels, _ in unmeasured} == {
+        "no_usage",
+        "no_price",
+        "extra_fee",
+    }
 
 
 @pytest.mark.parametrize(

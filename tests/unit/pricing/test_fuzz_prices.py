@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from otel_coach.pricing.price_list import PriceList
 from tests.support import strategies as some
+from tests.support.price_lists import usd
 
 # The price file
 
@@ -64,7 +65,7 @@ def test_a_price_file_prices_as_a_hand_does(folder, rows, block):
                 + usage.cache_write_1h * exact.get("cache_write_1h_mtok", write)
                 + usage.completion * exact["output_mtok"]
             ) / 1_000_000
-            assert prices.cost(usage, (model,), None) == pytest.approx(float(dollars), rel=1e-9)
+            assert usd(prices, usage, (model,), None) == pytest.approx(float(dollars), rel=1e-9)
 
 
 @given(some.price_files(), st.sampled_from(["json", "toml"]))

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from otel_coach.pricing.price_list import PriceList, Usage
-from tests.support.versions import LIST_HAS_PARTS
+from otel_coach.pricing.own_prices import OwnPrice
+from otel_coach.pricing.price_list import Call, PriceList, Usage
+from tests.support.price_lists import changed_list, usd
 
 MTOK = 1_000_000
 
@@ -28,16 +29,85 @@ MTOK = 1_000_000
     ],
 )
 def test_listed_prices(model, provider, usage, dollars):
-    assert PriceList().cost(usage, (model,), provider) == pytest.approx(dollars, abs=1e-9)
+    assert usd(PriceList(), usage, (model,), provider) == pytest.approx(dollars, abs=1e-9)
 
 
-def test_the_provider_is_found_without_being_named():
-    assert PriceList().cost(Usage(MTOK, 0), ("gpt-3.5-turbo",), None) == pytest.approx(0.5)
-    assert PriceList().cost(Usage(MTOK, 0), ("gpt-3.5-turbo",), "some-proxy") == pytest.approx(0.5)
+def test_a_model_alone_is_enough_for_whoever_looks_it_up():
+    assert usd(PriceList(), Usage(MTOK, 0), ("gpt-3.5-turbo",), None) == pytest.approx(0.5)
+
+
+# The provider that was really asked
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "api_url", "asked"),
+    [
+        ("gpt-4o", "openai", None, "openai"),
+        ("gpt-4o", "openai", "https://api.openai.com/v1", "openai"),
+        # Other providers that speak OpenAI's protocol, and have models of the same names.
+        ("deepseek-chat", "openai", "https://api.deepseek.com/v1", "deepseek"),
+        ("openai/gpt-4o", "openai", "https://openrouter.ai/api/v1", "openrouter"),
+        # Servers of one's own.
+        ("gpt-4o", "openai", "http://127.0.0.1:8000/v1", None),
+        ("gpt-4o", "openai", "https://llm.example.com/v1", None),
+        ("gpt-3.5-turbo", "some-proxy", None, None),
+        ("gpt-4o", "", None, None),
+        ("deepseek-r1", "ollama", None, None),
+        ("mistral-nemo", "ollama", "http://localhost:11434", None),
+        ("command-r", "ollama", None, None),
+        # Names with a hyphen or underscore, as the integrations have them.
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic-bedrock", None, "aws"),
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic-mantle", None, "aws"),
+        ("mistral-large-latest", "mistral", None, "mistral"),
+        ("mistral-large-latest", "mistralai", None, "mistral"),
+    ],
+)
+def test_a_price_is_that_of_the_provider_that_was_asked(model, provider, api_url, asked):
+    priced = PriceList().priced(Usage(MTOK, 0), (model,), Call(provider, api_url))
+    assert (priced and priced.entry.provider) == asked
+
+
+@pytest.mark.parametrize(
+    ("api_url", "dollars"),
+    [
+        ("https://llm.example.com/v1", 2.5),
+        ("https://user:secret@LLM.example.com:443/v1", 2.5),
+        ("http://10.0.0.7:4000", 2.5),
+        ("http://10.0.0.7:4001", None),
+        ("https://llm.example.com.evil/v1", None),
+    ],
+)
+def test_behind_a_gateway_of_ones_own_a_provider_has_its_price(api_url, dollars):
+    prices = PriceList(gateways={"llm.example.com": "openai", "10.0.0.7:4000": "openai"})
+    assert usd(prices, Usage(MTOK, 0), ("gpt-4o",), "openai", api_url=api_url) == dollars
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "tier", "dollars"),
+    [
+        ("gpt-5", "openai", None, 1.25),
+        ("gpt-5", "openai", "flex", 0.625),
+        ("gpt-5", "openai", "priority", 2.5),
+        ("gpt-5", "openai", "unheard-of", None),
+        ("gpt-3.5-turbo", "openai", "flex", None),
+        ("claude-haiku-4-5", "anthropic", "batch", 0.5),
+    ],
+)
+def test_a_service_tier_has_its_own_price_or_none(model, provider, tier, dollars):
+    assert usd(PriceList(), Usage(MTOK, 0), (model,), provider, tier=tier) == dollars
+
+
+def test_fees_are_paid_where_the_list_has_them_and_named_where_not():
+    call = Call("anthropic", fees={"web_searches": 3, "images": 1})
+    priced = PriceList().priced(Usage(MTOK, 0), ("claude-haiku-4-5",), call)
+    assert priced.usd == pytest.approx(1 + 3 * 10 / 1000)
+    assert priced.unpaid == ("images",)
+    own = PriceList({"m": OwnPrice(1, 2)}).priced(Usage(MTOK, 0), ("m",), call)
+    assert (own.usd, sorted(own.unpaid)) == (1, ["images", "web_searches"])
 
 
 def test_no_price_is_none_and_never_a_guess():
-    assert PriceList().cost(Usage(10, 10), ("a-model-of-our-own",), "openai") is None
+    assert usd(PriceList(), Usage(10, 10), ("a-model-of-our-own",), "openai") is None
 
 
 @pytest.mark.parametrize(
@@ -57,20 +127,18 @@ def test_no_price_is_none_and_never_a_guess():
         ),
     ],
 )
-def test_a_kind_of_tokens_that_the_installed_list_lacks_is_no_price(
-    model, provider, usage, dollars
-):
-    cost = PriceList().cost(usage, (model,), provider)
-    assert cost == (pytest.approx(dollars, abs=1e-9) if LIST_HAS_PARTS else None)
+def test_parts_have_their_own_prices(model, provider, usage, dollars):
+    cost = usd(PriceList(), usage, (model,), provider)
+    assert cost == pytest.approx(dollars, abs=1e-9)
 
 
 def test_cached_tokens_that_may_be_audio_have_no_price():
     usage = Usage(1_000, 100, cached=400, input_audio=300)
-    assert PriceList().cost(usage, ("gemini-2.5-flash",), "google_genai") is None
+    assert usd(PriceList(), usage, ("gemini-2.5-flash",), "google_genai") is None
 
 
 def test_the_first_model_with_a_price_counts():
-    cost = PriceList().cost(Usage(MTOK, 0), ("our-deployment", "gpt-4o"), "azure")
+    cost = usd(PriceList(), Usage(MTOK, 0), ("our-deployment", "gpt-4o"), "azure")
     assert cost == pytest.approx(2.5)
 
 
@@ -85,7 +153,7 @@ def test_own_prices_come_first(tmp_path, kind):
     prices = PriceList.from_file(str(path))
     usage = Usage(1_000, 10, cached=100, cache_write=50)
     expected = (850 * 1 + 100 * 0.5 + 50 * 1 + 10 * 2) / MTOK
-    assert prices.cost(usage, ("gpt-4o",), "openai") == pytest.approx(expected, abs=1e-12)
+    assert usd(prices, usage, ("gpt-4o",), "openai") == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +176,71 @@ def test_a_broken_price_file_is_one_line_with_the_cure(tmp_path, caplog, text):
     (record,) = caplog.records
     assert "OTEL_COACH_PRICES" in record.getMessage()
     assert str(path) in record.getMessage()
-    assert prices.cost(Usage(MTOK, 0), ("gpt-4o",), "openai") == pytest.approx(2.5)
+    assert usd(prices, Usage(MTOK, 0), ("gpt-4o",), "openai") == pytest.approx(2.5)
 
 
 def test_a_missing_price_file_is_one_line(caplog):
     PriceList.from_file("/no/such/file.json")
     (record,) = caplog.records
     assert "/no/such/file.json" in record.getMessage()
+
+
+def in_folder(folder, **files):
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_bytes(content)
+    return str(folder / "own.toml")
+
+
+NEWER = changed_list((b'"input_mtok":2.5,', b'"input_mtok":2.6,'), genai_prices="99.0")
+OLDER = changed_list(genai_prices="0.0.1")
+
+
+def test_a_whole_list_replaces_the_one_that_comes_with_otel_coach(tmp_path, caplog):
+    path = tmp_path / "any-name"
+    path.write_bytes(NEWER)
+    prices = PriceList.from_file(str(path))
+    assert usd(prices, Usage(MTOK, 0), ("gpt-4o",), "openai") == 2.6
+    assert prices.listed.about.version == "99.0"
+    assert not caplog.records
+
+
+def test_own_prices_may_name_a_list_beside_them(tmp_path):
+    own = b'list = "newer.tsv"\n["my.model"]\ninput_mtok = 1\noutput_mtok = 2\n'
+    prices = PriceList.from_file(in_folder(tmp_path, own_toml=own, newer_tsv=NEWER))
+    assert usd(prices, Usage(MTOK, 0), ("my.model",), "openai") == 1
+    assert usd(prices, Usage(MTOK, 0), ("gpt-4o",), "openai") == 2.6
+
+
+def test_a_model_of_ones_own_may_be_called_list(tmp_path):
+    own = b"[list]\ninput_mtok = 1\noutput_mtok = 2\n"
+    prices = PriceList.from_file(in_folder(tmp_path, own_toml=own))
+    assert usd(prices, Usage(MTOK, 0), ("list",), None) == 1
+
+
+def test_an_older_list_is_used_and_is_one_line(tmp_path, caplog):
+    own = b'list = "old.tsv"\n'
+    prices = PriceList.from_file(in_folder(tmp_path, own_toml=own, old_tsv=OLDER))
+    assert prices.listed.about.version == "0.0.1"
+    (record,) = caplog.records
+    assert "0.0.1" in record.getMessage()
+    assert "otel-coach prices --update" in record.getMessage()
+
+
+@pytest.mark.parametrize("content", [NEWER[:-1], changed_list(otel_coach_prices=2)])
+def test_a_list_that_is_damaged_or_of_another_version_is_one_line(tmp_path, caplog, content):
+    own = b'list = "x.tsv"\n["my.model"]\ninput_mtok = 1\noutput_mtok = 2\n'
+    prices = PriceList.from_file(in_folder(tmp_path, own_toml=own, x_tsv=content))
+    (record,) = caplog.records
+    assert "x.tsv" in record.getMessage()
+    assert usd(prices, Usage(MTOK, 0), ("gpt-4o",), "openai") == 2.5
+
+
+def test_which_entry_a_price_is_by_is_told():
+    priced = PriceList().priced(Usage(MTOK, 0), ("gpt-4o",), Call("azure"))
+    assert (priced.usd, priced.entry.owner, priced.entry.model.id) == (2.5, "openai", "gpt-4o")
+
+
+def test_the_age_of_the_list_is_on_the_page(measured):
+    import langchain_core.callbacks.manager  # noqa: F401 - where the list is used
+
+    assert measured.page().sum("otel_coach_price_list_age_days") == PriceList().age_days()

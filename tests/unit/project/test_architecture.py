@@ -6,7 +6,10 @@ from tools.rooms import arrows, circle, imports, modules, room_of
 
 INSTRUMENTORS = {
     f"instrumentors.{name}"
-    for name in ("asgi", "contrib", "dependencies", "langchain", "provider_headers")
+    for name in (
+        *("anthropic", "asgi", "contrib", "dependencies", "genai", "langchain", "openai"),
+        "provider_headers",
+    )
 }
 # What each room may import. Each line knows only lines above it.
 ALLOWED = {
@@ -14,14 +17,19 @@ ALLOWED = {
     "pricing": set(),
     "metrics": {"core"},
     "configuration": {"metrics"},
-    "settings": {"configuration", "metrics"},
+    "settings": {"configuration"},
     "views": {"metrics"},
     "workers": {"core"},
     "instrumentors": set(),
     "instrumentors.asgi": {"core", "instrumentors", "metrics"},
     "instrumentors.contrib": {"core", "instrumentors", "metrics"},
     "instrumentors.dependencies": {"core", "instrumentors", "metrics"},
-    "instrumentors.langchain": {"core", "instrumentors", "metrics", "pricing"},
+    "instrumentors.genai": {"core", "instrumentors", "metrics", "pricing"},
+    "instrumentors.anthropic": {"core", "instrumentors.genai"},
+    "instrumentors.openai": {"core", "instrumentors.genai"},
+    "instrumentors.langchain": {
+        *{"core", "instrumentors", "instrumentors.genai", "metrics", "pricing"},
+    },
     "instrumentors.provider_headers": {"core"},
     "sdk": {"core", "metrics", "settings", "views", "workers"},
     "prometheus": {"core", "metrics", "sdk", "workers"},
@@ -31,7 +39,11 @@ ALLOWED = {
         *INSTRUMENTORS,
     },
     "testing": {"settings", "setup"},
-    "cli": {"configuration", "core", "instrumentors.dependencies", "metrics", "settings"},
+    # `doctor` looks at what the others would do: probes, routes, the folder of the workers.
+    "cli": {
+        *{"configuration", "core", "instrumentors", "instrumentors.asgi"},
+        *{"instrumentors.dependencies", "metrics", "pricing", "settings", "workers"},
+    },
     "__main__": {"cli"},
     "": {"core", "instrumentors.dependencies", "settings", "setup"},
 }

@@ -146,3 +146,12 @@ def test_each_link_to_the_repository_leads_somewhere(link):
 def anchors(text):
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_prices_come_along_with_their_licence():
+    from otel_coach.pricing.listed import SHIPPED
+
+    licence = SHIPPED.with_name("LICENSE-genai-prices")
+    assert "Pydantic Services Inc." in licence.read_text("utf-8")
+    assert licence.relative_to(ROOT).as_posix() in PROJECT["license-files"]
+    assert PROJECT["license"] == "Apache-2.0 AND MIT"

@@ -40,6 +40,7 @@ SETTINGS = [
     "disabled_instrumentations",
     "enabled",
     "excluded_urls",
+    "gateways",
     "log_exporters",
     "log_queue",
     "metric_exporters",

@@ -106,6 +106,7 @@ def test_gauges_merge_by_their_meaning():
             gauge("dependency_up", up, dependency_name="db"),
             gauge("app_ai_streams_active", streams, endpoint="/x"),
             gauge("process_resident_memory_bytes", memory),
+            gauge("otel_coach_price_list_age_days", streams),
             gauge("their_own", own),
         )
 
@@ -124,6 +125,7 @@ def test_gauges_merge_by_their_meaning():
         ("dependency_up", None): 0,  # the probe made last
         ("app_ai_streams_active", None): 5,  # of those that live
         ("process_resident_memory_bytes", None): 30,
+        ("otel_coach_price_list_age_days", None): 3,  # the oldest list of those that live
         ("their_own", "11"): 5,  # nobody knows what it means: each worker's own
         ("their_own", "12"): 6,
     }

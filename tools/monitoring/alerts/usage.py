@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.metrics.catalogue import (
+    AI_ABANDONED_COST,
     AI_REQUEST_DURATION,
     AUTH_FAILURES,
+    EMBEDDING_REQUESTS,
     LLM_COST,
     LLM_REQUESTS,
     LLM_UNMEASURED,
+    PRICE_LIST_AGE,
     RATE_LIMIT_HITS,
 )
 from otel_coach.metrics.labels import ENDPOINT, ERROR_TYPE, MODEL
 from tools.monitoring.objectives import (
+    ABANDONED_COST_SHARE,
     ABORTED_MINIMUM_REQUESTS,
     ABORTED_SHARE,
     COST_FACTOR,
     COST_FLOOR_USD_PER_HOUR,
     COST_USUAL,
     MINIMUM_CALLS,
+    PRICE_LIST_DAYS,
     PROVIDER_ERROR_SHARE,
     SURGE_FACTOR,
     SURGE_FLOOR_PER_SECOND,
@@ -42,6 +47,8 @@ def _surge(metric: Metric, *by: str) -> str:
     return f"{now} > {SURGE_FLOOR_PER_SECOND:g}\nunless\n{now}\n<= {SURGE_FACTOR:g} *\n{before}"
 
 
+_MODEL_CALLS: Final = (LLM_REQUESTS, EMBEDDING_REQUESTS)
+"""The calls that LLM_UNMEASURED counts a part of."""
 _HOURLY_COST: Final = Record("job:agent_llm_cost_usd:increase1h", ALL_JOBS.increase(LLM_COST, "1h"))
 _USUAL_COST: Final = f"quantile_over_time({COST_USUAL:g}, {_HOURLY_COST.name}[7d] offset 1h)"
 
@@ -64,6 +71,19 @@ ALERTS: Final = (
         keep="30m",
     ),
     Alert(
+        "AiCostAbandoned",
+        all_of(
+            ratio(ALL_JOBS.increase(AI_ABANDONED_COST, "6h"), ALL_JOBS.increase(LLM_COST, "6h"))
+            + f"\n> {ABANDONED_COST_SHARE:g}",
+            ALL_JOBS.increase(AI_ABANDONED_COST, "6h") + f"\n> {6 * COST_FLOOR_USD_PER_HOUR:g}",
+        ),
+        summary="{{ $labels.job }}: much is paid for answers that no user waits for",
+        description="{{ $value | humanizePercentage }} of the cost of LLM calls in 6h came after "
+        "the client had left.",
+        hold="15m",
+        keep="1h",
+    ),
+    Alert(
         "LlmCostAnomaly",
         all_of(
             f"{_HOURLY_COST.name} > {COST_FLOOR_USD_PER_HOUR:g}",
@@ -81,13 +101,14 @@ ALERTS: Final = (
         "LlmProviderErrors",
         all_of(
             ratio(
-                ALL_JOBS.rate(LLM_REQUESTS, "10m", FAILED, by=(MODEL,)),
-                ALL_JOBS.rate(LLM_REQUESTS, "10m", JUDGED, by=(MODEL,)),
+                ALL_JOBS.rate_of_all(_MODEL_CALLS, "10m", FAILED, by=(MODEL,)),
+                ALL_JOBS.rate_of_all(_MODEL_CALLS, "10m", JUDGED, by=(MODEL,)),
             )
             + f"\n> {PROVIDER_ERROR_SHARE:g}",
-            ALL_JOBS.increase(LLM_REQUESTS, "10m", JUDGED, by=(MODEL,)) + f"\n> {MINIMUM_CALLS:g}",
+            ALL_JOBS.rate_of_all(_MODEL_CALLS, "10m", JUDGED, by=(MODEL,), change="increase")
+            + f"\n> {MINIMUM_CALLS:g}",
         ),
-        summary="{{ $labels.job }}: LLM calls to {{ $labels.model }} fail",
+        summary="{{ $labels.job }}: calls to {{ $labels.model }} fail",
         description="{{ $value | humanizePercentage }} of them ended in error in 10m.",
         hold="5m",
         keep="15m",
@@ -97,17 +118,26 @@ ALERTS: Final = (
         all_of(
             spread(
                 ALL_JOBS.rate(LLM_UNMEASURED, "1h", by=(MODEL, ERROR_TYPE)),
-                ALL_JOBS.rate(LLM_REQUESTS, "1h", by=(MODEL,)),
+                ALL_JOBS.rate_of_all(_MODEL_CALLS, "1h", by=(MODEL,)),
                 MODEL,
             )
             + f"\n> {UNMEASURED_SHARE:g}",
             f"on ({JOB}, {MODEL})\n"
-            + ALL_JOBS.increase(LLM_REQUESTS, "1h", by=(MODEL,))
+            + ALL_JOBS.rate_of_all(_MODEL_CALLS, "1h", by=(MODEL,), change="increase")
             + f"\n> {MINIMUM_CALLS:g}",
         ),
         summary="{{ $labels.job }}: tokens or cost of {{ $labels.model }} are unknown",
         description="{{ $labels.error_type }} for {{ $value | humanizePercentage }} of its calls.",
         hold="15m",
+        keep="1h",
+    ),
+    Alert(
+        "OtelCoachPriceListOld",
+        f"{ALL_JOBS.grouped('max', PRICE_LIST_AGE)} > {PRICE_LIST_DAYS:g}",
+        summary="{{ $labels.job }}: the prices of LLM calls are out of date",
+        description='They are {{ $value | printf "%.0f" }} days old; the cost of models whose '
+        "prices changed since is wrong, and newer models have none.",
+        hold="1h",
         keep="1h",
     ),
     Alert(

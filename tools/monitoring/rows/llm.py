@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from otel_coach.metrics.catalogue import (
+    AI_ABANDONED_COST,
+    AI_ABANDONED_TOKENS,
     AI_REQUEST_DURATION,
+    EMBEDDING_REQUESTS,
     LLM_CACHED_TOKENS,
     LLM_COST,
     LLM_LATENCY,
@@ -15,8 +18,9 @@ from otel_coach.metrics.catalogue import (
     LLM_TIME_TO_FIRST_TOKEN,
     LLM_TOKENS,
     LLM_UNMEASURED,
+    PRICE_LIST_AGE,
 )
-from otel_coach.metrics.labels import ERROR_TYPE, MODE, MODEL, STATUS
+from otel_coach.metrics.labels import ENDPOINT, ERROR_TYPE, MODE, MODEL, STATUS
 from tools.monitoring.panel import CHOSEN, EACH, SERVICE, Look, Panel, Query, Row, one, quantiles
 from tools.monitoring.promql import FAILED, ratio, spread
 
@@ -74,6 +78,7 @@ _SPENT = (
             Query(CHOSEN.rate(LLM_TOKENS, EACH, by=(MODE,)), "{{mode}}"),
             Query(CHOSEN.rate(LLM_CACHED_TOKENS, EACH), "cached"),
             Query(CHOSEN.rate(LLM_REASONING_TOKENS, EACH), "reasoning"),
+            Query(CHOSEN.rate(AI_ABANDONED_TOKENS, EACH), "for clients that left"),
         ),
     ),
     Panel(
@@ -83,6 +88,20 @@ _SPENT = (
         "each request has become more expensive.",
         one(f"3600 * {CHOSEN.rate(LLM_COST, EACH, by=(MODEL,))}", "{{model}}"),
         Look.STACKED,
+    ),
+    Panel(
+        "USD per hour for clients that left",
+        "currencyUSD",
+        "At the current rate: LLM calls that ended after the client of their request had left. "
+        "Nobody reads their answers; the work behind a stream goes on by itself.",
+        one(f"3600 * {CHOSEN.rate(AI_ABANDONED_COST, EACH, by=(ENDPOINT,))}", "{{endpoint}}"),
+        Look.STACKED,
+    ),
+    Panel(
+        "Share of the cost for clients that left",
+        "percentunit",
+        "Of the whole cost of LLM calls over an hour.",
+        one(ratio(SERVICE.rate(AI_ABANDONED_COST, "1h"), SERVICE.rate(LLM_COST, "1h")), "{{job}}"),
     ),
     Panel(
         "Cost of one AI request",
@@ -98,16 +117,23 @@ _SPENT = (
     Panel(
         "Unmeasured LLM calls",
         "percentunit",
-        "The share of calls that tokens and cost do not cover. no_usage: the model reports no "
-        "usage (set stream_usage=True); no_price: add the model to OTEL_COACH_PRICES. Above 0, "
-        "the real cost is higher than shown.",
+        "The share of calls, of embedding models too, that tokens and cost do not cover. "
+        "no_usage: the model reports no usage (set stream_usage=True); no_price: add the model to "
+        "OTEL_COACH_PRICES. Above 0, the real cost is higher than shown.",
         one(
             spread(
                 CHOSEN.rate(LLM_UNMEASURED, EACH, by=(ERROR_TYPE,)),
-                CHOSEN.rate(LLM_REQUESTS, EACH),
+                CHOSEN.rate_of_all((LLM_REQUESTS, EMBEDDING_REQUESTS), EACH),
             ),
             "{{error_type}}",
         ),
+    ),
+    Panel(
+        "Age of the price list",
+        "d",
+        "The cost of models whose prices changed since is wrong, and newer models have no price. "
+        "Upgrade otel-coach, or write a newer list with `otel-coach prices --update`.",
+        one(SERVICE.grouped("max", PRICE_LIST_AGE), "{{job}}"),
     ),
 )
 

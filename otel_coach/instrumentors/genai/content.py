@@ -5,7 +5,6 @@ System messages stay among the others, because LangChain passes them as part of 
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import pkgutil
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 
-from otel_coach.instrumentors.langchain.usage import generations_of
+from otel_coach.core.guard import belongs_to_host
+from otel_coach.core.traps import REDACTOR
+from otel_coach.instrumentors.genai.billing import generations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +39,7 @@ class ContentCapture:
     """Where content is emitted, and how much of it.
 
     Args:
-        on_spans: whether to put it on chat and tool spans, as attributes in JSON.
+        on_spans: whether to put it on spans of chats, tools and retrievals, as attributes in JSON.
         on_events: whether to emit one event for each chat, with structured attributes.
         limit: characters per attribute; the newest messages are kept.
         redactor: `module:function`, called with each text before it is cut; returns the text to
@@ -50,67 +51,90 @@ class ContentCapture:
     limit: int = 10_000
     redactor: str | None = None
     _is_error_logged: bool = False
+    _redact: Callable[[str], str] | None = None
 
     @property
     def is_on(self) -> bool:
         """Whether anything is captured at all."""
         return self.on_spans or self.on_events
 
-    @functools.cached_property
-    def redact(self) -> Callable[[str], str]:
-        """The redactor, imported when it is first needed: it may be part of the application.
+    def redact(self) -> Callable[[str], str] | None:
+        """Returns the redactor, imported when it is first needed; None if it cannot be imported.
 
-        Raises:
-            Exception: any exception that the import raises.
+        It may be part of the application, so a later call tries again. That it is not found is a
+        mistake in the settings, and no fault of otel-coach: it is logged, not counted.
         """
-        if self.redactor is None:
-            return str
-        try:
-            return pkgutil.resolve_name(self.redactor)
-        except Exception as error:
-            if not self._is_error_logged:
-                self._is_error_logged = True
-                _logger.error(  # noqa: TRY400 - one line with the cure
-                    "otel-coach: OTEL_COACH_CONTENT_REDACTOR=%s cannot be imported (%s); no "
-                    "content is captured. It must be module:function, in an importable module.",
-                    self.redactor,
-                    type(error).__name__,
-                )
-            raise
+        if self._redact is None:
+            try:
+                self._redact = str if self.redactor is None else pkgutil.resolve_name(self.redactor)
+            except Exception as error:
+                if belongs_to_host(error):
+                    raise
+                if not self._is_error_logged:
+                    self._is_error_logged = True
+                    line = REDACTOR.line(redactor=self.redactor, reason=type(error).__name__)
+                    _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
+        return self._redact
 
-    def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any]:
-        """Returns the input and output messages of a model call, as attributes of an event."""
+    def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any] | None:
+        """Returns the input and output messages of a model call, as attributes of an event.
+
+        Returns None without the redactor that was asked for.
+        """
+        if (redact := self.redact()) is None:
+            return None
+        generations = generations_of(response)
         found = {
-            "gen_ai.input.messages": self._input_messages(prompt),
-            "gen_ai.output.messages": self._output_messages(generations_of(response)),
+            "gen_ai.input.messages": _input_messages(prompt, _Room(self.limit, redact)),
+            "gen_ai.output.messages": _output_messages(generations, _Room(self.limit, redact)),
         }
         return {name: messages for name, messages in found.items() if messages}
 
     def of_tool(self, arguments: object, result: object) -> dict[str, Any]:
         """Returns the arguments and the result of a tool call, as attributes of its span."""
+        if (redact := self.redact()) is None:
+            return {}
+        result = getattr(result, "content", result)
         found = {
-            "gen_ai.tool.call.arguments": _bounded(arguments, _Room(self)),
-            "gen_ai.tool.call.result": _bounded(getattr(result, "content", result), _Room(self)),
+            "gen_ai.tool.call.arguments": _bounded(arguments, _Room(self.limit, redact)),
+            "gen_ai.tool.call.result": _bounded(result, _Room(self.limit, redact)),
         }
         return {name: value for name, value in found.items() if value is not None}
 
-    def _input_messages(self, prompt: Iterable[object]) -> list[dict[str, Any]]:
-        """Returns the newest messages that the limit has room for, in their original order."""
-        lists = (item if isinstance(item, list) else [item] for item in prompt)
-        room = _Room(self)
-        kept: list[dict[str, Any]] = []
-        for message in reversed([*chain.from_iterable(lists)]):
-            if room.left <= 0:
-                break
-            kept.append(_message(message, "user", room))
-        return kept[::-1]
+    def of_retrieval(self, query: object, documents: object) -> dict[str, Any]:
+        """Returns the query and the documents of a retrieval, as attributes of its span."""
+        if (redact := self.redact()) is None:
+            return {}
+        text = _bounded(query, _Room(self.limit, redact))
+        found: dict[str, Any] = {"gen_ai.retrieval.query.text": text}
+        if isinstance(documents, list | tuple):
+            room = _Room(self.limit, redact)
+            found["gen_ai.retrieval.documents"] = [
+                {
+                    "id": _bounded(getattr(document, "id", None), room),
+                    "content": _bounded(getattr(document, "page_content", None), room),
+                }
+                for document in cast("Sequence[object]", documents)
+            ]
+        return {name: value for name, value in found.items() if value is not None}
 
-    def _output_messages(self, generations: Iterable[object]) -> list[dict[str, Any]]:
-        room = _Room(self)
-        return [
-            _message(getattr(item, "message", None) or getattr(item, "text", ""), "assistant", room)
-            for item in generations
-        ]
+
+def _input_messages(prompt: Iterable[object], room: _Room) -> list[dict[str, Any]]:
+    """Returns the newest messages that the limit has room for, in their original order."""
+    lists = (item if isinstance(item, list) else [item] for item in prompt)
+    kept: list[dict[str, Any]] = []
+    for message in reversed([*chain.from_iterable(lists)]):
+        if room.left <= 0:
+            break
+        kept.append(_message(message, "user", room))
+    return kept[::-1]
+
+
+def _output_messages(generations: Iterable[object], room: _Room) -> list[dict[str, Any]]:
+    return [
+        _message(getattr(item, "message", None) or getattr(item, "text", ""), "assistant", room)
+        for item in generations
+    ]
 
 
 def as_json(content: Mapping[str, Any]) -> dict[str, str]:
@@ -137,9 +161,9 @@ def event_of_call(
 class _Room:
     """The characters that are left of an attribute's limit."""
 
-    def __init__(self, capture: ContentCapture) -> None:
-        self.left = capture.limit
-        self._redact = capture.redact
+    def __init__(self, limit: int, redact: Callable[[str], str]) -> None:
+        self.left = limit
+        self._redact = redact
 
     def take(self, text: str) -> str:
         """Returns `text`, redacted and cut to the room that is left."""

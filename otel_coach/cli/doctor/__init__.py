@@ -1,0 +1,106 @@
+"""Look for everything that prevents a service from being measured, with what mends it.
+
+In the service's environment it looks at variables, exporters, back ends, dependencies and prices;
+around the service's command also at the application; with --url at the page of a running service.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.cli.doctor import (
+    activation,
+    application,
+    assumptions,
+    back_ends,
+    content,
+    dependencies,
+    page,
+    pricing,
+    report,
+    service,
+    tracing,
+    variables,
+)
+from otel_coach.cli.doctor.command_line import options_of_instrument
+from otel_coach.cli.doctor.finding import Examined, Fact, Finding, found
+from otel_coach.cli.doctor.traps.environment import LOOK_FAILED
+from otel_coach.configuration.process import process_environment
+from otel_coach.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+_SUBJECTS: Final[Mapping[str, Callable[[Examined], Iterator[Finding | Fact]]]] = {
+    "switches and distros": activation.look,
+    "variables": variables.look,
+    "the page": page.look,
+    "traces": tracing.look,
+    "OTLP back ends": back_ends.look,
+    "content": content.look,
+    "prices": pricing.look,
+    "dependencies": dependencies.look,
+    "libraries": assumptions.look,
+}
+_EXAMPLES: Final = """\
+examples:
+  otel-coach doctor                                        in the environment of the service
+  otel-coach doctor -- uvicorn app:app --port 8000         imports the application, without serving
+  otel-coach doctor --url http://localhost:8000/metrics    the page of a running service
+  otel-coach doctor --json | jq '.findings[].cure'
+
+The exit code is 0 if nothing stands in the way. docs/doctor.md lists all that it finds."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--url URL`, `--json` and the command."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLES
+    parser.usage = "otel-coach doctor [-h] [--url URL] [--json] [-- COMMAND ...]"
+    parser.add_argument(
+        "--url",
+        help="the metrics page of a running service; OTEL_COACH_METRICS_TOKEN is sent there",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "served", nargs="*", metavar="COMMAND", help="the command that serves the application"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns the exit code: 0, or 1 if there is something to mend."""
+    command: Sequence[str] = arguments.served
+    environment = {**process_environment(), **options_of_instrument(command)}
+    results = diagnosed(environment, command=command, url=arguments.url)
+    (report.print_json if arguments.json else report.print_text)(results)
+    return report.exit_code(results)
+
+
+def diagnosed(
+    environment: Mapping[str, str], *, command: Sequence[str] = (), url: str | None = None
+) -> dict[str, list[Finding | Fact]]:
+    """Returns what is found in `environment`, around `command`, and on the page at `url`.
+
+    The results are by subject, and each is there once.
+    """
+    examined = Examined(Settings.from_env(environment), environment)
+    looks = {name: look(examined) for name, look in _SUBJECTS.items()}
+    if command:
+        looks["the application"] = application.look(examined, command)
+    if url is not None:
+        looks["the running service"] = service.look(examined, url)
+    results: dict[str, list[Finding | Fact]] = {}
+    known = set[Finding | Fact]()
+    for subject, look in looks.items():
+        results[subject] = [one for one in _all(subject, look) if one not in known]
+        known.update(results[subject])
+    return results
+
+
+def _all(subject: str, look: Iterable[Finding | Fact]) -> Iterator[Finding | Fact]:
+    """Yields the results of one look; that it fails itself is a finding, and ends no other."""
+    try:
+        yield from look
+    except Exception as error:  # noqa: BLE001 - it reads what others wrote, and runs their code
+        yield found(LOOK_FAILED, subject=subject, reason=type(error).__name__)

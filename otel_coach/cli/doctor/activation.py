@@ -1,0 +1,87 @@
+"""Whether otel-coach is active, under which distro, and which of its parts are switched off."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import otel_coach
+from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.traps.environment import (
+    DISABLED,
+    INSTRUMENTOR_DISABLED,
+    SEVERAL_DISTROS,
+)
+from otel_coach.configuration.environment_variables import (
+    SWITCHES,
+    is_true,
+    vendors,
+    vendors_in_place,
+)
+from otel_coach.core.traps import CONFIG_PACKAGE, VENDOR
+from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+
+_FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "psycopg", "slowapi")
+_OURS: Final = "otel_coach_"
+_LOST: Final = {
+    ASGI: "requests, streams, refusals and the page in the application are missing",
+    LANGCHAIN: "LLM calls, tools and agents are not measured",
+    DEPENDENCIES: "no dependency is probed",
+}
+"""By entry point of otel-coach's instrumentors, what is lost without it."""
+
+
+def look(examined: Examined) -> Iterator[Finding | Fact]:
+    """Yields the versions in use, and what is switched off."""
+    yield Fact(f"otel-coach {otel_coach.__version__}")
+    for name in _FRAMEWORKS:
+        yield Fact(f"{name} {_version(name) or 'is not installed: nothing of it is measured'}")
+    if not examined.settings.enabled:
+        names = " ".join(name for name in SWITCHES if is_true(examined.text(name)))
+        yield found(DISABLED, variables=names)
+    yield from _distros()
+    yield from _instrumentors(examined)
+    path = examined.settings.config_file
+    if path is not None and not _is_importable("opentelemetry.configuration"):
+        yield found(CONFIG_PACKAGE, path=path)
+
+
+def _distros() -> Iterator[Finding]:
+    if in_place := vendors_in_place():
+        yield found(VENDOR, names=", ".join(in_place))
+    for names in vendors().values():
+        if len(names) > 1:
+            yield found(SEVERAL_DISTROS, count=len(names), names=", ".join(names), first=names[0])
+            return
+
+
+def _instrumentors(examined: Examined) -> Iterator[Finding]:
+    disabled = examined.settings.disabled_instrumentations
+    entries = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
+    for name in sorted(entry for entry in entries if entry.startswith(_OURS)):
+        if examined.settings.disables(name):
+            lost = _LOST.get(name, "what it would measure is missing")
+            rest = ",".join(sorted(disabled - {name, "*"}))
+            variable = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+            cure = f"export {variable}={rest}" if rest else f"unset {variable}"
+            yield found(INSTRUMENTOR_DISABLED, name=name, lost=lost, cure=cure)
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,148 @@
+"""The OTLP back ends: their addresses, and whether each accepts an export."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.cli.doctor import otlp_grpc, otlp_http
+from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
+from otel_coach.cli.doctor.otlp_targets import GRPC, GRPC_PORT, HTTP_PORT, targets
+from otel_coach.cli.doctor.traps import back_ends as traps
+from otel_coach.cli.terminal import within
+from otel_coach.core.plugins import exporter_component, has_exporter, package_of
+from otel_coach.core.traps import NO_EXPORTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.otlp_targets import Target
+
+_LONGEST: Final = 8.0
+"""Seconds for one export."""
+_PATH: Final = re.compile(r"/v1/(?:traces|metrics|logs)/?$")
+_TRAPS: Final = {
+    Problem.NO_TLS: traps.TLS_TO_PLAIN,
+    Problem.TLS: traps.PLAIN_TO_TLS,
+    Problem.CERTIFICATE: traps.CERTIFICATE,
+    Problem.CREDENTIALS: traps.CREDENTIALS,
+    Problem.PROTOCOL: traps.WRONG_PROTOCOL,
+    Problem.UNREACHABLE: traps.UNREACHABLE,
+    Problem.REFUSED: traps.REFUSED,
+}
+
+
+def look(examined: Examined) -> Iterator[Finding | Fact]:
+    """Yields what is wrong on the way to the back ends; sends an empty export to each."""
+    yield from _missing(examined)
+    there = [*targets(examined)]
+    yield from dict.fromkeys(_headers(there))
+    outcomes: dict[tuple[str, str, str], Outcome] = {}
+    alike: dict[tuple[str, str, Outcome], list[Target]] = defaultdict(list)
+    named = set[str]()
+    for target in there:
+        if target.variable in named:
+            continue
+        if not target.has_scheme and (target.protocol != GRPC or "://" in target.endpoint):
+            named.add(target.variable)
+            yield found(
+                traps.SCHEME,
+                variable=target.variable,
+                endpoint=_shown(target.endpoint),
+                correct=f"http://{_shown(target.endpoint.rpartition('://')[2])}",
+            )
+            continue
+        if target.is_base and (path := _PATH.search(target.endpoint)) is not None:
+            named.add(target.variable)
+            yield found(
+                traps.PATH_TWICE,
+                variable=target.variable,
+                endpoint=_shown(target.endpoint),
+                signal=target.signal,
+                url=_shown(target.url),
+                correct=_shown(target.endpoint[: path.start()]),
+            )
+            continue
+        key = (target.protocol, target.endpoint, str(target.headers))
+        outcome = outcomes.get(key)
+        if outcome is None or outcome.problem is not Problem.UNREACHABLE:
+            outcome = outcomes[key] = _sent(target)
+        alike[target.variable, target.protocol, outcome].append(target)
+    for (_, _, outcome), group in alike.items():
+        signals = " and ".join(target.signal for target in group)
+        if outcome.problem is None:
+            yield Fact(f"{signals}: {_shown(group[0].url)} accepts an empty export")
+        else:
+            yield _finding(group[0], outcome, signals)
+
+
+def _missing(examined: Examined) -> Iterator[Finding]:
+    settings = examined.settings
+    for signal, names, protocol in (
+        ("traces", settings.trace_exporters, settings.otlp_traces_protocol),
+        ("metrics", settings.metric_exporters, settings.otlp_metrics_protocol),
+        ("logs", settings.log_exporters, settings.otlp_logs_protocol),
+    ):
+        for name in names:
+            component = exporter_component(name, protocol)
+            if name != "prometheus" and not has_exporter(signal, component):
+                yield found(
+                    NO_EXPORTER,
+                    variable=f"OTEL_{signal.upper()}_EXPORTER",
+                    name=name,
+                    component=component,
+                    signal=signal,
+                    package=package_of(component),
+                )
+
+
+def _headers(there: list[Target]) -> Iterator[Finding]:
+    for target in there:
+        for position in target.bad_headers:
+            yield found(traps.HEADERS, variable=target.headers_variable, position=position)
+
+
+def _sent(target: Target) -> Outcome:
+    send = otlp_grpc.send if target.protocol == GRPC else otlp_http.send
+    try:
+        return within(_LONGEST, lambda: send(target))
+    except TimeoutError:
+        return Outcome(Problem.UNREACHABLE, f"no complete answer within {_LONGEST:g} s")
+    except Exception as error:  # noqa: BLE001 - what answers may make a parser raise anything
+        return Outcome(Problem.PROTOCOL, type(error).__name__)
+
+
+def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
+    trap, correct = _TRAPS[outcome.problem or Problem.REFUSED], _shown(target.endpoint)
+    is_grpc = target.protocol == GRPC
+    if outcome.problem in {Problem.PROTOCOL, Problem.UNREACHABLE, Problem.NO_TLS}:
+        if target.port == GRPC_PORT and not is_grpc:
+            trap, correct = traps.GRPC_PORT, target.with_port(HTTP_PORT)
+        elif target.port == HTTP_PORT and is_grpc:
+            trap, correct = traps.HTTP_PORT, target.with_port(GRPC_PORT)
+    if trap is traps.TLS_TO_PLAIN:
+        correct = re.sub("^(?:https://)?", "http://", correct)
+    elif trap is traps.PLAIN_TO_TLS:
+        correct = re.sub("^http://", "https://", correct)
+    elif trap is traps.REFUSED and not (is_grpc or target.is_base or target.parts.path.strip("/")):
+        trap, correct = traps.PATH_MISSING, f"{correct.rstrip('/')}/v1/{target.signal}"
+    return found(
+        trap,
+        variable=target.variable,
+        endpoint=_shown(target.endpoint),
+        url=_shown(target.url),
+        signals=signals,
+        reason=outcome.reason,
+        correct=correct,
+        protocol=target.protocol,
+        other="http/protobuf" if is_grpc else GRPC,
+        port=GRPC_PORT if is_grpc else HTTP_PORT,
+    )
+
+
+def _shown(address: str) -> str:
+    """Returns an endpoint without user and password, and without a query, which may have a key."""
+    return re.sub(r"(?<=//)[^/?#]*@", "", address.partition("?")[0])

@@ -1,0 +1,206 @@
+"""Imports the application in a process of its own, without serving it, and looks at it.
+
+`application.py` starts this process with the service's environment: whatever the import does, it
+ends, and its threads and connections end with it. Nothing is exported, and no dependency is probed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import otel_coach
+from otel_coach.cli.doctor.command_line import Served
+from otel_coach.cli.doctor.imports import as_the_command_does
+from otel_coach.instrumentors import ASGI
+from otel_coach.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TELLING: Final = (ImportError, AttributeError, SyntaxError, FileNotFoundError, NameError)
+"""Exceptions whose message is about code and files; others may have a secret in theirs."""
+_INSIDE: Final = ("app", "application", "asgi", "_app", "wrapped", "__wrapped__", "inner")
+"""Attributes under which a wrapper keeps what it wraps."""
+_MAX_DEPTH: Final = 20
+_LONGEST: Final = 10.0
+"""Seconds for the request of the page."""
+_MAX_BODY: Final = 1 << 16
+_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
+"""Where `fastapi run` looks if no file is named."""
+
+
+def main() -> int:
+    """Writes what it finds to the file that the second argument names."""
+    served = Served(**json.loads(sys.argv[1]))
+    Path(sys.argv[2]).write_text(json.dumps(_look(served)), "utf-8")
+    return 0
+
+
+def _look(served: Served) -> dict[str, Any]:
+    settings = Settings.from_env()
+    path, token = settings.metrics_path, settings.metrics_token
+    otel_coach.instrument(settings=replace(settings, **_APART))
+    try:
+        with as_the_command_does(Path(served.folder)):
+            target = _imported(served)
+    except BaseException as error:  # noqa: BLE001 - the module may raise anything, also SystemExit
+        return {"error": _told(error)}
+    kind = f"a {type(target).__module__}.{type(target).__qualname__}"
+    app = _application(target)
+    if app is None:
+        return {"kind": kind}
+    from otel_coach.instrumentors.asgi.routes import has_own_route, templates  # noqa: PLC0415 - needs starlette
+
+    scope = _scope(path, token)
+    found: dict[str, Any] = {
+        "kind": kind,
+        "is_wrapped": app is not target,
+        "routes": sorted(set(templates(app))),
+        "has_own_page": has_own_route(app, scope),
+    }
+    in_application = settings.serves_metrics and settings.metrics_port is None
+    if in_application and settings.enabled and not settings.disables(ASGI):
+        found["page"] = asyncio.run(_asked(target, scope))
+    return found
+
+
+_APART: Final[dict[str, Any]] = {
+    **dict.fromkeys(("trace_exporters", "log_exporters"), ()),
+    "metric_exporters": ("prometheus",),
+    "dependencies": {},
+    "metrics_port": None,
+    "config_file": None,
+    "enabled": True,
+    **dict.fromkeys(("exports_logs", "handles_logging", "shares_figures"), False),
+}
+"""The settings of this process that differ from the service's."""
+
+
+def _imported(served: Served) -> Any:
+    if served.program == "fastapi":
+        return _of_file(served)
+    module, _, attribute = served.target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found() if served.is_factory else found
+
+
+def _of_file(served: Served) -> Any:
+    """Imports the application as `fastapi run` does: by the path of its file."""
+    files = (served.target,) if served.target else _FILES
+    path = next((Path(file).resolve() for file in files if Path(file).exists()), None)
+    if path is None:
+        message = f"there is no file {' or '.join(files)}"
+        raise FileNotFoundError(message)
+    parts = [path.parent.name if path.name == "__init__.py" else path.stem]
+    folder = path.parent.parent if path.name == "__init__.py" else path.parent
+    if path.is_dir():
+        parts, folder = [path.name], path.parent
+    while (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    sys.path.insert(0, str(folder))
+    module = importlib.import_module(".".join(parts))
+    if served.attribute:
+        return getattr(module, served.attribute)
+    for name in ("app", "api", *vars(module)):
+        if _application(getattr(module, name, None)) is not None:
+            return getattr(module, name)
+    message = f"{path} has no application"
+    raise AttributeError(message)
+
+
+def _application(target: Any) -> Any:
+    """Returns the Starlette or FastAPI application that `target` is or wraps, if there is one."""
+    starlette = sys.modules.get("starlette.applications")
+    if starlette is None:
+        return None
+    for _ in range(_MAX_DEPTH):
+        if isinstance(target, starlette.Starlette):
+            return target
+        target = next((one for one in _inside(target)), None)
+        if target is None:
+            return None
+    return None
+
+
+def _inside(target: Any) -> Iterator[Any]:
+    for name in _INSIDE:
+        found = getattr(target, name, None)
+        if callable(found) and not isinstance(found, type):
+            yield found
+
+
+def _scope(path: str, token: str | None) -> dict[str, Any]:
+    headers = [(b"host", b"localhost"), (b"accept", b"text/plain"), (b"user-agent", b"Prometheus")]
+    if token:
+        headers.append((b"authorization", b"Bearer " + token.encode(errors="surrogateescape")))
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+    }
+
+
+async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
+    """Sends one GET for the page through everything that is around the application."""
+    found: dict[str, Any] = {"status": None, "type": "", "body": ""}
+    body = bytearray()
+    is_sent = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not is_sent.is_set():
+            is_sent.set()
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await asyncio.sleep(_LONGEST)  # no client leaves
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            found["status"] = int(message["status"])
+            headers = {bytes(key).lower(): bytes(value) for key, value in message["headers"]}
+            found["type"] = headers.get(b"content-type", b"").decode("latin-1")
+        elif len(body) < _MAX_BODY:
+            body.extend(message.get("body", b""))
+
+    try:
+        await asyncio.wait_for(target(scope, receive, send), _LONGEST)
+    except Exception as error:  # noqa: BLE001 - the application may raise anything
+        found["error"] = type(error).__name__
+    found["body"] = body[:_MAX_BODY].decode(errors="replace")
+    return found
+
+
+def _told(error: BaseException) -> str:
+    """Returns what went wrong and where, without a message that may have a secret in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename]
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    said = (
+        f": {str(error).splitlines()[0][:200]}"
+        if isinstance(error, _TELLING) and str(error)
+        else ""
+    )
+    return f"{type(error).__name__}{said}{place}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

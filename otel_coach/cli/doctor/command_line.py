@@ -1,0 +1,136 @@
+"""Finds out which application a server's command would serve."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\([^()]*\))?")
+_MODULE: Final = re.compile(r"[A-Za-z_][\w.]*")
+_DEFAULT_ATTRIBUTES: Final = {
+    "gunicorn": "application",
+    "hypercorn": "app",
+    "granian": "app",
+    "fastapi": "",
+    "uvicorn": "",
+}
+"""The programs, with the attribute that each takes of a module if none is named."""
+_FLAG: Final = re.compile(
+    r"--(?:no-.*|reload|factory|proxy-headers|access-log|date-header|server-header|use-colors"
+    r"|preload|daemon|debug|check-config|ws|opt|D)|-[DR]"
+)
+"""Options without a value."""
+_FOLDERS: Final = ("--app-dir", "--chdir", "--working-dir", "-d")
+_INSTRUMENT: Final = "opentelemetry-instrument"
+
+
+class CommandError(Exception):
+    """The command names no application; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The application of a command."""
+
+    program: str
+    target: str
+    """`module:attribute`, or for `fastapi` a path, which may be empty."""
+    folder: str
+    """Where its modules are found first."""
+    is_factory: bool = False
+    attribute: str = ""
+    """For `fastapi`, the name of the application in that file."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns the fields as JSON types."""
+        return asdict(self)
+
+
+def served(command: Sequence[str]) -> Served:
+    """Returns the application that `command` serves.
+
+    Raises:
+        CommandError: it is no command of a known server, or names no application.
+    """
+    position = _position(command)
+    program, arguments = Path(command[position]).name, command[position + 1 :]
+    folder = _value(arguments, _FOLDERS) or "."
+    if program == "fastapi":
+        return _of_fastapi(arguments, folder)
+    certain, doubtful = _positionals(arguments)
+    found = next(filter(_TARGET.fullmatch, (*certain, *doubtful)), None)
+    default = _DEFAULT_ATTRIBUTES[program]
+    if found is None and default:
+        module = next(filter(_MODULE.fullmatch, certain), None)
+        found = f"{module}:{default}" if module else None
+    if found is None:
+        message = "it names no application as module:attribute"
+        raise CommandError(message)
+    is_call = found.endswith(")")
+    target = found.partition("(")[0]
+    return Served(program, target, folder, is_factory=is_call or "--factory" in arguments)
+
+
+def options_of_instrument(command: Sequence[str]) -> dict[str, str]:
+    """Returns the variables that options of `opentelemetry-instrument` set in `command`.
+
+    `--exporter_otlp_endpoint URL` sets OTEL_EXPORTER_OTLP_ENDPOINT.
+    """
+    names = [Path(argument).name for argument in command]
+    if _INSTRUMENT not in names:
+        return {}
+    found: dict[str, str] = {}
+    rest = iter(command[names.index(_INSTRUMENT) + 1 :])
+    for argument in rest:
+        if not argument.startswith("--"):
+            break
+        name, equals, value = argument[2:].partition("=")
+        value = value if equals else next(rest, "")
+        found[f"OTEL_{name.upper()}"] = value
+    return found
+
+
+def _position(command: Sequence[str]) -> int:
+    for position, argument in enumerate(command):
+        if Path(argument).name in _DEFAULT_ATTRIBUTES:
+            return position
+    message = f"it calls none of {', '.join(sorted(_DEFAULT_ATTRIBUTES))}"
+    raise CommandError(message)
+
+
+def _positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the arguments that are no options: those that are no option's value, and others."""
+    certain: list[str] = []
+    doubtful: list[str] = []
+    before = ""
+    for argument in arguments:
+        if not argument.startswith("-"):
+            may_be_value = before.startswith("-") and "=" not in before
+            is_certain = not may_be_value or _FLAG.fullmatch(before)
+            (certain if is_certain else doubtful).append(argument)
+        before = argument
+    return certain, doubtful
+
+
+def _value(arguments: Sequence[str], options: Sequence[str]) -> str | None:
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in options:
+            return value if equals else next(iter(arguments[position + 1 :]), None)
+    return None
+
+
+def _of_fastapi(arguments: Sequence[str], folder: str) -> Served:
+    if not arguments or arguments[0] not in {"run", "dev"}:
+        message = "fastapi serves with `run` or `dev`"
+        raise CommandError(message)
+    if entrypoint := _value(arguments, ("--entrypoint", "-e")):
+        return Served("uvicorn", entrypoint, folder)
+    attribute = _value(arguments, ("--app",)) or ""
+    paths, _ = _positionals(arguments[1:])
+    return Served("fastapi", next(iter(paths), ""), folder, attribute=attribute)

@@ -1,0 +1,149 @@
+"""Probes each dependency once, as the service does, and says why one does not answer.
+
+The log names the class of an exception only, because its message may contain a password. The
+doctor's output is for the operator's own terminal and has the whole reason, but no password either:
+of a message, only parts are shown that are known not to repeat the address.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from contextlib import suppress
+from importlib.util import find_spec
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.traps.environment import (
+    DEPENDENCY_ADDRESS,
+    DEPENDENCY_DOWN,
+    NO_PSYCOPG,
+)
+from otel_coach.cli.terminal import within
+from otel_coach.instrumentors.dependencies.probes import (
+    UnexpectedAnswerError,
+    UnknownAddressError,
+    probe_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+
+_POSTGRESQL: Final = re.compile(r"postgres(?:ql)?(?:\+[\w.-]+)?://", re.IGNORECASE)
+_FROM_THE_SERVER: Final = re.compile(r"FATAL:\s+([^\n]{1,200})")
+_FROM_LIBPQ: Final = (
+    (r"could not translate host name|Name or service not known", "DNS: its host is not known"),
+    (r"Connection refused", "connection refused"),
+    (r"timeout expired|timed? ?out", "no answer in time"),
+    (r"certificate verify failed", "TLS: its certificate is not accepted"),
+    (r"root certificate file", "TLS: the root certificate's file is missing"),
+    (r"does not support SSL", "TLS: it does not support TLS, which sslmode requires"),
+    (r"no password supplied", "password: none is given, and it requires one"),
+    (r"No route to host|Network is unreachable", "no route to its host"),
+    (r"server closed the connection", "it closes the connection"),
+    (r"No such file or directory", "its Unix socket is not there"),
+    (r"invalid|missing|unrecognized", "its address cannot be read by libpq"),
+)
+"""What libpq says, which may repeat the address; and what is shown instead."""
+_CURES: Final = (
+    ("DNS", "correct the host's name, or try here: getent hosts {host}"),
+    ("password", "correct user and password in its address"),
+    ("TLS", "correct its certificate, or the scheme and port: openssl s_client -connect {where}"),
+    ("HTTP status", "look into its log; from here: curl -i its address"),
+    ("refused", "start it, or correct host and port: nc -vz {host} {port}"),
+    (
+        "in time",
+        "look for a firewall, or raise OTEL_COACH_DEPENDENCY_TIMEOUT: nc -vz {host} {port}",
+    ),
+)
+_OTHER_CURE: Final = "start it, or correct its address in OTEL_COACH_DEPENDENCIES"
+
+
+def look(examined: Examined) -> Iterator[Finding | Fact]:
+    """Probes all dependencies, one after the other; each has the timeout that is set."""
+    settings = examined.settings
+    for name, address in settings.dependencies.items():
+        started = perf_counter()
+        try:
+            _probe(address, settings.dependency_timeout)
+        except UnknownAddressError as error:
+            yield found(DEPENDENCY_ADDRESS, name=name, reason=error)
+            continue
+        except Exception as error:  # noqa: BLE001 - whatever a probe raises, the dependency is down
+            reason = reason_of(error, address, settings.dependency_timeout)
+            yield found(DEPENDENCY_DOWN, name=name, reason=reason, cure=_cure(reason, address))
+        else:
+            milliseconds = 1000 * (perf_counter() - started)
+            yield Fact(f"dependency {name} answers in {milliseconds:.0f} ms")
+        if _POSTGRESQL.match(address) and find_spec("psycopg") is None:
+            yield found(NO_PSYCOPG, name=name)
+
+
+def _probe(address: str, timeout: float) -> None:
+    probe = probe_of(address)
+    # A probe limits the time of each step only; a server that sends slowly causes many steps.
+    within(timeout + 1, lambda: probe(timeout))
+
+
+def reason_of(error: Exception, address: str, timeout: float) -> str:
+    """Returns why a probe failed, without any part of `address` but its host."""
+    if type(error).__module__.partition(".")[0] == "psycopg":
+        return _of_psycopg(error, address)
+    words: Mapping[type[Exception], str] = {
+        UnexpectedAnswerError: str(error),
+        socket.gaierror: f"DNS: the host {_host_and_port(address)[0]} is not known",
+        ssl.SSLCertVerificationError: "TLS: its certificate is not accepted "
+        f"({getattr(error, 'verify_message', '')})",
+        ssl.SSLError: f"TLS: the handshake fails ({getattr(error, 'reason', None)})",
+        TimeoutError: f"no answer in time ({timeout:g} s)",
+        ConnectionRefusedError: "connection refused",
+    }
+    strerror = error.strerror if isinstance(error, OSError) else None
+    known = (said for kind, said in words.items() if isinstance(error, kind))
+    return next(known, strerror or type(error).__name__)
+
+
+def _of_psycopg(error: Exception, address: str) -> str:
+    text = str(error)
+    if (told := _FROM_THE_SERVER.search(text)) is not None:
+        reason = told[1].strip()
+        for secret in _secrets(address):
+            reason = reason.replace(secret, "...")
+        return reason
+    for pattern, reason in _FROM_LIBPQ:
+        if re.search(pattern, text):
+            return reason
+    return type(error).__name__
+
+
+def _secrets(address: str) -> Iterator[str]:
+    """Yields the parts of an address that may be secret."""
+    with suppress(ValueError):
+        url = urlsplit(address)
+        for part in (url.password, url.query, url.fragment):
+            if part:
+                yield part
+                yield unquote(part)
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    """Returns host and port, if they can be told from a password for certain."""
+    if address.count("@") <= 1 and address.count("://") == 1:
+        with suppress(ValueError):
+            url = urlsplit(address)
+            rest = address.partition("://")[2]
+            # What precedes an at sign may be a password with a slash in it.
+            if "@" not in rest or "@" in url.netloc:
+                return url.hostname or "HOST", str(url.port or "PORT")
+    return "HOST", "PORT"
+
+
+def _cure(reason: str, address: str) -> str:
+    host, port = _host_and_port(address)
+    cure = next((cure for word, cure in _CURES if word in reason), _OTHER_CURE)
+    return cure.format(host=host, port=port, where=f"{host}:{port}")

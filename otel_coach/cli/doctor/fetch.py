@@ -1,0 +1,202 @@
+"""Reads the page of a running service. Its content is untrusted."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+import time
+from base64 import b64encode
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import unquote, urljoin, urlsplit
+
+from otel_coach.cli.doctor.finding import found
+from otel_coach.cli.doctor.traps import page as traps
+from otel_coach.metrics.catalogue import ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from urllib.parse import SplitResult
+
+    from otel_coach.cli.doctor.finding import Finding
+
+LONGEST: Final = 10.0
+"""Seconds in which the page must have been read completely."""
+MAX_BYTES: Final = 32 << 20
+"""More than the page of a service with the maximum number of series."""
+_MAX_TEXT: Final = 200
+"""Characters of a server's text that are printed."""
+_TIMEOUT: Final = 5.0
+"""Seconds that connecting and each read may take."""
+_OURS: Final = re.compile(rf"^{ERRORS.prometheus_name}[ {{]", re.MULTILINE)
+_SHOWN: Final = re.compile(
+    r"([a-z][a-z0-9+.-]*://)(?:[^/?#@]*@)?([^/?#@]*)([^?#@]*)(?:[?#][^@]*)?", re.IGNORECASE
+)
+"""A URL in which a password cannot be mistaken for another part."""
+
+
+class PageError(Exception):
+    """The page cannot be read; `finding` says why, and what to do."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+class Fetched(NamedTuple):
+    """A page, and when it was made."""
+
+    text: str
+    content_type: str
+    skew: float | None
+    """Seconds by which the server's clock is ahead of this one's; None if it states no time."""
+
+
+def shown(url: str) -> str:
+    """Returns `url` without the parts that may be secret: user, password, query and fragment."""
+    match = _SHOWN.fullmatch(url)
+    return "".join(match.groups()) if match is not None else "that address"
+
+
+def is_ours(text: str) -> bool:
+    """Whether a page has otel-coach's families."""
+    return _OURS.search(text) is not None
+
+
+def quoted(text: str, token: str | None) -> str:
+    """Returns a server's text without the token, which the server knows and may repeat."""
+    text = text.replace(token, "TOKEN") if token else text
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
+
+
+def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
+    """Returns the page at `url`; sends `token` there, and nowhere else.
+
+    Uses no proxy and follows no redirect: both would get the token.
+
+    Raises:
+        PageError: there is no page; the finding says why, and names the `option` with the address.
+        Exception: what reading an untrusted answer raises.
+    """
+    before = time.time()
+    with answered(url, token, option) as answer:
+        skew = _skew(answer.getheader("date"), before, time.time())
+        if answer.status != HTTPStatus.OK:
+            raise PageError(_refused(url, answer, token, option))
+        content = answer.read(MAX_BYTES + 1)
+        content_type = answer.getheader("content-type") or ""
+    if len(content) > MAX_BYTES:
+        kind = f"more than {MAX_BYTES >> 20} MB"
+        raise PageError(found(traps.NOT_METRICS, url=shown(url), kind=kind))
+    return Fetched(content.decode(errors="replace"), content_type, skew)
+
+
+@contextmanager
+def answered(url: str, token: str | None, option: str) -> Generator[http.client.HTTPResponse]:
+    """Yields the answer to a GET of `url`, whose body is not read yet.
+
+    Raises:
+        PageError: `url` is no address of http or https.
+    """
+    connection, target, headers = _connection(url, token, option)
+    try:
+        connection.request("GET", target, headers=headers)
+        yield connection.getresponse()
+    finally:
+        connection.close()
+
+
+def unreadable(url: str, error: Exception) -> Finding:
+    """Returns the finding for an answer that could not be read."""
+    reason = type(error).__name__
+    if isinstance(error, TimeoutError):
+        reason = f"it was not read completely within {LONGEST:g} s"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"its certificate is not accepted: {error.verify_message}"
+    elif isinstance(error, ssl.SSLError):
+        reason = "it speaks no TLS; is it http:// instead of https://?"
+    elif isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    return found(traps.UNREACHABLE, url=shown(url), reason=reason)
+
+
+def _connection(
+    url: str, token: str | None, option: str
+) -> tuple[http.client.HTTPConnection, str, dict[str, str | bytes]]:
+    parts, port = _parts(url, option)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    headers: dict[str, str | bytes] = {
+        "User-Agent": "otel-coach",
+        "Connection": "close",
+        "Accept": "text/plain",
+    }
+    credentials, at, _ = parts.netloc.rpartition("@")
+    if token:
+        headers["Authorization"] = b"Bearer " + token.encode(errors="surrogateescape")
+    elif at:
+        headers["Authorization"] = b"Basic " + b64encode(unquote(credentials).encode())
+    target = parts.path or "/"
+    target = f"{target}?{parts.query}" if parts.query else target
+    return kind(parts.hostname or "", port, timeout=_TIMEOUT), target, headers
+
+
+def _parts(url: str, option: str) -> tuple[SplitResult, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        problem = f"{shown(url)} cannot be read; check its host and port"
+        raise PageError(found(traps.ADDRESS, option=option, problem=problem)) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        problem = "takes http://host:port/metrics or https://..., and nothing else"
+        raise PageError(found(traps.ADDRESS, option=option, problem=problem))
+    return parts, port
+
+
+def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, option: str) -> Finding:
+    status, where = answer.status, shown(url)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        to = quoted(shown(urljoin(url, answer.headers.get("location", ""))), token)
+        return found(traps.REDIRECTED, url=where, where=to, option=option)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return found(traps.TOKEN_WRONG if token else traps.TOKEN_MISSING, url=where, status=status)
+    if status == HTTPStatus.NOT_FOUND:
+        return found(traps.MISSING, url=where)
+    if status == HTTPStatus.MISDIRECTED_REQUEST:
+        reason, cure = (
+            "it serves its own machine only",
+            (
+                "use localhost, or let the service listen on another address: "
+                "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0"
+            ),
+        )
+        return found(traps.UNAVAILABLE, url=where, status=status, reason=reason, cure=cure)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:  # its body is otel-coach's text with the cure
+        body = quoted(answer.read(_MAX_TEXT).decode(errors="replace").strip(), token)
+        return found(
+            traps.UNAVAILABLE,
+            url=where,
+            status=status,
+            reason=body or "no reason is given",
+            cure="do what it says; is this the service's page?",
+        )
+    return found(traps.STATUS, url=where, status=status)
+
+
+def _skew(date: str | None, before: float, after: float) -> float | None:
+    """Returns by how many seconds the server's clock is ahead, at least; 0 within the tolerance.
+
+    The header has whole seconds, and was written at some moment between `before` and `after`.
+    """
+    if date is None:
+        return None
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None
+    if theirs > after:
+        return theirs - after
+    return min(0.0, theirs + 1 - before)

@@ -1,0 +1,141 @@
+"""Sends an empty export by HTTP, and says what the answer means."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from contextlib import closing, suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from otel_coach.cli.doctor.otlp_targets import Target
+
+_TIMEOUT: Final = 3.0
+"""Seconds that connecting and each read may take."""
+_MAX_BODY: Final = 4096
+_HTTP_2: Final = "\x00\x00"
+"""The beginning of an HTTP/2 frame: a SETTINGS frame is shorter than 256 bytes."""
+_OTLP_TYPES: Final = ("application/x-protobuf", "application/json", "application/grpc")
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
+
+
+def send(target: Target) -> Outcome:
+    """Sends an empty request of the signal of `target`: no bytes, which is a valid message.
+
+    As the exporter does, it uses the proxies of the environment. It follows no redirect.
+    """
+    try:
+        with closing(_connection(target)) as connection:
+            headers = {**dict(target.headers), "content-type": "application/x-protobuf"}
+            connection.request("POST", _path(target), body=b"", headers=headers)
+            response = connection.getresponse()
+            body = response.read(_MAX_BODY).decode(errors="replace")
+            return _meaning(response.status, response.getheader("content-type") or "", body)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _failed(target, error)
+
+
+def _failed(target: Target, error: Exception) -> Outcome:
+    """Returns the outcome if there was no answer that can be read."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Outcome(Problem.CERTIFICATE, error.verify_message)
+    if isinstance(
+        error, (ssl.SSLError, ConnectionResetError)
+    ):  # of which one is RemoteDisconnected
+        return _broken(target, error)
+    if isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith(_HTTP_2):
+        return Outcome(Problem.PROTOCOL, "it answers in HTTP/2, as gRPC does")
+    if isinstance(error, http.client.HTTPException):
+        return Outcome(Problem.PROTOCOL, f"it does not answer by HTTP ({type(error).__name__})")
+    return Outcome(Problem.UNREACHABLE, _why_unreachable(error, target))
+
+
+def _why_unreachable(error: Exception, target: Target) -> str:
+    """Returns the reason why no connection could be made, in words."""
+    if isinstance(error, socket.gaierror):
+        return f"the host {target.parts.hostname} is not known (DNS: {error.strerror})"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; nothing listens there"
+    # Other messages may repeat a header, and so a key.
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+
+
+def _connection(target: Target) -> http.client.HTTPConnection:
+    url = target.parts
+    host, port = url.hostname or "", url.port
+    proxy = _proxy(target)
+    to = (proxy.hostname or "", proxy.port) if proxy is not None else (host, port)
+    if not target.uses_tls:
+        return http.client.HTTPConnection(*to, timeout=_TIMEOUT)
+    context = ssl.create_default_context(cafile=target.files.get("CERTIFICATE"))
+    if certificate := target.files.get("CLIENT_CERTIFICATE"):
+        context.load_cert_chain(certificate, target.files.get("CLIENT_KEY"))
+    connection = http.client.HTTPSConnection(*to, timeout=_TIMEOUT, context=context)
+    if proxy is not None:
+        connection.set_tunnel(host, port or 443)
+    return connection
+
+
+def _proxy(target: Target) -> SplitResult | None:
+    host = target.parts.hostname or ""
+    address = getproxies().get("https" if target.uses_tls else "http")
+    if not address or proxy_bypass(host):
+        return None
+    return urlsplit(address if "://" in address else f"http://{address}")
+
+
+def _path(target: Target) -> str:
+    url = target.parts
+    path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+    if _proxy(target) is not None and not target.uses_tls:
+        return f"http://{url.netloc.rpartition('@')[2]}{path}"
+    return path
+
+
+def _broken(target: Target, error: Exception) -> Outcome:
+    """Returns the outcome of a connection that ended without an answer."""
+    reason = getattr(error, "reason", None) or type(error).__name__
+    if target.uses_tls:
+        if reason in _NO_TLS or _answers_plainly(target):
+            return Outcome(Problem.NO_TLS, "it does not answer a TLS handshake")
+        return Outcome(Problem.UNREACHABLE, f"the TLS handshake fails ({reason})")
+    return Outcome(Problem.PROTOCOL, "it closes the connection without an answer")
+
+
+def _answers_plainly(target: Target) -> bool:
+    """Whether the server speaks HTTP without TLS. No header is sent to it, because of secrets."""
+    url = target.parts
+    with (
+        suppress(OSError, http.client.HTTPException, ValueError),
+        closing(
+            http.client.HTTPConnection(url.hostname or "", url.port, timeout=_TIMEOUT)
+        ) as plain,
+    ):
+        plain.request("OPTIONS", "/")
+        plain.getresponse()
+        return True
+    return False
+
+
+def _meaning(status: int, content_type: str, body: str) -> Outcome:
+    kind = content_type.partition(";")[0].strip().lower()
+    if status == HTTPStatus.OK and (not kind or kind in _OTLP_TYPES or not body.strip()):
+        return Outcome(None, "")
+    reason = f"HTTP status {status}" + (f", {kind}" if status == HTTPStatus.OK else "")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Outcome(Problem.CREDENTIALS, reason)
+    if status == HTTPStatus.BAD_REQUEST and "https" in body.lower():
+        return Outcome(Problem.TLS, f"{reason}: it expects HTTPS")
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        reason += ", which asks the exporter to try again later"
+    return Outcome(Problem.REFUSED, reason)

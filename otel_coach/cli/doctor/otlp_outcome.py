@@ -1,0 +1,29 @@
+"""What came of an export, by either protocol."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+
+class Problem(Enum):
+    """Why an export failed."""
+
+    UNREACHABLE = auto()
+    PROTOCOL = auto()
+    """What answers there speaks another protocol."""
+    NO_TLS = auto()
+    """TLS was tried, and the server speaks none."""
+    TLS = auto()
+    """The server speaks TLS only."""
+    CERTIFICATE = auto()
+    CREDENTIALS = auto()
+    REFUSED = auto()
+
+
+class Outcome(NamedTuple):
+    """The result of one export."""
+
+    problem: Problem | None
+    """None if it was accepted."""
+    reason: str

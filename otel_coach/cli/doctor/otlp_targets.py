@@ -1,0 +1,143 @@
+"""Where OpenTelemetry's OTLP exporters send to, by their variables, as the exporters read them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from otel_coach.configuration.environment_variables import is_true
+from otel_coach.core.plugins import exporter_component, has_exporter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.cli.doctor.finding import Examined
+
+ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+GRPC: Final = "grpc"
+GRPC_PORT: Final = 4317
+HTTP_PORT: Final = 4318
+"""The ports that the OTLP specification assigns."""
+_HEADER: Final = re.compile(
+    r"[\t ]*[\w!#$%&'*+.^`|~-]+[\t ]*=[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*"
+)
+"""`key=value` as OpenTelemetry's parser accepts it, spaces in values included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The back end of one signal."""
+
+    signal: str
+    protocol: str
+    variable: str
+    """The variable that has the endpoint, or the one that would."""
+    endpoint: str
+    """As it is set."""
+    is_base: bool
+    """Whether the exporter appends the signal's path (by HTTP)."""
+    headers_variable: str
+    headers: tuple[tuple[str, str], ...]
+    bad_headers: tuple[int, ...]
+    """The positions of entries that are left out, from 1."""
+    files: dict[str, str]
+    """CERTIFICATE, CLIENT_CERTIFICATE and CLIENT_KEY, as far as they are set."""
+    insecure: str
+    """The value of OTEL_EXPORTER_OTLP_INSECURE."""
+
+    @property
+    def url(self) -> str:
+        """The address to which the HTTP exporter sends."""
+        return (
+            f"{self.endpoint.removesuffix('/')}/v1/{self.signal}" if self.is_base else self.endpoint
+        )
+
+    @property
+    def has_scheme(self) -> bool:
+        """Whether the endpoint begins with http:// or https://."""
+        return re.match(r"https?://", self.endpoint, re.IGNORECASE) is not None
+
+    @property
+    def parts(self) -> SplitResult:
+        """The parts of `url`; those of an endpoint without a scheme are found too.
+
+        Raises:
+            ValueError: the address cannot be read.
+        """
+        return urlsplit(self.url if "://" in self.endpoint else f"//{self.url}")
+
+    @property
+    def port(self) -> int | None:
+        """The endpoint's port; None if none is given, or none that can be read."""
+        try:
+            return self.parts.port
+        except ValueError:
+            return None
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the exporter speaks TLS."""
+        scheme = self.endpoint.partition("://")[0].lower() if "://" in self.endpoint else ""
+        if self.protocol != GRPC or scheme == "https":
+            return scheme == "https"
+        return not is_true(self.insecure) if self.insecure else scheme != "http"
+
+    def with_port(self, port: int) -> str:
+        """Returns the endpoint with another port."""
+        host = self.parts.hostname or "COLLECTOR"
+        host = f"[{host}]" if ":" in host else host
+        path = "" if self.is_base else f"/v1/{self.signal}"
+        return f"{'https' if self.uses_tls and self.has_scheme else 'http'}://{host}:{port}{path}"
+
+
+def targets(examined: Examined) -> Iterator[Target]:
+    """Yields the target of each signal that is exported by OTLP, if its exporter is installed."""
+    settings = examined.settings
+    for signal, names, protocol in (
+        ("traces", settings.trace_exporters, settings.otlp_traces_protocol),
+        ("metrics", settings.metric_exporters, settings.otlp_metrics_protocol),
+        ("logs", settings.log_exporters, settings.otlp_logs_protocol),
+    ):
+        if "otlp" in names and has_exporter(signal, exporter_component("otlp", protocol)):
+            yield _target(examined, signal, protocol)
+
+
+def _target(examined: Examined, signal: str, protocol: str) -> Target:
+    def variable(part: str) -> str:
+        own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{part}"
+        return own if examined.text(own) else f"OTEL_EXPORTER_OTLP_{part}"
+
+    endpoint_variable, headers_variable = variable("ENDPOINT"), variable("HEADERS")
+    default = GRPC_PORT if protocol == GRPC else HTTP_PORT
+    headers, bad = _headers(examined.text(headers_variable))
+    files = {
+        part: examined.text(variable(part))
+        for part in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+    }
+    return Target(
+        signal,
+        protocol,
+        endpoint_variable,
+        examined.text(endpoint_variable) or f"http://localhost:{default}",
+        is_base=endpoint_variable == ENDPOINT and protocol != GRPC,
+        headers_variable=headers_variable,
+        headers=headers,
+        bad_headers=bad,
+        files={part: path for part, path in files.items() if path},
+        insecure=examined.text(variable("INSECURE")),
+    )
+
+
+def _headers(text: str) -> tuple[tuple[tuple[str, str], ...], tuple[int, ...]]:
+    """Returns the headers, and the positions of the entries that are none."""
+    headers: list[tuple[str, str]] = []
+    bad: list[int] = []
+    for position, entry in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
+        if _HEADER.fullmatch(entry) is None:
+            bad.append(position)
+            continue
+        key, _, value = entry.partition("=")
+        headers.append((unquote(key).strip().lower(), unquote(value).strip()))
+    return tuple(headers), tuple(bad)

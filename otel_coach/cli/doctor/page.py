@@ -1,0 +1,85 @@
+"""Whether this service will have a page: where, on a free port, and for all of its workers."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.cli.doctor import fetch
+from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.traps.environment import NO_PAGE
+from otel_coach.cli.terminal import within
+from otel_coach.core.traps import PORT, SHARED_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+
+_LONGEST: Final = 5.0
+"""Seconds to find out whether what listens on the port is the service itself."""
+
+
+def look(examined: Examined) -> Iterator[Finding | Fact]:
+    """Yields where the page is, and what prevents it."""
+    settings = examined.settings
+    if not settings.metric_exporters:
+        yield found(NO_PAGE, value=examined.text("OTEL_METRICS_EXPORTER") or "none")
+    if not settings.serves_metrics:
+        return
+    host, port = settings.metrics_host, settings.metrics_port
+    if port is None:
+        yield Fact(f"metrics: {settings.metrics_path} in the application")
+    else:
+        yield from _port(host, port, settings.metrics_token)
+    yield from _folder(examined)
+
+
+def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
+    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        _listen(host, port)
+    except (OSError, ValueError, OverflowError) as error:
+        if _is_the_service(f"http://{where}/metrics", token):
+            yield Fact(f"metrics: on {where}, where the service answers")
+            return
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        yield found(PORT, host=host, port=port, reason=reason)
+    else:
+        yield Fact(f"metrics: /metrics on {where}, which is free")
+
+
+def _listen(host: str, port: int) -> None:
+    """Listens for a moment, as the service does."""
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    socket.create_server(address, family=family).close()
+
+
+def _is_the_service(url: str, token: str | None) -> bool:
+    with suppress(Exception):  # whatever else listens there may answer anything
+        return fetch.is_ours(within(_LONGEST, lambda: fetch.fetched(url, token)).text)
+    return False
+
+
+def _folder(examined: Examined) -> Iterator[Finding | Fact]:
+    settings = examined.settings
+    if not settings.shares_figures:
+        return
+    try:
+        from otel_coach.workers.log_once import ANOTHER_FOLDER, cure  # noqa: PLC0415 - POSIX only
+        from otel_coach.workers.shared_dir import base_folder  # noqa: PLC0415 - POSIX only
+    except ImportError:
+        return
+    try:
+        folder = base_folder(settings.shared_folder, settings.runtime_folder)
+    except OSError as error:
+        remedy = (
+            f"{cure(error, ANOTHER_FOLDER)} mkdir -m 700 ~/otel-coach && "
+            "export OTEL_COACH_SHARED_DIR=~/otel-coach"
+        )
+        yield found(SHARED_FOLDER, reason=error, cure=remedy)
+    else:
+        yield Fact(f"workers share their figures in {folder}")

@@ -1,0 +1,38 @@
+"""Which prices are used, whether their file can be read, and how old they are."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otel_coach.cli import prices
+from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.traps.environment import PRICES_FILE, PRICES_OLD, PRICES_UNREADABLE
+from otel_coach.pricing.listed import OLD_DAYS, ListedPrices, UnusableListError
+from otel_coach.pricing.own_prices import UNUSABLE, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+
+
+def look(examined: Examined) -> Iterator[Finding | Fact]:
+    """Yields what is wrong with the prices, and by which list calls are priced."""
+    settings = examined.settings
+    for line in prices.problems(settings):
+        yield found(PRICES_FILE, line=line)
+    listed = None
+    if settings.prices_file is not None:
+        with suppress(*UNUSABLE):
+            _, listed = read_file(Path(settings.prices_file))
+    try:
+        about = (listed or ListedPrices()).about
+    except UnusableListError as error:
+        yield found(PRICES_UNREADABLE, reason=error)
+        return
+    yield from map(Fact, prices.state(settings))
+    if (days := about.age_days()) > OLD_DAYS:
+        origin = f"genai-prices {about.version} of {about.day}"
+        yield found(PRICES_OLD, days=days, origin=origin)

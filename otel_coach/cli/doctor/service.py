@@ -1,0 +1,277 @@
+"""What the page of a running service says: losses, overflows, calls without a price, workers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from otel_coach.cli.doctor import fetch
+from otel_coach.cli.doctor.fetch import Fetched, PageError, quoted, shown
+from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.traps import page as traps
+from otel_coach.cli.doctor.traps.environment import PRICES_OLD
+from otel_coach.cli.terminal import within
+from otel_coach.configuration.names import budget_variable
+from otel_coach.core import page_comments
+from otel_coach.core import traps as logged
+from otel_coach.metrics.cardinality import overflow_text
+from otel_coach.metrics.catalogue import (
+    CATALOGUE,
+    DEPENDENCY_UP,
+    ERRORS,
+    LABEL_OVERFLOW,
+    LLM_UNMEASURED,
+    LOST,
+    PRICE_LIST_AGE,
+)
+from otel_coach.metrics.labels import (
+    DEFAULT_SIZES,
+    ERROR_TYPE,
+    EXTRA_FEE,
+    LABEL_SET,
+    LIMITS,
+    MODEL,
+    NO_PRICE,
+    NO_USAGE,
+    OTHER,
+    OUR_OWN_VALUES,
+    SPANS_QUEUE_FULL,
+)
+from otel_coach.pricing.listed import OLD_DAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+
+_MAX_FINDINGS: Final = 100
+_NEARLY_FULL: Final = 0.8
+"""The share of a budget from which on it is worth a warning."""
+_MIN_SKEW: Final = 5.0
+"""Seconds; traces across machines are read by eye, and the header has whole seconds."""
+_VALUE: Final = r'"(?:[^"\\\n]|\\.)*"'
+_SAMPLE: Final = re.compile(
+    rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{((?:[a-zA-Z_]\w*={_VALUE},?)*)\}})? (\S+)(?: \S+)?", re.ASCII
+)
+_LABEL: Final = re.compile(rf"([a-zA-Z_]\w*)=({_VALUE})", re.ASCII)
+_FAMILY: Final = re.compile(r"# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) \w+", re.ASCII)
+_ESCAPES: Final = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+_OF_UNMEASURED: Final = {
+    NO_USAGE: logged.NO_USAGE,
+    NO_PRICE: logged.NO_PRICE,
+    EXTRA_FEE: logged.EXTRA_FEE,
+}
+_OF_LOSSES: Final = (
+    "the back end rejects them, is unreachable or too slow",
+    "see the service's log, and run otel-coach doctor in its environment: it sends a real export",
+)
+_OF_THE_QUEUE: Final = (
+    "spans are made faster than the back end accepts them",
+    (
+        "export OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.1, or "
+        "raise OTEL_BSP_MAX_QUEUE_SIZE"
+    ),
+)
+
+
+class Sample(NamedTuple):
+    """One line of a page."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def look(examined: Examined, url: str) -> Iterator[Finding | Fact]:
+    """Yields what the page at `url` says, or why there is none."""
+    token = examined.settings.metrics_token
+    try:
+        # Parsing takes time, too: a page may be large, and is untrusted.
+        yield from within(fetch.LONGEST, lambda: [*_look(examined, url, token)])
+    except PageError as error:
+        yield error.finding
+    except Exception as error:  # noqa: BLE001 - an untrusted answer may make a parser raise anything
+        yield fetch.unreadable(url, error)
+
+
+def _look(examined: Examined, url: str, token: str | None) -> Iterator[Finding | Fact]:
+    page = fetch.fetched(url, token)
+    _check_kind(page, url, token)
+    known = [*samples(page.text)]
+    if not any(sample.name == ERRORS.prometheus_name for sample in known):
+        raise PageError(found(traps.NOT_METRICS, url=shown(url), kind="a damaged page"))
+    findings = [*_comments(page.text, token), *_figures(examined, known, token)]
+    if page.skew is not None and abs(page.skew) >= _MIN_SKEW:
+        direction = "ahead of" if page.skew > 0 else "behind"
+        seconds = f"{abs(page.skew):.0f}"
+        findings.append(found(traps.CLOCK, url=shown(url), seconds=seconds, direction=direction))
+    yield Fact(f"{shown(url)} is otel-coach's page, {len(page.text):,} characters")
+    yield from findings[:_MAX_FINDINGS]
+    if (more := len(findings) - _MAX_FINDINGS) > 0:
+        yield found(traps.MORE, url=shown(url), count=more)
+
+
+def _check_kind(page: Fetched, url: str, token: str | None) -> None:
+    """Checks that it is otel-coach's page.
+
+    Raises:
+        PageError: it is another page, or none.
+    """
+    if fetch.is_ours(page.text):
+        return
+    where = shown(url)
+    families = list(dict.fromkeys(match[1] for match in _FAMILY.finditer(page.text)))
+    if families:
+        names = quoted(", ".join(families[:5]), token)
+        raise PageError(found(traps.OTHER_PAGE, url=where, families=names))
+    begin = page.text[:200].lstrip().lower()
+    kind = quoted(page.content_type.partition(";")[0].strip(), token) or "no content type"
+    if begin.startswith(("<!doctype", "<html")) or "html" in kind:
+        kind = "HTML"
+    elif begin.startswith(("{", "[")) or "json" in kind:
+        kind = "JSON"
+    elif not begin:
+        kind = "nothing"
+    raise PageError(found(traps.NOT_METRICS, url=where, kind=kind))
+
+
+def _comments(text: str, token: str | None) -> Iterator[Finding]:
+    rows = (
+        (page_comments.ALONE, traps.ALONE, "worker"),
+        (page_comments.STALE, traps.STALE, "worker"),
+        (page_comments.HIDDEN, traps.HIDDEN, "family"),
+    )
+    for line in text.split("\n"):
+        if line.startswith(page_comments.PREFIX):
+            for template, trap, key in rows:
+                if (value := page_comments.value(line, template)) is not None:
+                    yield found(trap, **{key: quoted(value, token)})
+
+
+def samples(text: str) -> Iterator[Sample]:
+    """Yields the samples of the page, as far as they can be read."""
+    for line in text.split("\n"):
+        if line.startswith("#") or (match := _SAMPLE.fullmatch(line)) is None:
+            continue
+        try:
+            value = float(match[3])
+        except ValueError:
+            continue
+        labels = {key: _unescaped(quote) for key, quote in _LABEL.findall(match[2] or "")}
+        yield Sample(match[1], labels, value)
+
+
+def _unescaped(quote: str) -> str:
+    return re.sub(r"\\.", lambda match: _ESCAPES.get(match[0], match[0]), quote[1:-1])
+
+
+def _figures(examined: Examined, page: Iterable[Sample], token: str | None) -> Iterator[Finding]:
+    values: dict[str, set[str]] = defaultdict(set)
+    combinations: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    names = {metric.prometheus_name: metric for metric in CATALOGUE}
+    for sample in page:
+        base = re.sub("_(?:bucket|count|sum)$", "", sample.name)
+        metric = names.get(sample.name) or names.get(base)
+        if metric is None:
+            continue
+        for label, value in sample.labels.items():
+            if label not in metric.closed:
+                values[label].add(value)
+        combinations[metric.prometheus_name].add(
+            tuple(sample.labels.get(label, "") for label in metric.labels)
+        )
+        if (judge := _JUDGES.get(sample.name)) is not None:
+            yield from judge(examined, sample, token)
+    yield from _budgets(examined, values, combinations)
+
+
+def _figure(sample: Sample, token: str | None) -> str:
+    labels = quoted(" ".join(f"{key}={value}" for key, value in sample.labels.items()), token)
+    return f"{sample.name} {labels}: {sample.value:g}"
+
+
+def _overflow(examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+    if not sample.value:
+        return
+    label = sample.labels.get(ERROR_TYPE, "")
+    known = label in DEFAULT_SIZES
+    size = examined.settings.budgets[label] if known else 0
+    yield found(
+        traps.OVERFLOW,
+        figure=_figure(sample, token),
+        text=overflow_text(label) if known else "a budget is full",
+        variable=budget_variable(label) if known else "OTEL_COACH_BUDGET_...",
+        more=2 * size or "N",
+    )
+
+
+def _fault(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+    if sample.value:
+        yield found(traps.FAULTS, figure=_figure(sample, token))
+
+
+def _loss(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+    if sample.value:
+        is_queue = sample.labels.get(ERROR_TYPE) == SPANS_QUEUE_FULL
+        text, cure = _OF_THE_QUEUE if is_queue else _OF_LOSSES
+        yield found(traps.LOST, figure=_figure(sample, token), text=text, cure=cure)
+
+
+def _unmeasured(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+    if not sample.value:
+        return
+    trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
+    calls, model = f"{sample.value:g} calls", quoted(sample.labels.get(MODEL, ""), token)
+    finding = found(trap, calls=calls, model=model, details="")
+    yield replace(finding, what=f"{_figure(sample, token)}: {finding.what}")
+
+
+def _down(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+    if sample.value == 0:
+        name = quoted(next(iter(sample.labels.values()), ""), token)
+        yield found(traps.DOWN, name=name)
+
+
+def _old_prices(_examined: Examined, sample: Sample, _token: str | None) -> Iterator[Finding]:
+    if sample.value > OLD_DAYS:
+        yield found(PRICES_OLD, days=f"{sample.value:.0f}", origin="that of the running service")
+
+
+_JUDGES: Final[Mapping[str, Callable[[Examined, Sample, str | None], Iterator[Finding]]]] = {
+    LABEL_OVERFLOW.prometheus_name: _overflow,
+    ERRORS.prometheus_name: _fault,
+    LOST.prometheus_name: _loss,
+    LLM_UNMEASURED.prometheus_name: _unmeasured,
+    DEPENDENCY_UP.prometheus_name: _down,
+    PRICE_LIST_AGE.prometheus_name: _old_prices,
+}
+
+
+def _budgets(
+    examined: Examined,
+    values: Mapping[str, set[str]],
+    combinations: Mapping[str, Iterable[object]],
+) -> Iterator[Finding]:
+    """Yields the budgets that are nearly full, by the sizes of this environment."""
+    sizes = examined.settings.budgets
+    for label, seen in values.items():
+        if label in DEFAULT_SIZES and label not in LIMITS:
+            used = len(seen - {OTHER} - OUR_OWN_VALUES.get(label, frozenset()))
+            yield from _nearly_full(label, f"label {label}", used, sizes[label])
+    for name, rows in combinations.items():
+        what = f"the label combinations of {name}"
+        yield from _nearly_full(LABEL_SET, what, len({*rows}), sizes[LABEL_SET])
+
+
+def _nearly_full(budget: str, what: str, used: int, size: int) -> Iterator[Finding]:
+    if used >= _NEARLY_FULL * size:
+        yield found(
+            traps.NEARLY_FULL,
+            used=used,
+            size=size,
+            budget=what,
+            variable=budget_variable(budget),
+            more=2 * size,
+        )

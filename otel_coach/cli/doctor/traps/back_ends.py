@@ -1,0 +1,103 @@
+"""Mistakes on the way to an OTLP back end. A real, empty export is sent, and its answer is read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_coach.core.traps import Trap
+
+_LOST: Final = "What is exported there is lost; otel_coach_lost_total counts it."
+
+PROTOCOL: Final = Trap(
+    "otlp-protocol",
+    "{line}",
+    "The protocol decides how, and to which port, telemetry is sent.",
+    "export {variable}=http/protobuf (port 4318) or {variable}=grpc (port 4317)",
+    example="OTEL_EXPORTER_OTLP_PROTOCOL='http' is none of http/protobuf, grpc; the default is "
+    "used",
+)
+HEADERS: Final = Trap(
+    "otlp-headers",
+    "{variable}: entry {position} is not of the form key=value, so that header is not sent",
+    "Without it, a back end may refuse everything. Special characters are written as in a URL.",
+    "export {variable}='authorization=Bearer%20TOKEN,x-tenant=acme'",
+)
+SCHEME: Final = Trap(
+    "otlp-scheme",
+    "{variable}={endpoint} does not begin with http:// or https://",
+    "The exporter takes what precedes the colon for the scheme, or speaks TLS.",
+    "export {variable}={correct}",
+)
+PATH_TWICE: Final = Trap(
+    "otlp-path-twice",
+    "{variable}={endpoint}: the exporter appends /v1/{signal}, and sends to {url}",
+    "OTEL_EXPORTER_OTLP_ENDPOINT is the base of all signals; the endpoint of one signal "
+    "(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) is used as it is.",
+    "export {variable}={correct}",
+)
+PATH_MISSING: Final = Trap(
+    "otlp-path-missing",
+    "{variable}={endpoint} has no path, and is used as it is: {reason}",
+    "The endpoint of one signal needs its path; only OTEL_EXPORTER_OTLP_ENDPOINT gets one.",
+    "export {variable}={correct}",
+)
+GRPC_PORT: Final = Trap(
+    "otlp-grpc-port",
+    "{variable}={endpoint}: 4317 is the port of gRPC, but {signals} are sent by http/protobuf: "
+    "{reason}",
+    _LOST,
+    "export {variable}={correct}, or: export OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+)
+HTTP_PORT: Final = Trap(
+    "otlp-http-port",
+    "{variable}={endpoint}: 4318 is the port of HTTP, but {signals} are sent by gRPC: {reason}",
+    _LOST,
+    "export {variable}={correct}, or: export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+)
+WRONG_PROTOCOL: Final = Trap(
+    "otlp-other-protocol",
+    "{variable}={endpoint} is there, but does not speak {protocol}: {reason}",
+    _LOST,
+    "export OTEL_EXPORTER_OTLP_PROTOCOL={other}, or the port for {protocol} in {variable}",
+)
+UNREACHABLE: Final = Trap(
+    "otlp-unreachable",
+    "{variable}={endpoint} cannot be reached for {signals}: {reason}",
+    _LOST,
+    "start the Collector there, or: export {variable}=http://COLLECTOR:{port}",
+)
+TLS_TO_PLAIN: Final = Trap(
+    "otlp-https-to-http",
+    "{variable}={endpoint} speaks no TLS: {reason}",
+    _LOST,
+    "export {variable}={correct}",
+)
+PLAIN_TO_TLS: Final = Trap(
+    "otlp-http-to-https",
+    "{variable}={endpoint} speaks TLS only: {reason}",
+    _LOST,
+    "export {variable}={correct}",
+)
+CERTIFICATE: Final = Trap(
+    "otlp-certificate",
+    "the certificate of {variable}={endpoint} is not accepted: {reason}",
+    _LOST,
+    "export OTEL_EXPORTER_OTLP_CERTIFICATE=/path/of/its/ca.pem",
+)
+CREDENTIALS: Final = Trap(
+    "otlp-credentials",
+    "{variable}={endpoint} refuses {signals}: {reason}",
+    _LOST,
+    "export OTEL_EXPORTER_OTLP_HEADERS='authorization=Bearer%20TOKEN', as its vendor documents",
+)
+REFUSED: Final = Trap(
+    "otlp-refused",
+    "{variable}={endpoint} does not accept {signals} at {url}: {reason}",
+    _LOST,
+    "look into its log; an OTLP receiver answers POST /v1/traces with 200",
+)
+
+ROWS: Final = (
+    *(PROTOCOL, HEADERS, SCHEME, PATH_TWICE, PATH_MISSING, GRPC_PORT, HTTP_PORT, WRONG_PROTOCOL),
+    *(UNREACHABLE, TLS_TO_PLAIN, PLAIN_TO_TLS, CERTIFICATE, CREDENTIALS, REFUSED),
+)

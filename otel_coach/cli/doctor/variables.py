@@ -1,0 +1,63 @@
+"""Variables: names that nothing reads, values that cannot be used, and those without effect."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.cli.doctor.finding import found
+from otel_coach.cli.doctor.traps.back_ends import PROTOCOL
+from otel_coach.cli.doctor.traps.environment import (
+    INVALID_VALUE,
+    MALFORMED_DEPENDENCY,
+    MISSPELT,
+    PRICES_FILE,
+    WITHOUT_EFFECT,
+)
+from otel_coach.configuration.environment_variables import (
+    OTEL_COACH_DEPENDENCIES,
+    OTEL_COACH_PRICES,
+)
+from otel_coach.configuration.names import misspelt, unknown_line, unknown_own
+from otel_coach.configuration.setting import settings_of
+from otel_coach.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.core.traps import Trap
+
+_NAME: Final = re.compile(r"\w+")
+_TRAPS: Final = {
+    OTEL_COACH_DEPENDENCIES: MALFORMED_DEPENDENCY,
+    OTEL_COACH_PRICES: PRICES_FILE,
+}
+_OF_PROTOCOLS: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?PROTOCOL")
+
+
+def look(examined: Examined) -> Iterator[Finding]:
+    """Yields one finding for each variable that is not read as it was meant."""
+    unknown = dict(unknown_own(examined.variables))
+    for line in examined.settings.problems:
+        variable = _first_name(line)
+        if variable not in unknown:
+            yield found(_trap_of(variable), line=line, variable=variable)
+    known = {name for _, setting in settings_of(Settings) for name in setting.variables}
+    for name, nearest in (*unknown.items(), *misspelt(examined.variables, known)):
+        cure = f'export {nearest}="${name}"; unset {name}' if nearest else f"unset {name}"
+        yield found(MISSPELT, line=unknown_line(name, nearest), cure=cure)
+    for line in examined.settings.without_effect:
+        yield found(WITHOUT_EFFECT, line=line, variable=_first_name(line))
+
+
+def _trap_of(variable: str) -> Trap:
+    if _OF_PROTOCOLS.fullmatch(variable):
+        return PROTOCOL
+    return _TRAPS.get(variable, INVALID_VALUE)
+
+
+def _first_name(line: str) -> str:
+    """Returns the variable with which a line of the settings begins."""
+    name = _NAME.match(line)
+    return name[0] if name else ""

@@ -1,0 +1,178 @@
+"""Show what a call would cost and by which price, or write a newer list of prices."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import asdict, astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.cli.terminal import say
+from otel_coach.pricing.convert import DISTRIBUTION, UnknownMeaningError, installed_version
+from otel_coach.pricing.equivalence import DifferentPricesError, write_proven_list
+from otel_coach.pricing.listed import (
+    OLD_DAYS,
+    SHIPPED,
+    Found,
+    ListedPrices,
+    UnusableListError,
+    is_list,
+    is_newer,
+)
+from otel_coach.pricing.own_prices import UNUSABLE, read_file, unusable_line
+from otel_coach.pricing.price_list import Call, PriceList, Usage
+from otel_coach.pricing.prices import Tiers
+from otel_coach.settings import Settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+    from otel_coach.pricing.own_prices import OwnPrice
+    from otel_coach.settings import EffectiveSettings
+
+_MISUSED: Final = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, what it is asked for, and `--update FILE`."""
+    parser.add_argument("model", nargs="?", help="the model, as the application names it")
+    parser.add_argument("--provider", help="as LangChain names it (ls_provider): openai, bedrock")
+    parser.add_argument(
+        "--prompt", type=tokens, default=0, metavar="N", help="prompt tokens of the call"
+    )
+    parser.add_argument(
+        "--completion", type=tokens, default=0, metavar="N", help="completion tokens of the call"
+    )
+    parser.add_argument(
+        "--update",
+        type=Path,
+        metavar="FILE",
+        help="write the prices of an installed, newer genai-prices to FILE, for OTEL_COACH_PRICES",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns the exit code: 0, 1 if there is no price or list, 2 if something is missing."""
+    if arguments.update is not None:
+        return _update(arguments.update)
+    if arguments.model is None:
+        return _failed("name a model, or a file to --update", _MISUSED)
+    return _show(arguments)
+
+
+def problems(settings: EffectiveSettings) -> Iterator[str]:
+    """Yields why the file of OTEL_COACH_PRICES cannot be used, if it cannot."""
+    if (path := settings.prices_file) is not None:
+        try:
+            read_file(Path(path))
+        except UNUSABLE as error:
+            yield unusable_line(path, error)
+
+
+def state(settings: EffectiveSettings) -> Iterator[str]:
+    """Yields which prices are used, and whether there are newer ones."""
+    own: Mapping[str, OwnPrice] = {}
+    listed = None
+    if settings.prices_file is not None:
+        with suppress(*UNUSABLE):
+            own, listed = read_file(Path(settings.prices_file))
+    listed = listed or ListedPrices()
+    if own:
+        yield f"prices: your own first, for {len(own)} models"
+    try:
+        yield f"prices: {_origin(listed)}"
+        used, shipped = listed.about.version, ListedPrices().about.version
+    except UnusableListError as error:
+        yield f"prices: NONE: {error}"
+        return
+    if is_newer(shipped, used):
+        yield f"prices: the list that comes with otel-coach is newer: genai-prices {shipped}"
+    if (installed := installed_version()) is not None and is_newer(installed, used):
+        yield (
+            f"prices: the installed genai-prices {installed} is newer, but not used: `otel-coach "
+            "prices --update FILE` writes its list, OTEL_COACH_PRICES=FILE uses it"
+        )
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    prices = PriceList.from_file(Settings.from_env().prices_file)
+    usage = Usage(arguments.prompt, arguments.completion)
+    priced = prices.priced(usage, (arguments.model,), Call(arguments.provider))
+    if priced is None:
+        of = f" of {arguments.provider}" if arguments.provider else ""
+        return _failed(f"{arguments.model}{of} has no price; calls of it count as no_price", 1)
+    entry = priced.entry
+    lines = _listed(entry, prices.listed) if isinstance(entry, Found) else _own(entry)
+    for line in lines:
+        say(line)
+    if any(astuple(usage)):
+        say(
+            f"{usage.prompt:,} prompt and {usage.completion:,} completion tokens cost "
+            f"{priced.usd:.10g} USD"
+        )
+    return 0
+
+
+def _own(entry: OwnPrice) -> Iterator[str]:
+    yield "your own price, from the file of OTEL_COACH_PRICES:"
+    for key, price in asdict(entry).items():
+        if price is not None:
+            yield f"  {key}: {price:g} USD per 1,000,000"
+
+
+def _listed(entry: Found, listed: ListedPrices) -> Iterator[str]:
+    lent = "" if entry.owner == entry.provider else f", which {entry.provider} offers too"
+    yield f"{entry.model.id} of {entry.owner}{lent}, in {_origin(listed)}:"
+    for unit, price in entry.prices().by_unit:
+        base, tiers = (price.base, price.tiers) if isinstance(price, Tiers) else (price, ())
+        past = "".join(f", {usd:f} past {start:,} input tokens" for start, usd in tiers)
+        yield f"  {unit.price_key}: {base:f} USD per {unit.per:,}{past}"
+
+
+def _origin(listed: ListedPrices) -> str:
+    version, day = listed.about
+    age = listed.about.age_days()
+    old = ", which is old" if age > OLD_DAYS else ""
+    where = "otel-coach's list" if listed.path == SHIPPED else f"the list {listed.path}"
+    return f"{where}, genai-prices {version} of {day} ({age} days ago{old})"
+
+
+def _update(path: Path) -> int:
+    shipped = ListedPrices().about.version
+    installed = installed_version()
+    cure = f"{sys.executable} -m pip install --upgrade {DISTRIBUTION}"
+    if installed is None:
+        return _failed(f"{DISTRIBUTION} is not installed here; install it with: {cure}", _MISUSED)
+    if not is_newer(installed, shipped):
+        return _failed(
+            f"the installed {DISTRIBUTION} {installed} is not newer than otel-coach's list, which "
+            f"is that of {shipped}; install a newer one with: {cure}",
+            _MISUSED,
+        )
+    try:
+        if path.exists() and not is_list(path):
+            return _failed(f"{path} is there, and is no list of prices; name another file", 1)
+        count = write_proven_list(path)
+    except (DifferentPricesError, UnknownMeaningError) as error:
+        return _failed(f"{DISTRIBUTION} {installed} needs a newer otel-coach: {error}", 1)
+    except OSError as error:
+        return _failed(f"{path} cannot be written ({error.strerror})", 1)
+    say(f"{path}: {_origin(ListedPrices(path))}")
+    say(f"{count:,} prices by it are what {DISTRIBUTION} itself calculates")
+    say(f"to use it, set OTEL_COACH_PRICES={path.absolute()}")
+    return 0
+
+
+def tokens(text: str) -> int:
+    """Reads a number of tokens."""
+    count = int(text)
+    if count < 0:
+        raise ValueError(text)
+    return count
+
+
+def _failed(why: str, code: int) -> int:
+    say(why, sys.stderr)
+    return code

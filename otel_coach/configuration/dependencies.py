@@ -1,0 +1,94 @@
+"""Parses `OTEL_COACH_DEPENDENCIES`: the dependencies to probe, by name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.configuration.environment_variables import OTEL_COACH_DEPENDENCIES
+from otel_coach.configuration.kinds import ADDRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NAME: Final = re.compile(r"[\w.-]+")
+_COMMA: Final = re.compile(r",(?=\s*[\w.-]+\s*=|\s*$)")
+"""A comma that may separate two entries. One in a password, or between hosts, may look alike."""
+_ADDRESS_FOLLOWS: Final = re.compile(r"\s*(?:[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|$)")
+_HALF_AN_ADDRESS: Final = re.compile(r"\s*[\w.-]+\s*=\s*[\w.+-]+:/?[\w./-]*(?:,|$)")
+"""An entry with a mistake in its address: `cache=redis:/host`, `cache=host:6379`."""
+_WHOLE_URL: Final = re.compile(
+    r"\s*(?:[\w.-]+\s*=\s*)?[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#\s]*@)?[^@/?#\s,=:\[\]]+(?::\d+)?(/[^?#@]*)?"
+)
+"""An entry whose URL may end here: it has a host, and no query has begun."""
+
+
+def entries(text: str) -> list[str]:
+    """Returns the entries of the variable's text, none of them empty.
+
+    A comma separates two entries if an address follows it, as `name=scheme://` or `name=env:`. It
+    also does if what precedes is a whole URL, and what follows is meant for an entry but has a
+    mistake in its address; the mistake then costs that entry alone.
+    """
+    found: list[str] = []
+    begin = 0
+    for comma in _COMMA.finditer(text):
+        if _separates(text[begin : comma.start()], text[comma.end() :]):
+            found.append(text[begin : comma.start()])
+            begin = comma.end()
+    found.append(text[begin:])
+    return [entry.strip() for entry in found if entry.strip()]
+
+
+def _separates(before: str, after: str) -> bool:
+    if _ADDRESS_FOLLOWS.match(after):
+        return True
+    url = _WHOLE_URL.fullmatch(before)
+    if url is None:
+        return False
+    if _HALF_AN_ADDRESS.match(after):
+        return True
+    # No host has an equals sign, so without a path this is the next entry, or a password's rest.
+    return url[1] is None and "@" not in after.partition(",")[0]
+
+
+def dependencies(
+    text: str, variable_of: Callable[[str], str], problems: list[str]
+) -> dict[str, str]:
+    """Returns the addresses by name. Invalid entries are left out; each adds a line to `problems`.
+
+    No line repeats an address: it may contain a password.
+
+    Args:
+        text: the variable's text.
+        variable_of: returns the value of another variable, "" if it is not set.
+        problems: gets the lines.
+    """
+    addresses: dict[str, str] = {}
+    for position, entry in enumerate(entries(text), start=1):
+        name, separator, address = (part.strip() for part in entry.partition("="))
+        if not separator or not _NAME.fullmatch(name) or not address:
+            problems.append(
+                f"{OTEL_COACH_DEPENDENCIES}: entry {position} is not of the form name=address; "
+                "left out"
+            )
+            continue
+        if address.startswith("env:"):
+            other = address.removeprefix("env:").strip()
+            if not other.isidentifier():
+                problems.append(
+                    f"{OTEL_COACH_DEPENDENCIES}: entry {position} names no variable after env:; "
+                    "left out"
+                )
+                continue
+            if not (address := variable_of(other)):
+                problems.append(
+                    f"{OTEL_COACH_DEPENDENCIES}: {name} is at env:{other}, and {other} is not "
+                    "set; left out"
+                )
+                continue
+        try:
+            addresses[name] = ADDRESS.check(address)
+        except ValueError as error:
+            problems.append(f"{OTEL_COACH_DEPENDENCIES}: the address of {name} {error}; left out")
+    return addresses

@@ -1,0 +1,111 @@
+"""Names of variables: those of otel-coach, and what a name that nothing reads may be meant for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+from otel_coach.configuration.environment_variables import OWN_VARIABLES
+from otel_coach.configuration.otel_variables import WITHOUT_EFFECT
+from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+_VARIABLE: Final = re.compile(r"OTEL_[A-Z0-9_]*[A-Z0-9]")
+_ALIKE: Final = re.compile(r"o(?:tel|tle|tlp|ltp|etl|te_|pen_?tel)", re.IGNORECASE)
+"""The beginning of a name that may be meant for one of OpenTelemetry's."""
+_OF_MANY_PACKAGES: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION)_")
+"""Each instrumentation has variables of its own there, whose names are like those of others."""
+_LIKENESS: Final = 0.86
+_LIKENESS_OF_MANY: Final = 0.97
+_EXCLUDED_URLS: Final = re.compile(r"OTEL_PYTHON_\w+_EXCLUDED_URLS")
+_ALIASES: Final = {
+    **dict.fromkeys(
+        ("OTEL_ENDPOINT", "OTEL_EXPORTER_ENDPOINT", "OTEL_OTLP_ENDPOINT", "OTLP_ENDPOINT"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
+    **dict.fromkeys(
+        ("OTEL_COLLECTOR_ENDPOINT", "OTEL_EXPORTER_OTLP_URL", "OTEL_EXPORTER_OTLP_HOST"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
+    **dict.fromkeys(("OTEL_HEADERS", "OTLP_HEADERS"), "OTEL_EXPORTER_OTLP_HEADERS"),
+    **dict.fromkeys(("OTEL_PROTOCOL", "OTLP_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    **dict.fromkeys(("OTEL_SERVICE", "OTEL_APP_NAME", "OTEL_NAME"), "OTEL_SERVICE_NAME"),
+    **dict.fromkeys(("OTEL_DISABLED", "OTEL_DISABLE"), "OTEL_SDK_DISABLED"),
+    **dict.fromkeys(("OTEL_SAMPLER", "OTEL_SAMPLING"), "OTEL_TRACES_SAMPLER"),
+    **dict.fromkeys(("OTEL_SAMPLING_RATE", "OTEL_SAMPLER_RATIO"), "OTEL_TRACES_SAMPLER_ARG"),
+    **dict.fromkeys(("OTEL_EXPORTER", "OTEL_TRACE_EXPORT"), "OTEL_TRACES_EXPORTER"),
+    **dict.fromkeys(("OTEL_RESOURCE", "OTEL_ATTRIBUTES"), "OTEL_RESOURCE_ATTRIBUTES"),
+}
+"""Names that are too far from the right one to be like it."""
+
+
+def budget_variable(label: str) -> str:
+    """Returns the name of the variable that sets the budget of a label or limit."""
+    return f"OTEL_COACH_BUDGET_{label.upper()}"
+
+
+def pinned_variable(label: str) -> str:
+    """Returns the name of the variable that lists values of `label` which always have a slot."""
+    return f"OTEL_COACH_ALLOWED_{label.upper()}{'ES' if label.endswith('s') else 'S'}"
+
+
+OWN_NAMES: Final = frozenset(
+    {
+        *OWN_VARIABLES,
+        *map(budget_variable, DEFAULT_SIZES),
+        *map(pinned_variable, DEFAULT_BUDGETS),
+    }
+)
+"""All variables of otel-coach."""
+
+
+def unknown_own(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Yields the names that begin like otel-coach's, but are none, each with the nearest one."""
+    for name in sorted(names):
+        if name.startswith("OTEL_COACH_") and name not in OWN_NAMES:
+            yield name, next(iter(difflib.get_close_matches(name, OWN_NAMES, 1)), None)
+
+
+def unknown_line(name: str, nearest: str | None) -> str:
+    """Returns the line for the log about a variable that nothing reads."""
+    hint = f"; perhaps {nearest} is meant" if nearest else ""
+    whose = "otel-coach" if name.startswith("OTEL_COACH_") else "otel-coach or OpenTelemetry"
+    return f"{name} is not a variable of {whose}{hint}; it is ignored"
+
+
+def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yields the names that are probably meant for another one, which comes with them.
+
+    Unknown names that are like no other are not among them: any package may have variables of its
+    own. `known` are further known names, besides those that installed packages document.
+    """
+    right = {*known, *OWN_NAMES, *WITHOUT_EFFECT, *_documented()}
+    for name in sorted(names):
+        if name in right or name.startswith("OTEL_COACH_") or not _ALIKE.match(name):
+            continue
+        upper = name.upper()
+        if (nearest := _nearest(upper, right)) is not None:
+            yield name, nearest
+
+
+def _nearest(name: str, right: Collection[str]) -> str | None:
+    if name in right:
+        return name
+    if (meant := _ALIASES.get(name)) is not None:
+        return meant
+    if _EXCLUDED_URLS.fullmatch(name):
+        return None
+    likeness = _LIKENESS_OF_MANY if _OF_MANY_PACKAGES.match(name) else _LIKENESS
+    return next(iter(difflib.get_close_matches(name, right, 1, likeness)), None)
+
+
+def _documented() -> Iterator[str]:
+    """Yields the variables that the installed packages of OpenTelemetry document."""
+    for entry_point in entry_points(group="opentelemetry_environment_variables"):
+        for value in vars(entry_point.load()).values():
+            if isinstance(value, str) and _VARIABLE.fullmatch(value):
+                yield value

@@ -1,0 +1,14 @@
+"""The environment of this process, for what looks at variables beyond otel-coach's settings."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def process_environment() -> Mapping[str, str]:
+    """Returns a copy of `os.environ`."""
+    return dict(os.environ)

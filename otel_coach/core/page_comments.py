@@ -1,0 +1,23 @@
+"""The comments in which a page says that it does not show everything; `doctor` reads them.
+
+OpenMetrics has no free comments: they are in the text format only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFIX: Final = "# otel-coach: "
+HIDDEN: Final = f"{PREFIX}another family %s of this process is not shown; rename it\n"
+STALE: Final = f"{PREFIX}worker %s does not answer or cannot write; these are its last figures\n"
+ALONE: Final = (
+    f"{PREFIX}these are the figures of worker %s only; it cannot share them with the others\n"
+)
+
+
+def value(line: str, template: str) -> str | None:
+    """Returns what a page's `line` has in the place of the template's value; None if it differs."""
+    begin, _, end = template.strip().partition("%s")
+    if not (line.startswith(begin) and line.endswith(end)) or len(line) < len(begin) + len(end):
+        return None
+    return line[len(begin) : len(line) - len(end)]

@@ -1,0 +1,151 @@
+"""Mistakes in the set-up of a service that are known by name: one text for the log and `doctor`.
+
+A `Trap` says what is wrong, why that matters and what mends it. The log line and the finding of
+`otel-coach doctor` for one fact are made from the same row. The rows below are those that the log
+has too; `otel_coach.cli.doctor.traps` adds the rows that only a look from outside finds, and has
+the list of all. docs/doctor.md is generated from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Severity(Enum):
+    """How much a finding matters."""
+
+    ERROR = "error"
+    """Something that was asked for does not work."""
+    WARNING = "warning"
+    """It works, but measures or exports less than it could."""
+    NOTE = "note"
+    """Worth knowing; nothing has to be mended."""
+
+
+class Way(Enum):
+    """How `otel-coach doctor` is called to find it."""
+
+    ENVIRONMENT = "doctor"
+    COMMAND = "doctor -- COMMAND"
+    PAGE = "doctor --url"
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """One row. `what` and `cure` are templates of `str.format`; values are put in as they are."""
+
+    name: str
+    """Identifies the row in `doctor --json` and in tests."""
+    what: str
+    why: str
+    cure: str
+    """A command to paste, or what to change."""
+    severity: Severity = Severity.ERROR
+    way: Way = Way.ENVIRONMENT
+    example: str = ""
+    """Stands for `what` in docs/doctor.md, where `what` is only a line that other code makes."""
+    example_cure: str = ""
+    """Stands for `cure` there, where that depends on what is found."""
+
+    def line(self, **values: object) -> str:
+        """Returns the row as one line for the log."""
+        return f"{self.what.format_map(values)}. Cure: {self.cure.format_map(values)}"
+
+
+NO_EXPORTER: Final = Trap(
+    "no-exporter",
+    "{variable}={name!r}: no exporter {component} is installed; {signal} are not exported",
+    "OpenTelemetry's exporters are packages of their own; otel-coach installs none that sends.",
+    "pip install {package}",
+)
+COMPONENT: Final = Trap(
+    "unknown-component",
+    "{variable}={value} cannot be used ({reason}); OpenTelemetry's default is used instead",
+    "Traces are sampled, or identified, in another way than was asked for.",
+    "export {variable}={default}",
+)
+PORT: Final = Trap(
+    "port-taken",
+    "OTEL_EXPORTER_PROMETHEUS_HOST={host} with OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used "
+    "({reason}); there is no page for Prometheus",
+    "The page has a port of its own only if the service can listen there.",
+    "export OTEL_EXPORTER_PROMETHEUS_PORT=9465 (any free port), or unset both to serve the page "
+    "inside the application",
+)
+REDACTOR: Final = Trap(
+    "redactor-not-found",
+    "OTEL_COACH_CONTENT_REDACTOR={redactor} cannot be imported ({reason}); no content is captured",
+    "Without the redactor that was asked for, no prompt and no answer may leave the process.",
+    "export OTEL_COACH_CONTENT_REDACTOR=module:function, of a module that the service can import",
+)
+SHARED_FOLDER: Final = Trap(
+    "shared-folder",
+    "the workers of this service cannot share their figures: {reason}; each shows its own on "
+    "/metrics",
+    "A scrape then gets the figures of the one worker that happens to answer it.",
+    "{cure}",
+    example_cure="mkdir -m 700 ~/otel-coach && export OTEL_COACH_SHARED_DIR=~/otel-coach; or free "
+    "some space there",
+)
+VENDOR: Final = Trap(
+    "vendor-distro",
+    "a vendor's distro keeps its place ({names}): its exporters get otel-coach's spans, and it "
+    "decides what creates the server spans",
+    "opentelemetry-instrument uses one distro and one configurator; otel-coach takes neither from "
+    "a vendor.",
+    "to choose otel-coach's own: export OTEL_PYTHON_DISTRO=otel_coach "
+    "OTEL_PYTHON_CONFIGURATOR=otel_coach",
+    Severity.NOTE,
+)
+CONFIG_PACKAGE: Final = Trap(
+    "configuration-package",
+    "OTEL_CONFIG_FILE={path!r} is not read: opentelemetry-configuration is not installed; the "
+    "other OTEL_* variables count",
+    "The providers that the file describes are not built.",
+    "pip install 'opentelemetry-sdk[file-configuration]'",
+)
+OWN_PAGE: Final = Trap(
+    "own-page-not-prometheus",
+    "the application's own {path} is not a Prometheus page ({reason}) and is left unchanged",
+    "otel-coach adds its families only to an answer in a Prometheus format.",
+    "export OTEL_COACH_METRICS_PATH=/internal/metrics, another path for otel-coach's families",
+    Severity.ERROR,
+    Way.COMMAND,
+)
+
+NO_USAGE: Final = Trap(
+    "stream-without-usage",
+    "{calls} of {model} lack usage, or a part of it: their tokens and cost are not, or not all, on "
+    "the page (no_usage)",
+    "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
+    "for a stream of ChatOpenAI: stream_usage=True",
+    Severity.WARNING,
+    Way.PAGE,
+)
+NO_PRICE: Final = Trap(
+    "model-without-price",
+    "{calls} of {model} lack a price: their cost is not on the page (no_price)",
+    "agent_llm_cost_usd_total is too low.",
+    'a price of your own in the file of OTEL_COACH_PRICES ({{"{model}": {{"input_mtok": 1.0, '
+    '"output_mtok": 2.0}}}}), OTEL_COACH_GATEWAYS if a gateway of your own was asked, or a newer '
+    "price list; `otel-coach prices {model}` shows what is known",
+    Severity.WARNING,
+    Way.PAGE,
+)
+EXTRA_FEE: Final = Trap(
+    "extra-fee",
+    "{calls} of {model} are paid by more than their tokens{details}, for which there is no price: "
+    "that part of their cost is not on the page (extra_fee)",
+    "agent_llm_cost_usd_total is too low.",
+    "a newer price list may have it; `otel-coach reconcile` compares the page with the bill",
+    Severity.WARNING,
+    Way.PAGE,
+)
+
+LOGGED: Final = (
+    *(NO_EXPORTER, COMPONENT, PORT, REDACTOR, SHARED_FOLDER, VENDOR, CONFIG_PACKAGE),
+    *(OWN_PAGE, NO_USAGE, NO_PRICE, EXTRA_FEE),
+)
+"""The rows that the log has too."""

@@ -1,0 +1,224 @@
+"""What an answer says about its bill: tokens, service tier, fees and, rarely, the cost itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from otel_coach.instrumentors.genai.usage import as_mapping, at, tier_of_details, usage_in
+from otel_coach.metrics.labels import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from otel_coach.pricing.usage import Usage
+
+_STANDARD_TIERS: Final = frozenset({"auto", "default", "on_demand", "standard", "standard_only"})
+_USAGE_KEYS: Final = ("token_usage", "usage", "usage_metadata", "token_count")
+"""Where metadata have a usage block."""
+_REASON_KEYS: Final = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+_REASON: Final = re.compile(r"[\w.-]{1,40}")
+_SEARCHES: Final = "web_searches"
+_FEES_OF_ITEMS: Final = {
+    "code_interpreter_call": "code_executions",
+    "file_search_call": "storage_searches",
+    "image_generation_call": "images",
+    "web_search_call": _SEARCHES,
+}
+"""Items of OpenAI's Responses API that are paid besides tokens, with the price list's names."""
+_FEES_OF_USAGE: Final = {
+    "server_tool_use.web_search_requests": _SEARCHES,
+    "server_tool_use_details.web_search_requests": _SEARCHES,
+    "num_sources_used": "social_searches",
+}
+"""Counts in usage blocks that are paid besides tokens: Anthropic's, OpenRouter's, xAI's."""
+_PERPLEXITY_SEARCHES: Final = "num_search_queries"
+_COSTS: Final = ("cost", "cost.total_cost")
+"""Where a usage block states its cost in US dollars: OpenRouter's, Perplexity's."""
+_UPSTREAM_COST: Final = "cost_details.upstream_inference_cost"
+"""What OpenRouter's user pays to the provider itself, with a key of his own (`is_byok`)."""
+
+
+class BilledMessage(NamedTuple):
+    """The data of one message that its call's bill is read from."""
+
+    usage_metadata: object = None
+    response_metadata: object = None
+    """Also a text model's `generation_info`."""
+    items: Sequence[str] = ()
+    """The types of the items in its content that are paid besides tokens."""
+
+
+class Billing(NamedTuple):
+    """The data of an answer that its bill is read from, without its content."""
+
+    messages: tuple[BilledMessage, ...] = ()
+    llm_output: object = None
+
+
+def billing_of(response: object) -> Billing:
+    """Returns the part of an LLMResult from which usage, models and finish reasons are read."""
+    messages: list[BilledMessage] = []
+    for generation in generations_of(response):
+        message = getattr(generation, "message", None)
+        if message is None:
+            messages.append(BilledMessage(None, getattr(generation, "generation_info", None)))
+            continue
+        messages.append(
+            BilledMessage(
+                getattr(message, "usage_metadata", None),
+                getattr(message, "response_metadata", None),
+                tuple(_paid_items(message)),
+            )
+        )
+    return Billing(tuple(messages), getattr(response, "llm_output", None))
+
+
+def generations_of(response: object) -> Iterator[object]:
+    """Yields the generations of an LLMResult, for all its prompts."""
+    for generations in _listed(getattr(response, "generations", None)):
+        yield from _listed(generations)
+
+
+def paid_items_in(kinds: Iterable[object]) -> tuple[str, ...]:
+    """Returns those of `kinds`, types of items of an answer, that are paid besides tokens."""
+    return tuple(kind for kind in kinds if isinstance(kind, str) and kind in _FEES_OF_ITEMS)
+
+
+def usage_of(billing: Billing) -> Usage | None:
+    """Returns the billed usage, None if the answer has none that can be trusted."""
+    found = [usage for block in _blocks(billing) if (usage := usage_in(block)) is not None]
+    if not found:
+        return None
+    # Older integrations put only the sums on the message; the provider's block has the details.
+    sums = (found[0].prompt, found[0].completion)
+    matching = (usage for usage in found if (usage.prompt, usage.completion) == sums)
+    return next((usage for usage in matching if usage.has_parts), found[0])
+
+
+def usage_is_with_another_call(billing: Billing) -> bool:
+    """Whether langchain-core has put the usage of this call's batch on the batch's first call."""
+    output = as_mapping(billing.llm_output)
+    return output is not None and output.get("token_usage") == {}
+
+
+def tier_of(billing: Billing) -> str | None:
+    """Returns the service tier that the answer names, None for the standard one."""
+    for block in _blocks(billing):
+        tier = tier_of_details(block) or block.get("service_tier")
+        if isinstance(tier, str) and tier and tier not in _STANDARD_TIERS:
+            return tier
+    return None
+
+
+def fees_of(billing: Billing) -> dict[str, int]:
+    """Returns what is paid besides tokens, by the name that the price list has for it."""
+    fees: dict[str, int] = {}
+    for message in billing.messages:
+        for item in message.items:
+            fees[_FEES_OF_ITEMS[item]] = fees.get(_FEES_OF_ITEMS[item], 0) + 1
+    for block in _blocks(billing):
+        for path, name in _FEES_OF_USAGE.items():
+            if count := at(block, path):
+                fees[name] = max(count, fees.get(name, 0))  # several blocks tell the same
+        if _grounding_searches(block):
+            fees.setdefault(_SEARCHES, 1)  # Gemini takes it for each prompt
+    return fees
+
+
+def searches_of(billing: Billing) -> dict[str, int]:
+    """Returns the searches that only some models of their provider (Perplexity) are paid for."""
+    counts = (at(block, _PERPLEXITY_SEARCHES) for block in _blocks(billing))
+    return {_SEARCHES: count} if (count := next(filter(None, counts), 0)) else {}
+
+
+def stated_cost(billing: Billing) -> float | None:
+    """Returns the US dollars that the provider itself says the call costs, None if it does not."""
+    for block in _blocks(billing):
+        for path in _COSTS:
+            cost = _at(block, path)
+            if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
+                upstream = _at(block, _UPSTREAM_COST) if block.get("is_byok") else None
+                return cost + (upstream if isinstance(upstream, int | float) else 0)
+    return None
+
+
+def finish_reasons(billing: Billing) -> tuple[str, ...]:
+    """Returns why the model stopped, for each message that tells."""
+    return reason_texts(map(finish_reason, _metadata(billing)))
+
+
+def reason_texts(reasons: Iterable[str | None]) -> tuple[str, ...]:
+    """Returns the given reasons; one that is no short word, and may be any text, is `OTHER`."""
+    return tuple(
+        reason if _REASON.fullmatch(reason) else OTHER for reason in reasons if reason is not None
+    )
+
+
+def finish_reason(metadata: Mapping[str, Any]) -> str | None:
+    """Returns the finish reason in a message's metadata, None if they have none."""
+    for key in _REASON_KEYS:
+        if isinstance(reason := metadata.get(key), str) and reason:
+            return reason
+    # OpenAI's Responses API; other APIs name HTTP's or a batch's status so, which is a number.
+    status = metadata.get("status")
+    if not isinstance(status, str):
+        return None
+    details = as_mapping(metadata.get("incomplete_details")) or {}
+    return str(details.get("reason") or status)
+
+
+def response_models(billing: Billing) -> Iterator[str]:
+    """Yields the models that the answer names as its origin."""
+    for metadata in _metadata(billing):
+        model = metadata.get("model_name") or metadata.get("model")
+        if isinstance(model, str) and model:
+            yield model
+
+
+def _paid_items(message: Any) -> Iterator[str]:
+    content: Any = getattr(message, "content", None)
+    extra: Any = getattr(message, "additional_kwargs", None) or {}
+    for items in (content, extra.get("tool_outputs")):
+        for item in _listed(items):
+            kind: Any = item.get("type") if isinstance(item, Mapping) else None
+            if kind in _FEES_OF_ITEMS:
+                yield kind
+
+
+def _blocks(billing: Billing) -> Iterator[Mapping[str, Any]]:
+    """Yields the mappings that may be, or have, a usage block; LangChain's own first."""
+    for message in billing.messages:
+        yield from _found(message.usage_metadata)
+    for outer in (billing.llm_output, *(message.response_metadata for message in billing.messages)):
+        if (mapping := as_mapping(outer)) is not None:
+            for key in _USAGE_KEYS:
+                yield from _found(mapping.get(key))
+            yield mapping  # Ollama's counts are among the other metadata
+
+
+def _metadata(billing: Billing) -> Iterator[Mapping[str, Any]]:
+    for message in billing.messages:
+        yield from _found(message.response_metadata)
+
+
+def _grounding_searches(block: Mapping[str, Any]) -> bool:
+    grounding = as_mapping(block.get("grounding_metadata")) or {}
+    return bool(grounding.get("web_search_queries"))
+
+
+def _found(block: object) -> Iterator[Mapping[str, Any]]:
+    if mapping := as_mapping(block):
+        yield mapping
+
+
+def _at(block: Mapping[str, Any], path: str) -> object:
+    value: Any = block
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _listed(value: object) -> Iterable[Any]:
+    return value if isinstance(value, list | tuple) else ()

@@ -1,0 +1,281 @@
+"""Measures the calls of a provider's package: one for each call of a client's `request`.
+
+All methods of such a package that call a model end up in `request(cast_to, options, ...)` of the
+client's base class, which also repeats failed attempts: so one patch sees each call once, whether
+it was made by `create`, `parse`, `stream`, a raw response or `post`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from opentelemetry import context as otel_context
+
+from otel_coach.core.guard import guarded
+from otel_coach.core.patching import replaced
+from otel_coach.core.spans import CURRENT_RUN
+from otel_coach.instrumentors.genai.direct_call import DirectCall, as_object
+from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding, EmbeddingPart
+from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
+from otel_coach.instrumentors.genai.enclosing import enclosing
+from otel_coach.instrumentors.genai.other_spans import another_makes_the_span
+from otel_coach.instrumentors.genai.run_recorder import RunRecorder
+from otel_coach.instrumentors.genai.watched_stream import watch_bytes, watch_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+
+    from otel_coach.instrumentors.genai.billing import Billing
+    from otel_coach.instrumentors.genai.runs import Run
+    from otel_coach.metrics.recorder import Recorder
+
+    AnyCall = DirectCall | DirectEmbedding
+    _Token = Token[Context]
+
+_MAX_OPEN_CALLS: Final = 50_000
+
+
+class Package(NamedTuple):
+    """What is known of a provider's package."""
+
+    calls: Mapping[str, type[AnyCall]]
+    """By the path of an endpoint, the class of its calls."""
+    provider_of: Callable[[Any], str]
+    """Returns the provider that a client asks."""
+    name: str
+    """The package's name, which is also that of the provider that its clients ask by default."""
+    other_instrumentations: tuple[tuple[str, str], ...]
+    """The instrumentors of other packages that make a span for each call: module and class."""
+
+
+class ClientCalls:
+    """The calls by the clients of one package.
+
+    Args:
+        package: what is known of the package.
+        arguments: those of `RunRecorder`.
+    """
+
+    def __init__(self, package: Package, **arguments: Any) -> None:
+        self._package = package
+        self._closing = RunRecorder(**arguments)
+        self.recorder: Recorder = self._closing.recorder
+        self._open: dict[int, AnyCall] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def patch(self, clients: Iterable[type], *, is_async: bool) -> Iterable[Callable[[], None]]:
+        """Patches `request` wherever the classes `clients` have it from; yields the undo functions.
+
+        Another instrumentation may have put its own into a client's class, and may call the one of
+        the base class that it found there: so both are patched. The inner one finds the call open.
+        """
+        owners = {cls for one in clients for cls in one.__mro__ if "request" in vars(cls)}
+        for owner in owners:
+            yield replaced(owner, "request", self._asynchronous if is_async else self._synchronous)
+
+    def _synchronous(self, original: Any) -> Callable[..., Any]:
+        @wraps(original)
+        def request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            if (call := self.begin(client, args, kwargs)) is None:
+                return original.__get__(client)(*args, **kwargs)
+            token = self.enter(call)
+            try:
+                answer = original.__get__(client)(*args, **kwargs)
+            except BaseException as error:
+                self.end(call, error)
+                raise
+            finally:
+                self.exit(token)
+            if not self.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
+                self.end(call)
+            return answer
+
+        return request
+
+    def _asynchronous(self, original: Any) -> Callable[..., Any]:
+        @wraps(original)
+        async def request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            if (call := self.begin(client, args, kwargs)) is None:
+                return await original.__get__(client)(*args, **kwargs)
+            token = self.enter(call)
+            try:
+                answer = await original.__get__(client)(*args, **kwargs)
+            except BaseException as error:
+                self.end(call, error)
+                if isinstance(error, GeneratorExit):
+                    token = None  # the coroutine was dropped, and is closed in another context
+                raise
+            finally:
+                self.exit(token)
+            if not self.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
+                self.end(call)
+            return answer
+
+        return request
+
+    # From the start to the end of a call
+
+    @guarded
+    def begin(
+        self, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> AnyCall | EmbeddingPart | None:
+        """Starts the call that a request is; None if it is none, or a part of a measured one."""
+        options: Any = kwargs["options"] if "options" in kwargs else args[1]
+        if str(options.method).lower() != "post":
+            return None
+        kind = self._package.calls.get(str(options.url).partition("?")[0])
+        if kind is None:
+            return None
+        around: Any = otel_context.get_value(CURRENT_RUN)
+        if not _is_open_model(around):
+            around = enclosing().run
+        is_open = _is_open_model(around)
+        if is_open and around.provider == self._package.name and around.api_url is None:
+            around.api_url = _address(client)  # a framework may not know it (OPENAI_BASE_URL)
+        if is_open and (issubclass(kind, DirectCall) or isinstance(around, DirectEmbedding)):
+            return None  # a framework's own call counts this one, or this is seen a second time
+        if is_open and isinstance(around, EmbeddingCall):
+            return EmbeddingPart(around)
+        body: Any = options.json_data
+        call = self._started(
+            kind,
+            cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {},
+            client,
+        )
+        self._watch_parser(call, options)
+        self._open[id(call)] = call
+        if len(self._open) > _MAX_OPEN_CALLS:
+            self.leave(next(iter(self._open.values())))
+        return call
+
+    def _started(self, kind: type[AnyCall], body: Mapping[str, Any], client: Any) -> AnyCall:
+        provider = self._package.provider_of(client)
+        around, api_url = enclosing(), _address(client)
+        gives_way = another_makes_the_span(self._package.other_instrumentations)
+        if not issubclass(kind, DirectCall):
+            embedding = kind(around.run, body, provider)
+            embedding.gives_way = gives_way
+            embedding.api_url = api_url
+            embedding.start_span(self._closing.tracer)
+            return embedding
+        captures = self._closing.content.is_on
+        call = kind(around.run, body, provider, keeps_content=captures)
+        call.mode = around.mode
+        call.gives_way = gives_way
+        call.api_url = api_url
+        self._closing.start_call(call, self._prompt(call) if captures else None)
+        self._closing.announce(call)
+        call.parameters = {}  # so that a stream does not keep its prompt
+        return call
+
+    @guarded
+    def enter(self, call: AnyCall | EmbeddingPart) -> _Token | None:
+        """Makes the call's span current while the package sends its request."""
+        if isinstance(call, EmbeddingPart):
+            return None
+        inside = call.context
+        if inside is None:  # a provider must get no trace headers, even if there is no span
+            inside = otel_context.set_value(CURRENT_RUN, call)
+        return otel_context.attach(inside)
+
+    @guarded
+    def exit(self, token: _Token | None) -> None:
+        """Restores the caller's context."""
+        if token is not None:
+            otel_context.detach(token)
+
+    @guarded
+    def answered(self, call: AnyCall | EmbeddingPart, answer: Any, *, is_stream: bool) -> bool:
+        """Notes what `request` returned; returns whether the call goes on, as a stream is read."""
+        response: Any = getattr(answer, "http_response", None)  # of a raw response
+        if response is None and hasattr(answer, "iter_raw"):
+            response = answer  # the application asked for httpx's own response
+        if response is not None and response.is_closed:
+            self._note(call, as_object(response.content))
+            return False
+        if response is not None:
+            watch_bytes(response, call, self, streams=is_stream)
+            return True
+        if not is_stream or not hasattr(answer, "response"):
+            self._note(call, answer)
+            return False
+        if not watch_chunks(answer, call, self):
+            watch_bytes(answer.response, call, self, streams=True)
+        return True
+
+    @guarded
+    def end(self, call: AnyCall | EmbeddingPart, error: BaseException | None = None) -> None:
+        """Closes a call that was answered or read to its end, or that failed."""
+        self._close(call, error)
+
+    @guarded
+    def leave(self, call: AnyCall | EmbeddingPart) -> None:
+        """Closes a call whose consumer stopped reading; ok if nothing of the answer was missing."""
+        self._close(call, was_left=not call.is_finished)
+
+    @guarded
+    def end_runs(self, which: Callable[[Run], bool]) -> None:
+        """Ends the open calls for which `which` is true, and counts them as aborted."""
+        for call in tuple(self._open.values()):
+            if which(call):
+                self.leave(call)
+        self.recorder.flush()
+
+    def _close(
+        self,
+        reported: AnyCall | EmbeddingPart,
+        error: BaseException | None = None,
+        *,
+        was_left: bool = False,
+    ) -> None:
+        call = self._open.pop(id(reported), None)  # atomic: only one caller closes it
+        if call is None:
+            return
+        error = error or call.failure
+        billing, content = self._answer(call) or (None, None)
+        was_lost = was_left and error is None
+        self._closing.close(call, error, content, billing=billing, was_lost=was_lost)
+        if call.parent is None:
+            self.recorder.flush()
+
+    @guarded  # the call is counted, whatever its answer is like
+    def _answer(self, call: AnyCall) -> tuple[Billing, object] | None:
+        if not isinstance(call, DirectCall):
+            return None
+        return call.billing(), call.content()
+
+    @guarded
+    def _prompt(self, call: DirectCall) -> object:
+        return list(call.prompt_messages())
+
+    def _watch_parser(self, call: AnyCall, options: Any) -> None:
+        """Notes the answer before the package's `parse` raises because it does not fit."""
+        parser = getattr(options, "post_parser", None)
+        if callable(parser):
+            options.post_parser = partial(self._parsed, call, parser)
+
+    def _parsed(self, call: AnyCall, parser: Callable[[Any], Any], answer: Any) -> Any:
+        self._note(call, answer)
+        return parser(answer)
+
+    @guarded
+    def _note(self, call: AnyCall | EmbeddingPart, answer: Any) -> None:
+        if not call.is_finished:
+            call.answer_came(as_object(json.dumps(answer)) if isinstance(answer, dict) else answer)
+            call.is_finished = True
+
+
+def _is_open_model(run: Any) -> bool:
+    return run is not None and run.is_llm and not run.ended
+
+
+def _address(client: Any) -> str | None:
+    return str(getattr(client, "base_url", "")) or None

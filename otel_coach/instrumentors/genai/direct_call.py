@@ -1,0 +1,202 @@
+"""One LLM call by a provider's own package, without a framework in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry import trace
+
+from otel_coach.instrumentors.genai.billing import BilledMessage, Billing
+from otel_coach.instrumentors.genai.model_call import ModelCall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from otel_coach.instrumentors.genai.runs import Run
+
+_END_OF_STREAM: Final = "[DONE]"
+
+
+class ResponseError(Exception):
+    """The answer says that the provider failed, and the package raised nothing."""
+
+
+class DirectCall(ModelCall):
+    """One call of a provider's API, which takes what is measured from its answer or its chunks.
+
+    Answers and chunks are the package's own objects, or the same JSON with attributes instead of
+    keys (`as_object`); any attribute may be missing.
+
+    Args:
+        parent: the run around the call.
+        body: the request's JSON.
+        provider: the name of the provider.
+        keeps_content: whether the text of the answer is kept.
+    """
+
+    __slots__ = (
+        "answered_model",
+        "failure",
+        "finish_reasons",
+        "gives_way",
+        "is_finished",
+        "output",
+        "paid_items",
+        "parameters",
+        "tier",
+        "usage_block",
+    )
+
+    def __init__(
+        self,
+        parent: Run | None,
+        body: Mapping[str, Any],
+        provider: str | None,
+        *,
+        keeps_content: bool = False,
+    ) -> None:
+        super().__init__(parent, body.get("model"), provider)
+        self.parameters = body
+        """The request's JSON, until the call has begun."""
+        self.gives_way = False
+        """Whether another instrumentation makes the span of this call."""
+        self.answered_model: object = None
+        self.usage_block: object = None
+        """The last block of usage in the answer."""
+        self.tier: object = None
+        """The service tier that the answer names."""
+        self.paid_items: list[str] = []
+        """The types of the answer's items that are paid besides tokens."""
+        self.finish_reasons: list[object] = []
+        self.is_finished = False
+        """Whether the whole answer has come: a stream that is left after it is ok."""
+        self.failure: Exception | None = None
+        """Set if the answer itself says that the provider failed."""
+        self.output: list[Any] | None = [] if keeps_content else None
+        """What the chunks said, in the form that `messages` reads."""
+
+    # What each API overrides
+
+    def prompt_messages(self) -> Sequence[object]:
+        """Returns the messages of the request, as `said_by` makes them."""
+        raise NotImplementedError
+
+    def chunk_came(self, chunk: Any) -> None:
+        """Notes one chunk of a stream."""
+        raise NotImplementedError
+
+    def answer_came(self, answer: Any) -> None:
+        """Notes the whole answer of a call without a stream."""
+        raise NotImplementedError
+
+    def answer_messages(self) -> Sequence[object]:
+        """Returns the messages of the answer; called only if content is kept."""
+        raise NotImplementedError
+
+    # What they share
+
+    def start_span(self, tracer: trace.Tracer) -> None:
+        """Starts the span, unless another instrumentation makes one for the call."""
+        if self.gives_way:
+            self.span = trace.INVALID_SPAN
+        else:
+            super().start_span(tracer)
+
+    def event_came(self, data: str) -> None:
+        """Notes the data of one server-sent event, where the application reads the raw stream."""
+        if data == _END_OF_STREAM:
+            self.is_finished = True
+            return
+        event = as_object(data)
+        if getattr(event, "error", None):
+            self.failure = ResponseError()
+        self.chunk_came(event)
+
+    def finished(self, reason: object) -> None:
+        """Notes the finish reason: a stream that is left after its last one is ok."""
+        self.finish_reasons.append(reason)
+        self.finish_reason = str(reason)
+        self.is_finished = True
+
+    def billing(self) -> Billing:
+        """Returns what is known of the answer's bill."""
+        common = {
+            "model_name": self.answered_model,
+            "usage": as_mapping(self.usage_block),
+            "service_tier": self.tier,
+        }
+        reasons = [{"finish_reason": str(reason)} for reason in self.finish_reasons]
+        metadata = [common | (reasons[0] if reasons else {}), *reasons[1:]]
+        items = (tuple(self.paid_items), *[()] * len(metadata))
+        messages = zip(metadata, items, strict=False)
+        return Billing(tuple(BilledMessage(None, one, paid) for one, paid in messages), None)
+
+    def content(self) -> object:
+        """Returns what the answer says, in the form that `ContentCapture` reads."""
+        messages = self.answer_messages() if self.output is not None else ()
+        generations = [SimpleNamespace(message=message) for message in messages]
+        return SimpleNamespace(generations=[generations])
+
+
+def said_by(
+    role: object, content: object, calls: Sequence[object] = (), answers: object = None
+) -> Any:
+    """Returns a message in the form of LangChain's, which is the one that `content` reads.
+
+    `calls` are tool calls; `answers` is the id of the tool call whose result the message is.
+    """
+    return SimpleNamespace(
+        type="tool" if answers else str(role),
+        role="tool" if answers else str(role),
+        content=content,
+        tool_calls=list(calls),
+        tool_call_id=answers,
+    )
+
+
+def tool_call(call_id: object, name: object, arguments: object) -> dict[str, object]:
+    """Returns a tool call for `said_by`; `arguments` may be JSON text."""
+    if isinstance(arguments, str):
+        with suppress(ValueError):  # of a stream that was cut: the text as far as it came
+            arguments = json.loads(arguments)
+    return {"id": call_id, "name": name, "args": arguments}
+
+
+def as_object(data: str | bytes) -> Any:
+    """Returns JSON as objects with attributes; None if it is no JSON."""
+    try:
+        return json.loads(data, object_hook=_with_attributes)
+    except ValueError:
+        return None
+
+
+def as_mapping(value: object) -> object:
+    """Returns the object of a package, or one of `as_object`, as a mapping; others as they are."""
+    if isinstance(value, SimpleNamespace):
+        return {key: as_mapping(part) for key, part in vars(value).items()}
+    dump: Any = getattr(value, "model_dump", None) or getattr(value, "dict", None)  # pydantic 2, 1
+    return dump() if callable(dump) else value
+
+
+def items(value: object) -> Sequence[Any]:
+    """Returns `value` if it is a list, else an empty one."""
+    return cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
+
+
+def fields(value: object) -> Mapping[str, Any]:
+    """Returns a part of a request as a mapping: applications pass mappings and objects alike."""
+    mapping = value if isinstance(value, Mapping) else as_mapping(value)
+    return cast("Mapping[str, Any]", mapping) if isinstance(mapping, Mapping) else {}
+
+
+def listed(value: object) -> Iterator[Mapping[str, Any]]:
+    """Yields the parts of a list in a request, each as a mapping."""
+    return map(fields, items(value))
+
+
+def _with_attributes(parts: dict[str, Any]) -> SimpleNamespace:
+    return SimpleNamespace(**parts)

@@ -1,0 +1,179 @@
+"""One call of an embedding model: gathers what its provider answers, and records it once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry.trace import SpanKind
+
+from otel_coach.instrumentors.genai.runs import End, Run
+from otel_coach.metrics.catalogue import (
+    EMBEDDING_LATENCY,
+    EMBEDDING_REQUESTS,
+    LLM_COST,
+    LLM_TOKENS,
+    LLM_UNMEASURED,
+)
+from otel_coach.metrics.labels import (
+    ABORTED,
+    EMBEDDING,
+    ERROR,
+    NO_MODEL,
+    NO_PRICE,
+    NO_USAGE,
+    label_value,
+    model_text,
+    span_text,
+)
+from otel_coach.pricing.price_list import Call, Usage
+from otel_coach.pricing.providers import names_of
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
+    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.pricing.price_list import PriceList
+
+_MAX_TOKENS: Final = 10**12
+"""More than any call can bill; a larger count is invalid."""
+_TOKENS: Final = (
+    "prompt_tokens",  # OpenAI, Azure, Mistral
+    "input_tokens",  # Cohere's billed units
+    "prompt_eval_count",  # Ollama
+    "inputTextTokenCount",  # Amazon Titan
+    "total_tokens",  # Voyage, Jina: an embedding has no other tokens
+)
+"""The names of the count of input tokens in the usage blocks of providers."""
+
+
+class EmbeddingCall(Run):
+    """A run that is one call of an embedding model.
+
+    Whichever library makes the run, the client beneath may tell it what the provider answered:
+    while the run is open, it is `CURRENT_RUN` in the context.
+
+    Args:
+        parent: the run around the call.
+        model: the model asked for, None if it is not known.
+        provider: the provider's name, or that of the integration that calls it.
+    """
+
+    __slots__ = (
+        "answered_model",
+        "answers",
+        "api_url",
+        "dimensions",
+        "model",
+        "provider",
+        "source",
+        "wraps",
+    )
+
+    def __init__(self, parent: Run | None, model: object, provider: str | None = None) -> None:
+        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        self.model = self.name
+        self.provider = provider
+        self.api_url: str | None = None
+        """The address that is asked, if it is known."""
+        self.dimensions: int | None = None
+        """The size of the vectors that was asked for."""
+        self.source: object = None
+        """The object whose method was called; its own further calls are part of this one."""
+        self.wraps = False
+        """Whether another embedding model was called inside, so that this was no call itself."""
+        self.answers: list[int | None] = []
+        """The billed tokens of each answer of the provider, None where it named none."""
+        self.answered_model: object = None
+
+    def answered(self, usage_block: object, model: object = None) -> None:
+        """Notes one answer of the provider to this call, of which there may be several.
+
+        Args:
+            usage_block: the provider's usage block, a mapping or an object; None if it sent none.
+            model: the model that the answer names.
+        """
+        self.answers.append(_tokens(usage_block))
+        self.answered_model = model or self.answered_model
+
+    kind = SpanKind.CLIENT
+
+    def described(self) -> tuple[str, dict[str, AttributeValue]]:
+        """Returns the span's name and attributes by the GenAI semantic conventions."""
+        model = model_text(self.model)
+        attributes: dict[str, AttributeValue] = {
+            "gen_ai.operation.name": "embeddings",
+            "gen_ai.request.model": model,
+        }
+        if self.provider:
+            attributes["gen_ai.provider.name"] = span_text(names_of(self.provider).semconv)
+        if self.dimensions is not None:
+            attributes["gen_ai.embeddings.dimension.count"] = self.dimensions
+        return f"embeddings {model}", attributes
+
+    @property
+    def tokens(self) -> int | None:
+        """The billed tokens that the answers name; None if no answer names any."""
+        counts = [count for count in self.answers if count is not None]
+        return sum(counts) if counts else None
+
+    def record(
+        self, recorder: Recorder, prices: PriceList, end: End, log: UnmeasuredLog
+    ) -> dict[str, AttributeValue]:
+        """Records the call, unless it only wraps others; called by the recorder when it flushes.
+
+        Returns the span's attributes from the answers, by the GenAI semantic conventions.
+        """
+        tokens = self.tokens
+        if self.answers or not self.wraps:
+            record, context = recorder.record, self.context
+            record(EMBEDDING_REQUESTS, 1, (self.model, end.status, end.error_type), context)
+            record(EMBEDDING_LATENCY, end.seconds, (self.model, end.status), context)
+            reason = None if tokens is None else self._record_bill(recorder, prices, tokens)
+            if self._lacks_usage(end.status):
+                reason = NO_USAGE
+            # Recorded with 0 too: an alert's rate() needs the series before the first such call.
+            for name in (NO_USAGE, NO_PRICE):
+                record(LLM_UNMEASURED, int(name == reason), (self.model, name))
+            if reason is not None:
+                log.note(self.model, reason)
+        attributes: dict[str, AttributeValue] = {}
+        if tokens is not None:
+            attributes["gen_ai.usage.input_tokens"] = tokens
+        if self.answered_model:
+            attributes["gen_ai.response.model"] = model_text(self.answered_model)
+        return attributes
+
+    def _record_bill(self, recorder: Recorder, prices: PriceList, tokens: int) -> str | None:
+        """Records tokens and cost; returns why there is no cost, if there is none."""
+        recorder.record(LLM_TOKENS, tokens, (self.model, EMBEDDING), self.context)
+        billed = dict.fromkeys((self.answered_model, self.model))
+        models = tuple(text for model in billed if (text := label_value(model)))
+        priced = prices.priced(Usage(tokens, 0), models, Call(self.provider or "", self.api_url))
+        if priced is None:
+            return NO_PRICE
+        recorder.record(LLM_COST, priced.usd, (self.model,), self.context)
+        return None
+
+    def _lacks_usage(self, status: str) -> bool:
+        """Whether tokens may have been billed beyond those that the answers name."""
+        if not self.answers:
+            return status != ERROR  # it failed before any answer: it was rejected, and not billed
+        # An abandoned call may have left a request behind; its answer never came.
+        return status == ABORTED or None in self.answers
+
+
+def _tokens(block: object) -> int | None:
+    """Returns the input tokens that a usage block names, None if it names none."""
+    if block is None:
+        return None
+    for name in _TOKENS:
+        value = (
+            cast("Mapping[str, Any]", block).get(name)
+            if isinstance(block, Mapping)
+            else getattr(block, name, None)
+        )
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS:
+            return value
+    return None

@@ -1,0 +1,262 @@
+"""One call of a model: gathers data while it runs, and records it once when it ends."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from opentelemetry.trace import SpanKind
+
+from otel_coach.instrumentors.genai.billing import (
+    Billing,
+    fees_of,
+    finish_reasons,
+    reason_texts,
+    response_models,
+    searches_of,
+    stated_cost,
+    tier_of,
+    usage_is_with_another_call,
+    usage_of,
+)
+from otel_coach.instrumentors.genai.runs import End, Run
+from otel_coach.instrumentors.genai.usage import tier_of_chunks, usage_of_chunks
+from otel_coach.metrics.catalogue import (
+    AI_ABANDONED_COST,
+    AI_ABANDONED_TOKENS,
+    LLM_CACHED_TOKENS,
+    LLM_COST,
+    LLM_LATENCY,
+    LLM_REASONING_TOKENS,
+    LLM_REQUESTS,
+    LLM_TIME_PER_OUTPUT_TOKEN,
+    LLM_TIME_TO_FIRST_TOKEN,
+    LLM_TOKENS,
+    LLM_UNMEASURED,
+)
+from otel_coach.metrics.labels import (
+    COMPLETION,
+    ERROR,
+    EXTRA_FEE,
+    INVOKE,
+    NO_MODEL,
+    NO_PRICE,
+    NO_USAGE,
+    OK,
+    PROMPT,
+    STREAM,
+    UNMEASURED,
+    label_value,
+    model_text,
+    span_text,
+)
+from otel_coach.pricing.price_list import Call
+from otel_coach.pricing.providers import names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
+    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.pricing.price_list import PriceList
+    from otel_coach.pricing.usage import Usage
+
+_NO_BILLING: Final = Billing()
+
+
+class _Bill(NamedTuple):
+    """What a call costs."""
+
+    usd: float | None
+    unmeasured: str | None = None
+    """Why the cost is missing, or not whole."""
+    unpaid: Sequence[str] = ()
+    """The fees without a price."""
+
+
+class ModelCall(Run):
+    """A run that is one call of a model."""
+
+    __slots__ = (
+        "api_url",
+        "chunk_usages",
+        "finish_reason",
+        "first_of_batch",
+        "first_token",
+        "has_usage",
+        "is_from_cache",
+        "last_token",
+        "mode",
+        "model",
+        "prompt",
+        "provider",
+        "was_streamed",
+    )
+
+    asks_for_client = True
+
+    def __init__(self, parent: Run | None, model: object, provider: str | None) -> None:
+        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        self.model = self.name
+        self.provider = provider
+        """The name of the provider, or of the integration that calls it."""
+        self.api_url: str | None = None
+        """The address that was asked, if the client beneath has told it."""
+        self.mode: str | None = None
+        self.prompt: Sequence[object] = ()
+        """The messages; kept only if content is captured."""
+        self.was_streamed = False
+        self.finish_reason: str | None = None
+        """The finish reason that a chunk has brought."""
+        self.first_of_batch: ModelCall | None = None
+        """The first call of the same batch, whose answer may have the usage of all of them."""
+        self.has_usage = False
+        self.is_from_cache = False
+        """Whether LangChain's own cache answered, so that there was no call."""
+        self.chunk_usages: list[object] | None = None
+        """Usage blocks of the chunks, for a run whose end is never reported."""
+        self.first_token: float | None = None
+        self.last_token: float | None = None
+
+    def token_came(self) -> None:
+        """Notes a chunk with content, a tool call or reasoning."""
+        self.last_token = now = perf_counter()
+        if self.first_token is None:
+            self.first_token = now
+
+    kind = SpanKind.CLIENT
+
+    def described(self) -> tuple[str, dict[str, AttributeValue]]:
+        """Returns the span's name and attributes by the GenAI semantic conventions."""
+        model = model_text(self.model)
+        attributes: dict[str, AttributeValue] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model,
+        }
+        if self.provider:
+            attributes["gen_ai.provider.name"] = span_text(names_of(self.provider).semconv)
+        return f"chat {model}", attributes
+
+    def asked_url(self) -> str | None:
+        """Returns the address that was asked, None if it is not known."""
+        return self.api_url
+
+    def usage(self, end: End) -> Usage | None:
+        """Returns the billed usage, as far as the application has received it."""
+        told = usage_of(end.billing or _NO_BILLING)
+        # langchain-core adds up running totals, and its older versions drop parts that they do not
+        # know. But the answer may have parts that no chunk has.
+        usage = usage_of_chunks(self.chunk_usages or ()) or told
+        if usage is not None and told is not None and not usage.has_parts:
+            same = (usage.prompt, usage.completion) == (told.prompt, told.completion)
+            usage = told if same else usage
+        self.has_usage = usage is not None
+        return usage
+
+    def record(
+        self,
+        recorder: Recorder,
+        prices: PriceList,
+        end: End,
+        usage: Usage | None,
+        log: UnmeasuredLog,
+    ) -> None:
+        """Records the call; called by the recorder when it flushes."""
+        context = self.context
+        mode = self.mode or (STREAM if self.was_streamed else INVOKE)
+        labels = (self.model, mode, end.status, end.error_type)
+        recorder.record(LLM_REQUESTS, 1, labels, context)
+        recorder.record(LLM_LATENCY, end.seconds, (self.model, end.status), context)
+        if self.first_token is not None:
+            waited = self.first_token - self.started
+            recorder.record(LLM_TIME_TO_FIRST_TOKEN, waited, (self.model,), context)
+        unpaid: Sequence[str] = ()
+        if usage is None:
+            reason = None if self._needs_no_usage(end) else NO_USAGE
+        else:
+            self._record_tokens(recorder, usage)
+            cost, reason, unpaid = self._bill(prices, end, usage)
+            if cost is not None:
+                recorder.record(LLM_COST, cost, (self.model,), context)
+            if end.was_abandoned:
+                self._record_abandoned(recorder, usage, cost)
+            if end.status != OK and self.was_streamed and self.finish_reason is None:
+                reason = NO_USAGE  # the stream broke: what was told is the least that is billed
+        # Recorded with 0 too: an alert's rate() needs the series before the first such call.
+        for name in UNMEASURED:
+            recorder.record(LLM_UNMEASURED, int(name == reason), (self.model, name))
+        if reason is not None:
+            log.note(self.model, reason, *([", ".join(unpaid)] if unpaid else ()))
+
+    def _record_tokens(self, recorder: Recorder, usage: Usage) -> None:
+        context, record = self.context, recorder.record
+        record(LLM_TOKENS, usage.prompt, (self.model, PROMPT), context)
+        record(LLM_TOKENS, usage.completion, (self.model, COMPLETION), context)
+        record(LLM_CACHED_TOKENS, usage.cached, (self.model,), context)
+        record(LLM_REASONING_TOKENS, usage.reasoning, (self.model,), context)
+        if self.first_token and self.last_token and usage.completion > 1:
+            pace = (self.last_token - self.first_token) / (usage.completion - 1)
+            record(LLM_TIME_PER_OUTPUT_TOKEN, pace, (self.model,), context)
+
+    def _bill(self, prices: PriceList, end: End, usage: Usage) -> _Bill:
+        billing = end.billing or _NO_BILLING
+        if (cost := stated_cost(billing)) is not None:
+            return _Bill(cost)
+        call = Call(
+            self.provider or "",
+            self.asked_url(),
+            tier_of(billing) or tier_of_chunks(self.chunk_usages or ()),
+            fees_of(billing),
+            searches_of(billing),
+        )
+        models = dict.fromkeys((*response_models(billing), self.model))
+        priced = prices.priced(usage, tuple(filter(label_value, models)), call)
+        if priced is None:
+            return _Bill(None, NO_PRICE)
+        return _Bill(priced.usd, EXTRA_FEE if priced.unpaid else None, priced.unpaid)
+
+    def _record_abandoned(self, recorder: Recorder, usage: Usage, cost: float | None) -> None:
+        """Records what the call cost, though nobody waited for its answer any more."""
+        request = self.request
+        if request is None or request.abandoned_endpoint is None:
+            return
+        labels = (request.abandoned_endpoint, request.model or NO_MODEL)
+        recorder.record(AI_ABANDONED_TOKENS, usage.prompt, (*labels, PROMPT), self.context)
+        recorder.record(AI_ABANDONED_TOKENS, usage.completion, (*labels, COMPLETION), self.context)
+        if cost is not None:
+            recorder.record(AI_ABANDONED_COST, cost, labels, self.context)
+
+    def _needs_no_usage(self, end: End) -> bool:
+        """Whether nothing is missing if the answer names no usage."""
+        if end.status == ERROR and not self.was_streamed:
+            return True  # it failed before its first chunk: it was rejected, and not billed
+        first = self.first_of_batch
+        return (
+            first is not None
+            and first.has_usage
+            and usage_is_with_another_call(end.billing or _NO_BILLING)
+        )
+
+
+def response_attributes(
+    call: ModelCall, billing: Billing | None, usage: Usage | None
+) -> dict[str, AttributeValue]:
+    """Returns the span attributes from the answer, by the GenAI semantic conventions."""
+    attributes: dict[str, AttributeValue] = {}
+    if usage is not None:
+        attributes["gen_ai.usage.input_tokens"] = usage.prompt
+        attributes["gen_ai.usage.output_tokens"] = usage.completion
+        if usage.cached:
+            attributes["gen_ai.usage.cache_read.input_tokens"] = usage.cached
+        if usage.cache_write:
+            attributes["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write
+        if usage.reasoning:
+            attributes["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning
+    billing = billing or _NO_BILLING
+    if models := tuple(response_models(billing)):
+        attributes["gen_ai.response.model"] = model_text(models[0])
+    if reasons := finish_reasons(billing) or reason_texts((call.finish_reason,)):
+        attributes["gen_ai.response.finish_reasons"] = reasons
+    return attributes

@@ -1,0 +1,219 @@
+"""Closes the runs of model libraries: records each once, and ends its span."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import Status, StatusCode
+
+from otel_coach.core.guard import guarded
+from otel_coach.core.spans import end_span, time_at
+from otel_coach.instrumentors.genai.content import ContentCapture, as_json, event_of_call
+from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
+from otel_coach.instrumentors.genai.model_call import ModelCall, response_attributes
+from otel_coach.instrumentors.genai.runs import End, RetrieverRun, ToolRun
+from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
+from otel_coach.metrics.catalogue import (
+    RETRIEVAL_LATENCY,
+    RETRIEVAL_REQUESTS,
+    TOOL_CALLS,
+    TOOL_LATENCY,
+)
+from otel_coach.metrics.labels import ABORTED, ERROR, NO_ERROR, OK, TOOL_ERROR, span_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry._logs import Logger
+    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_coach.instrumentors.genai.billing import Billing
+    from otel_coach.instrumentors.genai.runs import Run
+    from otel_coach.metrics.catalogue import Metric
+    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.pricing.price_list import PriceList
+
+PAUSED: Final = "paused"
+"""The outcome of a tool or retriever that waits for a human; it is on the span only."""
+_PAUSES: Final = frozenset({"GraphBubbleUp", "GraphInterrupt"})
+"""Exceptions by which LangGraph pauses a run for a human; nothing failed."""
+
+_NAMED: Final[Mapping[type[Run], tuple[Metric, Metric]]] = {
+    ToolRun: (TOOL_CALLS, TOOL_LATENCY),
+    RetrieverRun: (RETRIEVAL_REQUESTS, RETRIEVAL_LATENCY),
+}
+"""The counter and the histogram of runs that are counted by their names."""
+
+
+class RunRecorder:
+    """Starts and closes runs, of whichever library.
+
+    An end may be reported by a finaliser in the middle of other code, so measurements are only
+    appended to the recorder's queue.
+
+    Args:
+        recorder: records the measurements.
+        tracer: makes the spans.
+        prices: converts tokens to US dollars.
+        content: the arguments of `ContentCapture`; nothing is captured by default.
+        events: emits captured content as events.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        tracer: Tracer,
+        prices: PriceList,
+        content: Mapping[str, Any] | None = None,
+        events: Logger | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.tracer = tracer
+        self.prices = prices
+        self.content = ContentCapture(**(content or {}))
+        self._events = events
+        self._unmeasured = UnmeasuredLog()
+        self._record_later = self._record  # bound once: each access would create a method object
+
+    def start_call(self, run: ModelCall, prompt: object) -> None:
+        """Starts the span of a call of a model; `run.mode` is set already."""
+        if run.request is not None:
+            run.request.ai_work_started(model=run.model, mode=run.mode)
+        if self.content.is_on:
+            run.prompt = (prompt,)
+        run.start_span(self.tracer)
+
+    @staticmethod
+    def announce(run: Run) -> None:
+        """Tells the request of an outermost run that it starts."""
+        if run.parent is None and run.request is not None:
+            run.request.outermost_run_started(run)
+
+    def enter(self, run: Run) -> None:
+        """Makes the span of `run` current, and tells the request of an outermost run."""
+        self.announce(run)
+        run.enter()
+
+    def close(
+        self,
+        run: Run,
+        error: BaseException | None = None,
+        response: object = None,
+        *,
+        billing: Billing | None = None,
+        was_lost: bool = False,
+    ) -> None:
+        """Ends `run`, which is recorded when the recorder flushes.
+
+        Args:
+            run: the run.
+            error: what ended it, None if it succeeded.
+            response: the content of the answer; kept only if content is captured.
+            billing: what the answer of a model says about its bill.
+            was_lost: whether nothing could report its end.
+        """
+        run.ended = True
+        status = ABORTED if was_lost else _status(error)
+        error_type = type(error).__name__ if status == ERROR else NO_ERROR
+        failed = status == ERROR
+        if status == OK and error is not None and isinstance(run, ToolRun | RetrieverRun):
+            status = PAUSED  # the run that resumes it is counted
+        elif status == OK and isinstance(run, ToolRun) and _is_handled_error(response):
+            status, error_type = ERROR, TOOL_ERROR  # the application goes on: no request fails
+        if status == ABORTED and isinstance(run, ModelCall) and run.finish_reason is not None:
+            status = OK  # the consumer had read all there was to read
+        if run.parent is None and run.request is not None:
+            run.request.outermost_run_ended(run, failed=failed)
+        if run.span is None:
+            run.let_go()  # it only links other runs: nothing is recorded for it
+            return
+        ended = perf_counter()
+        end = End(
+            status=status,
+            error_type=error_type,
+            seconds=ended - run.started,
+            time_ns=time_at(run.start_of_clock, ended),
+            was_abandoned=run.asks_for_client
+            and run.request is not None
+            and run.request.client_has_left(),
+            billing=billing,
+            response=response if self.content.is_on else None,
+        )
+        self.recorder.later(self._record_later, run, end)
+
+    def _record(self, run: Run, end: End) -> None:
+        """Records `run` and ends its span; called by the recorder when it flushes."""
+        attributes: dict[str, AttributeValue] = {}
+        is_recording = run.span is not None and run.span.is_recording()
+        try:
+            if end.status == PAUSED:
+                attributes["otel_coach.outcome"] = PAUSED
+            elif isinstance(run, ToolRun | RetrieverRun):
+                attributes.update(self._record_named(run, end))
+            elif isinstance(run, EmbeddingCall):
+                attributes.update(run.record(self.recorder, self.prices, end, self._unmeasured))
+            elif isinstance(run, ModelCall):
+                usage = run.usage(end)
+                if is_recording or self.content.is_on:
+                    attributes.update(response_attributes(run, end.billing, usage))
+                if run.is_from_cache:
+                    attributes["otel_coach.outcome"] = "cached"
+                else:
+                    run.record(self.recorder, self.prices, end, usage, self._unmeasured)
+                if self.content.is_on:
+                    attributes.update(self._said(run, end, attributes) or {})
+            if run.span is not None and is_recording:
+                self._end_span(run.span, end, attributes)
+        finally:
+            run.let_go()
+
+    def _record_named(self, run: ToolRun | RetrieverRun, end: End) -> Mapping[str, AttributeValue]:
+        """Records the call of a tool or the run of a retriever; returns captured content."""
+        calls, latency = _NAMED[type(run)]
+        labels = (run.name, end.status)
+        self.recorder.record(calls, 1, (*labels, end.error_type), run.context)
+        self.recorder.record(latency, end.seconds, labels, run.context)
+        return (self._said_to(run, end) or {}) if self.content.on_spans else {}
+
+    @guarded  # if the user's redactor fails, no content is emitted, but everything else is
+    def _said(
+        self, run: ModelCall, end: End, attributes: Mapping[str, AttributeValue]
+    ) -> Mapping[str, AttributeValue]:
+        """Returns the content of a call as attributes for its span; emits its event."""
+        content = self.content.of_call(run.prompt, end.response)
+        if content is None:
+            return {}
+        if self._events is not None and self.content.on_events:
+            _, request_attributes = run.described()
+            event_attributes = {**request_attributes, **attributes, **content}
+            self._events.emit(event_of_call(event_attributes, end.time_ns, run.context))
+        return as_json(content) if self.content.on_spans else {}
+
+    @guarded
+    def _said_to(self, run: ToolRun | RetrieverRun, end: End) -> Mapping[str, AttributeValue]:
+        if isinstance(run, ToolRun):
+            return as_json(self.content.of_tool(run.arguments, end.response))
+        return as_json(self.content.of_retrieval(run.query, end.response))
+
+    def _end_span(self, span: Span, end: End, attributes: dict[str, AttributeValue]) -> None:
+        if end.status == ABORTED:
+            attributes["otel_coach.outcome"] = ABORTED
+        failed = end.status == ERROR
+        if failed:
+            attributes["error.type"] = span_text(end.error_type)
+        status = Status(StatusCode.ERROR) if failed else None
+        end_span(span, end.time_ns, None, attributes, status)
+
+
+def _is_handled_error(output: object) -> bool:
+    """Whether a tool has handled its error itself, and answers with a ToolMessage that says so."""
+    return getattr(output, "type", None) == "tool" and getattr(output, "status", None) == "error"
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None or any(cls.__name__ in _PAUSES for cls in type(error).__mro__):
+        return OK
+    # GeneratorExit, CancelledError, KeyboardInterrupt: the consumer stopped the run.
+    return ERROR if isinstance(error, Exception) else ABORTED

@@ -1,0 +1,253 @@
+"""Watches a provider's stream while the application reads it, without replacing the stream.
+
+The package's own object stays what it is. What is replaced is its iterator or, where the
+application reads the response itself, the response's method that yields its bytes; and the
+response's method that closes it, through which all ways of closing a stream go.
+"""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from otel_coach.core.guard import swallowed
+from otel_coach.instrumentors.genai.direct_call import as_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_coach.metrics.recorder import Recorder
+
+_MAX_BODY: Final = 64 * 2**20
+"""Bytes of a JSON answer that are kept until its end, to read its usage."""
+
+
+class Watchable(Protocol):
+    """A call, which takes what the application reads."""
+
+    def answer_came(self, answer: Any) -> None:
+        """Notes the whole answer of a call without a stream."""
+        ...
+
+    def chunk_came(self, chunk: Any) -> None:
+        """Notes one chunk of a stream."""
+        ...
+
+    def event_came(self, data: str) -> None:
+        """Notes the data of one server-sent event."""
+        ...
+
+
+class Closes(Protocol):
+    """Closes calls; each only once, whatever is reported later."""
+
+    recorder: Recorder
+
+    def end(self, call: Any, error: BaseException | None = None) -> None:
+        """Closes a call that was read to its end, or that failed."""
+        ...
+
+    def leave(self, call: Any) -> None:
+        """Closes a call whose consumer stopped reading."""
+        ...
+
+
+class _Watched:
+    """An iterator of a stream. When it is freed, nobody can read the stream any more.
+
+    Args:
+        iterator: yields what the application reads.
+        call: the call that the stream belongs to.
+        calls: closes the call.
+        took: notes what the application has read; must not refer to this object.
+        ended: called when the stream was read to its end.
+    """
+
+    __slots__ = ("__weakref__", "_call", "_calls", "_ended", "_iterator", "_took")
+
+    def __init__(
+        self,
+        iterator: Any,
+        call: Watchable,
+        calls: Closes,
+        took: Callable[[Any], None],
+        ended: Callable[[], None] | None = None,
+    ) -> None:
+        self._iterator = iterator
+        self._call = call
+        self._calls = calls
+        self._took = took
+        self._ended = ended
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the iterator is executing: what happens then is not the consumer's doing."""
+        iterator = self._iterator
+        return getattr(iterator, "gi_running", False) or getattr(iterator, "ag_running", False)
+
+    def _end(self) -> None:
+        try:
+            if self._ended is not None:
+                self._ended()
+        except BaseException as raised:
+            if not swallowed(self._calls, raised, "_Watched.end"):
+                raise
+        self._calls.end(self._call)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._iterator, name)
+
+    def __del__(self) -> None:
+        self._calls.leave(self._call)
+
+    # Both kinds of iteration do what `guarded` does, but cheaper: they run for every chunk.
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            chunk = next(self._iterator)
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException as error:
+            self._calls.end(self._call, error)
+            raise
+        try:
+            self._took(chunk)
+        except BaseException as raised:
+            if not swallowed(self._calls, raised, "_Watched.__next__"):
+                raise
+        return chunk
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            chunk = await self._iterator.__anext__()
+        except StopAsyncIteration:
+            self._end()
+            raise
+        except BaseException as error:
+            self._calls.end(self._call, error)
+            raise
+        try:
+            self._took(chunk)
+        except BaseException as raised:
+            if not swallowed(self._calls, raised, "_Watched.__anext__"):
+                raise
+        return chunk
+
+
+class _Events:
+    """Reads the bytes of a stream of server-sent events."""
+
+    ended = None
+
+    def __init__(self, call: Watchable) -> None:
+        self._call = call
+        self._rest = b""
+
+    def took(self, chunk: bytes) -> None:
+        """Notes the events whose last byte is in `chunk`."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._call.event_came(line[5:].strip().decode(errors="replace"))
+
+
+class _Body:
+    """Reads the bytes of an answer that is one JSON document."""
+
+    def __init__(self, call: Watchable) -> None:
+        self._call = call
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def took(self, chunk: bytes) -> None:
+        """Keeps `chunk` until the end."""
+        self._size += len(chunk)
+        if self._size <= _MAX_BODY:
+            self._parts.append(chunk)
+
+    def ended(self) -> None:
+        """Notes the whole answer."""
+        self._call.answer_came(as_object(b"".join(self._parts)))
+
+
+class _WatchedResponse:
+    """Watches the closing of a response. Freed together with it, as nobody can read it any more.
+
+    Methods that are set on an object form a cycle with it, so they are removed when it is closed.
+    Weak references would not do: the garbage collector clears them before it closes a generator
+    that closes the response.
+    """
+
+    def __init__(self, response: Any, call: Watchable, calls: Closes) -> None:
+        self._response = response
+        self._call = call
+        self._calls = calls
+        self._reader: weakref.ref[_Watched] | None = None
+        self._names: list[str] = []
+        for name in ("close", "aclose"):
+            self.override(name, self._closing)
+
+    def override(self, name: str, make: Callable[..., Any]) -> None:
+        """Sets a method on the response that calls `make(original, ...)`, until it is closed."""
+        attributes = vars(self._response)
+        if name not in attributes and hasattr(self._response, name):
+            attributes[name] = partial(make, getattr(self._response, name))
+            self._names.append(name)
+
+    def read_by(self, iterator: _Watched) -> _Watched:
+        """Notes the iterator by which the response is read, and returns it."""
+        self._reader = weakref.ref(iterator)
+        return iterator
+
+    def _closing(self, original: Callable[..., Any]) -> Any:
+        for name in self._names:
+            vars(self._response).pop(name, None)
+        self._names.clear()
+        reader = self._alive_reader()
+        if reader is None or not reader.is_running:
+            self._calls.leave(self._call)
+        return original()
+
+    def _alive_reader(self) -> _Watched | None:
+        return None if self._reader is None else self._reader()
+
+    def __del__(self) -> None:
+        if self._alive_reader() is None:  # else it closes the call
+            self._calls.leave(self._call)
+
+
+def watch_chunks(stream: Any, call: Watchable, calls: Closes) -> bool:
+    """Watches the chunks of a package's stream object; returns whether that is possible."""
+    iterator = getattr(stream, "_iterator", None)
+    if iterator is None:
+        return False
+    watched = _Watched(iterator, call, calls, call.chunk_came)
+    _WatchedResponse(stream.response, call, calls).read_by(watched)
+    stream._iterator = watched  # noqa: SLF001 - as above
+    return True
+
+
+def watch_bytes(response: Any, call: Watchable, calls: Closes, *, streams: bool) -> None:
+    """Watches the bytes of a response that the application reads itself.
+
+    `streams` says whether they are server-sent events.
+    """
+    watched = _WatchedResponse(response, call, calls)
+
+    def reading(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        reads = _Events(call) if streams else _Body(call)
+        iterator = original(*args, **kwargs)
+        return watched.read_by(_Watched(iterator, call, calls, reads.took, reads.ended))
+
+    for name in ("iter_bytes", "aiter_bytes"):
+        watched.override(name, reading)

@@ -1,0 +1,250 @@
+"""What is read from the answers and the streams of OpenAI's APIs."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.instrumentors.genai.billing import paid_items_in
+from otel_coach.instrumentors.genai.client_calls import Package
+from otel_coach.instrumentors.genai.direct_call import (
+    DirectCall,
+    ResponseError,
+    fields,
+    items,
+    listed,
+    said_by,
+    tool_call,
+)
+from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_MORE_THAN_TEXT: Final = (
+    *("tool_calls", "reasoning_content", "reasoning", "function_call", "refusal", "audio"),
+)
+_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+"""Events with the whole response, after which nothing comes."""
+
+
+class ChatCall(DirectCall):
+    """A call of the Chat Completions API, or of one that is compatible with it."""
+
+    __slots__ = ("_choices",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        asked_for = self.parameters.get("n")
+        self._choices = asked_for if isinstance(asked_for, int) else 1
+        """The number of choices, each of which has a finish reason."""
+
+    def prompt_messages(self) -> Sequence[object]:
+        return [_chat_message(message) for message in listed(self.parameters.get("messages"))]
+
+    def chunk_came(self, chunk: Any) -> None:
+        self.was_streamed = True
+        usage = getattr(chunk, "usage", None)
+        if usage is not None:
+            self.usage_block = usage
+            self.tier = getattr(chunk, "service_tier", None)
+        if not self.answered_model:
+            self.answered_model = getattr(chunk, "model", None)
+        for choice in getattr(chunk, "choices", None) or ():
+            delta = getattr(choice, "delta", None)
+            if getattr(delta, "content", None) or self.speaks(delta or choice):
+                # `token_came`, inlined to save a stack frame.
+                self.last_token = now = perf_counter()
+                if self.first_token is None:
+                    self.first_token = now
+            if (reason := getattr(choice, "finish_reason", None)) is not None:
+                self._choice_ended(reason)
+            if self.output is not None:
+                self.output.append(choice)
+
+    def _choice_ended(self, reason: object) -> None:
+        if len(self.finish_reasons) + 1 >= self._choices:
+            self.finished(reason)
+        else:
+            self.finish_reasons.append(reason)
+
+    @staticmethod
+    def speaks(delta: Any) -> bool:
+        """Returns whether a delta without text has a tool call, reasoning or sound."""
+        return any(getattr(delta, name, None) for name in _MORE_THAN_TEXT)
+
+    def answer_came(self, answer: Any) -> None:
+        self.usage_block = getattr(answer, "usage", None)
+        self.answered_model = getattr(answer, "model", None)
+        self.tier = getattr(answer, "service_tier", None)
+        choices = items(getattr(answer, "choices", None))
+        self.finish_reasons += [getattr(choice, "finish_reason", None) for choice in choices]
+        if self.output is not None:
+            self.output += choices
+
+    def answer_messages(self) -> Sequence[object]:
+        parts: dict[object, list[Any]] = {}
+        for choice in self.output or ():
+            said = getattr(choice, "message", None) or getattr(choice, "delta", None)
+            parts.setdefault(getattr(choice, "index", 0), []).append(said)
+        return [_joined(said) for said in parts.values()]
+
+
+class CompletionCall(ChatCall):
+    """A call of the older Completions API, which has texts instead of messages."""
+
+    __slots__ = ()
+
+    def prompt_messages(self) -> Sequence[object]:
+        prompt = self.parameters.get("prompt")
+        return [
+            said_by("user", text)
+            for text in ([prompt] if isinstance(prompt, str) else items(prompt))
+        ]
+
+    @staticmethod
+    def speaks(delta: Any) -> bool:
+        return bool(getattr(delta, "text", None))
+
+    def answer_messages(self) -> Sequence[object]:
+        texts: dict[object, str] = {}
+        for choice in self.output or ():
+            index = getattr(choice, "index", 0)
+            texts[index] = texts.get(index, "") + str(getattr(choice, "text", ""))
+        return [said_by("assistant", text) for text in texts.values()]
+
+
+class ResponsesCall(DirectCall):
+    """A call of the Responses API."""
+
+    __slots__ = ()
+
+    def prompt_messages(self) -> Sequence[object]:
+        given = self.parameters.get("input")
+        instructions = self.parameters.get("instructions")
+        system = [said_by("system", instructions)] if instructions else []
+        said = [said_by("user", given)] if isinstance(given, str) else map(_item, listed(given))
+        return [*system, *said]
+
+    def chunk_came(self, chunk: Any) -> None:
+        self.was_streamed = True
+        kind = getattr(chunk, "type", None) or ""
+        if kind.endswith(".delta"):
+            if delta := getattr(chunk, "delta", None):
+                self.token_came()
+                if self.output is not None and kind == "response.output_text.delta":
+                    self.output.append(delta)
+        elif kind in _ENDS:
+            if self.output is not None:
+                self.output.clear()  # the response has all of it
+            self.answer_came(getattr(chunk, "response", None))
+        elif kind == "error":
+            self.failure = ResponseError()
+        elif not self.answered_model:
+            response = getattr(chunk, "response", None)
+            self.answered_model = getattr(response, "model", None)
+
+    def answer_came(self, answer: Any) -> None:
+        self.usage_block = getattr(answer, "usage", None)
+        self.answered_model = getattr(answer, "model", None)
+        self.tier = getattr(answer, "service_tier", None)
+        said = items(getattr(answer, "output", None))
+        self.paid_items += paid_items_in(getattr(item, "type", None) for item in said)
+        status = getattr(answer, "status", None)
+        reason = getattr(getattr(answer, "incomplete_details", None), "reason", None) or status
+        if reason:
+            self.finished(reason)
+        if status == "failed" or getattr(answer, "error", None):
+            self.failure = ResponseError()
+        if self.output is not None:
+            self.output += said
+
+    def answer_messages(self) -> Sequence[object]:
+        said = self.output or ()
+        if text := "".join(part for part in said if isinstance(part, str)):
+            return [said_by("assistant", text)]  # a stream that was cut
+        content: list[Mapping[str, Any]] = []
+        calls: list[object] = []
+        for item in listed(said):
+            if item.get("type") == "function_call":
+                calls.append(
+                    tool_call(item.get("call_id"), item.get("name"), item.get("arguments"))
+                )
+            elif item.get("type") == "reasoning":
+                content += [{"type": "reasoning", **part} for part in _reasoning(item)]
+            else:
+                content += listed(item.get("content"))
+        return [said_by("assistant", content, calls)]
+
+
+def _reasoning(item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in ("content", "summary"):
+        for part in listed(item.get(name)):
+            yield {"text": part.get("text")}
+
+
+def _chat_message(message: Mapping[str, Any]) -> object:
+    calls = [_chat_tool_call(call) for call in listed(message.get("tool_calls"))]
+    return said_by(message.get("role"), message.get("content"), calls, message.get("tool_call_id"))
+
+
+def _chat_tool_call(call: Mapping[str, Any]) -> object:
+    function = fields(call.get("function") or call.get("custom"))
+    return tool_call(
+        call.get("id"), function.get("name"), function.get("arguments") or function.get("input")
+    )
+
+
+def _item(item: Mapping[str, Any]) -> object:
+    """Returns one item of the Responses API's input as a message."""
+    kind = item.get("type", "message")
+    if kind == "function_call":
+        call = tool_call(item.get("call_id"), item.get("name"), item.get("arguments"))
+        return said_by("assistant", "", [call])
+    if kind == "function_call_output":
+        return said_by("tool", item.get("output"), answers=item.get("call_id"))
+    return said_by(item.get("role", "user"), item.get("content"))
+
+
+def _joined(parts: Sequence[Any]) -> object:
+    """Returns a message, or the deltas of one, as a message."""
+    text = "".join(str(getattr(part, "content", None) or "") for part in parts)
+    calls: dict[object, dict[str, str]] = {}
+    for part in parts:
+        for place, call in enumerate(items(getattr(part, "tool_calls", None))):
+            index = getattr(call, "index", None)
+            known = calls.setdefault(place if index is None else index, {})
+            function = getattr(call, "function", None)
+            for name, found in (
+                ("id", getattr(call, "id", None)),
+                ("name", getattr(function, "name", None)),
+                ("arguments", getattr(function, "arguments", None)),
+            ):
+                known[name] = known.get(name, "") + (found or "")
+    return said_by(
+        "assistant",
+        text,
+        [tool_call(call["id"], call["name"], call["arguments"]) for call in calls.values()],
+    )
+
+
+def provider_of(client: Any) -> str:
+    """Returns the provider that `client` asks, by LangChain's name for it."""
+    return "azure" if "Azure" in type(client).__name__ else "openai"
+
+
+PACKAGE: Final = Package(
+    calls={
+        "/chat/completions": ChatCall,
+        "/completions": CompletionCall,
+        "/responses": ResponsesCall,
+        "/embeddings": DirectEmbedding,
+    },
+    provider_of=provider_of,
+    name="openai",
+    other_instrumentations=(
+        ("openinference.instrumentation.openai", "OpenAIInstrumentor"),
+        ("opentelemetry.instrumentation.openai", "OpenAIInstrumentor"),
+        ("opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
+    ),
+)

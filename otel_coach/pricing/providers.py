@@ -1,0 +1,49 @@
+"""What libraries, the semantic conventions and the price list call the same provider."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Names(NamedTuple):
+    """The names of one provider."""
+
+    semconv: str
+    """`gen_ai.provider.name`, by the GenAI semantic conventions where they have one."""
+    listed: str
+    """The id in the price list."""
+
+
+BEDROCK: Final = Names("aws.bedrock", "aws")
+_GEMINI: Final = Names("gcp.gemini", "google")
+_VERTEX: Final = Names("gcp.vertex_ai", "google")
+_MISTRAL: Final = Names("mistral_ai", "mistral")
+_XAI: Final = Names("x_ai", "x-ai")
+_NAMES: Final = {
+    "amazon_bedrock": BEDROCK,
+    "anthropic_bedrock": BEDROCK,
+    "anthropic_mantle": BEDROCK,
+    "anthropic_vertex": _VERTEX,
+    "aws": BEDROCK,
+    "azure": Names("azure.ai.openai", "azure"),
+    "azure_ai": Names("azure.ai.inference", "azure"),
+    "azure_openai": Names("azure.ai.openai", "azure"),
+    "bedrock": BEDROCK,
+    "bedrock_converse": BEDROCK,
+    "gemini": _GEMINI,
+    "google": _GEMINI,
+    "google_anthropic_vertex": _VERTEX,
+    "google_genai": _GEMINI,
+    "google_vertexai": _VERTEX,
+    "mistral": _MISTRAL,
+    "mistralai": _MISTRAL,
+    "openai_mantle": BEDROCK,
+    "x_ai": _XAI,
+    "xai": _XAI,
+}
+
+
+def names_of(provider: str) -> Names:
+    """Returns the names of what a library calls `provider`; others keep their name everywhere."""
+    name = provider.lower().replace("-", "_")
+    return _NAMES.get(name) or Names(provider, provider)

@@ -1,0 +1,44 @@
+"""What one LLM call was billed for."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from operator import add
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one LLM call, as its provider billed them.
+
+    All fields but the first two are parts of others: `cached`, `cache_write` and `input_audio` of
+    `prompt`, `cache_write_1h` of `cache_write`, `reasoning`, `citation` and
+    `output_audio` of `completion`.
+    """
+
+    prompt: int
+    completion: int
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    citation: int = 0
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any part of the prompt or completion tokens is given."""
+        return any(astuple(self)[2:])
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether a part is larger than what it is a part of."""
+        return (
+            max(self.cached + self.cache_write, self.input_audio) > self.prompt
+            or max(self.reasoning + self.citation, self.output_audio) > self.completion
+            or self.cache_write_1h > self.cache_write
+        )
+
+    def __add__(self, other: Usage) -> Usage:
+        """Adds up the tokens of two parts of one call."""
+        return Usage(*map(add, astuple(self), astuple(other)))

@@ -1,0 +1,143 @@
+"""What LLM calls cost that ended after their client had left, by the application's own notes."""
+
+import asyncio
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from langchain_core.messages import AIMessage
+from langgraph.graph import END, START, StateGraph
+
+from tests.support.scripted_model import Scripted, counted
+from tests.support.serving import serving
+from tests.support.waiting import eventually
+
+TOKENS, COST = "app_ai_abandoned_tokens_total", "app_ai_abandoned_cost_usd_total"
+MTOK = 1_000_000
+STEPS = 4
+
+
+def slow_model(notes, told):
+    """A model that answers after a pause, and then takes a note."""
+
+    class Slow(Scripted):
+        async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+            await asyncio.sleep(0.15)
+            notes.append(time.monotonic())
+            return self._generate(messages)
+
+    return Slow(answer=AIMessage("hi", usage_metadata=told))
+
+
+def asking(notes):
+    """An application whose graph of several steps goes on, whatever its client does."""
+    model = slow_model(notes, counted(1000, 100))
+
+    async def step(state):
+        await model.ainvoke("hi")
+        return {"said": state.get("said", 0) + 1}
+
+    builder = StateGraph(dict)
+    names = [f"step{number}" for number in range(STEPS)]
+    for name in names:
+        builder.add_node(name, step)
+    for one, other in zip([START, *names], [*names, END], strict=True):
+        builder.add_edge(one, other)
+    graph = builder.compile()
+    app = FastAPI()
+
+    @app.get("/stream")
+    async def stream():
+        async def parts():
+            async for update in graph.astream({}, stream_mode="updates"):
+                yield f"{update}\n"
+
+        return StreamingResponse(parts())
+
+    @app.get("/answer")
+    async def answer():
+        return await graph.ainvoke({})
+
+    @app.post("/posted")
+    async def posted(request: Request):
+        await request.json()
+        return await graph.ainvoke({})
+
+    return app
+
+
+def leave_after(url, path, calls, notes, body=b""):
+    """Sends a request, and leaves when so many calls have ended; returns when."""
+    parts = urlsplit(str(url))
+    method = "POST" if body else "GET"
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(head.encode() + body)
+        eventually(lambda: len(notes) >= calls)
+    return time.monotonic()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("path", "body"), [("/stream", b""), ("/answer", b""), ("/posted", b'{"q": 1}')]
+)
+def test_calls_that_end_after_the_client_left_are_counted_whole(measured, path, body):
+    notes = []
+    with serving(asking(notes)) as client:
+        left = leave_after(client.base_url, path, 1, notes, body)
+        # Whether the rest of the graph runs is its own matter: a stream's does not always.
+        eventually(lambda: measured.page().sum("http_server_request_duration_seconds_count"))
+        time.sleep(0.3)
+    after = sum(note > left for note in notes)
+    page = measured.page()
+    assert page.sum("agent_llm_requests_total", status="ok") == len(notes)
+    labels = {"endpoint": path, "model": "gpt-5"}
+    assert page.sum(TOKENS, **labels, mode="prompt") == 1000 * after
+    assert page.sum(TOKENS, **labels, mode="completion") == 100 * after
+    assert page.sum(COST, **labels) == pytest.approx(after * (1000 * 1.25 + 100 * 10) / MTOK)
+    if path != "/stream":
+        assert after == STEPS - 1
+    assert page.sum(TOKENS) == 1100 * after
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("path", ["/stream", "/answer"])
+def test_a_request_that_is_read_to_its_end_costs_nothing_for_nobody(measured, path):
+    notes = []
+    with serving(asking(notes)) as client:
+        client.get(path)
+    page = measured.page()
+    assert len(notes) == STEPS
+    assert page.samples(COST, endpoint=path) == [({"endpoint": path, "model": "gpt-5"}, 0)]
+    assert page.sum(TOKENS) == 0
+
+
+@pytest.mark.server
+def test_a_body_that_comes_slowly_is_the_applications_alone(measured):
+    """While the application waits for the body, no call's end may read a part of it."""
+    notes = []
+    app = asking(notes)
+    model = slow_model(notes, counted(1, 1))
+
+    @app.post("/upload")
+    async def upload(request: Request):
+        async def work():
+            for _ in range(4):
+                await model.ainvoke("hi")
+
+        task = asyncio.create_task(work())
+        body = await request.body()
+        await task
+        return len(body)
+
+    def slowly():
+        for _ in range(10):
+            yield b"x" * 1000
+            time.sleep(0.05)
+
+    with serving(app) as client:
+        assert client.post("/upload", content=slowly()).text == "10000"
+    assert measured.page().sum("agent_llm_requests_total") == 4

@@ -1,0 +1,244 @@
+"""`otel-coach doctor -- uvicorn app:app`: the application is imported, and not served."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from otel_coach.cli.doctor import application
+from otel_coach.cli.doctor.finding import Examined, Fact
+from otel_coach.settings import Settings
+from tests.support.doctor import findings
+from tests.support.paths import APPS
+from tests.support.stack import bin_path
+
+PAGE = """
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/v1/chat/{thread}")
+def chat(thread): ...
+"""
+
+
+def doctor(folder, *command, **environ):
+    """The exit code, and the report, of the command."""
+    done = subprocess.run(
+        [bin_path("otel-coach"), "doctor", "--json", "--", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **environ},
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Says what is found about an application of a text, by name, and the facts."""
+    monkeypatch.chdir(tmp_path)
+
+    def look(text, command="uvicorn app:app", **environ):
+        (tmp_path / "app.py").write_text(text)
+        environ = {"PATH": os.environ["PATH"], **environ}
+        examined = Examined(Settings.from_env(environ), environ)
+        results = [*application.look(examined, command.split())]
+        found = {one.trap.name: one for one in findings(results)}
+        facts = "\n".join(one.text for one in results if isinstance(one, Fact))
+        return found, facts
+
+    return look
+
+
+def test_the_routes_and_the_bound_of_the_page_are_told():
+    code, report = doctor(APPS, *["uvicorn", "small_app:app", "--port", "1"])
+    assert code == 0, report
+    facts = "\n".join(report["facts"])
+    # /health, /ask/{name}, /mode/{mode}, /stream, /refuse, /broken, /what-is-on-the-path, and
+    # FastAPI's four: /openapi.json, /docs, /docs/oauth2-redirect, /redoc
+    assert "with 11 routes" in facts
+    assert "the page has at most " in facts
+    assert "GET /metrics is answered with otel-coach's page" in facts
+    assert "the application" in report["right"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("python -m uvicorn app:app", "gunicorn -k uvicorn.workers.UvicornWorker app:app"),
+        *("hypercorn app", "fastapi run", "fastapi run app.py --app app"),
+        "opentelemetry-instrument uvicorn app:app",
+    ],
+)
+def test_the_application_is_found_for_each_server(told, command):
+    found, facts = told(PAGE, command)
+    assert found == {}
+    assert "with 5 routes" in facts
+
+
+def test_it_is_imported_and_not_served(told, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        text = f"import os; open('imported', 'a').write(f'{{os.getpid()}} ')\n{PAGE}"
+        found, _ = told(text, f"uvicorn app:app --port {port}")
+    assert found == {}
+    assert len((tmp_path / "imported").read_text().split()) == 1
+
+
+def test_what_the_application_prints_is_not_in_the_report(told):
+    found, _ = told(f"print('noise')\n{PAGE}")
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "said"),
+    [
+        ("import no_such_module\n", "uvicorn app:app", "ModuleNotFoundError: No module named"),
+        (PAGE, "uvicorn app:application", "has no attribute 'application'"),
+        (PAGE, "uvicorn other:app", "No module named 'other'"),
+        ("raise RuntimeError('hunter2')\n", "uvicorn app:app", "RuntimeError at app.py:1"),
+        ("import sys\nsys.exit('hunter2')\n", "uvicorn app:app", "SystemExit at app.py:2"),
+        ("import os\nos._exit(3)\n", "uvicorn app:app", "the process ended with 3"),
+    ],
+)
+def test_what_cannot_be_imported_says_why_and_where(told, text, command, said):
+    found, _ = told(text, command)
+    assert found.keys() == {"application-not-imported"}
+    finding = found["application-not-imported"]
+    assert said in finding.what
+    assert "hunter2" not in str(finding)
+
+
+def test_a_command_of_no_known_server(told):
+    found, _ = told(PAGE, "python app.py")
+    assert found.keys() == {"command-unknown"}
+
+
+def test_what_is_no_application_of_starlettes(told):
+    text = "async def app(scope, receive, send): ...\n"
+    found, _ = told(text)
+    assert found.keys() == {"application-not-watched"}
+
+
+def test_more_routes_than_the_label_has_values(told):
+    text = f"{PAGE}\nfor n in range(10):\n    app.get(f'/r{{n}}')(lambda: n)\n"
+    found, _ = told(text, OTEL_COACH_BUDGET_ENDPOINT="10")
+    finding = found["more-routes-than-budget"]
+    assert "15 routes" in finding.what
+    assert finding.cure == "export OTEL_COACH_BUDGET_ENDPOINT=18"
+
+
+OWN_PAGE = f"""{PAGE}
+from fastapi import Response
+@app.get("/metrics")
+def metrics():
+"""
+PROMETHEUS = "    return Response('up 1\\n', media_type='text/plain')\n"
+
+
+def test_a_page_of_its_own_in_a_prometheus_format_is_right(told):
+    text = OWN_PAGE + PROMETHEUS
+    found, facts = told(text)
+    assert found == {}
+    assert "has a /metrics of its own, which is asked first" in facts
+    assert "answered with otel-coach's page" in facts
+
+
+def test_a_page_of_its_own_in_another_format_has_the_words_of_the_log(told):
+    found, _ = told(OWN_PAGE + "    return {'up': 1}\n")
+    assert found.keys() == {"own-page-not-prometheus"}
+    finding = found["own-page-not-prometheus"]
+    assert "is not a Prometheus page (application/json)" in finding.what
+    assert "export OTEL_COACH_METRICS_PATH=" in finding.cure
+
+
+MIDDLEWARE = """
+from starlette.responses import PlainTextResponse
+@app.middleware("http")
+async def refuse(request, call_next):
+    return PlainTextResponse("no", 403)
+"""
+
+
+def test_a_middleware_that_refuses_the_applications_own_page(told):
+    own = OWN_PAGE + PROMETHEUS
+    found, _ = told(own + MIDDLEWARE)
+    finding = found["page-refused"]
+    assert "answers GET /metrics with 403" in finding.what
+
+
+def test_without_a_page_of_its_own_no_middleware_inside_refuses(told):
+    found, facts = told(PAGE + MIDDLEWARE)
+    assert found == {}
+    assert "answered with otel-coach's page" in facts
+
+
+def test_what_is_around_the_application_and_refuses(told):
+    text = f"""{PAGE}
+inner = app
+class Guard:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        await send({{"type": "http.response.start", "status": 401, "headers": []}})
+        await send({{"type": "http.response.body", "body": b""}})
+app = Guard(inner)
+"""
+    found, _ = told(text)
+    finding = found["page-refused"]
+    assert "with 401, by what is around it (a app.Guard)" in finding.what
+
+
+def test_the_token_is_used_and_not_shown(told):
+    found, facts = told(PAGE, OTEL_COACH_METRICS_TOKEN="sesame")
+    assert found == {}
+    assert "answered with otel-coach's page" in facts
+    assert "sesame" not in facts
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OTEL_COACH_DISABLED": "true"},
+        {"OTEL_METRICS_EXPORTER": "none"},
+        {"OTEL_EXPORTER_PROMETHEUS_PORT": "9464"},
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "otel_coach_asgi"},
+    ],
+)
+def test_where_the_application_has_no_page_none_is_asked_for(told, environ):
+    found, facts = told(PAGE, **environ)
+    assert found == {}
+    assert "with 5 routes" in facts
+    assert "GET /metrics" not in facts
+
+
+def test_a_factory_in_another_folder(told, tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "shop.py").write_text(f"{PAGE}\ndef create():\n    return app\n")
+    found, facts = told("", "uvicorn --app-dir src --factory shop:create")
+    assert found == {}
+    assert "with 5 routes" in facts
+
+
+def test_options_of_the_command_are_looked_at_too(tmp_path):
+    (tmp_path / "app.py").write_text("import no_such_module\n")
+    command = "opentelemetry-instrument --traces_sampler always_off uvicorn app:app"
+    code, report = doctor(tmp_path, *command.split())
+    assert code == 1
+    names = {finding["trap"] for finding in report["findings"]}
+    assert names == {"sampled-out", "application-not-imported"}
+
+
+def test_its_help_has_examples():
+    done = subprocess.run(
+        [sys.executable, "-m", "otel_coach", "doctor", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "otel-coach doctor -- uvicorn app:app" in done.stdout
+    assert "--url http://localhost:8000/metrics" in done.stdout

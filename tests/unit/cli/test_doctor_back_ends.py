@@ -1,0 +1,381 @@
+"""Mistakes on the way to an OTLP back end, planted: real exports over real sockets."""
+
+import ssl
+import threading
+from concurrent import futures
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+from tests.support.doctor import diagnosis, hostile
+from tests.support.otlp import Receiver
+from tests.support.paths import SUPPORT
+from tests.support.programs import free_port
+from tests.support.serving import tcp_server
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+PEM = SUPPORT / "localhost.pem"
+
+
+def back_end(endpoint, **environ):
+    return diagnosis(**{ENDPOINT: endpoint, "OTEL_SERVICE_NAME": "coach", **environ})
+
+
+def only(found, name):
+    assert found.keys() == {name}, found
+    (text,) = found[name]
+    return text
+
+
+class Export(trace_service_pb2_grpc.TraceServiceServicer):
+    """Takes what has no token, or the right one."""
+
+    def __init__(self):
+        self.calls = []
+        self.refuses = False
+
+    def Export(self, request, context):  # noqa: N802 - gRPC's name
+        self.calls.append((request, dict(context.invocation_metadata())))
+        if self.refuses:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@contextmanager
+def grpc_receiver(service=None):
+    """A gRPC server, with the service for traces or with none; yields its port."""
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    if service is not None:
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(0).wait()
+
+
+@contextmanager
+def https(status, body=b"", content_type="application/x-protobuf", *, tls=True):
+    """A server that answers each POST with that; yields its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(status)
+            self.send_header("content-type", content_type)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(PEM)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+# What is right
+
+
+def test_a_receiver_that_takes_an_empty_export_is_right():
+    with Receiver() as receiver:
+        assert back_end(receiver.endpoint, OTEL_METRICS_EXPORTER="prometheus,otlp") == {}
+        assert receiver.requests == [("/v1/traces", b""), ("/v1/metrics", b"")]
+
+
+def test_a_receiver_by_grpc_is_right_and_gets_the_headers():
+    service = Export()
+    with grpc_receiver(service) as port:
+        headers = {"OTEL_EXPORTER_OTLP_HEADERS": "X-Tenant=acme%20inc"}
+        assert back_end(f"http://127.0.0.1:{port}", **{PROTOCOL: "grpc"}, **headers) == {}
+    ((request, metadata),) = service.calls
+    assert not request.resource_spans
+    assert metadata["x-tenant"] == "acme inc"
+
+
+def test_https_with_its_certificate_is_right():
+    with https(200) as port:
+        certificate = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(PEM)}
+        assert back_end(f"https://localhost:{port}", **certificate) == {}
+
+
+# Where it is
+
+
+def test_nothing_listens_there():
+    port = free_port()
+    told = only(back_end(f"http://127.0.0.1:{port}"), "otlp-unreachable")
+    assert f"{ENDPOINT}=http://127.0.0.1:{port}" in told
+    assert "connection refused" in told
+    assert f"export {ENDPOINT}=http://COLLECTOR:4318" in told
+
+
+def test_nothing_listens_there_by_grpc():
+    told = only(
+        back_end(f"http://127.0.0.1:{free_port()}", **{PROTOCOL: "grpc"}), "otlp-unreachable"
+    )
+    assert "refused" in told
+    assert f"export {ENDPOINT}=http://COLLECTOR:4317" in told
+
+
+def test_several_signals_to_one_place_are_one_finding():
+    environ = {"OTEL_METRICS_EXPORTER": "prometheus,otlp", "OTEL_LOGS_EXPORTER": "otlp"}
+    told = only(back_end(f"http://127.0.0.1:{free_port()}", **environ), "otlp-unreachable")
+    assert "traces and metrics and logs" in told
+
+
+def test_a_host_that_is_not_known():
+    told = only(back_end("http://no-such-host.invalid:4318"), "otlp-unreachable")
+    assert "no-such-host.invalid is not known" in told
+
+
+def test_no_endpoint_is_set_but_an_exporter_is():
+    found = diagnosis(OTEL_TRACES_EXPORTER="otlp", OTEL_SERVICE_NAME="coach")
+    told = only(found, "otlp-unreachable")
+    assert f"{ENDPOINT}=http://localhost:4318" in told
+
+
+def test_no_scheme():
+    told = only(back_end("collector:4318"), "otlp-scheme")
+    assert f"export {ENDPOINT}=http://collector:4318" in told
+
+
+def test_a_scheme_that_is_none_of_http():
+    told = only(back_end("grpc://collector:4317", **{PROTOCOL: "grpc"}), "otlp-scheme")
+    assert f"export {ENDPOINT}=http://collector:4317" in told
+
+
+def test_the_path_twice():
+    with Receiver() as receiver:
+        told = only(back_end(f"{receiver.endpoint}/v1/traces"), "otlp-path-twice")
+        assert receiver.requests == []
+    assert f"{receiver.endpoint}/v1/traces/v1/traces" in told
+    assert told.endswith(f"export {ENDPOINT}={receiver.endpoint}")
+
+
+def test_no_path_where_one_is_needed():
+    def only_its_path(path, _body):
+        return 200 if path == "/v1/traces" else 404
+
+    with Receiver(only_its_path) as receiver:
+        environ = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": receiver.endpoint}
+        told = only(diagnosis(OTEL_SERVICE_NAME="coach", **environ), "otlp-path-missing")
+        variable = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+        assert f"export {variable}={receiver.endpoint}/v1/traces" in told
+        environ = {variable: f"{receiver.endpoint}/v1/traces"}
+        assert diagnosis(OTEL_SERVICE_NAME="coach", **environ) == {}
+
+
+# The protocol
+
+
+def test_4317_is_not_the_port_of_http():
+    told = only(back_end("http://127.0.0.1:4317"), "otlp-grpc-port")
+    assert f"export {ENDPOINT}=http://127.0.0.1:4318" in told
+    assert f"export {PROTOCOL}=grpc" in told
+
+
+def test_4318_is_not_the_port_of_grpc():
+    told = only(back_end("http://127.0.0.1:4318", **{PROTOCOL: "grpc"}), "otlp-http-port")
+    assert f"export {ENDPOINT}=http://127.0.0.1:4317" in told
+    assert f"export {PROTOCOL}=http/protobuf" in told
+
+
+def test_http_to_a_server_of_grpc_on_any_port():
+    with grpc_receiver(Export()) as port:
+        told = only(back_end(f"http://127.0.0.1:{port}"), "otlp-other-protocol")
+    assert f"export {PROTOCOL}=grpc" in told
+
+
+def test_grpc_to_a_server_of_http_on_any_port():
+    with Receiver() as receiver:
+        told = only(back_end(receiver.endpoint, **{PROTOCOL: "grpc"}), "otlp-other-protocol")
+    assert f"export {PROTOCOL}=http/protobuf" in told
+
+
+def test_a_server_that_speaks_neither():
+    with hostile([b"220 mail ESMTP\r\n"]) as (url, _):
+        told = only(back_end(url.removesuffix("/metrics")), "otlp-other-protocol")
+    assert "does not answer by HTTP" in told
+
+
+# TLS
+
+
+def test_https_to_a_port_of_http():
+    with Receiver() as receiver:
+        endpoint = receiver.endpoint.replace("http://", "https://")
+        told = only(back_end(endpoint), "otlp-https-to-http")
+    assert f"export {ENDPOINT}={receiver.endpoint}" in told
+
+
+def test_https_to_a_port_that_closes_the_connection():
+    seen = []
+
+    def answer(connection):
+        with connection, suppress(OSError):
+            begin = connection.recv(4096)
+            seen.append(begin)
+            if begin.startswith(b"OPTIONS "):
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    headers = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=hunter2"}
+    with tcp_server(answer) as server:
+        found = back_end(f"https://127.0.0.1:{server.getsockname()[1]}", **headers)
+    assert f"export {ENDPOINT}=http://" in only(found, "otlp-https-to-http")
+    assert len(seen) == 2
+    assert b"hunter2" not in b"".join(seen)
+
+
+def test_tls_by_grpc_to_a_port_without():
+    with grpc_receiver(Export()) as port:
+        found = back_end(f"https://127.0.0.1:{port}", **{PROTOCOL: "grpc"})
+    told = only(found, "otlp-https-to-http")
+    assert f"export {ENDPOINT}=http://127.0.0.1:{port}" in told
+
+
+def test_http_to_a_port_of_https():
+    """What Go's servers, and so a Collector, answer."""
+    refusal = b"Client sent an HTTP request to an HTTPS server.\n"
+    with https(400, refusal, "text/plain", tls=False) as port:
+        told = only(back_end(f"http://127.0.0.1:{port}"), "otlp-http-to-https")
+    assert f"export {ENDPOINT}=https://127.0.0.1:{port}" in told
+
+
+def test_a_certificate_that_is_not_accepted():
+    with https(200) as port:
+        told = only(back_end(f"https://localhost:{port}"), "otlp-certificate")
+    assert "export OTEL_EXPORTER_OTLP_CERTIFICATE=" in told
+
+
+# What it answers
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_back_end_that_wants_a_key(status):
+    with Receiver(lambda *_: status) as receiver:
+        told = only(back_end(receiver.endpoint), "otlp-credentials")
+    assert f"HTTP status {status}" in told
+    assert "export OTEL_EXPORTER_OTLP_HEADERS=" in told
+
+
+def test_a_back_end_that_wants_a_key_by_grpc():
+    service = Export()
+    service.refuses = True
+    with grpc_receiver(service) as port:
+        told = only(back_end(f"http://127.0.0.1:{port}", **{PROTOCOL: "grpc"}), "otlp-credentials")
+    assert "UNAUTHENTICATED" in told
+
+
+@pytest.mark.parametrize("status", [404, 405, 415, 500, 503])
+def test_a_back_end_that_refuses(status):
+    with Receiver(lambda *_: status) as receiver:
+        told = only(back_end(receiver.endpoint), "otlp-refused")
+    assert f"HTTP status {status}" in told
+    assert f"{receiver.endpoint}/v1/traces" in told
+
+
+def test_a_web_server_that_answers_everything():
+    with https(200, b"<html>hello</html>", "text/html", tls=False) as port:
+        told = only(back_end(f"http://127.0.0.1:{port}"), "otlp-refused")
+    assert "text/html" in told
+
+
+def test_a_grpc_server_that_is_no_receiver():
+    with grpc_receiver() as port:
+        told = only(back_end(f"http://127.0.0.1:{port}", **{PROTOCOL: "grpc"}), "otlp-refused")
+    assert "UNIMPLEMENTED" in told
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("authorization: Bearer hunter2", 1),
+        ("x-tenant=acme,Bearer hunter2", 2),
+        ('{"authorization":"hunter2"}', 1),
+        ("a b=hunter2", 1),
+    ],
+)
+def test_a_header_that_is_none_is_told_by_its_position(text, position):
+    with Receiver() as receiver:
+        told = only(back_end(receiver.endpoint, OTEL_EXPORTER_OTLP_HEADERS=text), "otlp-headers")
+    assert f"OTEL_EXPORTER_OTLP_HEADERS: entry {position} is not" in told
+    assert "authorization=Bearer%20TOKEN" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "a=b",
+            "a=b,c=d",
+            "authorization=Bearer hunter2",
+            "authorization=Basic%20aHVudGVyMg==",
+            "a=",
+        ),
+        *("authorization: Bearer x", "a b=c", '{"a":"b"}', "a=b;c=d", "a", "=b", "a=b,,c=d", "a=ü"),
+    ],
+)
+def test_a_header_is_one_where_the_exporter_takes_it(text):
+    from opentelemetry.util.re import parse_env_headers
+
+    from otel_coach.cli.doctor.otlp_targets import _headers
+
+    headers, bad = _headers(text)
+    assert dict(headers) == parse_env_headers(text, liberal=True)
+    assert bool(bad) == (len(headers) < len([entry for entry in text.split(",") if entry]))
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("value", ["hunter2%0Ax: y", "hunter2%C3%BC", "hunter2%00"])
+def test_a_header_that_cannot_be_sent_is_not_shown(protocol, value):
+    text = f"authorization={value}"
+    with Receiver() as receiver:
+        environ = {PROTOCOL: protocol, "OTEL_EXPORTER_OTLP_HEADERS": text}
+        found = back_end(receiver.endpoint, **environ)
+    assert "hunter2" not in str(found)
+
+
+# Servers that mean ill
+
+
+def test_an_answer_that_never_ends_is_left(monkeypatch):
+    from itertools import repeat
+
+    from otel_coach.cli.doctor import back_ends
+
+    monkeypatch.setattr(back_ends, "_LONGEST", 1.0)
+    with hostile([b"HTTP/1.1 200 OK\r\n", *repeat(b"a: b\r\n", 1000)], pause=0.05) as (url, _):
+        told = only(back_end(url.removesuffix("/metrics")), "otlp-unreachable")
+    assert "within 1 s" in told
+
+
+def test_a_password_in_an_endpoint_is_not_shown():
+    found = back_end(f"http://u:hunter2@127.0.0.1:{free_port()}/?key=hunter2")
+    assert "hunter2" not in str(found)
+    assert found
+
+
+def test_a_proxy_of_the_environment_is_used_as_the_exporter_does(monkeypatch):
+    with Receiver() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.endpoint)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert back_end("http://collector.invalid:4318") == {}
+        assert proxy.requests == [("http://collector.invalid:4318/v1/traces", b"")]

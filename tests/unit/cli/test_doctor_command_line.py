@@ -1,0 +1,87 @@
+"""Which application a server's command would serve, for the ways in which people write it."""
+
+import pytest
+
+from otel_coach.cli.doctor.command_line import CommandError, options_of_instrument, served
+
+
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        ("uvicorn app:app", "app:app"),
+        ("/opt/venv/bin/uvicorn --host 0.0.0.0 --port 8000 shop.main:app", "shop.main:app"),
+        ("uvicorn --reload app:app --workers 4", "app:app"),
+        ("uvicorn --loop my_loop:Loop app:app", "app:app"),
+        ("python -m uvicorn app:app", "app:app"),
+        ("python3.12 -X dev -m uvicorn app:app --no-access-log", "app:app"),
+        ("opentelemetry-instrument uvicorn app:app", "app:app"),
+        ("opentelemetry-instrument --service_name coach uvicorn app:app", "app:app"),
+        ("uv run uvicorn app:app", "app:app"),
+        ("poetry run gunicorn -k uvicorn.workers.UvicornWorker -w 4 app:app", "app:app"),
+        ("gunicorn app:app --bind localhost:8000", "app:app"),
+        ("gunicorn -b localhost:8000 shop.wsgi", "shop.wsgi:application"),
+        ("hypercorn --bind localhost:8000 app:app", "app:app"),
+        ("hypercorn app", "app:app"),
+        ("granian --interface asgi app:app", "app:app"),
+        ("fastapi run --entrypoint shop:api", "shop:api"),
+    ],
+)
+def test_the_target_of_a_command(command, target):
+    found = served(command.split())
+    assert found.target == target
+    assert not found.is_factory
+    assert found.folder == "."
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["uvicorn --factory app:create", "uvicorn app:create --factory", "gunicorn app:create()"],
+)
+def test_a_factory_is_called(command):
+    found = served(command.split())
+    assert (found.target, found.is_factory) == ("app:create", True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("uvicorn --app-dir src app:app", "uvicorn app:app --app-dir=src"),
+        *("gunicorn --chdir src app:app", "granian --working-dir src app:app"),
+    ],
+)
+def test_the_folder_of_the_modules(command):
+    found = served(command.split())
+    assert (found.target, found.folder) == ("app:app", "src")
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "attribute"),
+    [
+        ("fastapi run", "", ""),
+        ("fastapi dev main.py --port 9000", "main.py", ""),
+        ("fastapi run --port 9000 src/main.py --app api", "src/main.py", "api"),
+    ],
+)
+def test_fastapi_names_a_file(command, path, attribute):
+    found = served(command.split())
+    assert (found.program, found.target, found.attribute) == ("fastapi", path, attribute)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["python app.py", "uvicorn", "uvicorn --port 8000", "flask run", "fastapi", "gunicorn -c x.py"],
+)
+def test_a_command_that_names_no_application_says_so(command):
+    with pytest.raises(CommandError, match=r"application|calls none of|serves with"):
+        served(command.split())
+
+
+def test_options_of_the_command_count_as_variables():
+    command = (
+        "opentelemetry-instrument --service_name coach --coach_metrics_path=/m uvicorn a:b --x y"
+    )
+    assert options_of_instrument(command.split()) == {
+        "OTEL_SERVICE_NAME": "coach",
+        "OTEL_COACH_METRICS_PATH": "/m",
+    }
+    assert options_of_instrument(["uvicorn", "--host", "h", "a:b"]) == {}

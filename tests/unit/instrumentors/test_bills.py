@@ -1,0 +1,322 @@
+"""Bills as integrations hand them over, in shapes that were seen: each against the sum by hand."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import CallbackManager
+from langchain_core.language_models import BaseLLM
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import (
+    ChatGeneration,
+    Generation,
+    LLMResult,
+)
+from pydantic import Field
+
+from otel_coach.instrumentors.genai import usage
+from tests.support.conservation import started
+from tests.support.scripted_model import CALLS, COST, UNMEASURED, Scripted, counted, unmeasured
+from tests.support.versions import CACHES_MAY_KEEP_TEXT
+
+MTOK = 1_000_000
+
+
+# Service tiers: langchain-openai puts their names in front of its details
+
+
+@pytest.mark.parametrize(
+    ("tier", "dollars"),
+    [
+        ("flex", (600 * 0.625 + 400 * 0.0625 + 100 * 5) / MTOK),
+        ("priority", (600 * 2.5 + 400 * 0.25 + 100 * 20) / MTOK),
+    ],
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_service_tier_is_read_whole_and_has_its_price(measured, tier, dollars, is_streamed):
+    told = counted(
+        1000,
+        100,
+        input_token_details={f"{tier}_cache_read": 400, tier: 600},
+        output_token_details={f"{tier}_reasoning": 40, tier: 60},
+    )
+    model = Scripted(
+        answer=AIMessage("hi", usage_metadata=told),
+        chunks=[AIMessageChunk("hi"), AIMessageChunk("", usage_metadata=told)],
+    )
+    list(model.stream("hi")) if is_streamed else model.invoke("hi")
+    page = measured.page()
+    assert page.sum("agent_llm_cached_tokens_total") == 400
+    assert page.sum("agent_llm_reasoning_tokens_total") == 40
+    assert page.sum(COST) == pytest.approx(dollars, abs=1e-12)
+    assert unmeasured(page) == {}
+
+
+def test_a_tier_without_a_known_price_has_none(measured):
+    told = counted(10, 10)
+    metadata = {"service_tier": "unheard-of"}
+    Scripted(answer=AIMessage("", usage_metadata=told, response_metadata=metadata)).invoke("hi")
+    page = measured.page()
+    assert unmeasured(page) == {"no_price": 1}
+    assert page.sum(COST) == 0
+
+
+def test_a_part_that_is_not_known_is_said_once(measured, caplog, monkeypatch):
+    monkeypatch.setattr(usage, "_named_parts", set())
+    told = counted(10, 10, input_token_details={"smell": 3})
+    for _ in range(2):
+        Scripted(answer=AIMessage("", usage_metadata=told)).invoke("hi")
+    measured.page()
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("input_token_details.smell" in line for line in lines) == 1
+
+
+# What is paid besides tokens, or is stated
+
+
+def test_a_cost_that_the_provider_states_comes_first(measured):
+    block = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.0123}
+    Scripted(llm_output={"token_usage": block}, provider="openrouter").invoke("hi")
+    assert measured.page().sum(COST) == pytest.approx(0.0123)
+
+
+def test_with_a_key_of_ones_own_the_providers_part_is_paid_too(measured):
+    block = {"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.001, "is_byok": True}
+    block["cost_details"] = {"upstream_inference_cost": 0.02}
+    Scripted(llm_output={"token_usage": block}, provider="openrouter").invoke("hi")
+    assert measured.page().sum(COST) == pytest.approx(0.021)
+
+
+def test_searches_have_a_price_where_the_list_has_one(measured):
+    block = {"input_tokens": 1000, "output_tokens": 100}
+    block["server_tool_use"] = {"web_search_requests": 2}
+    answer = AIMessage("hi", response_metadata={"usage": block})
+    Scripted(answer=answer, provider="anthropic", model_name="claude-haiku-4-5").invoke("hi")
+    page = measured.page()
+    assert page.sum(COST) == pytest.approx((1000 * 1 + 100 * 5) / MTOK + 2 * 10 / 1000)
+    assert unmeasured(page) == {}
+
+
+def test_an_image_is_an_extra_fee(measured, caplog):
+    answer = AIMessage(
+        [{"type": "image_generation_call", "id": "ig_1"}, {"type": "text", "text": "hi"}],
+        usage_metadata=counted(1000, 100),
+    )
+    for _ in range(3):
+        Scripted(answer=answer).invoke("hi")
+    page = measured.page()
+    assert unmeasured(page) == {"extra_fee": 3}
+    assert page.sum(COST) == pytest.approx(3 * (1000 * 1.25 + 100 * 10) / MTOK)
+    (line,) = [one.getMessage() for one in caplog.records if "extra_fee" in one.getMessage()]
+    assert "images" in line
+
+
+@pytest.mark.parametrize(
+    ("reason", "cure", "model"),
+    [
+        ("no_usage", "stream_usage=True", Scripted()),
+        (
+            "no_price",
+            "OTEL_COACH_PRICES",
+            Scripted(answer=AIMessage("hi", usage_metadata=counted(1, 1)), model_name="of-our-own"),
+        ),
+    ],
+)
+def test_one_line_a_model_names_the_cure(measured, caplog, reason, cure, model):
+    for _ in range(3):
+        model.invoke("hi")
+    assert unmeasured(measured.page()) == {reason: 3}
+    (line,) = [one.getMessage() for one in caplog.records if reason in one.getMessage()]
+    assert cure in line
+    assert model.model_name in line
+
+
+# Finish reasons, names and reasoning on the span
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"finish_reason": "stop"}, "stop"),
+        ({"stop_reason": "end_turn"}, "end_turn"),
+        ({"stopReason": "max_tokens"}, "max_tokens"),
+        ({"status": "completed"}, "completed"),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+            "max_output_tokens",
+        ),
+        ({"finish_reason": "any text, even a user's"}, "other"),
+    ],
+)
+def test_a_finish_reason_is_on_the_span(measured, metadata, reason):
+    Scripted(answer=AIMessage("hi", response_metadata=metadata)).invoke("hi")
+    (span,) = measured.spans
+    assert span.attributes["gen_ai.response.finish_reasons"] == (reason,)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ("anthropic-bedrock", "aws.bedrock"),
+        ("anthropic-mantle", "aws.bedrock"),
+        ("openai-mantle", "aws.bedrock"),
+        ("mistral", "mistral_ai"),
+        ("mistralai", "mistral_ai"),
+        ("openai", "openai"),
+        ("somebody", "somebody"),
+    ],
+)
+def test_a_provider_has_the_name_of_the_conventions(measured, provider, name):
+    Scripted(provider=provider).invoke("hi")
+    assert measured.spans[0].attributes["gen_ai.provider.name"] == name
+
+
+def test_reasoning_tokens_are_on_the_span(measured):
+    told = counted(10, 50, output_token_details={"reasoning": 40})
+    Scripted(answer=AIMessage("hi", usage_metadata=told)).invoke("hi")
+    assert measured.spans[0].attributes["gen_ai.usage.reasoning.output_tokens"] == 40
+
+
+# Text models
+
+
+class Text(BaseLLM):
+    """A text model that answers all prompts in one call, as OpenAI's completions API does."""
+
+    token_usage: dict = Field(default_factory=dict)
+    info: dict | None = None
+
+    @property
+    def _llm_type(self):
+        return "openai"
+
+    def _get_ls_params(self, stop=None, **kwargs):
+        return {"ls_provider": "openai", "ls_model_name": "gpt-3.5-turbo-instruct"}
+
+    def _generate(self, prompts, stop=None, run_manager=None, **kwargs):
+        generations = [[Generation(text="hi", generation_info=self.info)] for _ in prompts]
+        return LLMResult(generations=generations, llm_output={"token_usage": self.token_usage})
+
+
+def test_the_usage_of_a_batch_is_with_its_first_call(measured):
+    told = {"prompt_tokens": 30, "completion_tokens": 6}
+    Text(token_usage=told).batch(["a", "b", "c"])
+    page = measured.page()
+    assert page.sum(CALLS) == 3
+    assert page.sum("agent_llm_tokens_total") == 36
+    assert unmeasured(page) == {}
+
+
+def test_a_batch_without_usage_has_none(measured):
+    Text().batch(["a", "b", "c"])
+    assert unmeasured(measured.page()) == {"no_usage": 3}
+
+
+def test_the_usage_of_a_text_model_may_be_with_its_text(measured):
+    Text(info={"prompt_eval_count": 11, "eval_count": 18, "done_reason": "stop"}).invoke("hi")
+    assert measured.page().sum("agent_llm_tokens_total") == 29
+    assert measured.spans[0].attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        # Cohere's stream: token_count, in floats.
+        ({"token_count": {"input_tokens": 66.0, "output_tokens": 9.0}}, (66, 9, 0)),
+        # Together's own name for cached tokens.
+        (
+            {"token_usage": {"prompt_tokens": 50, "completion_tokens": 5, "cached_tokens": 20}},
+            (50, 5, 20),
+        ),
+        # DeepSeek has both.
+        (
+            {
+                "token_usage": {
+                    "prompt_tokens": 50,
+                    "completion_tokens": 5,
+                    "prompt_cache_hit_tokens": 20,
+                    "prompt_tokens_details": {"cached_tokens": 20},
+                }
+            },
+            (50, 5, 20),
+        ),
+    ],
+)
+def test_usage_under_other_names(measured, block, expected):
+    Scripted(answer=AIMessage("hi", response_metadata=block)).invoke("hi")
+    page = measured.page()
+    assert (
+        page.sum("agent_llm_tokens_total", mode="prompt"),
+        page.sum("agent_llm_tokens_total", mode="completion"),
+        page.sum("agent_llm_cached_tokens_total"),
+    ) == expected
+
+
+# Caches
+
+
+class TextCache(BaseCache):
+    """A cache that keeps text only, as semantic caches do."""
+
+    def lookup(self, prompt, llm_string):
+        return [Generation(text="kept")]
+
+    def update(self, prompt, llm_string, return_val):
+        pass
+
+    def clear(self, **kwargs):
+        pass
+
+
+@pytest.mark.skipif(not CACHES_MAY_KEEP_TEXT, reason="this LangChain rejects such an answer")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_answer_of_a_cache_that_keeps_text_only_is_no_call(measured, is_async):
+    model = Scripted(cache=TextCache())
+    answer = asyncio.run(model.ainvoke("hi")) if is_async else model.invoke("hi")
+    assert answer.content == "kept"
+    started["LLM calls"] -= 1  # it never reached the provider
+    page = measured.page()
+    assert page.sum(CALLS) == page.sum(UNMEASURED) == 0
+
+
+def test_a_message_without_an_id_is_a_call(measured):
+    manager = CallbackManager.configure()
+    (run,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]], run_id=uuid4())
+    run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=AIMessage("said"))]]))
+    assert measured.page().sum(CALLS, status="ok") == 1
+
+
+# The address that was asked
+
+
+@pytest.mark.parametrize(
+    ("serialized", "priced"),
+    [
+        ({"kwargs": {"openai_api_base": "https://api.openai.com/v1"}}, True),
+        ({"kwargs": {"openai_api_base": "http://10.1.2.3:8000/v1"}}, False),
+        ({"kwargs": {"base_url": "http://10.1.2.3:8000/v1", "openai_proxy": "http://p"}}, False),
+        ({"kwargs": {"openai_proxy": "http://10.1.2.3:3128"}}, True),
+        ({"repr": "Chat(openai_api_base='http://10.1.2.3:8000/v1', client=<x>)"}, False),
+        ({"repr": "Chat(client=<x>)"}, True),
+        ({}, True),
+    ],
+)
+def test_a_price_is_that_of_the_address(measured, serialized, priced):
+    manager = CallbackManager.configure(inheritable_metadata={"ls_provider": "openai"})
+    (run,) = manager.on_chat_model_start(
+        serialized, [[HumanMessage("hi")]], invocation_params={"model": "gpt-5"}
+    )
+    message = AIMessage("said", usage_metadata=counted(MTOK, 0))
+    run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]))
+    page = measured.page()
+    assert page.sum(COST) == (1.25 if priced else 0)
+    assert unmeasured(page) == ({} if priced else {"no_price": 1})
+
+
+def test_a_model_that_only_its_text_names_has_its_name(measured):
+    manager = CallbackManager.configure()
+    text = "ChatHuggingFace(llm=HuggingFaceEndpoint(...), model_id='meta-llama/Llama-3.1-8B')"
+    (run,) = manager.on_chat_model_start({"repr": text}, [[HumanMessage("hi")]])
+    run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=AIMessage("said"))]]))
+    assert measured.page().sum(CALLS, model="meta-llama/Llama-3.1-8B") == 1

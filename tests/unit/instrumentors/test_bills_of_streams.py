@@ -1,0 +1,115 @@
+"""Bills of streams, as integrations hand them over: each against the sum by hand."""
+
+import asyncio
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk
+
+from tests.support.scripted_model import CALLS, COST, Scripted, counted, unmeasured
+
+MTOK = 1_000_000
+
+# Streams
+
+OPENING = [
+    AIMessageChunk(""),
+    AIMessageChunk([{"type": "text", "text": "", "index": 0}]),
+    AIMessageChunk([{"type": "reasoning", "id": "rs_1", "summary": [], "index": 0}]),
+    AIMessageChunk("", additional_kwargs={"reasoning": {"id": "rs_1", "summary": []}}),
+    AIMessageChunk([{"type": "reasoning_content", "reasoning_content": {"text": ""}, "index": 0}]),
+    AIMessageChunk([{"type": "thinking", "thinking": "", "signature": "", "index": 0}]),
+    AIMessageChunk([]),
+]
+SAYING = [
+    AIMessageChunk("x"),
+    AIMessageChunk([{"type": "text", "text": "x", "index": 0}]),
+    AIMessageChunk(
+        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "x"}], "index": 0}]
+    ),
+    AIMessageChunk([{"type": "reasoning_content", "reasoning_content": {"text": "x"}, "index": 0}]),
+    AIMessageChunk([{"type": "thinking", "thinking": "x", "index": 0}]),
+    AIMessageChunk("", additional_kwargs={"reasoning_content": "x"}),
+    AIMessageChunk("", tool_call_chunks=[{"name": "t", "args": "", "id": "1", "index": 0}]),
+    AIMessageChunk([{"type": "tool_use", "id": "1", "name": "t", "input": {}, "index": 0}]),
+]
+
+
+@pytest.mark.parametrize("chunk", OPENING)
+def test_an_item_without_content_is_no_token(measured, chunk):
+    list(Scripted(chunks=[chunk]).stream("hi"))
+    page = measured.page()
+    assert page.sum(CALLS, mode="stream") == 1
+    assert page.sum("agent_llm_time_to_first_token_seconds_count") == 0
+
+
+@pytest.mark.parametrize("chunk", SAYING)
+def test_text_reasoning_and_a_tool_call_are_tokens(measured, chunk):
+    list(Scripted(chunks=[*OPENING[:1], chunk]).stream("hi"))
+    assert measured.page().sum("agent_llm_time_to_first_token_seconds_count") == 1
+
+
+def test_of_totals_that_are_repeated_in_each_chunk_the_last_is_the_bill(measured):
+    chunks = [AIMessageChunk("x", usage_metadata=counted(713, n)) for n in range(1, 11)]
+    list(Scripted(chunks=chunks).stream("hi"))
+    page = measured.page()
+    assert page.sum("agent_llm_tokens_total", mode="prompt") == 713
+    assert page.sum("agent_llm_tokens_total", mode="completion") == 10
+    assert page.sum(COST) == pytest.approx((713 * 1.25 + 10 * 10) / MTOK)
+
+
+def test_the_usage_of_a_broken_stream_is_the_least_and_that_is_said(measured):
+    chunks = [AIMessageChunk("x", usage_metadata=counted(700, 1)), AIMessageChunk("y")]
+    with pytest.raises(ConnectionError):
+        list(Scripted(chunks=chunks, breaks=True).stream("hi"))
+    page = measured.page()
+    assert page.sum("agent_llm_tokens_total", mode="prompt") == 700
+    assert page.sum(CALLS, status="error") == 1
+    assert unmeasured(page) == {"no_usage": 1}
+
+
+def test_usage_of_nothing_at_all_is_made_up(measured):
+    Scripted(answer=AIMessage("hi", usage_metadata=counted(0, 0))).invoke("hi")
+    page = measured.page()
+    assert unmeasured(page) == {"no_usage": 1}
+    assert page.sum("agent_llm_tokens_total") == 0
+
+
+LAST = AIMessageChunk("", response_metadata={"finish_reason": "stop", "model_name": "gpt-5"})
+
+
+@pytest.mark.parametrize("usage_comes_after", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_is_closed_after_its_finish_reason_is_ok(
+    measured, usage_comes_after, is_async
+):
+    told = {"usage_metadata": counted(100, 10)}
+    last = LAST if usage_comes_after else LAST.model_copy(update=told)
+    chunks = [AIMessageChunk("x"), last, AIMessageChunk("", **told)]
+    model = Scripted(chunks=chunks if usage_comes_after else chunks[:2])
+
+    async def read_async():
+        stream = model.astream("hi")
+        async for chunk in stream:
+            if chunk.response_metadata.get("finish_reason"):
+                break
+        await stream.aclose()
+
+    def read():
+        stream = model.stream("hi")
+        for chunk in stream:
+            if chunk.response_metadata.get("finish_reason"):
+                break
+        stream.close()
+
+    asyncio.run(read_async()) if is_async else read()
+    page = measured.page()
+    assert page.sum(CALLS, status="ok") == page.sum(CALLS) == 1
+    assert unmeasured(page) == ({"no_usage": 1} if usage_comes_after else {})
+    assert page.sum("agent_llm_tokens_total") == (0 if usage_comes_after else 110)
+
+
+def test_a_stream_that_is_closed_before_is_aborted(measured):
+    stream = Scripted(chunks=[AIMessageChunk("x"), AIMessageChunk("y"), LAST]).stream("hi")
+    next(stream)
+    stream.close()
+    assert measured.page().sum(CALLS, status="aborted") == 1

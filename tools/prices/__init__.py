@@ -1,0 +1,1 @@
+"""Writes or checks the price list that comes with otel-coach."""
