@@ -214,6 +214,13 @@ STORAGES: Final = PrivatePart(
         "_sdk_config",
     ),
 )
+PUSHES: Final = PrivatePart(
+    "opentelemetry.sdk",
+    "OpenTelemetry's periodic reader has an _export_lock and a _shutdown_event",
+    "otel_coach.sdk.queues:locks_while_pushing",
+    "a child that is forked during a push pushes no metrics",
+    private=("_at_fork_reinit", "_export_lock", "_shutdown_event"),
+)
 QUEUES: Final = PrivatePart(
     "opentelemetry.sdk",
     "OpenTelemetry's batch processors have a _batch_processor whose shutdown takes a timeout",
@@ -267,7 +274,7 @@ PARTS: Final = (
     *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
     *(NATIVE_TELEMETRY, FRONTENDS, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
-    *(CONFIGURATORS, STORAGES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
+    *(CONFIGURATORS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
     *(OPENAI_CLIENTS, OPENAI_STREAMS, ANTHROPIC_CLIENTS, ANTHROPIC_STREAMS),
 )
 """All rows of the table."""

@@ -20,6 +20,7 @@ from otel_coach.core.guard import OwnThread, belongs_to_host, raised_at
 from otel_coach.core.patching import undone
 from otel_coach.core.plugins import exporter_component, package_of
 from otel_coach.core.traps import NO_EXPORTER
+from otel_coach.sdk.forked_exporters import own_exporter
 from otel_coach.sdk.losses import Losses
 from otel_coach.sdk.queues import PushReader, span_processor
 
@@ -60,7 +61,7 @@ class OneLineAMinute(logging.Filter):
     def quieten(self, exporter: object, *more: object) -> None:
         """Installs this filter on the loggers of `exporter` and of `more` parts that use it."""
         for sender in (exporter, *more):
-            for cls in type(sender).__mro__:
+            for cls in sender.__class__.__mro__:  # that of what is wrapped
                 if cls.__module__.startswith(_EXPORTER_MODULES):
                     logger = logging.getLogger(cls.__module__)
                     logger.addFilter(self)
@@ -182,7 +183,7 @@ def _senders(
             _logger.error("otel-coach: %s", line)
             continue
         try:
-            exporter = found[0].load()()
+            exporter = own_exporter(found[0].load())
             sender = signal.wrap(exporter, losses)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
             _logger.error(  # noqa: TRY400 - one line; a traceback would not help the operator

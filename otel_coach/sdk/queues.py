@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
 
+from otel_coach.core import compatibility
 from otel_coach.metrics.labels import METRICS_EXPORT, SPANS_EXPORT, SPANS_QUEUE_FULL
 from otel_coach.sdk.losses import CountedExporter, Exports
 
@@ -37,6 +40,15 @@ def ends_in_time() -> bool:
         return inner is not None and "timeout_millis" in signature(inner.shutdown).parameters
     finally:
         processor.shutdown()
+
+
+def locks_while_pushing() -> bool:
+    """Returns whether a periodic reader has the lock and the event that a child has to replace."""
+    reader = PeriodicExportingMetricReader(ConsoleMetricExporter(), math.inf)
+    try:
+        return hasattr(reader, "_export_lock") and hasattr(reader, "_shutdown_event")
+    finally:
+        reader.shutdown()
 
 
 def stopped(processor: Any, stop: Callable[[], object], losses: Losses) -> None:
@@ -105,6 +117,13 @@ class PushReader(PeriodicExportingMetricReader):
         self._is_idle = is_idle  # set first: the SDK's constructor starts the thread
         counted: Any = CountedExporter(exporter, Exports(losses, METRICS_EXPORT), _points)
         super().__init__(counted)
+
+    def _at_fork_reinit(self) -> None:
+        # A push of the parent's that is under way holds the lock, and nobody in the child frees it.
+        if compatibility.holds(compatibility.PUSHES):
+            self._export_lock = threading.Lock()
+            self._shutdown_event = threading.Event()
+        super()._at_fork_reinit()
 
     def _receive_metrics(self, *args: Any, **kwargs: Any) -> None:
         if not self._is_idle():

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -28,38 +29,42 @@ for _ in range({parents}):
 open_run = model.stream("x") if {open_run} else None
 if open_run:
     next(open_run)
-time.sleep(0.6)
+time.sleep({before_fork})
 if os.fork() == 0:
     for _ in range({childs}):
         model.invoke("x")
         jobs.add(1)
+    time.sleep({childs_life})
     sys.exit(0)
 os.wait()
 """
 
 
+def resources(receiver):
+    """Each resource's metrics that were pushed, with its instance id and the sender's port."""
+    for (path, body), port in zip(receiver.requests, receiver.connections, strict=True):
+        if path == "/v1/metrics":
+            for of in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                who = {pair.key: pair.value.string_value for pair in of.resource.attributes}
+                yield of, who["service.instance.id"], port
+
+
 def by_instance(receiver, name):
     """The last total that each process pushed, the largest first."""
     last = {}
-    for path, body in receiver.requests:
-        if path != "/v1/metrics":
-            continue
-        for of in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-            who = {pair.key: pair.value.string_value for pair in of.resource.attributes}
-            for scope in of.scope_metrics:
-                for metric in scope.metrics:
-                    if metric.name == name:
-                        points = metric.sum.data_points or metric.histogram.data_points
-                        last[who["service.instance.id"]] = sum(
-                            point.as_double + point.as_int
-                            if metric.HasField("sum")
-                            else point.count
-                            for point in points
-                        )
+    for of, instance, _port in resources(receiver):
+        for scope in of.scope_metrics:
+            for metric in scope.metrics:
+                if metric.name == name:
+                    points = metric.sum.data_points or metric.histogram.data_points
+                    last[instance] = sum(
+                        point.as_double + point.as_int if metric.HasField("sum") else point.count
+                        for point in points
+                    )
     return sorted(last.values(), reverse=True)
 
 
-def run(receiver, **numbers):
+def run(receiver, before_fork=0.6, childs_life=0.0, **numbers):
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
@@ -69,7 +74,7 @@ def run(receiver, **numbers):
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics",
     }
     command = [bin_path("opentelemetry-instrument"), sys.executable, "-c"]
-    program = PROGRAM.format(**numbers)
+    program = PROGRAM.format(before_fork=before_fork, childs_life=childs_life, **numbers)
     subprocess.run([*command, program], env=environment, check=True, timeout=60)
 
 
@@ -90,6 +95,30 @@ def test_each_process_pushes_what_it_measured_itself(parents, childs, pushed, op
     assert by_instance(receiver, "agent.llm.latency") == pushed
     assert by_instance(receiver, "jobs.done") == sorted(filter(None, (parents, childs)))[::-1]
     assert sum(span.name.startswith("chat ") for span in spans) == sum(pushed)
+
+
+def test_a_child_that_was_forked_during_a_push_pushes_too():
+    pushes = []
+
+    def slow_at_first(path, _body):
+        if path == "/v1/metrics":
+            pushes.append(path)
+            time.sleep(3 if len(pushes) == 1 else 0)
+        return 200
+
+    with Receiver(slow_at_first) as receiver:
+        run(receiver, before_fork=1.0, parents=10, childs=3, open_run=False)
+    assert by_instance(receiver, "agent.llm.requests") == [10, 3]
+
+
+def test_a_child_sends_on_no_connection_of_its_parents():
+    with Receiver() as receiver:
+        run(receiver, childs_life=1.0, parents=10, childs=3, open_run=False)
+    assert by_instance(receiver, "agent.llm.requests") == [10, 3]
+    senders = {}
+    for _metrics, instance, port in resources(receiver):
+        senders.setdefault(port, set()).add(instance)
+    assert all(len(instances) == 1 for instances in senders.values()), senders
 
 
 def test_the_process_detectors_command_line_does_not_come_back_after_a_fork():

@@ -52,14 +52,20 @@ class Receiver:
         """Path and body, decompressed, of all that came and was taken."""
         self.refused: list[tuple[str, bytes]] = []
         """Of what was answered with another status than 200."""
+        self.connections: list[int] = []
+        """The sender's port of each of `requests`."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # keeps its connections, as a Collector does
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 status = answers(self.path, body)
+                if status == 200:
+                    receiver.connections.append(self.client_address[1])
                 taken = receiver.requests if status == 200 else receiver.refused
                 taken.append((self.path, body))
                 self.send_response(status)

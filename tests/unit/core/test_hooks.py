@@ -26,8 +26,9 @@ OURS_ALONE = {
     "OwnThread": {"run"},
     "OtelCoachDistro": {"_configure", "load_instrumentor"},
     "ExemplarReader": {"_receive_metrics", "force_flush", "shutdown"},
-    "PushReader": {"_receive_metrics"},
+    "PushReader": {"_receive_metrics", "_at_fork_reinit"},
     "CountedExporter": {"export"},  # in the SDK's threads, which it does not end
+    "OwnExporter": {"export"},  # likewise
     "CountedLogs": {"shutdown"},
     "_Noted": {"on_emit", "shutdown", "force_flush"},  # an assignment, or nothing
     "CountedSpans": {"on_end", "shutdown"},  # behind the guard of RedactingSpanProcessor
