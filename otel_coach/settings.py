@@ -7,7 +7,6 @@ and OTLP endpoints and headers. This module has those that decide what otel-coac
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
 import os
 from collections.abc import Mapping  # noqa: TC003 - named by the fields
@@ -16,6 +15,7 @@ from typing import Self
 
 from otel_coach.configuration import definitions as define
 from otel_coach.configuration.environment import Environment
+from otel_coach.configuration.names import hint, nearest
 from otel_coach.configuration.setting import checked, settings_of
 from otel_coach.configuration.trust import Trust
 
@@ -76,9 +76,7 @@ class Settings:
         """Rejects keyword arguments that are not fields."""
         known = {known_field.name for known_field in dataclasses.fields(cls)}
         for name in values.keys() - known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; perhaps {close[0]} is meant" if close else ""
-            message = f"{cls.__name__} has no field {name}{hint}"
+            message = f"{cls.__name__} has no field {name}{hint(nearest(name, known))}"
             raise TypeError(message)
         return object.__new__(cls)
 

@@ -19,6 +19,8 @@ _ALIKE: Final = re.compile(r"o(?:tel|tle|tlp|ltp|etl|te_|pen_?tel)", re.IGNORECA
 """The beginning of a name that may be meant for one of OpenTelemetry's."""
 _OF_MANY_PACKAGES: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION)_")
 """Each instrumentation has variables of its own there, whose names are like those of others."""
+_USUAL: Final = 0.6
+"""How like each other two names are, from 0 to 1; the default of difflib."""
 _LIKENESS: Final = 0.86
 _LIKENESS_OF_MANY: Final = 0.97
 _EXCLUDED_URLS: Final = re.compile(r"OTEL_PYTHON_\w+_EXCLUDED_URLS")
@@ -67,14 +69,23 @@ def unknown_own(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     """Yields the names that begin like otel-coach's, but are none, each with the nearest one."""
     for name in sorted(names):
         if name.startswith("OTEL_COACH_") and name not in OWN_NAMES:
-            yield name, next(iter(difflib.get_close_matches(name, OWN_NAMES, 1)), None)
+            yield name, nearest(name, OWN_NAMES)
 
 
-def unknown_line(name: str, nearest: str | None) -> str:
+def nearest(name: str, known: Iterable[str], likeness: float = _USUAL) -> str | None:
+    """Returns the one of `known` that is most like `name`, None if none is like it."""
+    return next(iter(difflib.get_close_matches(name, [*known], 1, likeness)), None)
+
+
+def hint(meant: str | None) -> str:
+    """Returns what to add to a message about a name that is not known."""
+    return f"; perhaps {meant} is meant" if meant else ""
+
+
+def unknown_line(name: str, meant: str | None) -> str:
     """Returns the line for the log about a variable that nothing reads."""
-    hint = f"; perhaps {nearest} is meant" if nearest else ""
     whose = "otel-coach" if name.startswith("OTEL_COACH_") else "otel-coach or OpenTelemetry"
-    return f"{name} is not a variable of {whose}{hint}; it is ignored"
+    return f"{name} is not a variable of {whose}{hint(meant)}; it is ignored"
 
 
 def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -88,19 +99,19 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str
         if name in right or name.startswith("OTEL_COACH_") or not _ALIKE.match(name):
             continue
         upper = name.upper()
-        if (nearest := _nearest(upper, right)) is not None:
-            yield name, nearest
+        if (meant := _meant(upper, right)) is not None:
+            yield name, meant
 
 
-def _nearest(name: str, right: Collection[str]) -> str | None:
+def _meant(name: str, right: Collection[str]) -> str | None:
     if name in right:
         return name
-    if (meant := _ALIASES.get(name)) is not None:
-        return meant
+    if (alias := _ALIASES.get(name)) is not None:
+        return alias
     if _EXCLUDED_URLS.fullmatch(name):
         return None
     likeness = _LIKENESS_OF_MANY if _OF_MANY_PACKAGES.match(name) else _LIKENESS
-    return next(iter(difflib.get_close_matches(name, right, 1, likeness)), None)
+    return nearest(name, right, likeness)
 
 
 def _documented() -> Iterator[str]:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.cli.doctor import otlp_grpc, otlp_http
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
-from otel_coach.cli.doctor.otlp_targets import GRPC, GRPC_PORT, HTTP_PORT, targets
+from otel_coach.cli.doctor.otlp_targets import (
+    GRPC,
+    GRPC_PORT,
+    HTTP_PORT,
+    exporters_by_signal,
+    targets,
+)
 from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.terminal import within
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
@@ -80,12 +86,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
 
 
 def _missing(examined: Examined) -> Iterator[Finding]:
-    settings = examined.settings
-    for signal, names, protocol in (
-        ("traces", settings.trace_exporters, settings.otlp_traces_protocol),
-        ("metrics", settings.metric_exporters, settings.otlp_metrics_protocol),
-        ("logs", settings.log_exporters, settings.otlp_logs_protocol),
-    ):
+    for signal, names, protocol in exporters_by_signal(examined.settings):
         for name in names:
             component = exporter_component(name, protocol)
             if name != "prometheus" and not has_exporter(signal, component):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otel_coach.cli.doctor.finding import Examined
+    from otel_coach.settings import EffectiveSettings
 
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 GRPC: Final = "grpc"
@@ -92,14 +93,16 @@ class Target:
         return f"{'https' if self.uses_tls and self.has_scheme else 'http'}://{host}:{port}{path}"
 
 
+def exporters_by_signal(settings: EffectiveSettings) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Yields each signal, with the names of its exporters and its protocol of OTLP."""
+    yield "traces", settings.trace_exporters, settings.otlp_traces_protocol
+    yield "metrics", settings.metric_exporters, settings.otlp_metrics_protocol
+    yield "logs", settings.log_exporters, settings.otlp_logs_protocol
+
+
 def targets(examined: Examined) -> Iterator[Target]:
     """Yields the target of each signal that is exported by OTLP, if its exporter is installed."""
-    settings = examined.settings
-    for signal, names, protocol in (
-        ("traces", settings.trace_exporters, settings.otlp_traces_protocol),
-        ("metrics", settings.metric_exporters, settings.otlp_metrics_protocol),
-        ("logs", settings.log_exporters, settings.otlp_logs_protocol),
-    ):
+    for signal, names, protocol in exporters_by_signal(examined.settings):
         if "otlp" in names and has_exporter(signal, exporter_component("otlp", protocol)):
             yield _target(examined, signal, protocol)
 

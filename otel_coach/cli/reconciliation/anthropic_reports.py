@@ -7,14 +7,14 @@ The format is that of the API reference: GET /v1/organizations/usage_report/mess
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.cli.reconciliation.figures import (
     InputError,
     Item,
     dollars,
+    items_of_buckets,
     token_count,
-    unix_seconds,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _USAGE: Final = "Anthropic usage"
 _COSTS: Final = "Anthropic costs"
 EMPTY: Final = "Anthropic"
 """The report of a page without results, which does not say what it is a page of."""
+_TIMES: Final = ("starting_at", "ending_at")
 _COUNTS: Final = ("uncached_input_tokens", "cache_read_input_tokens", "output_tokens")
 _CACHE_WRITES: Final = ("ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens")
 _CENTS: Final = Decimal(100)
@@ -38,29 +39,15 @@ def is_page(document: Mapping[str, Any]) -> bool:
 
 
 def items(document: Mapping[str, Any], where: str) -> Iterator[Item]:
-    """Yields the lines of a page.
+    """Returns the lines of a page.
 
     Raises:
         InputError: It is no page of tokens or costs, or not split by model.
     """
-    for bucket in document["data"]:
-        try:
-            begin = unix_seconds(str(bucket["starting_at"]))
-            end = unix_seconds(str(bucket["ending_at"]))
-            results = list(bucket["results"])
-        except (LookupError, TypeError, ValueError):
-            message = (
-                f"{where} has a bucket without starting_at, ending_at and results; export it again"
-            )
-            raise InputError(message) from None
-        if not results:
-            yield Item(EMPTY, begin, end)
-        for result in results:
-            yield _item(result, begin, end, where)
+    return items_of_buckets(document, where, times=_TIMES, empty=EMPTY, item=_item)
 
 
-def _item(result: object, begin: float, end: float, where: str) -> Item:
-    found = cast("Mapping[str, Any]", result) if isinstance(result, dict) else {}
+def _item(found: Mapping[str, Any], begin: float, end: float, where: str) -> Item:
     model = found.get("model")
     name = model if isinstance(model, str) else ""
     if "amount" in found:

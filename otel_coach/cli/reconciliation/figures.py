@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _MAX_TOKENS: Final = 10**15
 """More than any provider bills in one line; a larger count is invalid."""
@@ -163,6 +163,45 @@ def unix_seconds(text: str) -> float:
     except (OverflowError, OSError) as error:
         raise ValueError(text) from error
     return seconds
+
+
+def items_of_buckets(
+    document: Mapping[str, Any],
+    where: str,
+    *,
+    times: tuple[str, str],
+    empty: str,
+    item: Callable[[Mapping[str, Any], float, float, str], Item],
+) -> Iterator[Item]:
+    """Yields the lines of a page of time buckets.
+
+    Args:
+        document: the page.
+        where: the file, for messages.
+        times: the names of a bucket's beginning and end.
+        empty: the report of a bucket without lines.
+        item: reads one line, given the bucket's beginning and end, and `where`.
+
+    Raises:
+        InputError: It is no such page.
+    """
+    begin_name, end_name = times
+    for bucket in document["data"]:
+        try:
+            begin = unix_seconds(str(bucket[begin_name]))
+            end = unix_seconds(str(bucket[end_name]))
+            results = list(bucket["results"])
+        except (LookupError, TypeError, ValueError):
+            message = (
+                f"{where} has a bucket without {begin_name}, {end_name} and results; export it "
+                "again"
+            )
+            raise InputError(message) from None
+        if not results:
+            yield Item(empty, begin, end)
+        for result in results:
+            found = cast("Mapping[str, Any]", result) if isinstance(result, dict) else {}
+            yield item(found, begin, end, where)
 
 
 def short(text: str) -> str:

@@ -7,14 +7,14 @@ The format is that of the API reference: GET /v1/organization/usage/completions,
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.cli.reconciliation.figures import (
     InputError,
     Item,
     dollars,
+    items_of_buckets,
     token_count,
-    unix_seconds,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _REPORTS: Final = {
 }
 EMPTY: Final = "OpenAI"
 """The report of a page without results, which does not say what it is a page of."""
+_TIMES: Final = ("start_time", "end_time")
 
 _ONE_WORD: Final = re.compile(r"[\w.:/-]+")
 
@@ -41,29 +42,15 @@ def is_page(document: Mapping[str, Any]) -> bool:
 
 
 def items(document: Mapping[str, Any], where: str) -> Iterator[Item]:
-    """Yields the lines of a page.
+    """Returns the lines of a page.
 
     Raises:
         InputError: It is no page of tokens or costs, or not split by model.
     """
-    for bucket in document["data"]:
-        try:
-            begin = unix_seconds(str(bucket["start_time"]))
-            end = unix_seconds(str(bucket["end_time"]))
-            results = list(bucket["results"])
-        except (LookupError, TypeError, ValueError):
-            message = (
-                f"{where} has a bucket without start_time, end_time and results; export it again"
-            )
-            raise InputError(message) from None
-        if not results:
-            yield Item(EMPTY, begin, end)
-        for result in results:
-            yield _item(result, begin, end, where)
+    return items_of_buckets(document, where, times=_TIMES, empty=EMPTY, item=_item)
 
 
-def _item(result: object, begin: float, end: float, where: str) -> Item:
-    found = cast("Mapping[str, Any]", result) if isinstance(result, dict) else {}
+def _item(found: Mapping[str, Any], begin: float, end: float, where: str) -> Item:
     kind = str(found.get("object"))
     if kind == _COSTS:
         return _cost(found, begin, end, where)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from otel_coach.core.request_context import Request
     from otel_coach.metrics.recorder import Recorder
 
-_MAX_REMEMBERED: Final = 1000
+MAX_REMEMBERED: Final = 1000
 """How many endpoints with a series are remembered; an application may keep creating routes."""
 
 
@@ -63,14 +63,14 @@ class AiRequests:
         record(AI_REQUEST_DURATION, seconds, (*labels, outcome), context)
         # An alert's rate() needs the series before the first abandoned call, or the first abort.
         model = labels[:2]
-        if model not in self._models and len(self._models) < _MAX_REMEMBERED:
+        if model not in self._models and len(self._models) < MAX_REMEMBERED:
             self._models.add(model)
             record(AI_ABANDONED_COST, 0, model)
             for tokens in (PROMPT, COMPLETION):
                 record(AI_ABANDONED_TOKENS, 0, (*model, tokens))
         if stream is None:
             return
-        if len(self.streaming) < _MAX_REMEMBERED:
+        if len(self.streaming) < MAX_REMEMBERED:
             self.streaming.add(endpoint)
         record(AI_STREAM_CHUNKS, stream.chunks, (*labels, outcome), context)
         record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.guard import guarded, swallowed
 from otel_coach.core.request_context import Request
-from otel_coach.instrumentors.asgi.ai_requests import AiRequests, Stream
+from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, AiRequests, Stream
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 
 _MAX_RECEIVED_AHEAD: Final = 8
-_MAX_ENDPOINTS: Final = 1000
-"""How many endpoints with a series are remembered; an application may keep creating routes."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
 _REJECTIONS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
 _METHOD_NOT_ALLOWED: Final = "405"
@@ -373,7 +371,7 @@ class Exchange:
             record(AUTH_FAILURES, 1, (endpoint, self._method_of(self.route, code), code, reason))
         limited = self._status == _TOO_MANY_REQUESTS
         known = shared.rate_limited
-        is_new = endpoint not in known and len(known) < _MAX_ENDPOINTS
+        is_new = endpoint not in known and len(known) < MAX_REMEMBERED
         if is_new:
             known.add(endpoint)
         if limited or is_new:

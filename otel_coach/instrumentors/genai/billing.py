@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_coach.instrumentors.genai.usage import as_mapping, at, tier_of_details, usage_in
@@ -50,11 +52,22 @@ class BilledMessage(NamedTuple):
     """The types of the items in its content that are paid besides tokens."""
 
 
-class Billing(NamedTuple):
+@dataclass(frozen=True)
+class Billing:
     """The data of an answer that its bill is read from, without its content."""
 
     messages: tuple[BilledMessage, ...] = ()
     llm_output: object = None
+
+    @cached_property
+    def blocks(self) -> tuple[Mapping[str, Any], ...]:
+        """The mappings that may be, or have, a usage block; LangChain's own first."""
+        return tuple(_blocks(self))
+
+    @cached_property
+    def metadata(self) -> tuple[Mapping[str, Any], ...]:
+        """The metadata of the messages."""
+        return tuple(_mappings(message.response_metadata for message in self.messages))
 
 
 def billing_of(response: object) -> Billing:
@@ -88,7 +101,7 @@ def paid_items_in(kinds: Iterable[object]) -> tuple[str, ...]:
 
 def usage_of(billing: Billing) -> Usage | None:
     """Returns the billed usage, None if the answer has none that can be trusted."""
-    found = [usage for block in _blocks(billing) if (usage := usage_in(block)) is not None]
+    found = [usage for block in billing.blocks if (usage := usage_in(block)) is not None]
     if not found:
         return None
     # Older integrations put only the sums on the message; the provider's block has the details.
@@ -105,7 +118,7 @@ def usage_is_with_another_call(billing: Billing) -> bool:
 
 def tier_of(billing: Billing) -> str | None:
     """Returns the service tier that the answer names, None for the standard one."""
-    for block in _blocks(billing):
+    for block in billing.blocks:
         tier = tier_of_details(block) or block.get("service_tier")
         if isinstance(tier, str) and tier and tier not in _STANDARD_TIERS:
             return tier
@@ -118,7 +131,7 @@ def fees_of(billing: Billing) -> dict[str, int]:
     for message in billing.messages:
         for item in message.items:
             fees[_FEES_OF_ITEMS[item]] = fees.get(_FEES_OF_ITEMS[item], 0) + 1
-    for block in _blocks(billing):
+    for block in billing.blocks:
         for path, name in _FEES_OF_USAGE.items():
             if count := at(block, path):
                 fees[name] = max(count, fees.get(name, 0))  # several blocks tell the same
@@ -129,13 +142,13 @@ def fees_of(billing: Billing) -> dict[str, int]:
 
 def searches_of(billing: Billing) -> dict[str, int]:
     """Returns the searches that only some models of their provider (Perplexity) are paid for."""
-    counts = (at(block, _PERPLEXITY_SEARCHES) for block in _blocks(billing))
+    counts = (at(block, _PERPLEXITY_SEARCHES) for block in billing.blocks)
     return {_SEARCHES: count} if (count := next(filter(None, counts), 0)) else {}
 
 
 def stated_cost(billing: Billing) -> float | None:
     """Returns the US dollars that the provider itself says the call costs, None if it does not."""
-    for block in _blocks(billing):
+    for block in billing.blocks:
         for path in _COSTS:
             cost = _at(block, path)
             if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
@@ -146,7 +159,7 @@ def stated_cost(billing: Billing) -> float | None:
 
 def finish_reasons(billing: Billing) -> tuple[str, ...]:
     """Returns why the model stopped, for each message that tells."""
-    return reason_texts(map(finish_reason, _metadata(billing)))
+    return reason_texts(map(finish_reason, billing.metadata))
 
 
 def reason_texts(reasons: Iterable[str | None]) -> tuple[str, ...]:
@@ -171,7 +184,7 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
 
 def response_models(billing: Billing) -> Iterator[str]:
     """Yields the models that the answer names as its origin."""
-    for metadata in _metadata(billing):
+    for metadata in billing.metadata:
         model = metadata.get("model_name") or metadata.get("model")
         if isinstance(model, str) and model:
             yield model
@@ -188,29 +201,21 @@ def _paid_items(message: Any) -> Iterator[str]:
 
 
 def _blocks(billing: Billing) -> Iterator[Mapping[str, Any]]:
-    """Yields the mappings that may be, or have, a usage block; LangChain's own first."""
-    for message in billing.messages:
-        yield from _found(message.usage_metadata)
+    yield from _mappings(message.usage_metadata for message in billing.messages)
     for outer in (billing.llm_output, *(message.response_metadata for message in billing.messages)):
         if (mapping := as_mapping(outer)) is not None:
-            for key in _USAGE_KEYS:
-                yield from _found(mapping.get(key))
+            yield from _mappings(map(mapping.get, _USAGE_KEYS))
             yield mapping  # Ollama's counts are among the other metadata
 
 
-def _metadata(billing: Billing) -> Iterator[Mapping[str, Any]]:
-    for message in billing.messages:
-        yield from _found(message.response_metadata)
+def _mappings(values: Iterable[object]) -> Iterator[Mapping[str, Any]]:
+    """Yields those of `values` that are mappings with anything in them."""
+    return (mapping for value in values if (mapping := as_mapping(value)))
 
 
 def _grounding_searches(block: Mapping[str, Any]) -> bool:
     grounding = as_mapping(block.get("grounding_metadata")) or {}
     return bool(grounding.get("web_search_queries"))
-
-
-def _found(block: object) -> Iterator[Mapping[str, Any]]:
-    if mapping := as_mapping(block):
-        yield mapping
 
 
 def _at(block: Mapping[str, Any], path: str) -> object:

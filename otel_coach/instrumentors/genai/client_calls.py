@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from otel_coach.instrumentors.genai.billing import Billing
+    from otel_coach.instrumentors.genai.enclosing import Enclosing
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
 
@@ -135,8 +136,10 @@ class ClientCalls:
         if kind is None:
             return None
         around: Any = otel_context.get_value(CURRENT_RUN)
+        place = None
         if not _is_open_model(around):
-            around = enclosing().run
+            place = enclosing()
+            around = place.run
         is_open = _is_open_model(around)
         if is_open and around.provider == self._package.name and around.api_url is None:
             around.api_url = _address(client)  # a framework may not know it (OPENAI_BASE_URL)
@@ -149,6 +152,7 @@ class ClientCalls:
             kind,
             cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {},
             client,
+            place or enclosing(),
         )
         self._watch_parser(call, options)
         self._open[id(call)] = call
@@ -156,9 +160,10 @@ class ClientCalls:
             self.leave(next(iter(self._open.values())))
         return call
 
-    def _started(self, kind: type[AnyCall], body: Mapping[str, Any], client: Any) -> AnyCall:
-        provider = self._package.provider_of(client)
-        around, api_url = enclosing(), _address(client)
+    def _started(
+        self, kind: type[AnyCall], body: Mapping[str, Any], client: Any, around: Enclosing
+    ) -> AnyCall:
+        provider, api_url = self._package.provider_of(client), _address(client)
         gives_way = another_makes_the_span(self._package.other_instrumentations)
         if not issubclass(kind, DirectCall):
             embedding = kind(around.run, body, provider)

@@ -8,8 +8,6 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry import trace
-
 from otel_coach.instrumentors.genai.billing import BilledMessage, Billing
 from otel_coach.instrumentors.genai.model_call import ModelCall
 
@@ -63,7 +61,6 @@ class DirectCall(ModelCall):
         self.parameters = body
         """The request's JSON, until the call has begun."""
         self.gives_way = False
-        """Whether another instrumentation makes the span of this call."""
         self.answered_model: object = None
         self.usage_block: object = None
         """The last block of usage in the answer."""
@@ -98,13 +95,6 @@ class DirectCall(ModelCall):
         raise NotImplementedError
 
     # What they share
-
-    def start_span(self, tracer: trace.Tracer) -> None:
-        """Starts the span, unless another instrumentation makes one for the call."""
-        if self.gives_way:
-            self.span = trace.INVALID_SPAN
-        else:
-            super().start_span(tracer)
 
     def event_came(self, data: str) -> None:
         """Notes the data of one server-sent event, where the application reads the raw stream."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
-
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 
 if TYPE_CHECKING:
@@ -30,16 +28,8 @@ class DirectEmbedding(EmbeddingCall):
         dimensions = body.get("dimensions")
         self.dimensions = dimensions if type(dimensions) is int else None
         self.gives_way = False
-        """Whether another instrumentation makes the span of this call."""
         self.is_finished = False
         self.failure: Exception | None = None
-
-    def start_span(self, tracer: trace.Tracer) -> None:
-        """Starts the span, unless another instrumentation makes one for the call."""
-        if self.gives_way:
-            self.span = trace.INVALID_SPAN
-        else:
-            super().start_span(tracer)
 
     def answer_came(self, answer: Any) -> None:
         """Notes the answer."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.trace import SpanKind
-
-from otel_coach.instrumentors.genai.runs import End, Run
+from otel_coach.instrumentors.genai.runs import ProviderCall
+from otel_coach.instrumentors.genai.usage import is_count
 from otel_coach.metrics.catalogue import (
     EMBEDDING_LATENCY,
     EMBEDDING_REQUESTS,
@@ -24,20 +23,17 @@ from otel_coach.metrics.labels import (
     NO_USAGE,
     label_value,
     model_text,
-    span_text,
 )
 from otel_coach.pricing.price_list import Call, Usage
-from otel_coach.pricing.providers import names_of
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
+    from otel_coach.instrumentors.genai.runs import End, Run
     from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.pricing.price_list import PriceList
 
-_MAX_TOKENS: Final = 10**12
-"""More than any call can bill; a larger count is invalid."""
 _TOKENS: Final = (
     "prompt_tokens",  # OpenAI, Azure, Mistral
     "input_tokens",  # Cohere's billed units
@@ -48,7 +44,7 @@ _TOKENS: Final = (
 """The names of the count of input tokens in the usage blocks of providers."""
 
 
-class EmbeddingCall(Run):
+class EmbeddingCall(ProviderCall):
     """A run that is one call of an embedding model.
 
     Whichever library makes the run, the client beneath may tell it what the provider answered:
@@ -59,6 +55,8 @@ class EmbeddingCall(Run):
         model: the model asked for, None if it is not known.
         provider: the provider's name, or that of the integration that calls it.
     """
+
+    operation = "embeddings"
 
     __slots__ = (
         "answered_model",
@@ -97,20 +95,11 @@ class EmbeddingCall(Run):
         self.answers.append(_tokens(usage_block))
         self.answered_model = model or self.answered_model
 
-    kind = SpanKind.CLIENT
-
     def described(self) -> tuple[str, dict[str, AttributeValue]]:
-        """Returns the span's name and attributes by the GenAI semantic conventions."""
-        model = model_text(self.model)
-        attributes: dict[str, AttributeValue] = {
-            "gen_ai.operation.name": "embeddings",
-            "gen_ai.request.model": model,
-        }
-        if self.provider:
-            attributes["gen_ai.provider.name"] = span_text(names_of(self.provider).semconv)
+        name, attributes = super().described()
         if self.dimensions is not None:
             attributes["gen_ai.embeddings.dimension.count"] = self.dimensions
-        return f"embeddings {model}", attributes
+        return name, attributes
 
     @property
     def tokens(self) -> int | None:
@@ -174,6 +163,6 @@ def _tokens(block: object) -> int | None:
             if isinstance(block, Mapping)
             else getattr(block, name, None)
         )
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS:
+        if is_count(value):
             return value
     return None

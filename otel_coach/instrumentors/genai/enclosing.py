@@ -53,7 +53,12 @@ def enclosing() -> Enclosing:
         if (found := find()) is not None:
             return found
     # A framework that cannot tell: the run whose span is current.
+    return Enclosing(open_run(), labelled_mode())
+
+
+def open_run() -> Run | None:
+    """Returns the innermost open run around the calling code that the context tells."""
     run: Any = otel_context.get_value(CURRENT_RUN)
     while run is not None and run.ended:
         run = run.parent
-    return Enclosing(cast("Run | None", run), labelled_mode())
+    return cast("Run | None", run)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from opentelemetry.trace import SpanKind
-
 from otel_coach.instrumentors.genai.billing import (
     Billing,
     fees_of,
@@ -19,7 +17,7 @@ from otel_coach.instrumentors.genai.billing import (
     usage_is_with_another_call,
     usage_of,
 )
-from otel_coach.instrumentors.genai.runs import End, Run
+from otel_coach.instrumentors.genai.runs import ProviderCall
 from otel_coach.instrumentors.genai.usage import tier_of_chunks, usage_of_chunks
 from otel_coach.metrics.catalogue import (
     AI_ABANDONED_COST,
@@ -48,16 +46,15 @@ from otel_coach.metrics.labels import (
     UNMEASURED,
     label_value,
     model_text,
-    span_text,
 )
 from otel_coach.pricing.price_list import Call
-from otel_coach.pricing.providers import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.util.types import AttributeValue
 
+    from otel_coach.instrumentors.genai.runs import End, Run
     from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.pricing.price_list import PriceList
@@ -76,8 +73,10 @@ class _Bill(NamedTuple):
     """The fees without a price."""
 
 
-class ModelCall(Run):
+class ModelCall(ProviderCall):
     """A run that is one call of a model."""
+
+    operation = "chat"
 
     __slots__ = (
         "api_url",
@@ -95,13 +94,10 @@ class ModelCall(Run):
         "was_streamed",
     )
 
-    asks_for_client = True
-
     def __init__(self, parent: Run | None, model: object, provider: str | None) -> None:
         super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
         self.model = self.name
         self.provider = provider
-        """The name of the provider, or of the integration that calls it."""
         self.api_url: str | None = None
         """The address that was asked, if the client beneath has told it."""
         self.mode: str | None = None
@@ -125,19 +121,6 @@ class ModelCall(Run):
         self.last_token = now = perf_counter()
         if self.first_token is None:
             self.first_token = now
-
-    kind = SpanKind.CLIENT
-
-    def described(self) -> tuple[str, dict[str, AttributeValue]]:
-        """Returns the span's name and attributes by the GenAI semantic conventions."""
-        model = model_text(self.model)
-        attributes: dict[str, AttributeValue] = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": model,
-        }
-        if self.provider:
-            attributes["gen_ai.provider.name"] = span_text(names_of(self.provider).semconv)
-        return f"chat {model}", attributes
 
     def asked_url(self) -> str | None:
         """Returns the address that was asked, None if it is not known."""

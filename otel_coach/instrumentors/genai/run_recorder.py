@@ -135,7 +135,7 @@ class RunRecorder:
             error_type=error_type,
             seconds=ended - run.started,
             time_ns=time_at(run.start_of_clock, ended),
-            was_abandoned=run.asks_for_client
+            was_abandoned=isinstance(run, ModelCall)
             and run.request is not None
             and run.request.client_has_left(),
             billing=billing,

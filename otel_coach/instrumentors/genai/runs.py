@@ -12,7 +12,8 @@ from opentelemetry import trace
 from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import CURRENT_RUN, is_idle, start_of_clock, time_at
 from otel_coach.metrics.aggregation import NO_CONTEXT
-from otel_coach.metrics.labels import span_text
+from otel_coach.metrics.labels import model_text, span_text
+from otel_coach.pricing.providers import names_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,8 +49,8 @@ class Run:
         "task",
     )
 
-    asks_for_client: ClassVar[bool] = False
-    """Whether it matters for its figures that the request's client had left before its end."""
+    gives_way = False
+    """Whether another instrumentation makes the span of this run."""
 
     def __init__(self, parent: Run | None, name: str, *, is_llm: bool = False) -> None:
         self.parent = parent
@@ -91,7 +92,7 @@ class Run:
 
     def start_span(self, tracer: trace.Tracer) -> None:
         """Starts this run's span under the right parent, and sets the context for code inside."""
-        if is_idle(tracer):
+        if self.gives_way or is_idle(tracer):
             self.span = trace.INVALID_SPAN
             return  # no context is needed: there are no spans
         context_around = parent = self._parent_context()
@@ -164,6 +165,31 @@ class Run:
         """Drops the contexts after the end: each may keep the previous run, and so on, alive."""
         self.context = None
         self.outer_context = NO_CONTEXT
+
+
+class ProviderCall(Run):
+    """A run that is one call of a provider: `model` of `provider`, for one `operation`."""
+
+    __slots__ = ()
+
+    operation: ClassVar[str]
+    """The operation's name, by the GenAI semantic conventions."""
+    model: str
+    provider: str | None
+    """The name of the provider, or of the integration that calls it; None if it is not known."""
+
+    kind = trace.SpanKind.CLIENT
+
+    def described(self) -> tuple[str, dict[str, AttributeValue]]:
+        """Returns the span's name and attributes by the GenAI semantic conventions."""
+        model = model_text(self.model)
+        attributes: dict[str, AttributeValue] = {
+            "gen_ai.operation.name": self.operation,
+            "gen_ai.request.model": model,
+        }
+        if self.provider:
+            attributes["gen_ai.provider.name"] = span_text(names_of(self.provider).semconv)
+        return f"{self.operation} {model}", attributes
 
 
 class ToolRun(Run):

@@ -254,7 +254,7 @@ def _parts_in(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for details, value in block.items():
         if details.endswith(_NESTED) and isinstance(value, Mapping):
             for name, count in cast("Mapping[str, object]", value).items():
-                if _is_count(count) and count:
+                if is_count(count) and count:
                     yield details, name
 
 
@@ -269,8 +269,9 @@ def at(block: Mapping[str, Any], path: str) -> int | None:
         value = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(value, float) and value.is_integer():  # Cohere's counts are floats
         value = int(value)
-    return value if _is_count(value) else None
+    return value if is_count(value) else None
 
 
-def _is_count(value: object) -> TypeGuard[int]:
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether `value` is a number of tokens that a call can bill."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS

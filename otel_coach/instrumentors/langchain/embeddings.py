@@ -25,6 +25,7 @@ from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
 from otel_coach.core.spans import CURRENT_RUN
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
+from otel_coach.instrumentors.genai.enclosing import open_run
 from otel_coach.instrumentors.genai.run_recorder import RunRecorder
 from otel_coach.instrumentors.langchain.trials import EMBEDDING_METHODS
 
@@ -84,7 +85,7 @@ class EmbeddingObserver:
             # The object's class may have overridden what is called: with a cache, for example.
             if getattr(type(model), name, None) in self.overrides:
                 return None
-        around = _open_run()
+        around = open_run()
         if isinstance(around, EmbeddingCall) and around.source is model:
             return None
         if self._is_wrapper(model):
@@ -268,14 +269,6 @@ def _measured_async(
         return vectors
 
     return embed
-
-
-def _open_run() -> Run | None:
-    """Returns the innermost open run around the calling code that the context tells."""
-    run: Any = otel_context.get_value(CURRENT_RUN)
-    while run is not None and run.ended:
-        run = run.parent
-    return run
 
 
 def _model_name(model: object, options: Mapping[str, Any]) -> str | None:

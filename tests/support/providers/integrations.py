@@ -97,66 +97,63 @@ _SONNET = Price(3, 15, cached=0.3, cache_write=3.75)  # claude-sonnet-4-5
 _SONNET_REGIONAL = Price(3.3, 16.5, cached=0.33, cache_write=4.125)  # the same in one region
 _BEDROCK_SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
+
+def _of(
+    path: str,
+    provider: str,
+    model: str,
+    price: Price | None,
+    arguments: Mapping[str, Any],
+    *,
+    name: str = "",
+    **known: Any,
+) -> Integration:
+    """Returns the class at `path`, made with `model` and `arguments`; `known` is what else is."""
+    module, _, cls = path.rpartition(".")
+    make = _class(path, model=model, **arguments)
+    return Integration(name or cls, module.replace("_", "-"), provider, model, make, price, **known)
+
+
+_WITH_KEY: Final = {"api_key": KEY}
+_ONCE: Final = {**_WITH_KEY, "max_retries": 0}
+
 INTEGRATIONS: Final = {
     one.name: one
     for one in (
-        Integration(
-            "ChatOpenAI",
-            "langchain-openai",
+        _of("langchain_openai.ChatOpenAI", "openai", "gpt-5.2", _OPENAI, _ONCE),
+        _of(
+            "langchain_openai.ChatOpenAI",
             "openai",
             "gpt-5.2",
-            _class("langchain_openai.ChatOpenAI", model="gpt-5.2", api_key=KEY, max_retries=0),
             _OPENAI,
+            {**_ONCE, "use_responses_api": True},
+            name="ChatOpenAI, Responses",
         ),
-        Integration(
-            "ChatOpenAI, Responses",
-            "langchain-openai",
-            "openai",
-            "gpt-5.2",
-            _class(
-                "langchain_openai.ChatOpenAI",
-                model="gpt-5.2",
-                api_key=KEY,
-                max_retries=0,
-                use_responses_api=True,
-            ),
-            _OPENAI,
-        ),
-        Integration(
-            "AzureChatOpenAI",
-            "langchain-openai",
+        _of(
+            "langchain_openai.AzureChatOpenAI",
             "azure.ai.openai",
             "gpt-5.2",
-            _class(
-                "langchain_openai.AzureChatOpenAI",
-                model="gpt-5.2",
-                azure_deployment="coach",
-                azure_endpoint="https://coach.openai.azure.com",
-                api_version="2025-04-01-preview",
-                api_key=KEY,
-                max_retries=0,
-            ),
             _OPENAI,
+            {
+                **_ONCE,
+                "azure_deployment": "coach",
+                "azure_endpoint": "https://coach.openai.azure.com",
+                "api_version": "2025-04-01-preview",
+            },
         ),
-        Integration(
-            "ChatAnthropic",
-            "langchain-anthropic",
+        _of(
+            "langchain_anthropic.ChatAnthropic",
             "anthropic",
             "claude-sonnet-4-5",
-            _class("langchain_anthropic.ChatAnthropic", model="claude-sonnet-4-5", api_key=KEY),
             _SONNET,
+            _WITH_KEY,
         ),
-        Integration(
-            "ChatGoogleGenerativeAI",
-            "langchain-google-genai",
+        _of(
+            "langchain_google_genai.ChatGoogleGenerativeAI",
             "gcp.gemini",
             "gemini-2.5-flash",
-            _class(
-                "langchain_google_genai.ChatGoogleGenerativeAI",
-                model="gemini-2.5-flash",
-                api_key=KEY,
-            ),
             Price(0.3, 2.5, cached=0.03),
+            _WITH_KEY,
         ),
         Integration(
             "ChatOllama",
@@ -177,129 +174,86 @@ INTEGRATIONS: Final = {
             needs_address=True,
             has_tools=False,
         ),
-        Integration(
-            "ChatMistralAI",
-            "langchain-mistralai",
+        _of(
+            "langchain_mistralai.ChatMistralAI",
             "mistral_ai",
             "mistral-large-2512",
-            _class(
-                "langchain_mistralai.ChatMistralAI",
-                model="mistral-large-2512",
-                api_key=KEY,
-                max_retries=1,
-            ),
             Price(0.5, 1.5, cached=0.05),
+            {**_WITH_KEY, "max_retries": 1},
         ),
-        Integration(
-            "ChatGroq",
-            "langchain-groq",
+        _of(
+            "langchain_groq.ChatGroq",
             "groq",
             "openai/gpt-oss-120b",
-            _class(
-                "langchain_groq.ChatGroq", model="openai/gpt-oss-120b", api_key=KEY, max_retries=0
-            ),
             Price(0.15, 0.6, cached=0.075),
+            _ONCE,
         ),
-        Integration(
-            "ChatBedrockConverse",
-            "langchain-aws",
+        _of(
+            "langchain_aws.ChatBedrockConverse",
             "aws.bedrock",
             "amazon.nova-pro-v1:0",
-            _class("langchain_aws.ChatBedrockConverse", model="amazon.nova-pro-v1:0", **_AWS),
             Price(0.8, 3.2, cached=0.2),
+            _AWS,
         ),
-        Integration(
-            "ChatAnthropicBedrock",
-            "langchain-aws",
+        _of(
+            "langchain_aws.ChatAnthropicBedrock",
             "aws.bedrock",
             _BEDROCK_SONNET,
-            _class("langchain_aws.ChatAnthropicBedrock", model=_BEDROCK_SONNET, **_AWS),
             _SONNET_REGIONAL,
+            _AWS,
         ),
-        Integration(
-            "ChatDeepSeek",
-            "langchain-deepseek",
+        _of(
+            "langchain_deepseek.ChatDeepSeek",
             "deepseek",
             "deepseek-v3.1-terminus",
-            _class(
-                "langchain_deepseek.ChatDeepSeek",
-                model="deepseek-v3.1-terminus",
-                api_key=KEY,
-                max_retries=0,
-            ),
             Price(0.27, 0.95, cached=0.13),
+            _ONCE,
         ),
-        Integration(
-            "ChatXAI",
-            "langchain-xai",
+        _of(
+            "langchain_xai.ChatXAI",
             "x_ai",
             "grok-4-fast-reasoning",
-            _class(
-                "langchain_xai.ChatXAI", model="grok-4-fast-reasoning", api_key=KEY, max_retries=0
-            ),
             Price(0.2, 0.5, cached=0.05),
+            _ONCE,
         ),
-        Integration(
-            "ChatCohere",
-            "langchain-cohere",
+        _of(
+            "langchain_cohere.ChatCohere",
             "cohere",
             "command-r-plus-08-2024",
-            _class(
-                "langchain_cohere.ChatCohere", model="command-r-plus-08-2024", cohere_api_key=KEY
-            ),
             Price(2.5, 10),
+            {"cohere_api_key": KEY},
             withholds={"first_token": frozenset({"agent astream"})},
         ),
-        Integration(
-            "ChatFireworks",
-            "langchain-fireworks",
+        _of(
+            "langchain_fireworks.ChatFireworks",
             "fireworks",
             "accounts/fireworks/models/deepseek-v3p2",
-            _class(
-                "langchain_fireworks.ChatFireworks",
-                model="accounts/fireworks/models/deepseek-v3p2",
-                api_key=KEY,
-            ),
             Price(0.56, 1.68, cached=0.28),
+            _WITH_KEY,
         ),
-        Integration(
-            "ChatTogether",
-            "langchain-together",
+        _of(
+            "langchain_together.ChatTogether",
             "together",
             "MiniMaxAI/MiniMax-M3",
-            _class(
-                "langchain_together.ChatTogether",
-                model="MiniMaxAI/MiniMax-M3",
-                api_key=KEY,
-                max_retries=0,
-            ),
             Price(0.3, 1.2, cached=0.06),
+            _ONCE,
             withholds={"cached": frozenset({"stream", "astream", "agent astream"})},
         ),
-        Integration(
-            "ChatLiteLLM",
-            "langchain-litellm",
-            "litellm",
-            "openai/gpt-5.2",
-            _class("langchain_litellm.ChatLiteLLM", model="openai/gpt-5.2", api_key=KEY),
-            _OPENAI,
-        ),
-        Integration(
-            "ChatOpenRouter",
-            "langchain-openrouter",
+        _of("langchain_litellm.ChatLiteLLM", "litellm", "openai/gpt-5.2", _OPENAI, _WITH_KEY),
+        _of(
+            "langchain_openrouter.ChatOpenRouter",
             "openrouter",
             "openai/gpt-4o-mini",
-            _class("langchain_openrouter.ChatOpenRouter", model="openai/gpt-4o-mini", api_key=KEY),
             Price(0.15, 0.6, cached=0.075),
+            _WITH_KEY,
             stated_cost=0.0123,
         ),
-        Integration(
-            "ChatPerplexity",
-            "langchain-perplexity",
+        _of(
+            "langchain_perplexity.ChatPerplexity",
             "perplexity",
             "sonar",
-            _class("langchain_perplexity.ChatPerplexity", model="sonar", api_key=KEY),
             Price(1, 1, request=0.012),
+            _WITH_KEY,
             withholds={
                 "cost": frozenset(WAYS),
                 "finish": frozenset({"invoke", "ainvoke", "agent"}),

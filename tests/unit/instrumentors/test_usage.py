@@ -1,34 +1,14 @@
 """Providers' usage blocks, as their documentation shows them, read and priced."""
 
 import pytest
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
+from langchain_core.outputs import ChatGeneration, LLMResult
 
 from otel_coach.instrumentors.genai.billing import billing_of, usage_of
 from otel_coach.pricing.price_list import Usage
+from tests.support.scripted_model import Scripted
 
 MTOK = 1_000_000
-
-
-class Answering(BaseChatModel):
-    """A model that answers with one message, whatever it is asked."""
-
-    message: AIMessage
-    llm_output: dict | None = None
-    model_name: str
-    provider: str
-
-    @property
-    def _llm_type(self):
-        return self.provider
-
-    def _get_ls_params(self, stop=None, **kwargs):
-        return {"ls_provider": self.provider, "ls_model_name": self.model_name}
-
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        generations = [ChatGeneration(message=self.message.model_copy())]
-        return ChatResult(generations=generations, llm_output=self.llm_output)
 
 
 OPENAI_CHAT = {  # platform.openai.com, prompt caching
@@ -130,7 +110,7 @@ def answering(block, where, *, model="m", provider="p"):
         message.response_metadata = block
     else:
         message.usage_metadata = block
-    return Answering(message=message, llm_output=llm_output, model_name=model, provider=provider)
+    return Scripted(answer=message, llm_output=llm_output, model_name=model, provider=provider)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +220,7 @@ def test_a_providers_documented_block(measured, block, where, provider, model, u
 
 
 def test_measured_and_unmeasured_and_refused_are_all_calls(measured):
-    class Refusing(Answering):
+    class Refusing(Scripted):
         def _generate(self, *args, **kwargs):
             raise ConnectionError
 
@@ -249,7 +229,7 @@ def test_measured_and_unmeasured_and_refused_are_all_calls(measured):
         "measured": told,
         "no_usage": answering({"tokens": 3}, IN_LLM_OUTPUT, model="gpt-4o", provider="openai"),
         "no_price": told.model_copy(update={"model_name": "of-our-own"}),
-        "refused": Refusing(message=AIMessage(""), model_name="gpt-4o", provider="openai"),
+        "refused": Refusing(model_name="gpt-4o", provider="openai"),
     }
     for times, (kind, model) in enumerate(calls.items(), start=1):
         for _ in range(times):
