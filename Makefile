@@ -9,6 +9,9 @@ DIRECT ?= .venv-direct-lowest
 CANARY ?= .venv-canary
 OPENLIT ?= .venv-openlit
 PROVIDERS ?= .venv-providers
+SITE ?= .venv-site
+# Brought by the lock, and faster than pip from the second environment on.
+UV := .venv/bin/uv
 PORT ?= 8000
 N ?= 1000
 CELLS ?= *
@@ -22,10 +25,10 @@ JAEGER := v1.76.0
 VERSIONS ?= 3.12.1 3.13.0
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra otlp
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
+.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +53,10 @@ $(OPENLIT)/.installed: requirements-openlit.txt pyproject.toml
 $(PROVIDERS)/.installed: requirements-providers.txt pyproject.toml
 	$(call install_into,$(PROVIDERS),requirements-providers.txt)
 
+$(SITE)/.installed: requirements-site.txt
+	$(call packages_into,$(SITE),requirements-site.txt)
+	@touch $@
+
 # The interpreter of that version.
 python = $(firstword $(wildcard $(addsuffix /versions/$(1)/bin/python,$(shell pyenv root 2>/dev/null) $(HOME)/.pyenv)) python$(call minor,$(1)))
 minor = $(word 1,$(subst ., ,$(1))).$(word 2,$(subst ., ,$(1)))
@@ -58,12 +65,17 @@ minor = $(word 1,$(subst ., ,$(1))).$(word 2,$(subst ., ,$(1)))
 PROGRESS = /^(Collecting|Requirement already)/ && ++n % 20 == 0 {print "  " n " of at most " all " packages"; fflush()} \
 	/^Installing collected/ {print "  installing them"; fflush()}
 
-define install_into
+define packages_into
 @echo "installing into $(1)"
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otel-coach needs Python 3.11 or newer; set PYTHON=python3.11")'
 @test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-@$(1)/bin/pip install --disable-pip-version-check --require-hashes --requirement $(2) \
-	| awk -v all=$$(grep -c == $(2)) '$(PROGRESS)'
+@if test -x $(UV); then $(UV) pip install --quiet --compile-bytecode --python $(1)/bin/python --require-hashes --requirement $(2); \
+	else $(1)/bin/pip install --disable-pip-version-check --require-hashes --requirement $(2) \
+	| awk -v all=$$(grep -c == $(2)) '$(PROGRESS)'; fi
+endef
+
+define install_into
+$(call packages_into,$(1),$(2))
 @$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 @touch $(1)/.installed
 endef
@@ -74,15 +86,18 @@ run: install ## start the reference service, measured, send one round of users, 
 demo: install ## the same, then exit: 0 only if every figure is right
 	@$(BIN)/python -m examples.coaching.demo --once
 
-test: install ## the whole ordinary suite
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
+test: install ## the ordinary suite, some five minutes
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long" $(PYTEST)
+
+test-long: install ## the tests that take longer: kills, floods and junk in short, the oracle's grid, planted secrets
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long $(PYTEST)
 
 test-fast: install ## the tests without servers, under a minute
 	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not server" $(PYTEST)
 
 # What is deployed, and what a release is made of, depend on no version of a library.
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*' $(PYTEST)
+	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not long" --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*' $(PYTEST)
 
 test-direct-lowest: $(DIRECT)/.installed ## calls by the oldest openai and anthropic packages, without LangChain
 	@$(DIRECT)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings tests/unit/instrumentors/direct/test_direct_figures.py tests/unit/instrumentors/direct/test_direct_endings.py tests/unit/instrumentors/direct/test_direct_work.py $(PYTEST)
@@ -91,7 +106,7 @@ test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tes
 
 test-on-%:
 	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=1000 SEED=1
-	@.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -m "not fleet" $(PYTEST)
+	@.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -m "not fleet and not long" $(PYTEST)
 
 test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as root, with debootstrap
 	@verification/installs/in_debian.sh forky python3.14,python3.14-venv,ca-certificates,make,git make test-on-3.14
@@ -189,7 +204,12 @@ docs: install ## write the generated pages
 	@$(BIN)/otel-coach metrics --write docs/metrics.md
 	@$(BIN)/otel-coach settings --write docs/configuration.md
 	@$(BIN)/otel-coach traps --write docs/doctor.md
+	@$(BIN)/python -m tools.cli_page --write docs/cli.md
 	@$(BIN)/python -m verification.oracle.truth --write docs/truth.md
+
+docs-site: $(SITE)/.installed ## build the documentation as a site into site/; fails if a link is broken
+	@$(SITE)/bin/zensical build --strict --clean --config-file mkdocs.yml
+	@$(SITE)/bin/python -m tools.site site
 
 dashboards: install ## write the Grafana dashboard from the catalogue
 	@$(BIN)/python -m tools.monitoring dashboards --write
@@ -211,18 +231,20 @@ docs-check: install
 	@$(BIN)/otel-coach metrics --check docs/metrics.md
 	@$(BIN)/otel-coach settings --check docs/configuration.md
 	@$(BIN)/otel-coach traps --check docs/doctor.md
+	@$(BIN)/python -m tools.cli_page --check docs/cli.md
 	@$(BIN)/python -m tools.prices --check
 	@$(BIN)/python -m verification.oracle.truth --check docs/truth.md
 
-lock: install ## resolve the development environment and the lowest versions; UPGRADE=--upgrade: all anew
-	@$(LOCK) --group dev --output-file requirements-dev.txt pyproject.toml
+lock: install ## resolve the environments for development, tests and the site; UPGRADE=--upgrade: all anew
+	@$(LOCK) --group dev --output-file requirements-dev.txt --extra otlp pyproject.toml
 	@$(LOCK) --resolution lowest-direct --group test --group example \
-		--output-file requirements-lowest.txt pyproject.toml
+		--output-file requirements-lowest.txt --extra otlp pyproject.toml
 	@$(LOCK) --resolution lowest-direct --group direct \
-		--output-file requirements-direct-lowest.txt pyproject.toml
-	@$(LOCK) --group canary --output-file requirements-canary.txt pyproject.toml
-	@$(LOCK) --group openlit --output-file requirements-openlit.txt pyproject.toml
-	@$(LOCK) --group providers --output-file requirements-providers.txt pyproject.toml
+		--output-file requirements-direct-lowest.txt --extra otlp pyproject.toml
+	@$(LOCK) --group canary --output-file requirements-canary.txt --extra otlp pyproject.toml
+	@$(LOCK) --group openlit --output-file requirements-openlit.txt --extra otlp pyproject.toml
+	@$(LOCK) --group providers --output-file requirements-providers.txt --extra otlp pyproject.toml
+	@$(LOCK) --group site --output-file requirements-site.txt
 
 sbom: install ## write dist/otel-coach.cdx.json: what a release brings along, as CycloneDX
 	@$(BIN)/python -m verification.installs.sbom dist/otel-coach.cdx.json
@@ -237,4 +259,4 @@ rooms: install ## rooms, arrows and circles of the package, from its imports
 	@$(BIN)/python -m tools.rooms
 
 clean: ## remove .venv and what was built
-	@rm -rf $(VENV) .venv-* .debian dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-* .debian dist site .pytest_cache .ruff_cache

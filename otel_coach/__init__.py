@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from otel_coach.core.request_context import labels
     from otel_coach.instrumentors.dependencies.watch import watch_dependency
+    from otel_coach.metrics.mode_label import labels
     from otel_coach.settings import Settings
 
     __version__: str
@@ -66,7 +66,7 @@ def uninstrument() -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "labels":
-        from otel_coach.core.request_context import labels  # noqa: PLC0415 - not imported if disabled
+        from otel_coach.metrics.mode_label import labels  # noqa: PLC0415 - not imported if disabled
 
         return labels
     if name == "watch_dependency":
@@ -77,9 +77,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
         try:
-            return version("otel-coach")
+            found = version("otel-coach")
         except PackageNotFoundError:  # run from source, not installed
-            return "0+unknown"
+            found = "0+unknown"
+        return globals().setdefault(name, found)  # kept: it is read from a file
     if name == "Settings":
         from otel_coach.settings import Settings  # noqa: PLC0415
 

@@ -70,6 +70,7 @@ class Settings:
     dependencies: Mapping[str, str] = define.DEPENDENCIES
     dependency_interval: float = define.DEPENDENCY_INTERVAL
     dependency_timeout: float = define.DEPENDENCY_TIMEOUT
+    quiet: bool = define.QUIET
     config_file: str | None = define.CONFIG_FILE
 
     def __new__(cls, **values: object) -> Self:

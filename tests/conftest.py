@@ -50,6 +50,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(0))
 
 
+def pytest_collection_finish():
+    # Many tests have the garbage collected, 0.2 s each time if it looks at all that was imported.
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def measured():
     from tests.support.conservation import conserved  # it imports LangChain
@@ -58,6 +64,16 @@ def measured():
     settings = Settings(gateways={"127.0.0.1": "openai"})
     with measuring(settings) as measurements, conserved(measurements):
         yield measurements
+
+
+@pytest.fixture
+def read_entry_points_again():
+    """Makes OpenTelemetry's API, which keeps the entry points that it has read, read them again."""
+    from opentelemetry.util._importlib_metadata import _original_entry_points_cached as kept
+
+    kept.cache_clear()
+    yield kept.cache_clear
+    kept.cache_clear()
 
 
 @pytest.fixture

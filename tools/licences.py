@@ -13,7 +13,7 @@ from typing import Final
 
 from verification.installs.sbom import closure
 
-EXTRAS: Final = frozenset({"otlp", "otlp-grpc"})
+EXTRAS: Final = frozenset({"cli", "otlp", "otlp-grpc"})
 
 PERMISSIVE: Final = {
     "Apache-2.0": "otel-coach's own: keep the notices; it grants patents too",

@@ -116,6 +116,12 @@ app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)  # py
 app.include_router(router)
 
 
+@app.get("/", include_in_schema=False)
+async def about() -> dict[str, str]:
+    """Say what this service is."""
+    return {"service": "a running coach that streams answers of a language model", "try": "/docs"}
+
+
 @app.get("/health")
 async def health() -> dict[str, str]:
     """Answer as long as the service is up."""

@@ -3,27 +3,66 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 import otel_coach
-from otel_coach.cli import doctor, metrics, prices, reconcile, settings, traps
+from otel_coach.cli import (
+    collector,
+    dashboard,
+    doctor,
+    metrics,
+    prices,
+    reconcile,
+    rules,
+    settings,
+    top,
+    traps,
+)
+
+COMMANDS: Final = {
+    command.__name__.rpartition(".")[2]: command
+    for command in (
+        *(doctor, top, reconcile, prices),
+        *(dashboard, rules, collector),
+        *(metrics, settings, traps),
+    )
+}
+EXAMPLES: Final = """\
+  otel-coach doctor -- uvicorn app:app              what stands in the way of measuring this service
+  otel-coach top http://localhost:8000/metrics      its live figures
+  otel-coach reconcile --help                       more examples, for one command"""
 
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="otel-coach", description=__doc__)
-    parser.add_argument(
+    whole, _commands = parsers()
+    arguments = whole.parse_args()
+    code: int = arguments.run(arguments)
+    return code
+
+
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Returns the parser of the command line, and those of its commands by name."""
+    whole = argparse.ArgumentParser(
+        prog="otel-coach",
+        description=__doc__,
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument(
         "--version", action="version", version=f"otel-coach {otel_coach.__version__}"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command in (doctor, metrics, prices, reconcile, settings, traps):
+    sub_parsers = whole.add_subparsers(dest="command", required=True)
+    commands: dict[str, argparse.ArgumentParser] = {}
+    for name, command in COMMANDS.items():
         description = command.__doc__ or ""
-        sub_parser = commands.add_parser(
-            command.__name__.rpartition(".")[2],
+        sub_parser = commands[name] = sub_parsers.add_parser(
+            name,
             help=description.partition("\n")[0],
             description=description,
+            epilog=f"examples:\n{command.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(sub_parser)
         sub_parser.set_defaults(run=command.run)
-    arguments = parser.parse_args()
-    code: int = arguments.run(arguments)
-    return code
+    return whole, commands

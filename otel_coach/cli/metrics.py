@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+EXAMPLES: Final = """\
+  otel-coach metrics > metrics.md              each metric, its labels and buckets
+  otel-coach metrics --check FILE"""
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns the exit code: 0, or 1 if the checked file is out of date."""

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 _MISUSED: Final = 2
 
+EXAMPLES: Final = """\
+  otel-coach prices gpt-4o-mini --prompt 1000 --completion 200
+  otel-coach prices my-model                   by the list that OTEL_COACH_PRICES names
+  otel-coach prices --update prices.json       for OTEL_COACH_PRICES"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, what it is asked for, and `--update FILE`."""

@@ -20,8 +20,7 @@ _TOLERANCE: Final = 0.01
 _BEYOND: Final = 1
 _UNUSABLE: Final = 2
 
-_EPILOG: Final = """\
-example:
+EXAMPLES: Final = """\
   curl -G https://api.openai.com/v1/organization/usage/completions -d group_by=model \\
     -d start_time=1795824000 -d end_time=1795910400 \\
     -H "Authorization: Bearer $OPENAI_ADMIN_KEY" > usage.json
@@ -34,8 +33,6 @@ how to get an export, and what to do about a difference."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the exports, where our figures are, and what is tolerated."""
-    parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "usage",
         nargs="+",

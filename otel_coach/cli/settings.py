@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.cli import generated_page
 from otel_coach.cli.generated_page import add_arguments
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+EXAMPLES: Final = """\
+  otel-coach settings > configuration.md       each variable, its default and meaning
+  otel-coach settings --check FILE"""
 _INTRODUCTION = """\
 # Configuration
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from otel_coach.core.traps import Trap
 
+EXAMPLES: Final = """\
+  otel-coach traps > doctor.md                 each finding, why it matters, its cure
+  otel-coach traps --check FILE"""
 _INTRODUCTION: Final = """\
 # What otel-coach doctor finds
 

@@ -329,6 +329,14 @@ DEPENDENCY_TIMEOUT: Final = setting(
     default=5.0,
 )
 
+QUIET: Final = setting(
+    variables.OTEL_COACH_QUIET,
+    Flag(),
+    "Hides the lines at level INFO: what is measured, at the start, and what the application or "
+    "another instrumentation changes in that.",
+    default=False,
+)
+
 CONFIG_FILE: Final = setting(
     ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"),
     Optional(Text("a path")),

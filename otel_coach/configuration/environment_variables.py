@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
+
+from otel_coach.core.entry_points import entry_points
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -33,6 +34,7 @@ OTEL_COACH_METRICS_PATH = "OTEL_COACH_METRICS_PATH"
 OTEL_COACH_METRICS_TOKEN = "OTEL_COACH_METRICS_TOKEN"  # nosec B105 # noqa: S105 - its name
 OTEL_COACH_PRICES = "OTEL_COACH_PRICES"
 OTEL_COACH_PROPAGATE_TO_PROVIDERS = "OTEL_COACH_PROPAGATE_TO_PROVIDERS"
+OTEL_COACH_QUIET = "OTEL_COACH_QUIET"
 OTEL_COACH_SERVER_SPANS = "OTEL_COACH_SERVER_SPANS"
 OTEL_COACH_SHARED_DIR = "OTEL_COACH_SHARED_DIR"
 OTEL_COACH_SPAN_ATTRIBUTES = "OTEL_COACH_SPAN_ATTRIBUTES"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from otel_coach.configuration.environment_variables import FALSE, TRUE, is_true
+from otel_coach.core.entry_points import entry_points
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.configuration.environment_variables import OWN_VARIABLES
 from otel_coach.configuration.otel_variables import WITHOUT_EFFECT
+from otel_coach.core.entry_points import entry_points
 from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 
 if TYPE_CHECKING:

@@ -191,6 +191,13 @@ PLACEHOLDERS: Final = PrivatePart(
     "what the application records with the global providers is not exported",
     private=("_ProxyMeterProvider",),
 )
+ENTRY_POINTS: Final = PrivatePart(
+    "opentelemetry.util",
+    "OpenTelemetry's API keeps the entry points that it has read",
+    "otel_coach.core.entry_points:are_kept",
+    "the start takes longer: the entry points of all packages are read some ten times",
+    private=("_importlib_metadata",),
+)
 OTLP: Final = PrivatePart(
     "opentelemetry.exporter.otlp.proto.common",
     "OpenTelemetry's OTLP encoder and otel-coach's give the same result for a span",
@@ -274,7 +281,7 @@ PARTS: Final = (
     *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
     *(NATIVE_TELEMETRY, FRONTENDS, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
-    *(CONFIGURATORS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
+    *(CONFIGURATORS, ENTRY_POINTS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
     *(OPENAI_CLIENTS, OPENAI_STREAMS, ANTHROPIC_CLIENTS, ANTHROPIC_STREAMS),
 )
 """All rows of the table."""

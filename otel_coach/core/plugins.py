@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
+
+from otel_coach.core.entry_points import entry_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

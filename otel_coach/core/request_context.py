@@ -7,14 +7,13 @@ worker threads, and note on it what they observe. So neither instrumentor needs 
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from otel_coach.core.spans import start_of_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from otel_coach.core.spans import HandedOver
 
@@ -42,6 +41,10 @@ class Request:
     answer."""
     model: str | None = None
     mode: str | None = None
+    labelled_mode: str | None = None
+    """The mode of the last `labels` block that has ended in this request."""
+    is_answering = False
+    """Whether the response has started."""
     server_span: HandedOver | None = None
     """The server span, if another instrumentation makes and ends it."""
     abandoned_endpoint: str | None = None
@@ -86,31 +89,3 @@ class Request:
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)
 current_application: ContextVar[object] = ContextVar("otel_coach_application", default=None)
 """The application in whose lifespan code runs; for a request, see `Request.application`."""
-_mode: ContextVar[str | None] = ContextVar("otel_coach_mode", default=None)
-
-
-@contextmanager
-def labels(*, mode: str) -> Generator[None]:
-    """Sets the application's mode for the AI work inside the block.
-
-    `mode` is a short identifier (`[A-Za-z0-9_.-]{1,40}`). It takes precedence over a mode in a
-    run's metadata, in its `configurable` or in the graph's input.
-
-    Raises:
-        ValueError: `mode` is not such an identifier.
-    """
-    if stated_mode(mode) is None:
-        message = (
-            f"mode={mode!r} cannot be a label: use 1 to 40 of the characters A-Z a-z 0-9 _ . -"
-        )
-        raise ValueError(message)
-    token = _mode.set(mode)
-    try:
-        yield
-    finally:
-        _mode.reset(token)
-
-
-def labelled_mode() -> str | None:
-    """Returns the mode that `labels` sets for the current context, or None."""
-    return _mode.get()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from otel_coach.core.spans import HandedOver
 from otel_coach.instrumentors import FASTAPI, PSYCOPG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
     from opentelemetry.trace import Span, TracerProvider
@@ -123,6 +124,21 @@ class ContribInstrumentations:
         if self._psycopg is not None:
             self._psycopg.uninstrument()
             self._psycopg = None
+
+    @contextmanager
+    def suspended(self) -> Generator[None]:
+        """Uninstruments psycopg, so that another may do it; instruments it again on exit."""
+        was_stopped, psycopg = self._is_stopped, self._psycopg
+        self._is_stopped = True
+        if psycopg is not None:
+            self._psycopg = None
+            psycopg.uninstrument()
+        try:
+            yield
+        finally:
+            self._is_stopped = was_stopped
+            if psycopg is not None:
+                self._load_psycopg(None)
 
     def correct(self, name: str, instrumentor: BaseInstrumentor) -> None:
         """Reinstruments, with the right arguments, a library that another distro has instrumented.

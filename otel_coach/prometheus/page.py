@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from bisect import bisect_right
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.page_comments import ALONE, HIDDEN, STALE
+from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.prometheus.all_workers import AllWorkers
 from otel_coach.prometheus.background import in_background
 from otel_coach.prometheus.encoding import EOF, Encoded
@@ -27,6 +29,20 @@ if TYPE_CHECKING:
 
 _IDLE: Final = 120.0
 """Seconds without a scrape after which a worker frees what it keeps for the next one."""
+
+_ABOUT_ITSELF: Final = "otel_coach_"
+_OTHERS: Final = len(CATALOGUE)
+_PLACES: Final = {
+    name: place + (_OTHERS + 1) * name.startswith(_ABOUT_ITSELF)
+    for place, name in enumerate(
+        metric.prometheus_name.removesuffix("_total") for metric in CATALOGUE
+    )
+}
+"""Where each of otel-coach's families is: in the catalogue's order, those about itself last."""
+
+
+def _place(table: Table) -> int:
+    return _PLACES.get(table.about.name, _OTHERS)
 
 
 class Page:
@@ -83,8 +99,11 @@ class Page:
             )
             encoded = self._encoded.setdefault(content_type, Encoded(encode))
             with in_background:
-                parts = [encoded.table(table) for table in tables]
+                tables = sorted(tables, key=_place)
+                after = bisect_right(tables, _OTHERS, key=_place)
+                parts = [encoded.table(table) for table in tables[:after]]
                 parts.extend(encoded.family(family) for family in others)
+                parts.extend(encoded.table(table) for table in tables[after:])
         parts.append(rest)
         if "openmetrics" in content_type:
             parts.append(EOF)  # OpenMetrics has no free comments

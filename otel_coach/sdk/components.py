@@ -9,12 +9,12 @@ component cannot be used, one log line names the variable, and the SDK's default
 from __future__ import annotations
 
 import logging
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
+from otel_coach.core.entry_points import entry_points
 from otel_coach.core.plugins import (
     DEFAULTS,
     ID_GENERATOR,

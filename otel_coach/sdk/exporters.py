@@ -12,10 +12,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import entry_points
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from otel_coach.core.entry_points import entry_points
 from otel_coach.core.guard import OwnThread, belongs_to_host, raised_at
 from otel_coach.core.patching import undone
 from otel_coach.core.plugins import exporter_component, package_of

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from otel_coach.prometheus.http.shared_renders import Renders
     from otel_coach.sdk.providers import Providers
     from otel_coach.settings import EffectiveSettings
+    from otel_coach.setup.serving import Serving
 
 _SCOPE: Final = "otel_coach"
 
@@ -26,6 +27,7 @@ class Host(Protocol):
     providers: Providers
     renders: Renders
     prices: PriceList
+    serving: Serving
 
     def application_started(self) -> None:
         """Is called at the start of an application's lifespan."""
@@ -41,7 +43,11 @@ def _asgi(host: Host) -> dict[str, Any]:
     page = None
     if settings.serves_metrics and settings.metrics_port is None:
         page = MetricsEndpoint(
-            host.renders, settings.metrics_path, providers.recorder, settings.metrics_token
+            host.renders,
+            settings.metrics_path,
+            providers.recorder,
+            settings.metrics_token,
+            host.serving.announce,
         )
     makes_server_spans = settings.server_spans == "otel_coach"
     return {
@@ -72,6 +78,10 @@ def _model_calls(host: Host) -> dict[str, Any]:
     }
 
 
+def _direct_calls(host: Host) -> dict[str, Any]:
+    return {**_model_calls(host), "announce": host.serving.announce}
+
+
 def _dependencies(host: Host) -> dict[str, Any]:
     settings = host.settings
     return {
@@ -89,8 +99,8 @@ def _tracer(host: Host) -> Any:
 ARGUMENTS: Final[Mapping[str, Callable[[Host], dict[str, Any]]]] = {
     ASGI: _asgi,
     LANGCHAIN: _model_calls,
-    OPENAI: _model_calls,
-    ANTHROPIC: _model_calls,
+    OPENAI: _direct_calls,
+    ANTHROPIC: _direct_calls,
     DEPENDENCIES: _dependencies,
 }
 """By entry point, the function that makes the instrumentor's arguments."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import otel_coach
 from otel_coach.configuration.environment_variables import vendors_in_place
@@ -34,7 +36,7 @@ from otel_coach.setup.declarative_configuration import configured
 from otel_coach.setup.serving import Serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
 
@@ -88,7 +90,7 @@ class Installation:
         )
         self.serving = Serving(self.local_metrics, self.page, self.renders, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
-        self._instrumentors: list[Instrumentor] = []
+        self._instrumentors: dict[str, Instrumentor] = {}
         self._flushed = False
         self._forked_at = 0.0
         """When this process was forked, by `time.perf_counter`; the parent ends earlier runs."""
@@ -152,22 +154,37 @@ class Installation:
             return
         arguments = ARGUMENTS[name](self)
         if app is not None and name == ASGI:
-            arguments["app"] = app
+            arguments["apps"] = WeakSet([app])
         instrumentor.instrument(skip_dep_check=True, **arguments)
-        self._instrumentors.append(instrumentor)
+        self._instrumentors[name] = instrumentor
         self.withhold_headers()
 
     def uninstrument(self) -> None:
         """Removes everything from the application's request path, and flushes."""
-        for instrumentor in reversed(self._instrumentors):
+        for instrumentor in reversed(self._instrumentors.values()):
             instrumentor.uninstrument()
         self._instrumentors.clear()
         for part in (self.contrib, self._headers, self.serving):
             part.stop()
         self.providers.shutdown()
 
+    @contextmanager
+    def suspended(self) -> Generator[None]:
+        """Takes the instrumentors off the application's request path; puts them back on exit."""
+        with ExitStack() as undo:
+            undo.enter_context(self.contrib.suspended())
+            for name, instrumentor in self._instrumentors.items():
+                arguments = ARGUMENTS[name](self)
+                if isinstance(instrumentor, AsgiInstrumentor):
+                    arguments["apps"] = instrumentor.apps
+                instrumentor.uninstrument()
+                undo.callback(instrumentor.instrument, skip_dep_check=True, **arguments)
+            self._headers.stop()
+            undo.callback(self.withhold_headers)
+            yield
+
     def _end_runs(self, which: Callable[[Run], bool]) -> None:
-        for instrumentor in self._instrumentors:
+        for instrumentor in self._instrumentors.values():
             instrumentor.end_runs(which)
 
     @guarded
@@ -176,7 +193,7 @@ class Installation:
         self.providers.serves = True
         self.withhold_headers()  # again: the application may have set another propagator
         self.serving.begin()
-        for instrumentor in self._instrumentors:
+        for instrumentor in self._instrumentors.values():
             instrumentor.start(self.serving.once_for_all)
 
 
@@ -229,6 +246,11 @@ def install(settings: Settings | None = None) -> Installation | None:
             _installed.providers.become_global()
             atexit.register(_at_exit)
         return _installed
+
+
+def installed() -> Installation | None:
+    """Returns the installation of this process, or None."""
+    return _installed
 
 
 def uninstall() -> None:

@@ -8,7 +8,9 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.core.announcement import announce
 from otel_coach.core.guard import guarded
+from otel_coach.setup.start_line import start_line
 from otel_coach.workers.log_once import cure
 from otel_coach.workers.supervisor import (
     bequeathed_secrets,
@@ -53,6 +55,7 @@ class Serving:
         self._has_begun = False
         self._pid = os.getpid()
         self._stop_port: Callable[[], None] | None = None
+        self._announced: set[str] = set()
 
     @property
     def recorder(self) -> Recorder:
@@ -67,12 +70,21 @@ class Serving:
         """
         self._has_begun = True
         settings = self._settings
-        if not settings.serves_metrics:
+        if settings.serves_metrics:
+            if settings.shares_figures and (pid := pid_of_supervisor()) is not None:
+                self._share(pid)
+            if (port := settings.metrics_port) is not None:
+                self.once_for_all("port", functools.partial(self._serve_port, port))
+        self.announce("start", lambda: start_line(settings))
+
+    @guarded
+    def announce(self, topic: str, line: Callable[[], str]) -> None:
+        """Logs a line at INFO, once for each topic in a service, unless it is to be quiet."""
+        if self._settings.quiet or topic in self._announced:
             return
-        if settings.shares_figures and (pid := pid_of_supervisor()) is not None:
-            self._share(pid)
-        if (port := settings.metrics_port) is not None:
-            self.once_for_all("port", functools.partial(self._serve_port, port))
+        self._announced.add(topic)
+        if self._membership is None or self._membership.is_first(topic):
+            announce(line())
 
     def _share(self, supervisor_pid: int) -> None:
         """Joins the workers of the supervisor with that pid."""

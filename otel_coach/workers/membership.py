@@ -117,6 +117,13 @@ class Membership:
         """
         return SharedLog(self._folder.file(f"{name}.log"))
 
+    def is_first(self, event: str) -> bool:
+        """Returns whether no worker of this run has asked this about `event` before."""
+        try:
+            return self._folder.is_first(event)
+        except OSError:  # the folder is full, say: then it is said by no worker
+            return False
+
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
         """Calls `begin` when this worker gets `task`: now, or when the worker that has it ends."""
         if self._is_mine(task):

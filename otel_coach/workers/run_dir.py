@@ -113,6 +113,18 @@ class RunDir:
         path = self.file(f"{name}.task")
         return path.name in self._locks or self.take(path)
 
+    def is_first(self, event: str) -> bool:
+        """Creates the file of `event`; returns whether it was not there yet.
+
+        Raises:
+            OSError: it cannot be created.
+        """
+        try:
+            os.close(open_private(self.file(f"{event}.once"), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
     def take(self, path: Path) -> bool:
         """Locks the file `path` until `release` or the end of the process.
 

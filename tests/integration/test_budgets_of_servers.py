@@ -46,6 +46,7 @@ def test_routes_that_the_application_declares_come_before_those_made_at_run_time
 # Several workers
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_the_merged_page_of_real_workers_keeps_to_the_budget():
     environment = {"OTEL_COACH_BUDGET_MODE": "4", "SMALL_APP": "says who answers"}

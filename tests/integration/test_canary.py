@@ -212,6 +212,7 @@ def protocol(request):
     return request.param
 
 
+@pytest.mark.long
 def test_no_secret_leaves_the_process(provider, database_url, tmp_path, protocol):
     with service(provider, database_url, tmp_path, protocol) as (url, receiver, outflow):
         visit(url)
@@ -259,6 +260,7 @@ CAPTURED = {
 """Where the content of chats is, by mode; that of tools is on spans only."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", CAPTURED)
 def test_what_is_captured_on_purpose_is_there_and_nothing_else(
     provider, database_url, tmp_path, mode
@@ -283,6 +285,7 @@ def test_what_is_captured_on_purpose_is_there_and_nothing_else(
         assert found_in(outflow[place], CANARY) == set()
 
 
+@pytest.mark.long
 def test_a_redactor_and_a_limit_hold_for_all_that_is_captured(
     provider, database_url, tmp_path, monkeypatch
 ):

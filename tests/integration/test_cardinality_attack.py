@@ -1,11 +1,13 @@
 """The run of `make cardinality-attack`, in short: a real server, fed what nobody would choose."""
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from otel_coach.metrics.labels import ALLOWED_LABELS
 from verification.cardinality_attack.attack import ALL_KINDS, run, target
 
 
+@pytest.mark.long
 def test_junk_of_every_kind_leaves_the_page_valid_and_small():
     most = {
         "endpoint": 100 + 2,

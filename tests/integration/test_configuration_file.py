@@ -36,7 +36,7 @@ def test_spans_leave_by_the_files_processors_and_figures_are_on_the_page(tmp_pat
         assert b"from-the-file" in bodies
         assert b"from-a-variable" not in bodies
         assert '"name":' not in service.log  # the console exporter was not asked
-        said = [line for line in service.log.splitlines() if "OTEL_CONFIG_FILE" in line]
+        said = [line for line in service.log.splitlines() if "OTEL_CONFIG_FILE=" in line]
         assert len(said) == 1
 
 

@@ -27,6 +27,7 @@ def programs(mark):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_leaves_no_process_behind(how):
     mark = uuid.uuid4().hex

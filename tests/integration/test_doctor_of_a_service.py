@@ -18,6 +18,7 @@ from tests.support.stack import BARE
 # A person's command
 
 
+@pytest.mark.long
 def test_a_page_that_drips_ends_the_doctor_in_time_with_one_line():
     with hostile([OK, b"\r\n", *repeat(b"#", 1000)], pause=0.1) as (url, _):
         started = time.monotonic()
@@ -76,6 +77,7 @@ def test_a_service_that_was_started_without_the_command_has_no_page(tmp_path):
     assert "started without opentelemetry-instrument" in told
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_workers_that_cannot_share_are_told_by_the_page_and_by_the_doctor_beforehand(tmp_path):
     in_the_way = tmp_path / "in-the-way"

@@ -110,6 +110,7 @@ def test_what_is_lost_at_the_end_is_said(disk, groups, caplog):
     assert "is lost" in lines(caplog)[-1]
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_real_workers_on_a_full_disk_agree_and_are_right_again_after_it(disk):
     if not disk.is_real:

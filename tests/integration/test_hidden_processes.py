@@ -83,6 +83,7 @@ def test_what_is_hidden_lives_and_what_is_gone_does_not(place, option):
     assert said[8] == "None"
 
 
+@pytest.mark.long
 @AS_ROOT
 @pytest.mark.fleet
 @pytest.mark.parametrize("name", [name for name in SERVERS if name.partition(" ")[0] != "fastapi"])

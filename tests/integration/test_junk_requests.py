@@ -3,6 +3,7 @@
 import http.client
 import random
 
+import pytest
 from fastapi import FastAPI, Query
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -54,6 +55,7 @@ class Caller:
         return answer.status
 
 
+@pytest.mark.long
 def test_500_routes_keep_their_own_figures_whatever_came_first():
     chance = random.Random(7)
     app, own = with_routes(500)

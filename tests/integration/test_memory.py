@@ -4,6 +4,7 @@ import gc
 import tracemalloc
 from collections import Counter
 
+import pytest
 from langchain_core.language_models import FakeListChatModel
 
 from otel_coach.metrics.delayed_call import DelayedCall
@@ -84,6 +85,7 @@ def kept_of_abandoned_runs():
     return kept_for_each(list(growth(4_000)))  # `make abandoned` is the long form
 
 
+@pytest.mark.long
 def test_memory_stays_flat_while_runs_are_abandoned():
     assert alone(kept_of_abandoned_runs) < 20  # bytes; one that is kept costs over a thousand
 

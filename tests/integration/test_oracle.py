@@ -9,6 +9,7 @@ from verification.oracle.plan import orders, short_plan
 SEED = 20_260
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)  # a difference sends its batch again, one by one
 def test_each_way_and_each_ending_leaves_no_figure_and_no_span_wrong(database_url):
     with oracle(database_url) as running:

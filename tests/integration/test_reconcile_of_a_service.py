@@ -21,6 +21,7 @@ def export(stack, path):
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_the_page_of_all_workers_is_the_invoice_but_for_calls_that_pass_by(database_url, tmp_path):
     command = (INSTRUMENTED[0], INSTRUMENTED[1], "--workers", "2", *INSTRUMENTED[2:])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from packaging.utils import canonicalize_name
 
 import otel_coach
@@ -37,6 +38,7 @@ def test_nothing_builds_with_a_backend_that_nobody_pinned():
     assert "--no-index --find-links /wheels" in install
 
 
+@pytest.mark.long
 def test_the_bill_of_materials_is_valid_and_is_what_is_installed(tmp_path):
     path = tmp_path / "bill.json"
     sbom.write(path)  # raises where it is not valid by its schema, which takes its time

@@ -118,6 +118,7 @@ def test_a_script_that_ends_with_a_stream_open_has_its_span(tmp_path):
         assert sums(receiver)["agent.llm.requests", "aborted"] == 1
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_up_on_many_streams_logs_no_line_for_each(tmp_path):
     """What it cancelled shall not unwind because of us, and is counted all the same."""
     streams, port = 1000, free_port()

@@ -15,6 +15,7 @@ COUNTED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 @pytest.mark.parametrize("part", PARTS)
 def test_a_hardship_makes_nothing_fall_and_leaves_nothing_behind(part):

@@ -30,6 +30,7 @@ def test_no_span_is_lost_when_the_server_is_stopped(tmp_path, how):
         assert sum(span.name == "GET /ask/{name}" for span in service.receiver.spans) == 5
 
 
+@pytest.mark.long
 def test_a_back_end_that_hangs_does_not_keep_the_service_from_stopping(tmp_path):
     import socket
 

@@ -340,6 +340,7 @@ def test_a_fault_in_it_trusts_nobody_and_changes_nothing(monkeypatch, fault, whe
 # The setting
 
 
+@pytest.mark.long
 def test_the_secret_is_in_no_text_of_ours(caplog):
     secret = "open-sesame"
     for text in (f"header:X-G={secret}", f"nonsense,header:X-G={secret}"):

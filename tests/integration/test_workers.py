@@ -22,6 +22,7 @@ OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 # Real servers
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
     with running(SERVERS["uvicorn"]) as service:
@@ -83,6 +84,7 @@ def test_a_worker_that_takes_otel_coach_off_leaves_its_counts_and_nothing_else()
 # `make soak` has the other servers too, and more of each.
 
 
+@pytest.mark.long
 def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
     command = ("opentelemetry-instrument", "uvicorn", "--workers", "2", "app_with_metrics:app")
     environment = {"OTEL_COACH_DEPENDENCIES": "", "COACH_PLAN_LIMIT": "1000/minute"}

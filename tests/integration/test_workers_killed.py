@@ -8,6 +8,7 @@ from verification.soak.servers import SERVERS
 # `make soak` has the other servers too, and more of each.
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_without_a_kill_nothing_is_lost_and_nothing_falls():
     accidents = frozenset({"terminate", "reload", "stop"})
@@ -18,6 +19,7 @@ def test_without_a_kill_nothing_is_lost_and_nothing_falls():
     assert report.scrapes > 10
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_a_kill_loses_a_second_at_most_and_nothing_falls():
     report = soak(SERVERS["gunicorn"], 8, 2)

@@ -57,6 +57,7 @@ def _scrape_by_another(service):
             continue  # it met the one that hangs
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_one_worker_probes_and_another_takes_over(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as database:
@@ -120,6 +121,7 @@ def test_a_port_of_its_own_is_served_once_and_taken_over():
         eventually(lambda: calls() == 20, within=10)
 
 
+@pytest.mark.long
 @pytest.mark.fleet
 def test_two_services_of_one_machine_and_two_runs_of_one_know_nothing_of_each_other(tmp_path):
     shared = {"OTEL_COACH_SHARED_DIR": str(tmp_path / "shared")}

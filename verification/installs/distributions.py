@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MINUTE: Final = 60
+_CONFIGURATIONS: Final = {
+    f"otel_coach/monitoring/{name}" for name in ("collector.yaml", "dashboard.json", "rules.yml")
+}
+"""What `otel-coach collector|dashboard|rules` print, from elsewhere in the repository."""
 _BESIDE_THE_PACKAGE: Final = {
     ".gitignore",  # hatchling always includes it
     "CHANGELOG.md",
@@ -22,6 +26,9 @@ _BESIDE_THE_PACKAGE: Final = {
     "PKG-INFO",
     "README.md",
     "SECURITY.md",
+    "collector-config.yaml",
+    "deploy/grafana/dashboards/otel-coach.json",
+    "deploy/prometheus/rules.yml",
     "pyproject.toml",
 }
 
@@ -44,7 +51,9 @@ def problems_of(built: Distributions, folder: Path) -> list[str]:
     """Returns the problems with their content; unpacks the sdist into `folder`."""
     package = _below("otel_coach")
     found = _difference(
-        "wheel", package, {n for n in _files(built.wheel) if ".dist-info/" not in n}
+        "wheel",
+        package | _CONFIGURATIONS,
+        {n for n in _files(built.wheel) if ".dist-info/" not in n},
     )
     with tarfile.open(built.sdist) as archive:
         archive.extractall(folder, filter="data")

@@ -30,12 +30,13 @@ _INTRODUCTION: Final = """\
 
 <!-- Written by `make docs`; do not edit. -->
 
-Each mark below is one way of calling a model, combined with one way in which the call ends.
-`make test` sends a real request for each of the {cells} marks, many concurrently, to a real uvicorn
-with a real ChatOpenAI. It compares every counter, every histogram's count and every span with three
-witnesses that are independent of otel-coach: the provider's ledger, the HTTP transport of the
-model's client, and the users. There must be no difference. `make oracle N=10000 SEED=1` sends any
-number of random requests; `make oracle N=1 CELLS=stream/astream/break` sends one of that mark.
+Each mark below is one way of calling a model, combined with one way in which the call ends. `make
+test-long` sends a real request for each of the {cells} marks, many concurrently, to a real
+uvicorn with a real ChatOpenAI. It compares every counter, every histogram's count and every span
+with three witnesses that are independent of otel-coach: the provider's ledger, the HTTP transport
+of the model's client, and the users. There must be no difference. `make oracle N=10000 SEED=1`
+sends any number of random requests; `make oracle N=1 CELLS=stream/astream/break` sends one of
+that mark.
 
 The mark is the status of the AI request: {ok} ok, {error} error, {aborted} aborted. The status of
 its LLM calls follows from what the provider and the transport saw: ok if the answer was read to its

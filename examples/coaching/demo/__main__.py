@@ -12,7 +12,8 @@ import httpx
 from rich.console import Console
 
 from examples.coaching.demo.checks import LONGEST_REST, at_rest, missing_at_rest
-from examples.coaching.demo.report import metrics_table, trace_tree
+from examples.coaching.demo.commands import commands
+from examples.coaching.demo.report import figures_tables, trace_tree
 from otel_coach.testing import Page
 from tests.support.programs import ProgramError, free_port, is_free
 from tests.support.stack import coaching_stack
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, soft_wrap=True)
 if not console.is_terminal:
-    console = Console(highlight=False, width=150)
+    console = Console(highlight=False, soft_wrap=True, width=80)
 _PORT = 8000
 _LEGACY_LIMIT = "8/minute"
 
@@ -65,7 +66,8 @@ def _run(port: int, *, once: bool) -> int:
         one_round(users, stack, say)
         users.close()
         wrong = missing_at_rest(lambda: _page(stack), users.notes, stack.provider)
-        console.print(metrics_table(_page(stack)))
+        for table in figures_tables(httpx.get(f"{stack.url}/metrics").text):
+            console.print(table)
         # The trace is exported some time after the response.
         trace = at_rest(lambda: _a_chat_with_a_tool(stack), lambda found: found is not None)
         if trace is not None:
@@ -76,11 +78,18 @@ def _run(port: int, *, once: bool) -> int:
             console.print(f"[red]wrong: {line}[/red]")
         if not wrong:
             console.print("every figure equals the provider's ledger and the users' own notes")
-        console.print(f"service   {stack.url}/docs\nmetrics   {stack.url}/metrics")
+        console.print(f"service   {stack.url}\nmetrics   {stack.url}/metrics")
         console.print(f"ledger    {stack.provider.url}/ledger")
         if not once:
-            console.print("serving until Ctrl-C")
-            stack.program.process.wait()
+            for what, command in commands(stack):
+                console.print(f"\n[dim]# {what}[/dim]")
+                console.print(command, markup=False)
+            console.print("\nserving until Ctrl-C")
+            try:
+                stack.program.process.wait()
+            except KeyboardInterrupt:
+                console.print("\nstopping the service, the provider and PostgreSQL; goodbye")
+                raise
     return 1 if wrong else 0
 
 

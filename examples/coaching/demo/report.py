@@ -1,41 +1,32 @@
-"""Shows /metrics as a short table, and one trace as a tree."""
+"""Shows the page's figures as two short tables, and one trace as a tree."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rich import box
-from rich.table import Table
 from rich.tree import Tree
 
-from otel_coach.metrics.catalogue import CATALOGUE, Kind
+from otel_coach.cli.top.tables import tables
+from otel_coach.prometheus.overview import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from otel_coach.testing import Page
+    from rich.table import Table
+
     from tests.support.otlp import ReceivedSpan
 
+_WIDTH: Final = 80
 
-def metrics_table(page: Page) -> Table:
-    """Returns a table of the catalogue's series that are not 0; histograms as count and mean."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("/metrics", "labels", "value"):
-        table.add_column(column, overflow="fold")
-    for metric in CATALOGUE:
-        name = metric.prometheus_name
-        is_histogram = metric.kind is Kind.HISTOGRAM
-        rows = page.samples(f"{name}_count" if is_histogram else name)
-        shown = [(labels, value) for labels, value in rows if value or metric.kind is Kind.GAUGE]
-        for position, (labels, value) in enumerate(shown):
-            text = f"{value:.6g}"
-            if is_histogram:
-                text = f"{value:.0f} x {1000 * page.sum(f'{name}_sum', **labels) / value:.3g} ms"
-            table.add_row("" if position else name, _labels(labels), text)
-        if not shown:
-            table.add_row(name, "", "0")
-    return table
+
+def figures_tables(page: str) -> list[Table]:
+    """Returns the tables of `otel-coach top` that matter most, for 80 columns."""
+    return [
+        table
+        for table in tables(Reading([page], 0.0), None, _WIDTH)
+        if table.title in {"AI requests", "Models"}
+    ]
 
 
 def trace_tree(spans: Iterable[ReceivedSpan], root: ReceivedSpan) -> Tree:
@@ -64,7 +55,3 @@ def _line(span: ReceivedSpan) -> str:
     ]
     details = [f"{(span.end - span.start) / 1e6:.1f} ms", *tokens, *["ERROR"] * span.is_error]
     return f"{span.name}  [dim]{', '.join(details)}[/dim]"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value or '-'}" for key, value in sorted(labels.items()))

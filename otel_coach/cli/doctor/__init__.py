@@ -6,7 +6,6 @@ around the service's command also at the application; with --url at the page of 
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import (
@@ -30,6 +29,7 @@ from otel_coach.configuration.process import process_environment
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _SUBJECTS: Final[Mapping[str, Callable[[Examined], Iterator[Finding | Fact]]]] = {
@@ -43,8 +43,7 @@ _SUBJECTS: Final[Mapping[str, Callable[[Examined], Iterator[Finding | Fact]]]] =
     "dependencies": dependencies.look,
     "libraries": assumptions.look,
 }
-_EXAMPLES: Final = """\
-examples:
+EXAMPLES: Final = """\
   otel-coach doctor                                        in the environment of the service
   otel-coach doctor -- uvicorn app:app --port 8000         imports the application, without serving
   otel-coach doctor --url http://localhost:8000/metrics    the page of a running service
@@ -55,8 +54,6 @@ The exit code is 0 if nothing stands in the way. docs/doctor.md lists all that i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `--url URL`, `--json` and the command."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EXAMPLES
     parser.usage = "otel-coach doctor [-h] [--url URL] [--json] [-- COMMAND ...]"
     parser.add_argument(
         "--url",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from otel_coach.configuration.environment_variables import (
     vendors,
     vendors_in_place,
 )
+from otel_coach.core.entry_points import entry_points
 from otel_coach.core.traps import CONFIG_PACKAGE, VENDOR
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
 

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.cli.doctor import otlp_grpc, otlp_http
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
-from otel_coach.cli.doctor.otlp_targets import (
-    GRPC,
-    GRPC_PORT,
-    HTTP_PORT,
-    exporters_by_signal,
-    targets,
-)
+from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.terminal import within
+from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
 from otel_coach.core.traps import NO_EXPORTER
 

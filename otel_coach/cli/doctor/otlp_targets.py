@@ -1,4 +1,4 @@
-"""Where OpenTelemetry's OTLP exporters send to, by their variables, as the exporters read them."""
+"""The back end of each signal that is exported by OTLP, with what its variables say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from otel_coach.configuration.environment_variables import is_true
+from otel_coach.configuration.otlp_endpoints import ENDPOINT, GRPC, endpoint_of, variable_of
 from otel_coach.core.plugins import exporter_component, has_exporter
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from otel_coach.cli.doctor.finding import Examined
     from otel_coach.settings import EffectiveSettings
 
-ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-GRPC: Final = "grpc"
-GRPC_PORT: Final = 4317
-HTTP_PORT: Final = 4318
-"""The ports that the OTLP specification assigns."""
 _HEADER: Final = re.compile(
     r"[\t ]*[\w!#$%&'*+.^`|~-]+[\t ]*=[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*"
 )
@@ -109,11 +105,9 @@ def targets(examined: Examined) -> Iterator[Target]:
 
 def _target(examined: Examined, signal: str, protocol: str) -> Target:
     def variable(part: str) -> str:
-        own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{part}"
-        return own if examined.text(own) else f"OTEL_EXPORTER_OTLP_{part}"
+        return variable_of(signal, part, examined.variables)
 
     endpoint_variable, headers_variable = variable("ENDPOINT"), variable("HEADERS")
-    default = GRPC_PORT if protocol == GRPC else HTTP_PORT
     headers, bad = _headers(examined.text(headers_variable))
     files = {
         part: examined.text(variable(part))
@@ -123,7 +117,7 @@ def _target(examined: Examined, signal: str, protocol: str) -> Target:
         signal,
         protocol,
         endpoint_variable,
-        examined.text(endpoint_variable) or f"http://localhost:{default}",
+        endpoint_of(signal, protocol, examined.variables),
         is_base=endpoint_variable == ENDPOINT and protocol != GRPC,
         headers_variable=headers_variable,
         headers=headers,

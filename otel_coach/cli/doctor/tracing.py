@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.traps.environment import NO_SERVICE_NAME, SAMPLED_OUT
+from otel_coach.core.entry_points import entry_points
 from otel_coach.core.plugins import (
     DEFAULTS,
     RATIOS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
 
 import wrapt
 
@@ -15,6 +14,7 @@ from otel_coach.instrumentors.base import Instrumentor
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from weakref import WeakSet
 
     from otel_coach.instrumentors.asgi.middleware import Middleware
     from otel_coach.metrics.recorder import Recorder
@@ -34,8 +34,8 @@ _PARTS: Final = {
 class AsgiInstrumentor(Instrumentor):
     """Puts otel-coach's middleware around every Starlette and FastAPI application of the process.
 
-    `instrument` takes the keyword arguments of `Middleware` and, optionally, `app`: then only the
-    applications passed as `app` are watched. It may be called again to add another application.
+    `instrument` takes the keyword arguments of `Middleware` and, optionally, `apps`: then only
+    these applications are watched, and those that `watch_also` adds.
     """
 
     _middleware_arguments: dict[str, Any]
@@ -48,6 +48,11 @@ class AsgiInstrumentor(Instrumentor):
         """The recorder, which counts otel-coach's own errors."""
         return self._middleware_arguments["recorder"]
 
+    @property
+    def apps(self) -> WeakSet[Any] | None:
+        """The applications that are watched; None watches all."""
+        return self._only
+
     def watch_also(self, app: object) -> None:
         """Watches `app` too, if only some applications are watched; None watches all of them."""
         if app is None:
@@ -59,8 +64,7 @@ class AsgiInstrumentor(Instrumentor):
         return self._only is None or app in self._only
 
     def _instrument(self, **kwargs: Any) -> None:
-        app = kwargs.pop("app", None)
-        self._only = None if app is None else WeakSet([app])
+        self._only = kwargs.pop("apps", None)
         self._middleware_arguments = kwargs
         self._undo = {}
         for module in _PATCHED:

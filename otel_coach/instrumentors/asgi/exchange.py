@@ -252,9 +252,9 @@ class Exchange:
         if message["type"] != "http.response.start":
             return message["type"] == "http.response.pathsend"
         self._status = message["status"]
+        self.request.is_answering = True
         headers = message.get("headers", ())
-        if not isinstance(headers, list | tuple):
-            # ASGI allows any iterable; this one may be readable only once.
+        if not isinstance(headers, list | tuple):  # any iterable, which can perhaps be read once
             headers = message["headers"] = list(headers)
         self._headers = headers
         self._is_stream = True

@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import functools
 import inspect
-from contextlib import contextmanager
+from contextvars import ContextVar
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from otel_coach.instrumentors.dependencies.health import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 _Check = TypeVar("_Check", bound="Callable[..., Any]")
+
+_FALSE: Final = "it returned False"
 
 
 class Watch:
     """A context manager and decorator for a check of the application, sync or async.
 
-    The check counts as failed if it raises; its exception or result is passed on unchanged.
+    The check counts as failed if it raises, or if the decorated function returns False; its
+    exception or result is passed on unchanged. One object may be used by several tasks and threads.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._latest = 0.0
+        """When the latest block was entered: for a block that is left in another context."""
 
-    @contextmanager
-    def _watched(self) -> Generator[None]:
-        # A cancelled check says nothing about the dependency: it is not recorded.
-        started = perf_counter()
-        try:
-            yield
-        except Exception as raised:
-            note(self._name, perf_counter() - started, type(raised).__name__)
-            raise
-        else:
-            note(self._name, perf_counter() - started, None)
+    def _note(self, started: float, failure: str | None) -> None:
+        note(self._name, perf_counter() - started, failure)
 
     def __call__(self, check: _Check) -> _Check:
         """Returns `check`, wrapped so that each call is recorded."""
@@ -45,30 +41,52 @@ class Watch:
 
             @functools.wraps(check)
             async def watched_async(*args: Any, **kwargs: Any) -> Any:
-                with self._watched():
-                    return await check(*args, **kwargs)
+                started = perf_counter()
+                try:
+                    result = await check(*args, **kwargs)
+                except Exception as raised:
+                    self._note(started, type(raised).__name__)
+                    raise
+                self._note(started, _FALSE if result is False else None)
+                return result
 
             return cast("_Check", watched_async)
 
         @functools.wraps(check)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            with self._watched():
-                return check(*args, **kwargs)
+            started = perf_counter()
+            try:
+                result = check(*args, **kwargs)
+            except Exception as raised:
+                self._note(started, type(raised).__name__)
+                raise
+            self._note(started, _FALSE if result is False else None)
+            return result
 
         return cast("_Check", watched)
 
     def __enter__(self) -> None:
-        self._entered = self._watched()
-        self._entered.__enter__()
+        self._latest = started = perf_counter()
+        _entered.set(((self, started), *_entered.get()))
 
-    def __exit__(self, *raised: object) -> bool | None:
-        return self._entered.__exit__(*raised)  # type: ignore[arg-type]
+    def __exit__(self, kind: type[BaseException] | None, *_raised: object) -> None:
+        entered, started = _entered.get(), self._latest
+        if entered and entered[0][0] is self:
+            started = entered[0][1]
+            _entered.set(entered[1:])
+        # A cancelled check says nothing about the dependency: it is not recorded.
+        if kind is None or issubclass(kind, Exception):
+            self._note(started, None if kind is None else kind.__name__)
 
     async def __aenter__(self) -> None:
         self.__enter__()
 
-    async def __aexit__(self, *raised: object) -> bool | None:
-        return self.__exit__(*raised)
+    async def __aexit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        self.__exit__(kind, *raised)
+
+
+_entered: ContextVar[tuple[tuple[Watch, float], ...]] = ContextVar("otel_coach_watched", default=())
+"""The blocks that the current code is in, and when each was entered, the innermost first."""
 
 
 def watch_dependency(name: str) -> Watch:
@@ -82,6 +100,16 @@ def watch_dependency(name: str) -> Watch:
         with watch_dependency("redis"):
             client.ping()
 
-    Does nothing while otel-coach is not active.
+    The check has failed if it raises, or if the decorated function returns False. Does nothing
+    while otel-coach is not active.
+
+    Raises:
+        TypeError: `name` is not a text, for example because the decorator has no name.
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a bare decorator
+        message = (
+            "watch_dependency takes the dependency's name: "
+            f'@watch_dependency("postgres"), not {type(name).__name__}'
+        )
+        raise TypeError(message)
     return Watch(name)

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     _Token = Token[Context]
 
 _MAX_OPEN_CALLS: Final = 50_000
+_GIVES_WAY: Final = (
+    "another instrumentation makes the spans of calls by the {name} package; otel-coach makes "
+    "none, and measures the calls as before"
+)
 
 
 class Package(NamedTuple):
@@ -60,11 +64,18 @@ class ClientCalls:
 
     Args:
         package: what is known of the package.
+        announce: logs a line about a topic, once.
         arguments: those of `RunRecorder`.
     """
 
-    def __init__(self, package: Package, **arguments: Any) -> None:
+    def __init__(
+        self,
+        package: Package,
+        announce: Callable[[str, Callable[[], str]], None] | None = None,
+        **arguments: Any,
+    ) -> None:
         self._package = package
+        self._announce = announce
         self._closing = RunRecorder(**arguments)
         self.recorder: Recorder = self._closing.recorder
         self._open: dict[int, AnyCall] = {}
@@ -165,6 +176,9 @@ class ClientCalls:
     ) -> AnyCall:
         provider, api_url = self._package.provider_of(client), _address(client)
         gives_way = another_makes_the_span(self._package.other_instrumentations)
+        if gives_way and self._announce is not None:
+            name = self._package.name
+            self._announce(f"spans of {name}", partial(_GIVES_WAY.format, name=name))
         if not issubclass(kind, DirectCall):
             embedding = kind(around.run, body, provider)
             embedding.gives_way = gives_way

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from opentelemetry import context as otel_context
 
-from otel_coach.core.request_context import labelled_mode
 from otel_coach.core.spans import CURRENT_RUN
+from otel_coach.metrics.mode_label import labelled_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from otel_coach.core import compatibility
-from otel_coach.core.request_context import labelled_mode, stated_mode
+from otel_coach.core.request_context import stated_mode
+from otel_coach.metrics.mode_label import labelled_mode
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from otel_coach.prometheus.application_page import (
     may_be_prometheus,
 )
 from otel_coach.prometheus.http.bandwidth import PIECE
+from otel_coach.prometheus.http.browser_page import browser_page, wants_html
 from otel_coach.prometheus.http.http_response import BUSY, UNAUTHORIZED, Answer, is_allowed
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ _logger = logging.getLogger("otel_coach")
 
 _MAX_BODY: Final = 1 << 26
 """Bytes of the application's own page; a longer answer is passed through unchanged."""
+_OWN_PAGE: Final = (
+    "the application has a page of its own at {path}: it is asked first, and otel-coach's families "
+    "are added to its answer"
+)
 _BODY_HEADERS: Final = frozenset({b"content-length", b"content-type", b"etag"})
 """Headers of the application's answer that do not apply to the combined page."""
 
@@ -41,7 +47,12 @@ class MetricsEndpoint:
     """
 
     def __init__(
-        self, renders: Renders, path: str, recorder: Recorder, token: str | None = None
+        self,
+        renders: Renders,
+        path: str,
+        recorder: Recorder,
+        token: str | None = None,
+        announce: Callable[[str, Callable[[], str]], None] | None = None,
     ) -> None:
         self._renders = renders
         self.path = path
@@ -49,6 +60,7 @@ class MetricsEndpoint:
         self.suffixes = path, f"{path}/"
         """Every path at which the page is requested ends with one of these."""
         self._token = token
+        self._announce = announce
         self._is_logged = False
 
     def answers(self, scope: Scope, root_path: str) -> bool:
@@ -61,7 +73,12 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the page, for an application that has no page of its own."""
-        if not self._allows(scope):
+        is_allowed = self._allows(scope)
+        if wants_html(_header(scope["headers"], b"accept")):
+            with suppress(OSError):  # no descriptor is left to read it: the plain page says more
+                await _send(send, browser_page(is_allowed=is_allowed))
+                return
+        if not is_allowed:
             await _send(send, UNAUTHORIZED)
             return
         found = await self._answer(scope, receive)
@@ -115,10 +132,13 @@ class MetricsEndpoint:
         if not self._allows(scope):
             return None
         try:
-            return await self._answer(scope, receive, partial(ApplicationPage, content_type, body))
+            found = await self._answer(scope, receive, partial(ApplicationPage, content_type, body))
         except NotPrometheusError as error:
             self.say_left_alone(str(error))
             return None
+        if self._announce is not None:
+            self._announce("own page", partial(_OWN_PAGE.format, path=self.path))
+        return found
 
     def say_left_alone(self, why: str) -> None:
         """Logs once that the application's page is left unchanged, and the remedy."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import socket
+from contextlib import suppress
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.core.traps import PORT
+from otel_coach.prometheus.http.browser_page import browser_page, wants_html
 from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, plain
 from otel_coach.prometheus.http.http_server import PageServer
 
@@ -111,9 +113,11 @@ class _ProtectedPage:
         if head.method not in {"GET", "HEAD"}:
             text = "the page can only be read"
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
-        if not is_allowed(self._token, head.get("authorization")):
-            return UNAUTHORIZED
-        return None
+        may_read = is_allowed(self._token, head.get("authorization"))
+        if wants_html(head.get("accept")):
+            with suppress(OSError):  # no descriptor is left to read it: the plain page says more
+                return browser_page(is_allowed=may_read)
+        return None if may_read else UNAUTHORIZED
 
     def seconds_until_sent(self, size: int) -> float:
         """Returns how long earlier answers delay the sending of `size` bytes."""

@@ -122,6 +122,10 @@ match os.environ.get("SMALL_APP"):
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
         FastAPIInstrumentor.instrument_app(app)
+    case "own page":
+        from prometheus_client import make_asgi_app
+
+        app.mount("/metrics", make_asgi_app())
     case "calls instrument":
         import otel_coach
 

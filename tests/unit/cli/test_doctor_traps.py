@@ -147,7 +147,7 @@ def test_all_instrumentors_disabled_are_a_finding_each():
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch):
+def installed(tmp_path, monkeypatch, read_entry_points_again):
     """Installs a package that has nothing but entry points."""
 
     def install(name, entries):
@@ -156,6 +156,7 @@ def installed(tmp_path, monkeypatch):
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (folder / "entry_points.txt").write_text(entries)
         importlib.invalidate_caches()
+        read_entry_points_again()
 
     for variable in ("OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"):
         monkeypatch.delenv(variable, raising=False)

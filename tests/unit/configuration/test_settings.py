@@ -241,6 +241,7 @@ INSTEAD = {
     "dependency_interval": ({"OTEL_COACH_DEPENDENCY_INTERVAL": "soon"}, 15.0),
     "dependency_timeout": ({"OTEL_COACH_DEPENDENCY_TIMEOUT": "-1"}, 5.0),
     "gateways": ({"OTEL_COACH_GATEWAYS": "nonsense"}, {}),
+    "quiet": ({"OTEL_COACH_QUIET": "perhaps"}, False),
     "config_file": None,  # any text is a path; that there is a file is seen when it is read
 }
 

@@ -1,6 +1,7 @@
 """Probes and watched checks, one by one, against servers that answer, drip and redirect."""
 
 import asyncio
+import contextvars
 import ssl
 import time
 from contextlib import suppress
@@ -185,6 +186,56 @@ def test_a_check_that_raises_is_down_and_still_raises(measured):
         check()
     assert up(measured) == 0
     assert latencies(measured) == {"error": 1}
+
+
+@pytest.mark.parametrize("result", [False, 0, None, True])
+def test_a_check_is_down_if_it_returns_false_and_only_then(measured, caplog, result):
+    @otel_coach.watch_dependency("db")
+    def check():
+        return result
+
+    @otel_coach.watch_dependency("db")
+    async def acheck():
+        return result
+
+    assert check() is result
+    assert asyncio.run(acheck()) is result
+    assert up(measured) == (0 if result is False else 1)
+    assert latencies(measured) == {"error" if result is False else "ok": 2}
+    lines = [line for line in caplog.messages if "is down" in line]
+    assert lines == ["otel-coach: dependency db is down (it returned False)"] * (result is False)
+
+
+def test_one_watch_serves_many_tasks_and_nested_blocks_each_with_its_own_time(measured):
+    watch = otel_coach.watch_dependency("db")
+
+    async def check(seconds):
+        async with watch:
+            await asyncio.sleep(seconds)
+            with watch:
+                pass
+
+    async def main():
+        await asyncio.gather(*(check(0.03 * count) for count in (1, 2, 3)))
+
+    asyncio.run(main())
+    assert latencies(measured) == {"ok": 6}
+    assert measured.page().sum("dependency_latency_seconds_sum") >= 0.17  # 0.03 + 0.06 + 0.09
+
+
+def test_a_block_that_is_left_in_another_context_is_recorded(measured):
+    watch = otel_coach.watch_dependency("db")
+    contextvars.Context().run(watch.__enter__)
+    watch.__exit__(None, None, None)
+    assert latencies(measured) == {"ok": 1}
+
+
+def test_the_decorator_without_a_name_is_refused_with_its_cure():
+    with pytest.raises(TypeError, match=r'@watch_dependency\("postgres"\), not function'):
+
+        @otel_coach.watch_dependency
+        def check():
+            """Is never defined."""
 
 
 def test_a_check_that_is_cancelled_says_nothing(measured):

@@ -16,7 +16,7 @@ ALLOWED = {
     "core": set(),
     "pricing": set(),
     "metrics": {"core"},
-    "configuration": {"metrics"},
+    "configuration": {"core", "metrics"},
     "settings": {"configuration"},
     "views": {"metrics"},
     "workers": {"core"},
@@ -38,14 +38,15 @@ ALLOWED = {
         *{"workers", "instrumentors"},
         *INSTRUMENTORS,
     },
-    "testing": {"settings", "setup"},
+    "testing": {"metrics", "settings", "setup"},
+    "pytest_plugin": {"testing"},
     # `doctor` looks at what the others would do: probes, routes, the folder of the workers.
     "cli": {
         *{"configuration", "core", "instrumentors", "instrumentors.asgi"},
-        *{"instrumentors.dependencies", "metrics", "pricing", "settings", "workers"},
+        *{"instrumentors.dependencies", "metrics", "pricing", "prometheus", "settings", "workers"},
     },
     "__main__": {"cli"},
-    "": {"core", "instrumentors.dependencies", "settings", "setup"},
+    "": {"instrumentors.dependencies", "metrics", "settings", "setup"},
 }
 # Only these import the SDK. `setup` names its types in annotations.
 MAY_IMPORT_SDK = {"sdk", "views", "testing"}

@@ -23,12 +23,14 @@ FILES = {
 }
 PAGES = {REPOSITORY, f"{REPOSITORY}/issues", f"{REPOSITORY}/security/policy"}
 # Imported where the application, or somebody who asked for an extra, has imported them before.
-OF_THE_HOST = {"anyio", "langchain-core", "psycopg", "starlette"}
+OF_THE_HOST = {"anyio", "langchain-core", "psycopg", "pytest", "starlette"}
 OF_AN_EXTRA = {
     "googleapis-common-protos": "otlp",
     "opentelemetry-exporter-otlp-proto-common": "otlp",
     "opentelemetry-proto": "otlp",
     "protobuf": "otlp",
+    "rich": "cli",  # what textual is made of
+    "textual": "cli",
 }
 IF_THERE = ("opentelemetry.configuration.", "opentelemetry.instrumentation.logging.")
 """What is used where the host has it, and is one log line with its name where it does not."""

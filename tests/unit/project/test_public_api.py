@@ -10,19 +10,29 @@ from otel_coach.settings import Settings
 PUBLIC = {
     "Settings": "(*, FIELDS) -> None",
     "instrument": "(app: Starlette | None = None, *, settings: Settings | None = None) -> None",
-    "labels": "(*, mode: str) -> Generator[None]",
+    "labels": "(*, mode: str) -> Labels",
     "uninstrument": "() -> None",
     "watch_dependency": "(name: str) -> Watch",
 }
 TESTING = {
+    "Call": (
+        "(model: str, is_stream: bool, messages: tuple[Mapping[str, Any], ...], status: int, "
+        "prompt_tokens: int, completion_tokens: int) -> None"
+    ),
+    "Failure": "(status: int = 500, message: str = a failure of the script) -> None",
     "Measured.forget_spans": "(self) -> None",
     "Measured.page": "(self) -> Page",
+    "Measured.span_tree": "(self, *attributes: str) -> str",
     "Measured.spans": "property -> Sequence[ReadableSpan]",
     "Page": "(text: str) -> None",
     "Page.labels": "property -> set[str]",
     "Page.names": "property -> set[str]",
     "Page.samples": "(self, name: str, **labels: str) -> list[tuple[dict[str, str], float]]",
     "Page.sum": "(self, name: str, **labels: str) -> float",
+    "ScriptedProvider": "(*script: str | ToolCall | Failure, pace: float = 0.0) -> None",
+    "ScriptedProvider.base_url": "property -> str",
+    "ScriptedProvider.gateways": "property -> dict[str, str]",
+    "ToolCall": "(name: str, arguments: Mapping[str, object] = <factory>) -> None",
     "measuring": "(settings: Settings | None = None) -> Generator[Measured]",
 }
 SETTINGS = [
@@ -54,6 +64,7 @@ SETTINGS = [
     "pinned",
     "prices_file",
     "propagates_to_providers",
+    "quiet",
     "server_spans",
     "shared_folder",
     "span_attributes",
@@ -86,8 +97,10 @@ def test_settings_have_these_fields():
 
 
 def test_the_testing_module_has_these_names_and_signatures():
-    found = {"measuring": signature(testing.measuring), "Page": signature(testing.Page)}
-    for cls in (testing.Measured, testing.Page):
+    constructed = ("Call", "Failure", "Page", "ScriptedProvider", "ToolCall", "measuring")
+    assert {*testing.__all__} == {*constructed, "Measured"}
+    found = {name: signature(getattr(testing, name)) for name in constructed}
+    for cls in (testing.Measured, testing.Page, testing.ScriptedProvider):
         for name, member in vars(cls).items():
             if not name.startswith("_") and (callable(member) or isinstance(member, property)):
                 found[f"{cls.__name__}.{name}"] = signature(member)

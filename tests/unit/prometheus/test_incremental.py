@@ -232,7 +232,7 @@ def test_the_page_is_that_of_a_process_that_remembers_nothing():
         page = Page(now)
     assert page.sum("orders_total") == 4
     assert page.sum("took_seconds_count") == 2
-    assert not page.samples("stock")
+    assert "stock" not in page.names
     assert page.sum("refunds_total") == 1
 
 

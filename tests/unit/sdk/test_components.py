@@ -54,7 +54,7 @@ example = example_plugin:not_the_apps
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path, monkeypatch, read_entry_points_again):
     """A package of the operator's, as pip would have installed it."""
     (tmp_path / "example_plugin.py").write_text(PLUGIN)
     facts = tmp_path / "example_plugin-1.dist-info"
@@ -62,6 +62,7 @@ def plugin(tmp_path, monkeypatch):
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: example-plugin\nVersion: 1\n")
     (facts / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(str(tmp_path))
+    read_entry_points_again()
     yield
     sys.modules.pop("example_plugin", None)
 

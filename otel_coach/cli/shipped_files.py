@@ -1,0 +1,30 @@
+"""Files that other programs are configured with, which come with the package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import otel_coach
+
+_PACKAGE: Final = Path(otel_coach.__file__).parent
+_PLACES: Final = {
+    "collector.yaml": "collector-config.yaml",
+    "dashboard.json": "deploy/grafana/dashboards/otel-coach.json",
+    "rules.yml": "deploy/prometheus/rules.yml",
+}
+"""Where each file is in the repository. pyproject.toml puts it into `monitoring/` of the wheel."""
+
+
+def text_of(name: str) -> str:
+    """Returns the content of the file `name` of `_PLACES`."""
+    shipped = _PACKAGE / "monitoring" / name
+    path = shipped if shipped.is_file() else _PACKAGE.parent / _PLACES[name]
+    return path.read_text("utf-8")
+
+
+def write(name: str) -> int:
+    """Writes the file `name` to the standard output; returns the exit code."""
+    sys.stdout.write(text_of(name))
+    return 0

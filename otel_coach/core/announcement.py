@@ -1,0 +1,33 @@
+"""Lines for the operator at level INFO, by the server's logger if it has one.
+
+Without a configuration, Python's logging shows warnings and errors only, but a server configures a
+logger of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+_SERVERS: Final = ("uvicorn.error", "gunicorn.error", "hypercorn.error", "_granian")
+"""The loggers by which servers say that they have started."""
+_logger = logging.getLogger("otel_coach")
+
+
+def announce(line: str) -> None:
+    """Logs `line`; a service without any logging gets it on stderr.
+
+    Nothing is said if the server, or the application's own configuration, shows no line at INFO.
+    """
+    known = logging.root.manager.loggerDict
+    servers = (logging.getLogger(name) for name in _SERVERS if name in known)
+    logger = next((one for one in servers if one.hasHandlers()), _logger)
+    if logger.hasHandlers():
+        logger.info("otel-coach: %s", line)
+    else:
+        record = _logger.makeRecord(
+            _logger.name, logging.INFO, __file__, 0, "otel-coach: %s", (line,), None
+        )
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.handle(record)

@@ -1,0 +1,81 @@
+"""What a service says when it starts: what is measured, and where it can be seen."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+import otel_coach
+from otel_coach.configuration.otlp_endpoints import endpoint_of, host_of
+from otel_coach.configuration.process import process_environment
+from otel_coach.instrumentors import ANTHROPIC, ASGI, LANGCHAIN, OPENAI, PSYCOPG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_coach.settings import EffectiveSettings
+
+_LIBRARIES: Final = (
+    ("fastapi", "FastAPI", "fastapi", ASGI),
+    ("starlette", "Starlette", "starlette", ASGI),
+    ("langchain_core", "LangChain", "langchain-core", LANGCHAIN),
+    ("openai", "openai", "openai", OPENAI),
+    ("anthropic", "anthropic", "anthropic", ANTHROPIC),
+    ("psycopg", "psycopg", "psycopg", PSYCOPG),
+)
+"""Module, name, distribution and entry point of what is watched."""
+
+
+def start_line(settings: EffectiveSettings) -> str:
+    """Returns the line that a serving process says once."""
+    return (
+        f"version {otel_coach.__version__}: {_metrics(settings)}; {_traces(settings)}; "
+        f"watching {', '.join(_watched(settings)) or 'nothing'}. `otel-coach doctor` looks for "
+        "mistakes, OTEL_COACH_QUIET=true hides this line"
+    )
+
+
+def _metrics(settings: EffectiveSettings) -> str:
+    places = [_sent_to("metrics", settings.otlp_metrics_protocol)] * (
+        "otlp" in settings.metric_exporters
+    )
+    if settings.serves_metrics:
+        path, port = settings.metrics_path, settings.metrics_port
+        host = settings.metrics_host
+        places.insert(0, f"at {path}" if port is None else f"at http://{host}:{port}{path}")
+    return f"metrics {' and '.join(places)}" if places else "no metrics"
+
+
+def _traces(settings: EffectiveSettings) -> str:
+    if settings.config_file is not None:
+        return "traces as OTEL_CONFIG_FILE says"
+    places = [
+        _sent_to("traces", settings.otlp_traces_protocol) if name == "otlp" else f"to {name}"
+        for name in settings.trace_exporters
+    ]
+    return f"traces {' and '.join(places)}" if places else "no traces"
+
+
+def _sent_to(signal: str, protocol: str) -> str:
+    return f"to {host_of(endpoint_of(signal, protocol, process_environment()))}"
+
+
+def _watched(settings: EffectiveSettings) -> Iterator[str]:
+    """Yields what is imported and watched, and the dependencies that are probed."""
+    named = set[str]()
+    for module, name, distribution, entry in _LIBRARIES:
+        is_known = entry == ASGI and ASGI in named  # FastAPI is built on Starlette
+        if module in sys.modules and not is_known and not settings.disables(entry):
+            named.add(entry)
+            yield f"{name} {_version(distribution)}".rstrip()
+    if count := len(settings.dependencies):
+        yield f"{count} {'dependency' if count == 1 else 'dependencies'}"
+
+
+def _version(distribution: str) -> str:
+    """Returns the first two numbers of the version, "" if it is unknown."""
+    try:
+        return ".".join(version(distribution).split(".")[:2])
+    except PackageNotFoundError:
+        return ""

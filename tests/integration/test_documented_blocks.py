@@ -1,0 +1,78 @@
+"""Every shell and Python block of the documentation, run as a reader runs it."""
+
+import json
+
+import pytest
+
+from otel_coach.testing import ScriptedProvider
+from tests.support.documentation import Place, blocks
+from tests.support.small_service import send_one_of_each, small_service
+
+SERVED = "http://localhost:8000"
+# What the documentation's examples name, and no machine but the reader's has.
+NOT_HERE = {"otlp-unreachable"}
+# The calls of the small application name no model, and have no usage.
+USAGE = "model,day,input_tokens,output_tokens,usd\ngpt-4o-mini,2026-11-28,0,0,0.000001\n"
+
+PRELUDE = """
+from app import app
+
+class agent:
+    invoke = staticmethod(lambda _question: None)
+
+def agent_tokens(question):
+    yield question
+"""
+CONFTEST = """
+import pytest
+from fastapi.testclient import TestClient
+from app import app
+
+@pytest.fixture
+def client():
+    return TestClient(app)
+"""
+SHELL = list(blocks("shell"))
+PYTHON = list(blocks("python"))
+
+
+def test_there_are_blocks():
+    assert len(SHELL) > 10
+    assert len(PYTHON) > 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_a_shell_block_does_what_it_says(block, tmp_path):
+    place = Place(tmp_path)
+    (tmp_path / "usage.json").write_text(USAGE)
+    script = block.text
+    if "export " in script:
+        script += "\notel-coach doctor --json > doctor.json || true\n"
+    if SERVED in script:
+        with small_service(tmp_path) as service:
+            send_one_of_each(service)
+            url = str(service.client.base_url).rstrip("/")
+            done = place.run("bash", "-eu", "-o", "pipefail", text=script.replace(SERVED, url))
+    else:
+        done = place.run("bash", "-eu", "-o", "pipefail", text=script)
+    differs = "otel-coach reconcile" in script and "NOT reconciled: gpt-4o-mini" in done.stdout
+    assert done.returncode == differs, done.stdout + done.stderr
+    if (tmp_path / "doctor.json").exists():
+        report = json.loads((tmp_path / "doctor.json").read_text())
+        wanted = {"disabled"} if "OTEL_COACH_DISABLED" in script else set()
+        found = {finding["trap"] for finding in report["findings"]}
+        assert found - NOT_HERE == wanted, report
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_a_python_block_does_what_it_says(block, tmp_path):
+    with ScriptedProvider("Hello.") as provider:
+        place = Place(tmp_path, OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
+        if "def test_" in block.text:
+            (tmp_path / "conftest.py").write_text(CONFTEST)
+            (tmp_path / "test_block.py").write_text(block.text)
+            done = place.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        else:
+            done = place.run("python", "-", text=PRELUDE + block.text)
+    assert done.returncode == 0, done.stdout + done.stderr

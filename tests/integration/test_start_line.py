@@ -1,0 +1,69 @@
+"""The lines that a real server says when it starts, and when something changes what is measured."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.paths import APPS
+from tests.support.small_service import small_service
+from tests.support.stack import BARE, INSTRUMENTED
+from tests.support.waiting import eventually
+
+START = "otel-coach: version "
+OWN_PAGE = "otel-coach: the application has a page of its own at /metrics"
+
+
+def lines(service, beginning):
+    return [line for line in service.log.splitlines() if beginning in line]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_says_once_what_is_measured(tmp_path, workers):
+    command = (*INSTRUMENTED[:2], "--workers", workers, "app")
+    with small_service(tmp_path, command) as service:
+        eventually(lambda: service.log.count("Application startup complete") == int(workers))
+        (line,) = lines(service, START)
+        assert line.startswith("INFO:     otel-coach: version ")
+        assert "metrics at /metrics; traces to http://127.0.0.1:" in line
+        assert "watching FastAPI " in line
+        service.page()
+        assert not lines(service, OWN_PAGE)
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [([], {"OTEL_COACH_QUIET": "true"}), (["--log-level", "warning"], {})],
+)
+def test_a_service_that_is_to_be_quiet_says_nothing(tmp_path, options, variables):
+    command = (*INSTRUMENTED[:2], *options, "app")
+    with small_service(tmp_path, command, **variables) as service:
+        service.page()
+        assert not lines(service, START)
+
+
+def test_a_bare_service_says_nothing(tmp_path):
+    with small_service(tmp_path, BARE) as service:
+        assert "otel-coach" not in service.log
+
+
+def test_a_script_says_nothing(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import small_app; print('done')")
+    done = subprocess.run(
+        [f"{os.path.dirname(sys.executable)}/opentelemetry-instrument", sys.executable, script],  # noqa: PTH120
+        env={**os.environ, "PYTHONPATH": str(APPS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "done\n"
+    assert START not in done.stderr
+
+
+def test_the_applications_own_page_is_one_line(tmp_path):
+    with small_service(tmp_path, SMALL_APP="own page") as service:
+        for _ in range(3):
+            service.client.get("/metrics/").raise_for_status()
+        assert len(lines(service, OWN_PAGE)) == 1

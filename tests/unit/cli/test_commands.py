@@ -1,0 +1,58 @@
+"""What each command says about itself, and the files that some of them print."""
+
+import shlex
+
+import pytest
+
+from otel_coach import cli
+from otel_coach.cli import shipped_files
+from tests.support.paths import ROOT
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_has_an_example_that_it_accepts(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["otel-coach", name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    examples = capsys.readouterr().out.partition("examples:\n")[2]
+    commands = [
+        line.strip() for line in examples.splitlines() if line.strip().startswith("otel-coach ")
+    ]
+    assert commands
+    for line in commands:
+        example, *_what_it_does = line.split("   ")
+        program, first, *arguments = shlex.split(example.partition(" > ")[0].partition(" | ")[0])
+        assert (program, first) == ("otel-coach", name)
+        whole, _commands = cli.parsers()
+        whole.parse_args([name, *arguments])
+
+
+def test_the_help_of_all_commands_has_examples(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["otel-coach", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    printed = capsys.readouterr().out
+    assert all(f"    {name} " in printed for name in cli.COMMANDS)
+    assert "otel-coach doctor -- uvicorn app:app" in printed.partition("examples:\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("collector", "collector-config.yaml"),
+        ("dashboard", "deploy/grafana/dashboards/otel-coach.json"),
+        ("rules", "deploy/prometheus/rules.yml"),
+    ],
+)
+def test_a_configuration_is_printed_as_it_is_in_the_repository(command, place, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["otel-coach", command])
+    assert cli.main() == 0
+    assert capsys.readouterr().out == (ROOT / place).read_text("utf-8")
+
+
+def test_in_a_wheel_they_are_beside_the_package(monkeypatch, tmp_path):
+    (tmp_path / "monitoring").mkdir()
+    (tmp_path / "monitoring" / "rules.yml").write_text("groups: []\n")
+    monkeypatch.setattr(shipped_files, "_PACKAGE", tmp_path)
+    assert shipped_files.text_of("rules.yml") == "groups: []\n"

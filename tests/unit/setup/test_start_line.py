@@ -1,0 +1,81 @@
+"""What the start line says of the settings."""
+
+import sys
+
+import pytest
+
+import otel_coach
+from otel_coach.settings import Settings
+from otel_coach.setup.start_line import start_line
+
+
+def line(monkeypatch, modules=(), **variables):
+    for module in ("fastapi", "starlette", "langchain_core", "openai", "anthropic", "psycopg"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, sys)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return start_line(Settings.from_env())
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "metrics at /metrics; no traces; watching nothing."),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:secret@collector:4318/base?key=secret"},
+            "metrics at /metrics; traces to http://collector:4318; watching nothing.",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://[::1]:4317",
+                "OTEL_METRICS_EXPORTER": "otlp",
+                "OTEL_TRACES_EXPORTER": "otlp,console",
+            },
+            "metrics to http://a:4318; traces to https://[::1]:4317 and to console; watching",
+        ),
+        (
+            {"OTEL_EXPORTER_PROMETHEUS_PORT": "9464", "OTEL_COACH_METRICS_PATH": "/m"},
+            "metrics at http://localhost:9464/m; no traces",
+        ),
+        (
+            {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "otlp"}
+            | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "no metrics; traces to http://localhost:4317; watching nothing",
+        ),
+        (
+            {"OTEL_COACH_DEPENDENCIES": "a=tcp://h:1"},
+            "metrics at /metrics; no traces; watching 1 dependency.",
+        ),
+        (
+            {"OTEL_COACH_DEPENDENCIES": "a=tcp://h:1,b=tcp://h:2"},
+            "metrics at /metrics; no traces; watching 2 dependencies.",
+        ),
+    ],
+)
+def test_it_says_where_the_figures_are_and_no_secret(monkeypatch, variables, said):
+    text = line(monkeypatch, **variables)
+    assert text.startswith(f"version {otel_coach.__version__}: {said}")
+    assert "secret" not in text
+    assert text.endswith(
+        "`otel-coach doctor` looks for mistakes, OTEL_COACH_QUIET=true hides this line"
+    )
+
+
+def test_it_names_what_is_imported_and_watched(monkeypatch):
+    from importlib.metadata import version
+
+    def short(name):
+        return ".".join(version(name).split(".")[:2])
+
+    modules = ("fastapi", "starlette", "langchain_core", "openai", "psycopg")
+    text = line(monkeypatch, modules)
+    assert (
+        f"watching FastAPI {short('fastapi')}, LangChain {short('langchain-core')}, "
+        f"openai {short('openai')}, psycopg {short('psycopg')}." in text
+    )
+    disabled = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "otel_coach_langchain,psycopg"}
+    text = line(monkeypatch, modules[1:], **disabled)
+    assert f"watching Starlette {short('starlette')}, openai {short('openai')}." in text

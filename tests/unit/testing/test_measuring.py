@@ -1,0 +1,102 @@
+"""`measuring` where something measures already."""
+
+import contextvars
+from dataclasses import replace
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from langchain_core.language_models import FakeListChatModel
+
+import otel_coach
+from otel_coach.settings import Settings, effective
+from otel_coach.setup import installation
+from otel_coach.setup.installation import Installation
+from otel_coach.testing import Page, measuring
+
+MODEL = FakeListChatModel(responses=["one two"])
+CALLS = "agent_llm_requests_total"
+HTTP = "http_server_request_duration_seconds_count"
+
+
+def application():
+    app = FastAPI()
+
+    @app.get("/ask")
+    def ask():
+        return MODEL.invoke("hi").content
+
+    return app
+
+
+def asks(app):
+    assert contextvars.Context().run(TestClient(app).get, "/ask").status_code == 200
+
+
+def test_nested_use_is_refused_with_what_to_do(measured):
+    with (
+        pytest.raises(RuntimeError, match=r"active in this process already .* use that one"),
+        measuring(),
+    ):
+        pass
+    asks(application())
+    assert measured.page().sum(CALLS) == 1
+
+
+def test_after_an_error_inside_the_next_use_is_possible():
+    with pytest.raises(LookupError), measuring():
+        raise LookupError
+    with measuring() as measured:
+        asks(application())
+    assert measured.page().sum(CALLS) == 1
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Is installed as by `instrument(app)`, but without global providers."""
+    alone = replace(effective(Settings(), {}), shares_figures=False)
+    made = Installation(alone)
+    monkeypatch.setattr(installation, "_installed", made)
+    yield made
+    made.uninstrument()
+
+
+def page_of(made):
+    return Page(made.page.render("")[0].decode())
+
+
+def test_it_takes_over_where_the_application_is_instrumented_and_gives_it_back(elsewhere):
+    app, other = application(), application()
+    otel_coach.instrument(app)
+    asks(app)
+    with measuring() as measured:
+        asks(app)
+        asks(other)
+        assert measured.page().sum(CALLS) == 2
+        assert measured.page().sum(HTTP) == 2
+        assert {span.name for span in measured.spans} == {"GET /ask", "chat none"}
+    asks(app)
+    asks(other)  # watched neither before nor after
+    assert page_of(elsewhere).sum(HTTP) == 2
+    assert page_of(elsewhere).sum(CALLS) == 3  # LangChain has no application
+    assert measured.page().sum(CALLS) == 2
+
+
+def test_an_application_that_is_added_later_is_given_back_too(elsewhere):
+    first, second = application(), application()
+    otel_coach.instrument(first)
+    otel_coach.instrument(second)
+    with measuring():
+        asks(second)
+    asks(first)
+    asks(second)
+    assert page_of(elsewhere).sum(HTTP) == 2
+
+
+def test_all_applications_are_given_back(elsewhere):
+    otel_coach.instrument(application())
+    otel_coach.instrument()
+    with measuring():
+        asks(application())
+    asks(application())
+    assert page_of(elsewhere).sum(HTTP) == 1

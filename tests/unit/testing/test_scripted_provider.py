@@ -1,0 +1,91 @@
+"""The scripted provider, asked by the real openai package and by LangChain."""
+
+import openai
+import pytest
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+
+from otel_coach.settings import Settings
+from otel_coach.testing import Failure, ScriptedProvider, ToolCall, measuring
+
+
+def chat(provider, **options):
+    return ChatOpenAI(
+        model="gpt-4o-mini", base_url=provider.base_url, api_key="any", max_retries=0, **options
+    )
+
+
+@tool
+def weather(city: str) -> str:
+    """Tells the weather."""
+    return f"rain in {city}"
+
+
+def test_the_script_is_answered_in_order_and_its_last_answer_repeats():
+    with ScriptedProvider("one two", Failure(429), "last") as provider:
+        model = chat(provider)
+        assert model.invoke("hi there").content == "one two"
+        with pytest.raises(openai.RateLimitError, match="a failure of the script"):
+            model.invoke("hi")
+        assert [model.invoke("hi").content for _ in range(2)] == ["last", "last"]
+    assert [call.status for call in provider.calls] == [200, 429, 200, 200]
+    assert [call.prompt_tokens for call in provider.calls] == [2, 0, 1, 1]
+    assert [call.completion_tokens for call in provider.calls] == [2, 0, 1, 1]
+    assert provider.calls[0].messages == ({"content": "hi there", "role": "user"},)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_tools_are_called_with_their_arguments(is_stream):
+    with ScriptedProvider(ToolCall("weather", {"city": "Berlin"}), "done") as provider:
+        model = chat(provider).bind_tools([weather])
+        if is_stream:
+            whole = None
+            for chunk in model.stream("hi"):
+                whole = chunk if whole is None else whole + chunk
+        else:
+            whole = model.invoke("hi")
+        (call,) = whole.tool_calls
+    assert (call["name"], call["args"]) == ("weather", {"city": "Berlin"})
+    assert whole.response_metadata["finish_reason"] == "tool_calls"
+
+
+def test_what_is_measured_equals_the_providers_calls_and_openais_prices():
+    with ScriptedProvider("one two three") as provider:
+        with measuring(Settings(gateways=provider.gateways)) as measured:
+            model = chat(provider, stream_usage=True)
+            model.invoke("four words are here")
+            assert "".join(chunk.content for chunk in model.stream("hi")) == "one two three"
+            OpenAIEmbeddings(
+                base_url=provider.base_url, api_key="any", check_embedding_ctx_length=False
+            ).embed_documents(["two words", "one"])
+        page = measured.page()
+    calls = provider.calls
+    assert [call.is_stream for call in calls] == [False, True, False]
+    assert page.sum("agent_llm_requests_total", status="ok") == 2
+    assert page.sum("agent_embedding_requests_total", status="ok") == 1
+    tokens = sum(call.prompt_tokens + call.completion_tokens for call in calls)
+    assert page.sum("agent_llm_tokens_total") == tokens == 4 + 3 + 1 + 3 + 3
+    # 0.15 and 0.60 USD per million tokens.
+    cost = page.sum("agent_llm_cost_usd_total", model="gpt-4o-mini")
+    assert cost == pytest.approx((5 * 0.15 + 6 * 0.60) / 1e6)
+
+
+def test_the_pace_is_kept_and_a_client_that_leaves_is_no_error(capfd):
+    with ScriptedProvider("one two three four", pace=0.02) as provider:
+        stream = chat(provider).stream("hi")
+        next(stream)
+        stream.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_path_says_what_is_known():
+    with ScriptedProvider() as provider:
+        client = openai.OpenAI(base_url=provider.base_url, api_key="any", max_retries=0)
+        with pytest.raises(openai.NotFoundError, match="/v1/chat/completions and"):
+            client.responses.create(model="gpt-4o-mini", input="hi")
+        assert (
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+            .choices[0]
+            .message.content
+            == "ok"
+        )

@@ -1,0 +1,1 @@
+"""Finishes the documentation's site, and checks it: `make docs-site`."""
