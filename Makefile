@@ -145,7 +145,7 @@ up: install ## the whole stack on this machine (Collector, Jaeger, Prometheus, 4
 e2e: install ## send known requests through the whole stack, then ask Prometheus and Jaeger
 	@$(BIN)/python -m verification.end_to_end $(E2E)
 
-pictures: install ## draw docs/pictures from a run of the whole stack
+pictures: install ## take docs/pictures from a run of the whole stack; needs chromium and chromium-driver
 	@$(BIN)/python -m verification.end_to_end.pictures docs/pictures
 
 e2e-tools: ## build the Collector and Jaeger into .e2e-tools, some 15 minutes

@@ -41,6 +41,22 @@ def test_a_plain_answer_is_an_ai_request_and_no_stream(measured):
     assert page.sum("app_ai_stream_chunks_total") == 0
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_an_answer_that_has_no_body_is_no_stream(measured, method, status):
+    app = FastAPI()
+
+    @app.api_route("/answer", methods=["GET", "HEAD"])
+    def answer():
+        ask()
+        return StreamingResponse(iter(["a", "b"] if status == 200 else []), status)
+
+    with serving(app) as client:
+        assert client.request(method, "/answer").status_code == status
+    page = measured.page()
+    assert page.sum(AI, endpoint="/answer", mode="invoke", status="ok") == 1
+    assert {name for name in page.names if "stream" in name or "first_chunk" in name} == set()
+
+
 def test_a_request_without_ai_work_is_no_ai_request(measured):
     app = FastAPI()
 

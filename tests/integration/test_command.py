@@ -119,6 +119,8 @@ def test_disabled_nothing_of_ours_is_on_the_path(tmp_path, variable):
         "otel_coach.setup.distro",
         "otel_coach.configuration",
         "otel_coach.configuration.environment_variables",
+        "otel_coach.core",
+        "otel_coach.core.entry_points",
         "otel_coach.instrumentors",
     }
     assert found == bare

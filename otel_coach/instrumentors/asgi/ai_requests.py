@@ -15,6 +15,8 @@ from otel_coach.metrics.catalogue import (
 from otel_coach.metrics.labels import ABORTED, COMPLETION, INVOKE, NO_MODEL, PROMPT, STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opentelemetry.context import Context
 
     from otel_coach.core.request_context import Request
@@ -22,6 +24,29 @@ if TYPE_CHECKING:
 
 MAX_REMEMBERED: Final = 1000
 """How many endpoints with a series are remembered; an application may keep creating routes."""
+
+
+_WITHOUT_BODY: Final = frozenset({*range(100, 200), 204, 304})
+"""The statuses whose answers have no body: RFC 9110, 6.4.1."""
+
+
+def may_have_body(method: str, status: int | None) -> bool:
+    """Returns whether the answer goes on after its status, None if it has not begun.
+
+    Otherwise a client that leaves then has its whole answer.
+    """
+    return method != "HEAD" and status not in _WITHOUT_BODY
+
+
+def is_stream(method: str, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Returns whether an answer that begins so may have a body, and does not say how long it is."""
+    # `may_have_body` is repeated here, to save a call for each answer, and a generator.
+    if method == "HEAD" or status in _WITHOUT_BODY:
+        return False
+    for name, _ in headers:  # noqa: SIM110
+        if name.lower() == b"content-length":
+            return False
+    return True
 
 
 class Stream(NamedTuple):

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.guard import guarded, swallowed
 from otel_coach.core.request_context import Request
-from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, AiRequests, Stream
+from otel_coach.instrumentors.asgi.ai_requests import (
+    MAX_REMEMBERED,
+    AiRequests,
+    Stream,
+    is_stream,
+    may_have_body,
+)
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
@@ -257,16 +263,12 @@ class Exchange:
         if not isinstance(headers, list | tuple):  # any iterable, which can perhaps be read once
             headers = message["headers"] = list(headers)
         self._headers = headers
-        self._is_stream = True
-        for name, _ in headers:
-            if name.lower() == b"content-length":
-                self._is_stream = False
-                break
+        self._is_stream = is_stream(self.method, message["status"], headers)
         return False
 
     @guarded
     def _note_client_left(self) -> None:
-        if self.finished or self._client_left:
+        if self.finished or self._client_left or not may_have_body(self.method, self._status):
             return
         self._client_left = True
         self.request.abandoned_endpoint = self.route.template
