@@ -28,6 +28,11 @@ class Block:
     def __str__(self):
         return f"{self.page}:{self.line}"
 
+    @property
+    def is_test(self):
+        """Whether it is for pytest."""
+        return "def test_" in self.text
+
 
 def blocks(*languages):
     """Yields the blocks in these languages."""
