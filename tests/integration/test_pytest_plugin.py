@@ -1,5 +1,6 @@
 """The pytest plugin, as a service's own tests use it."""
 
+import re
 import subprocess
 import sys
 
@@ -67,7 +68,7 @@ def test_a_services_tests_have_the_fixture_and_readable_failures(tmp_path):
     assert "2 failed, 3 passed" in done.stdout, done.stdout + done.stderr
     shown = done.stdout
     assert "E       AssertionError: assert 0.0 == 1" in shown
-    assert "where <Page of 15 families: nothing has been measured> = page()" in shown
+    assert re.search(r"where <Page of \d+ families: nothing has been measured> = ", shown)
     perhaps = (
         "there is no metric agent_llm_request_total; perhaps agent_llm_requests_total is meant"
     )
