@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,13 +66,21 @@ class Place:
         }
 
     def run(self, *command, text=None):
-        return subprocess.run(
+        """What the command did; it and all that it started end after 100 seconds."""
+        process = subprocess.Popen(
             command,
-            input=text,
             cwd=self.folder,
             env=self.environment,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=100,
+            start_new_session=True,
         )
+        try:
+            output, errors = process.communicate(text, timeout=100)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
