@@ -22,6 +22,9 @@ def announce(line: str) -> None:
     known = logging.root.manager.loggerDict
     servers = (logging.getLogger(name) for name in _SERVERS if name in known)
     logger = next((one for one in servers if one.hasHandlers()), _logger)
+    is_hidden = _logger.disabled or _logger.level > logging.INFO
+    if is_hidden or logging.root.manager.disable >= logging.INFO:
+        return
     if logger.hasHandlers():
         logger.info("otel-coach: %s", line)
     else:

@@ -19,19 +19,35 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 _logger = logging.getLogger("otel_coach")
 
-_modes: ContextVar[tuple[str, ...]] = ContextVar("otel_coach_modes", default=())
-"""The modes of the blocks that the current code is in, the innermost first."""
 _is_logged = False
 
 
-def labelled_mode() -> str | None:
-    """Returns the mode that `labels` sets for the code that runs now, or None.
+class _Block:
+    """A block that was entered. A generator may be closed in another context than its own."""
 
-    A response is often made inside a `labels` block, but streamed after it. So once the response
-    has started, the last block that has ended in the request applies to work outside of any block.
+    __slots__ = ("has_ended", "labels", "mode")
+
+    def __init__(self, labels: Labels, mode: str) -> None:
+        self.labels = labels
+        self.mode = mode
+        self.has_ended = False
+
+
+_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("otel_coach_label_blocks", default=())
+"""The blocks that the current code is in, the innermost first, and some that have ended."""
+
+
+def labelled_mode() -> str | None:
+    """Returns the mode of the innermost `labels` block that the current code is in, or None."""
+    return next((block.mode for block in _blocks.get() if not block.has_ended), None)
+
+
+def mode_of_response() -> str | None:
+    """Returns the mode for work after its `labels` block that states none itself, or None.
+
+    A response is often made inside a block, but streamed after it. So once the response has
+    started, the last block that has ended in the request applies.
     """
-    if modes := _modes.get():
-        return modes[0]
     request = current_request.get()
     return request.labelled_mode if request is not None and request.is_answering else None
 
@@ -43,13 +59,17 @@ class Labels:
         self._mode = mode
 
     def __enter__(self) -> None:
-        _modes.set((self._mode, *_modes.get()))
+        still_open = [block for block in _blocks.get() if not block.has_ended]
+        _blocks.set((_Block(self, self._mode), *still_open))
 
     def __exit__(self, *_raised: object) -> None:
-        # No token is reset: a generator may be closed in another context than it was begun in.
-        modes = _modes.get()
-        if modes[:1] == (self._mode,):
-            _modes.set(modes[1:])
+        # No token is reset, and the block is marked, for the contexts that have it, too.
+        blocks = _blocks.get()
+        for block in blocks:
+            if block.labels is self and not block.has_ended:
+                block.has_ended = True
+                break
+        _blocks.set(tuple(block for block in blocks if not block.has_ended))
         if (request := current_request.get()) is not None:
             request.labelled_mode = self._mode
 
@@ -149,7 +169,7 @@ def labels(*, mode: str) -> Labels:
     `mode` is a short identifier (`[A-Za-z0-9_.-]{1,40}`); anything else counts as `other`, which is
     logged once. It takes precedence over a mode in a run's metadata, in its `configurable` or in
     the graph's input. A response that is returned from the block is labelled to its end, as is its
-    background work.
+    background work, unless their runs state a mode of their own.
     """
     global _is_logged  # noqa: PLW0603 - once in a process
     known = stated_mode(mode)

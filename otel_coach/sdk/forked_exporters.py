@@ -41,6 +41,14 @@ class OwnExporter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its
             self._self_is_inherited = False
         return self.__wrapped__.export(batch, *args, **kwargs)
 
+    def shutdown(self, *args: Any, **kwargs: Any) -> Any:
+        """Shuts the exporter down, unless it is the parent's, who still uses its connection."""
+        return None if self._self_is_inherited else self.__wrapped__.shutdown(*args, **kwargs)
+
+    def force_flush(self, *args: Any, **kwargs: Any) -> Any:
+        """Flushes the exporter, unless it is the parent's."""
+        return True if self._self_is_inherited else self.__wrapped__.force_flush(*args, **kwargs)
+
 
 def own_exporter(create: Callable[[], Any]) -> Any:
     """Returns what `create` returns; an OTLP exporter will be each process's own.

@@ -115,14 +115,18 @@ class PushReader(PeriodicExportingMetricReader):
         is_idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self._is_idle = is_idle  # set first: the SDK's constructor starts the thread
+        self._can_begin_anew = compatibility.holds(compatibility.PUSHES)
         counted: Any = CountedExporter(exporter, Exports(losses, METRICS_EXPORT), _points)
         super().__init__(counted)
 
     def _at_fork_reinit(self) -> None:
         # A push of the parent's that is under way holds the lock, and nobody in the child frees it.
-        if compatibility.holds(compatibility.PUSHES):
+        if self._can_begin_anew:
+            had_ended = self._shutdown_event.is_set()
             self._export_lock = threading.Lock()
             self._shutdown_event = threading.Event()
+            if had_ended:  # the child's thread ends, as the parent's has
+                self._shutdown_event.set()
         super()._at_fork_reinit()
 
     def _receive_metrics(self, *args: Any, **kwargs: Any) -> None:

@@ -1,8 +1,10 @@
 """AI requests and streams, through a real uvicorn over real sockets."""
 
+import asyncio
 import socket
 import time
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
@@ -55,6 +57,21 @@ def test_an_answer_that_has_no_body_is_no_stream(measured, method, status):
     page = measured.page()
     assert page.sum(AI, endpoint="/answer", mode="invoke", status="ok") == 1
     assert {name for name in page.names if "stream" in name or "first_chunk" in name} == set()
+
+
+def test_head_that_a_client_leaves_before_any_answer_is_aborted(measured):
+    app = FastAPI()
+
+    @app.head("/slow")
+    async def slow():
+        ask()
+        await asyncio.sleep(0.3)
+
+    with serving(app) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.request("HEAD", "/slow", timeout=0.1)
+        eventually(lambda: measured.page().sum(AI, endpoint="/slow"))
+    assert measured.page().sum(AI, endpoint="/slow", status="aborted") == 1
 
 
 def test_a_request_without_ai_work_is_no_ai_request(measured):

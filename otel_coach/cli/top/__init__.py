@@ -77,7 +77,7 @@ def read(urls: Sequence[str]) -> Reading:
     texts = [_text(url) for url in urls]
     try:
         return Reading(texts, at)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - what parsing an untrusted page raises
         message = f"{', '.join(map(shown, urls))}: not in Prometheus' text format"
         raise UnreadableError(message) from None
 

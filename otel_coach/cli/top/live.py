@@ -13,6 +13,7 @@ from textual.widgets import Footer, Static
 
 from otel_coach.cli import top
 from otel_coach.cli.doctor.fetch import shown
+from otel_coach.cli.terminal import printable
 from otel_coach.cli.top.tables import tables
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Live(App[None]):
         self._is_paused = False
         self._sort = 0
         self._problem = ""
+        self._is_reading = False
         self._figures = Static()
 
     def compose(self) -> Any:
@@ -71,8 +73,9 @@ class Live(App[None]):
         self._show()
 
     def _begin(self) -> None:
-        if not self._is_paused:
-            self.run_worker(self._read, thread=True, exclusive=True)
+        if not self._is_paused and not self._is_reading:  # a page may be slower than the interval
+            self._is_reading = True
+            self.run_worker(self._read, thread=True)
 
     def _read(self) -> None:
         """Reads in a thread of its own: a page may be slow."""
@@ -84,10 +87,12 @@ class Live(App[None]):
             self.call_from_thread(self._take, reading)
 
     def _failed(self, problem: str) -> None:
-        self._problem = problem
+        self._is_reading = False
+        self._problem = printable(problem)
         self._show()
 
     def _take(self, reading: Reading) -> None:
+        self._is_reading = False
         self._problem = ""
         self._readings.append(reading)
         while len(self._readings) > 2 and reading.at - self._readings[1].at >= _WINDOW:  # noqa: PLR2004 - one is kept to compare with

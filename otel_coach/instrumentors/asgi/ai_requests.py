@@ -35,7 +35,7 @@ def may_have_body(method: str, status: int | None) -> bool:
 
     Otherwise a client that leaves then has its whole answer.
     """
-    return method != "HEAD" and status not in _WITHOUT_BODY
+    return status is None or (method != "HEAD" and status not in _WITHOUT_BODY)
 
 
 def is_stream(method: str, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:

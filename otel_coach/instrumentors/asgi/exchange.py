@@ -28,11 +28,7 @@ from otel_coach.instrumentors.asgi.server_span import (
     end_server_span,
     span_name,
 )
-from otel_coach.metrics.catalogue import (
-    AUTH_FAILURES,
-    HTTP_REQUEST_DURATION,
-    RATE_LIMIT_HITS,
-)
+from otel_coach.metrics.catalogue import AUTH_FAILURES, HTTP_REQUEST_DURATION, RATE_LIMIT_HITS
 from otel_coach.metrics.labels import (
     ABORTED,
     CLIENT_CLOSED_REQUEST,
@@ -51,7 +47,6 @@ if TYPE_CHECKING:
 
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.metrics.recorder import Recorder
-
 
 _MAX_RECEIVED_AHEAD: Final = 8
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
@@ -257,6 +252,8 @@ class Exchange:
         """Returns whether `message`, which is not a body, nevertheless completes the response."""
         if message["type"] != "http.response.start":
             return message["type"] == "http.response.pathsend"
+        if self.request.is_ai and not may_have_body(self.method, message["status"]):
+            self._look_ahead()  # from now on, the client has its whole answer
         self._status = message["status"]
         self.request.is_answering = True
         headers = message.get("headers", ())

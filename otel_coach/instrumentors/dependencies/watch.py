@@ -104,9 +104,9 @@ def watch_dependency(name: str) -> Watch:
     while otel-coach is not active.
 
     Raises:
-        TypeError: `name` is not a text, for example because the decorator has no name.
+        TypeError: `name` is a function: the decorator has no name.
     """
-    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a bare decorator
+    if callable(name):
         message = (
             "watch_dependency takes the dependency's name: "
             f'@watch_dependency("postgres"), not {type(name).__name__}'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from opentelemetry import context as otel_context
 
 from otel_coach.core.spans import CURRENT_RUN
-from otel_coach.metrics.mode_label import labelled_mode
+from otel_coach.metrics.mode_label import labelled_mode, mode_of_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def enclosing() -> Enclosing:
         if (found := find()) is not None:
             return found
     # A framework that cannot tell: the run whose span is current.
-    return Enclosing(open_run(), labelled_mode())
+    return Enclosing(open_run(), labelled_mode() or mode_of_response())
 
 
 def open_run() -> Run | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from otel_coach.core import compatibility
 from otel_coach.core.request_context import stated_mode
-from otel_coach.metrics.mode_label import labelled_mode
+from otel_coach.metrics.mode_label import labelled_mode, mode_of_response
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,6 +31,7 @@ def mode_of(run: Run, metadata: dict[str, Any]) -> str | None:
         or stated_mode(metadata.get("mode"))
         or stated_mode(configurable.get("mode"))
         or _graph_input_mode(run)
+        or mode_of_response()
     )
 
 

@@ -75,8 +75,11 @@ class MetricsEndpoint:
         """Sends the page, for an application that has no page of its own."""
         is_allowed = self._allows(scope)
         if wants_html(_header(scope["headers"], b"accept")):
+            page = None
             with suppress(OSError):  # no descriptor is left to read it: the plain page says more
-                await _send(send, browser_page(is_allowed=is_allowed))
+                page = browser_page(is_allowed=is_allowed)
+            if page is not None:
+                await _send(send, page)
                 return
         if not is_allowed:
             await _send(send, UNAUTHORIZED)

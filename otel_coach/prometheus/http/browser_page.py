@@ -22,7 +22,9 @@ _PREFERENCE: Final = re.compile(r"\s*text/html\s*(?:;(.*))?", re.IGNORECASE)
 
 
 def wants_html(accept: str) -> bool:
-    """Whether the header `accept` names text/html, as browsers do, and no scraper."""
+    """Whether the header `accept` names text/html, as browsers do, and no format of scrapers."""
+    if re.search(r"text/plain|openmetrics-text|vnd\.google\.protobuf", accept, re.IGNORECASE):
+        return False
     for one in accept.split(","):
         if (found := _PREFERENCE.fullmatch(one)) is not None:
             return not re.search(r"q\s*=\s*0(\.0*)?\s*(;|$)", found[1] or "")

@@ -62,3 +62,17 @@ def test_the_applications_own_configuration_decides(capsys, monkeypatch, level, 
     root.setLevel(before)
     assert handler.lines == [("otel_coach", "INFO", "otel-coach: hi")] * count
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("how", ["level", "disabled", "all disabled"])
+def test_what_the_application_has_switched_off_is_not_said(capsys, monkeypatch, how):
+    logger = logging.getLogger("otel_coach")
+    monkeypatch.setattr(logger, "propagate", False)
+    if how == "level":
+        monkeypatch.setattr(logger, "level", logging.ERROR)
+    elif how == "disabled":
+        monkeypatch.setattr(logger, "disabled", True)
+    else:
+        monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+    announce("of it")
+    assert capsys.readouterr().err == ""

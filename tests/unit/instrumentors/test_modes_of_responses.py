@@ -115,3 +115,23 @@ def test_the_next_request_of_a_connection_has_not_the_mode_of_the_last(measured)
     client.get("/plain")
     modes = {labels["mode"] for labels, _ in measured.page().samples(CALLS)}
     assert modes == {"planner", "stream"}
+
+
+def test_the_mode_that_a_stream_states_itself_precedes_that_of_a_block_before_it(measured):
+    app = FastAPI()
+
+    async def tokens():
+        async for chunk in MODEL.astream("hi", {"metadata": {"mode": "coach"}}):
+            yield chunk.content
+
+    @app.get("/routed")
+    async def routed():
+        with otel_coach.labels(mode="router"):
+            await MODEL.ainvoke("which?")
+        return StreamingResponse(tokens())
+
+    otel_coach.instrument(app)
+    assert TestClient(app).get("/routed").status_code == 200
+    page = measured.page()
+    assert page.sum(CALLS, mode="router") == 1
+    assert page.sum(CALLS, mode="coach") == 1

@@ -1,6 +1,7 @@
 """`labels` as a block and as a decorator of every kind of function."""
 
 import asyncio
+import gc
 import inspect
 import logging
 
@@ -155,3 +156,25 @@ def test_a_bad_mode_is_one_line_of_the_log_with_its_cure(caplog, monkeypatch):
     (line,) = caplog.messages
     assert "counts as other. Cure: use 1 to 40 of" in line
     assert len(line) < 200
+
+
+def test_generators_that_are_left_in_their_block_leave_nothing():
+    """asyncio closes a generator that is left in another task, which has a copy of the context."""
+
+    async def labelled():
+        with labels(mode="planner"):
+            yield 1
+            yield 2
+
+    async def leaves_many():
+        for _ in range(20):
+            async for _one in labelled():
+                break
+            gc.collect()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert labelled_mode() is None
+        with PLANNER:
+            return len(mode_label._blocks.get())
+
+    assert asyncio.run(leaves_many()) == 1
