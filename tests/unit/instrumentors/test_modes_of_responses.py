@@ -130,7 +130,6 @@ def test_the_mode_that_a_stream_states_itself_precedes_that_of_a_block_before_it
             await MODEL.ainvoke("which?")
         return StreamingResponse(tokens())
 
-    otel_coach.instrument(app)
     assert TestClient(app).get("/routed").status_code == 200
     page = measured.page()
     assert page.sum(CALLS, mode="router") == 1
