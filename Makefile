@@ -24,8 +24,9 @@ JAEGER := v1.76.0
 # The further versions of Python that it is tested on; one is found as python3.12, or where pyenv has it.
 VERSIONS ?= 3.12.1 3.13.0
 
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
@@ -236,15 +237,15 @@ docs-check: install
 	@$(BIN)/python -m verification.oracle.truth --check docs/truth.md
 
 lock: install ## resolve the environments for development, tests and the site; UPGRADE=--upgrade: all anew
-	@$(LOCK) --group dev --output-file requirements-dev.txt --extra otlp pyproject.toml
+	@$(LOCK) --group dev --output-file requirements-dev.txt
 	@$(LOCK) --resolution lowest-direct --group test --group example \
-		--output-file requirements-lowest.txt --extra otlp pyproject.toml
+		--output-file requirements-lowest.txt
 	@$(LOCK) --resolution lowest-direct --group direct \
-		--output-file requirements-direct-lowest.txt --extra otlp pyproject.toml
-	@$(LOCK) --group canary --output-file requirements-canary.txt --extra otlp pyproject.toml
-	@$(LOCK) --group openlit --output-file requirements-openlit.txt --extra otlp pyproject.toml
-	@$(LOCK) --group providers --output-file requirements-providers.txt --extra otlp pyproject.toml
-	@$(LOCK) --group site --output-file requirements-site.txt
+		--output-file requirements-direct-lowest.txt
+	@$(LOCK) --group canary --output-file requirements-canary.txt
+	@$(LOCK) --group openlit --output-file requirements-openlit.txt
+	@$(LOCK) --group providers --output-file requirements-providers.txt
+	@$(COMPILE) --group site --output-file requirements-site.txt
 
 sbom: install ## write dist/otel-coach.cdx.json: what a release brings along, as CycloneDX
 	@$(BIN)/python -m verification.installs.sbom dist/otel-coach.cdx.json

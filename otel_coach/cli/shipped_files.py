@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import otel_coach
 
+if TYPE_CHECKING:
+    import argparse
+
 _PACKAGE: Final = Path(otel_coach.__file__).parent
-_PLACES: Final = {
+PLACES: Final = {
     "collector.yaml": "collector-config.yaml",
     "dashboard.json": "deploy/grafana/dashboards/otel-coach.json",
     "rules.yml": "deploy/prometheus/rules.yml",
@@ -17,10 +20,14 @@ _PLACES: Final = {
 """Where each file is in the repository. pyproject.toml puts it into `monitoring/` of the wheel."""
 
 
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Adds nothing: such a command has no arguments."""
+
+
 def text_of(name: str) -> str:
-    """Returns the content of the file `name` of `_PLACES`."""
+    """Returns the content of the file `name` of `PLACES`."""
     shipped = _PACKAGE / "monitoring" / name
-    path = shipped if shipped.is_file() else _PACKAGE.parent / _PLACES[name]
+    path = shipped if shipped.is_file() else _PACKAGE.parent / PLACES[name]
     return path.read_text("utf-8")
 
 

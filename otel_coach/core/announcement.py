@@ -19,12 +19,12 @@ def announce(line: str) -> None:
 
     Nothing is said if the server, or the application's own configuration, shows no line at INFO.
     """
-    known = logging.root.manager.loggerDict
-    servers = (logging.getLogger(name) for name in _SERVERS if name in known)
-    logger = next((one for one in servers if one.hasHandlers()), _logger)
     is_hidden = _logger.disabled or _logger.level > logging.INFO
     if is_hidden or logging.root.manager.disable >= logging.INFO:
         return
+    known = logging.root.manager.loggerDict
+    servers = (logging.getLogger(name) for name in _SERVERS if name in known)
+    logger = next((one for one in servers if one.hasHandlers()), _logger)
     if logger.hasHandlers():
         logger.info("otel-coach: %s", line)
     else:

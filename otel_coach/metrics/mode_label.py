@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 import reprlib
-from contextvars import ContextVar
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from otel_coach.core.open_blocks import OpenBlocks
 from otel_coach.core.request_context import current_request, stated_mode
 from otel_coach.metrics.labels import OTHER
 
@@ -18,28 +18,13 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 _logger = logging.getLogger("otel_coach")
-
 _is_logged = False
-
-
-class _Block:
-    """A block that was entered. A generator may be closed in another context than its own."""
-
-    __slots__ = ("has_ended", "labels", "mode")
-
-    def __init__(self, labels: Labels, mode: str) -> None:
-        self.labels = labels
-        self.mode = mode
-        self.has_ended = False
-
-
-_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("otel_coach_label_blocks", default=())
-"""The blocks that the current code is in, the innermost first, and some that have ended."""
 
 
 def labelled_mode() -> str | None:
     """Returns the mode of the innermost `labels` block that the current code is in, or None."""
-    return next((block.mode for block in _blocks.get() if not block.has_ended), None)
+    innermost = _open.innermost()
+    return None if innermost is None else innermost.mode
 
 
 def mode_of_response() -> str | None:
@@ -56,22 +41,15 @@ class Labels:
     """A context manager and a decorator of functions and generators, sync or async."""
 
     def __init__(self, mode: str) -> None:
-        self._mode = mode
+        self.mode = mode
 
     def __enter__(self) -> None:
-        still_open = [block for block in _blocks.get() if not block.has_ended]
-        _blocks.set((_Block(self, self._mode), *still_open))
+        _open.enter(self)
 
     def __exit__(self, *_raised: object) -> None:
-        # No token is reset, and the block is marked, for the contexts that have it, too.
-        blocks = _blocks.get()
-        for block in blocks:
-            if block.labels is self and not block.has_ended:
-                block.has_ended = True
-                break
-        _blocks.set(tuple(block for block in blocks if not block.has_ended))
+        _open.leave(self)
         if (request := current_request.get()) is not None:
-            request.labelled_mode = self._mode
+            request.labelled_mode = self.mode
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -153,6 +131,9 @@ class Labels:
                     step = partial(inner.asend, sent)
 
         return labelled
+
+
+_open: OpenBlocks[Labels] = OpenBlocks("otel_coach_labels")
 
 
 def labels(*, mode: str) -> Labels:

@@ -37,13 +37,14 @@ def start_line(settings: EffectiveSettings) -> str:
 
 
 def _metrics(settings: EffectiveSettings) -> str:
-    places = [_sent_to("metrics", settings.otlp_metrics_protocol)] * (
-        "otlp" in settings.metric_exporters
-    )
+    places: list[str] = []
     if settings.serves_metrics:
         path, port = settings.metrics_path, settings.metrics_port
-        host = settings.metrics_host
-        places.insert(0, f"at {path}" if port is None else f"at http://{host}:{port}{path}")
+        places.append(
+            f"at {path}" if port is None else f"at http://{settings.metrics_host}:{port}{path}"
+        )
+    if "otlp" in settings.metric_exporters:
+        places.append(_sent_to("metrics", settings.otlp_metrics_protocol))
     return f"metrics {' and '.join(places)}" if places else "no metrics"
 
 

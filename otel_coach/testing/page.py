@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from otel_coach.configuration.names import hint, nearest
 from otel_coach.metrics.catalogue import CATALOGUE, Kind
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Page:
                 message = f"{name} is a histogram; its samples are {suffixes}"
                 raise ValueError(message)
             known = [*self._samples, *_LABELS]
-            message = f"there is no metric {name}{_perhaps(name, known)}"
+            message = f"there is no metric {name}{hint(nearest(name, known))}"
             raise ValueError(message)
         known = {label for found, _ in self._samples.get(name, ()) for label in found}
         known |= _LABELS.get(name, frozenset())
@@ -121,13 +121,8 @@ class Page:
             # A metric of the application's that has no sample yet may have any label.
             if known and label not in known:
                 has = f"; it has {', '.join(sorted(known))}"
-                message = f"{name} has no label {label}{_perhaps(label, known) or has}"
+                message = f"{name} has no label {label}{hint(nearest(label, known)) or has}"
                 raise ValueError(message)
-
-
-def _perhaps(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; perhaps {close[0]} is meant" if close else ""
 
 
 def _braced(labels: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from otel_coach.prometheus.background import in_background
 from otel_coach.sdk import forked_meters
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
+from tests.support.environment import without_settings
 from tests.support.interpreter import settings
 from tests.support.otlp import Receiver
 from tests.support.stack import bin_path
@@ -66,7 +67,7 @@ def by_instance(receiver, name):
 
 def run(receiver, before_fork=0.6, childs_life=0.0, **numbers):
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+        **without_settings(),
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_METRICS_EXPORTER": "otlp",
         "OTEL_METRIC_EXPORT_INTERVAL": "200",

@@ -1,6 +1,5 @@
 """The application's own log export: what leaves is what left before otel-coach was installed."""
 
-import os
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.sdk import environment_variables
 
+from tests.support.environment import without_settings
 from tests.support.logging_script import HANDLER, OTLP, OURS, both, instrumented, received, run
 from tests.support.otlp import Receiver
 from tests.support.programs import free_port
@@ -97,7 +97,7 @@ def test_an_export_is_not_the_cause_of_the_next_one():
     with Receiver() as receiver:
         command = [bin_path("opentelemetry-instrument"), sys.executable, "-c", script]
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             **OURS,
             **OTLP,
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from otel_coach.settings import Settings
+from tests.support.environment import without_settings
 from tests.support.losses import lost, make_spans, providers
 from tests.support.otlp import Receiver
 from tests.support.stack import bin_path
@@ -37,7 +38,7 @@ atexit.register(shut_down)
     script.write_text(SCRIPT + (emulation if without_threads else ""))
     with Receiver(lambda *_: gate.wait(30) and 200) as hanging, Receiver() as receiver:
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{hanging.endpoint}/v1/traces",
             "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{receiver.endpoint}/v1/metrics",
             "OTEL_METRICS_EXPORTER": "otlp",

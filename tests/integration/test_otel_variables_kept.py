@@ -1,7 +1,6 @@
 """OTEL_* variables that are honoured: all set in one process, whose telemetry is read."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
+from tests.support.environment import without_settings
 from tests.support.otel_variables import documented
 from tests.support.otlp import Receiver
 from tests.support.paths import APPS
@@ -83,7 +83,7 @@ def left():
     """What left a process that has all of them set, decoded, and what it printed."""
     with Receiver() as receiver:
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             **SET,
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         }

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
+from tests.support.environment import without_settings
 from tests.support.page_port import ask, connect, many_files
 from tests.support.paths import APPS
 from tests.support.programs import ALONE, Program, free_port
@@ -26,7 +27,7 @@ def test_a_thousand_idle_connections_cost_a_service_with_256_descriptors_nothing
     limited = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh"]
     command = [bin_path("opentelemetry-instrument"), "uvicorn", "small_app:app", "--port", str(app)]
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+        **without_settings(),
         **ALONE,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(APPS),

@@ -1,12 +1,12 @@
 """Who measures: detected once, since a detector may ask a cloud's metadata server."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.support.environment import without_settings
 from tests.support.otlp import Receiver
 
 PROGRAM = """
@@ -38,7 +38,7 @@ def test_detectors_run_once_at_the_start_and_never_for_a_span(protocol, logs):
         found = subprocess.run(
             [sys.executable, "-c", PROGRAM, *(["logs"] if logs else [])],
             env={
-                **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+                **without_settings(),
                 "OTEL_METRICS_EXPORTER": "prometheus,otlp",
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
                 "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,

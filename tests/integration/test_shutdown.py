@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from tests.support.environment import without_settings
 from tests.support.otlp import Receiver
 from tests.support.paths import APPS, ROOT
 from tests.support.programs import Program, free_port
@@ -107,7 +108,7 @@ def test_a_script_that_ends_with_a_stream_open_has_its_span(tmp_path):
     )
     with Receiver() as receiver:
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
             "OTEL_METRICS_EXPORTER": "otlp",
         }

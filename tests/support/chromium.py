@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
-_QUIET = (
+QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-features=AutofillServerCommunication",  # it would ask about the field for the token
@@ -20,14 +20,14 @@ def browser():
 
 
 class Seen:
-    """What the page shows after some seconds, and what it has asked for."""
+    """What the page shows after five seconds, and what it has asked for."""
 
-    def __init__(self, url, folder, seconds=5, options=()):
+    def __init__(self, url, folder):
         log = folder / "net.json"
         done = subprocess.run(
             [
-                *(browser(), *_QUIET, f"--user-data-dir={folder / 'profile'}"),
-                *(f"--log-net-log={log}", f"--virtual-time-budget={seconds * 1000}", *options),
+                *(browser(), *QUIET, f"--user-data-dir={folder / 'profile'}"),
+                *(f"--log-net-log={log}", "--virtual-time-budget=5000"),
                 *("--dump-dom", url),
             ],
             capture_output=True,
@@ -59,10 +59,9 @@ class _Tables(HTMLParser):
     def __init__(self):
         super().__init__()
         self.tables, self.cards, self.state = {}, {}, ""
-        self._open, self._row, self._titles, self._text = [], [], [], ""
+        self._row, self._titles, self._text = [], [], ""
 
-    def handle_starttag(self, tag, attributes):
-        self._open.append(dict(attributes).get("id", tag))
+    def handle_starttag(self, tag, _attributes):
         if tag in {"caption", "th", "td", "dt", "dd", "span"}:
             self._text = ""
         if tag == "tr":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from tests.support.environment import without_settings
 from tests.support.paths import APPS, ROOT
 from tests.support.stack import bin_path
 
@@ -59,7 +60,7 @@ class Place:
             program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
             program.chmod(0o755)
         self.environment = {
-            **{key: text for key, text in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             "PATH": os.pathsep.join([str(programs), str(bin_path("")), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
             **environment,

@@ -1,6 +1,5 @@
 """A script that logs, under `opentelemetry-instrument`, and the records that it sent."""
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
+from tests.support.environment import without_settings
 from tests.support.otlp import Receiver
 from tests.support.paths import APPS
 from tests.support.stack import bin_path
@@ -31,7 +31,7 @@ OURS = {"OTEL_PYTHON_DISTRO": "otel_coach", "OTEL_PYTHON_CONFIGURATOR": "otel_co
 def run(*arguments, endpoint="", script="logging_app.py", **variables):
     """A script under `opentelemetry-instrument`, with no OTEL_* variable but these."""
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+        **without_settings(),
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_METRICS_EXPORTER": "none",

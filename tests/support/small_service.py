@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import httpx
 
 from otel_coach.testing import Page
+from tests.support.environment import without_settings
 from tests.support.otlp import Receiver
 from tests.support.paths import APPS
 from tests.support.programs import Program, free_port
@@ -42,7 +43,7 @@ def small_service(tmp_path, command=INSTRUMENTED, app="small_app:app", **environ
     url = f"http://127.0.0.1:{port}"
     with Receiver() as receiver:
         variables = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             "PATH": f"{bin_path('')}{os.pathsep}{os.environ['PATH']}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

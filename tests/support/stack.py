@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tests.support.anthropic_double import Provider, anthropic_provider
+from tests.support.environment import without_settings
 from tests.support.otlp import Receiver
 from tests.support.paths import COACHING
 from tests.support.programs import ALONE, Program, free_port, postgres
@@ -76,7 +77,7 @@ def coaching_stack(
     provider = anthropic_provider()
     with _database(database_url) as database, provider, Receiver() as receiver:
         variables = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+            **without_settings(),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DATABASE_URL": database,
             "OPENAI_BASE_URL": provider.base_url,

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from zipfile import ZipFile
 
+from otel_coach.cli.shipped_files import PLACES
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MINUTE: Final = 60
-_CONFIGURATIONS: Final = {
-    f"otel_coach/monitoring/{name}" for name in ("collector.yaml", "dashboard.json", "rules.yml")
-}
+_CONFIGURATIONS: Final = {f"otel_coach/monitoring/{name}" for name in PLACES}
 """What `otel-coach collector|dashboard|rules` print, from elsewhere in the repository."""
 _BESIDE_THE_PACKAGE: Final = {
     ".gitignore",  # hatchling always includes it
@@ -26,10 +25,8 @@ _BESIDE_THE_PACKAGE: Final = {
     "PKG-INFO",
     "README.md",
     "SECURITY.md",
-    "collector-config.yaml",
-    "deploy/grafana/dashboards/otel-coach.json",
-    "deploy/prometheus/rules.yml",
     "pyproject.toml",
+    *PLACES.values(),
 }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from tests.support.environment import without_settings
 from tests.support.programs import Program, free_port
 from verification.installs.distributions import ROOT
 
@@ -77,7 +78,7 @@ class Environment:
     @property
     def variables(self) -> dict[str, str]:
         """The variables of the activated environment, without any settings (`OTEL_*`)."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+        kept = without_settings()
         path = f"{self.folder / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
         return {**kept, "VIRTUAL_ENV": str(self.folder), "PATH": path}
 

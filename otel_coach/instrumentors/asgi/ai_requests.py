@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MAX_REMEMBERED: Final = 1000
 """How many endpoints with a series are remembered; an application may keep creating routes."""
-
-
 _WITHOUT_BODY: Final = frozenset({*range(100, 200), 204, 304})
 """The statuses whose answers have no body: RFC 9110, 6.4.1."""
 

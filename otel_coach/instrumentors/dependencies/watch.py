@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from contextvars import ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from otel_coach.core.open_blocks import OpenBlocks
 from otel_coach.instrumentors.dependencies.health import note
 
 if TYPE_CHECKING:
@@ -67,13 +67,11 @@ class Watch:
 
     def __enter__(self) -> None:
         self._latest = started = perf_counter()
-        _entered.set(((self, started), *_entered.get()))
+        _open.enter(self, started)
 
     def __exit__(self, kind: type[BaseException] | None, *_raised: object) -> None:
-        entered, started = _entered.get(), self._latest
-        if entered and entered[0][0] is self:
-            started = entered[0][1]
-            _entered.set(entered[1:])
+        left = _open.leave(self)
+        started = self._latest if left is None else left.started
         # A cancelled check says nothing about the dependency: it is not recorded.
         if kind is None or issubclass(kind, Exception):
             self._note(started, None if kind is None else kind.__name__)
@@ -85,8 +83,7 @@ class Watch:
         self.__exit__(kind, *raised)
 
 
-_entered: ContextVar[tuple[tuple[Watch, float], ...]] = ContextVar("otel_coach_watched", default=())
-"""The blocks that the current code is in, and when each was entered, the innermost first."""
+_open: OpenBlocks[Watch] = OpenBlocks("otel_coach_watched")
 
 
 def watch_dependency(name: str) -> Watch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ from otel_coach.prometheus.application_page import (
     may_be_prometheus,
 )
 from otel_coach.prometheus.http.bandwidth import PIECE
-from otel_coach.prometheus.http.browser_page import browser_page, wants_html
+from otel_coach.prometheus.http.browser_page import for_browser
 from otel_coach.prometheus.http.http_response import BUSY, UNAUTHORIZED, Answer, is_allowed
 
 if TYPE_CHECKING:
@@ -74,13 +73,10 @@ class MetricsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the page, for an application that has no page of its own."""
         is_allowed = self._allows(scope)
-        if wants_html(_header(scope["headers"], b"accept")):
-            page = None
-            with suppress(OSError):  # no descriptor is left to read it: the plain page says more
-                page = browser_page(is_allowed=is_allowed)
-            if page is not None:
-                await _send(send, page)
-                return
+        page = for_browser(_header(scope["headers"], b"accept"), is_allowed=is_allowed)
+        if page is not None:
+            await _send(send, page)
+            return
         if not is_allowed:
             await _send(send, UNAUTHORIZED)
             return

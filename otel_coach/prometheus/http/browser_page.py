@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Final
@@ -19,6 +20,17 @@ from otel_coach.prometheus.http.http_response import Answer
 _FILE: Final = "browser.html"
 _INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _PREFERENCE: Final = re.compile(r"\s*text/html\s*(?:;(.*))?", re.IGNORECASE)
+
+
+def for_browser(accept: str, *, is_allowed: bool) -> Answer | None:
+    """Returns the page if `accept` wants it, else None: then the plain page is to be sent.
+
+    It is None also where no descriptor is left to read the file: the plain page says more.
+    """
+    if wants_html(accept):
+        with suppress(OSError):
+            return browser_page(is_allowed=is_allowed)
+    return None
 
 
 def wants_html(accept: str) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from contextlib import suppress
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.core.traps import PORT
-from otel_coach.prometheus.http.browser_page import browser_page, wants_html
+from otel_coach.prometheus.http.browser_page import for_browser
 from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, plain
 from otel_coach.prometheus.http.http_server import PageServer
 
@@ -114,9 +113,8 @@ class _ProtectedPage:
             text = "the page can only be read"
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
         may_read = is_allowed(self._token, head.get("authorization"))
-        if wants_html(head.get("accept")):
-            with suppress(OSError):  # no descriptor is left to read it: the plain page says more
-                return browser_page(is_allowed=may_read)
+        if (page := for_browser(head.get("accept"), is_allowed=may_read)) is not None:
+            return page
         return None if may_read else UNAUTHORIZED
 
     def seconds_until_sent(self, size: int) -> float:

@@ -1,6 +1,7 @@
 """What each command says about itself, and the files that some of them print."""
 
 import shlex
+import tomllib
 
 import pytest
 
@@ -56,3 +57,10 @@ def test_in_a_wheel_they_are_beside_the_package(monkeypatch, tmp_path):
     (tmp_path / "monitoring" / "rules.yml").write_text("groups: []\n")
     monkeypatch.setattr(shipped_files, "_PACKAGE", tmp_path)
     assert shipped_files.text_of("rules.yml") == "groups: []\n"
+
+
+def test_the_wheel_is_told_to_have_the_same_files():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    told = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    places = shipped_files.PLACES.items()
+    assert told == {place: f"otel_coach/monitoring/{name}" for name, place in places}

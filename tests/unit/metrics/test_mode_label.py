@@ -175,6 +175,6 @@ def test_generators_that_are_left_in_their_block_leave_nothing():
         await asyncio.sleep(0.01)
         assert labelled_mode() is None
         with PLANNER:
-            return len(mode_label._blocks.get())
+            return len([*mode_label._open])
 
     assert asyncio.run(leaves_many()) == 1

@@ -38,7 +38,7 @@ ALLOWED = {
         *{"workers", "instrumentors"},
         *INSTRUMENTORS,
     },
-    "testing": {"metrics", "settings", "setup"},
+    "testing": {"configuration", "metrics", "settings", "setup"},
     "pytest_plugin": {"testing"},
     # `doctor` looks at what the others would do: probes, routes, the folder of the workers.
     "cli": {

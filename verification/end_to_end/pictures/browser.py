@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
 
+from tests.support.chromium import QUIET
 from tests.support.programs import Program, free_port
 from verification.end_to_end.tools import ToolError
 
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-_ARGUMENTS: Final = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-features=AutofillServerCommunication", "--force-device-scale-factor=1.5"),
-)
+_ARGUMENTS: Final = (*QUIET, "--hide-scrollbars", "--force-device-scale-factor=1.5")
 
 
 class Browser:
