@@ -18,6 +18,8 @@ from tests.support.waiting import eventually
 TOKENS, COST = "app_ai_abandoned_tokens_total", "app_ai_abandoned_cost_usd_total"
 MTOK = 1_000_000
 STEPS = 4
+PAUSE = 0.15
+"""Seconds that a call takes."""
 
 
 def slow_model(notes, told):
@@ -25,7 +27,7 @@ def slow_model(notes, told):
 
     class Slow(Scripted):
         async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(PAUSE)
             notes.append(time.monotonic())
             return self._generate(messages)
 
@@ -70,13 +72,18 @@ def asking(notes):
 
 
 def leave_after(url, path, calls, notes, body=b""):
-    """Sends a request, and leaves when so many calls have ended; returns when."""
+    """Sends a request, and leaves in the middle of the call after so many; returns when.
+
+    Not while that call starts: if it is cancelled then, handlers have been told of a call that
+    the model never got.
+    """
     parts = urlsplit(str(url))
     method = "POST" if body else "GET"
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.sendall(head.encode() + body)
         eventually(lambda: len(notes) >= calls)
+        time.sleep(PAUSE / 2)
     return time.monotonic()
 
 
