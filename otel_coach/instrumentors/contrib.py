@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -52,6 +53,7 @@ class ContribInstrumentations:
         self._disables = disables
         self._psycopg: BaseInstrumentor | None = None
         self._is_stopped = False
+        self._waits_for_psycopg = False
         self._undo: list[Callable[[], None]] = []
         page = f"{re.escape(metrics_path)}$"
         self._arguments: dict[str, dict[str, Any]] = {
@@ -85,6 +87,7 @@ class ContribInstrumentations:
     def load_psycopg(self) -> None:
         """Arranges for psycopg to be instrumented as soon as the host imports it."""
         if not self._disables(PSYCOPG):
+            self._waits_for_psycopg = True
             wrapt.register_post_import_hook(self._load_psycopg, PSYCOPG)
 
     @guarded  # an exception here would break the host's own import
@@ -137,7 +140,8 @@ class ContribInstrumentations:
             yield
         finally:
             self._is_stopped = was_stopped
-            if psycopg is not None:
+            # The host may have imported psycopg meanwhile.
+            if self._waits_for_psycopg and PSYCOPG in sys.modules:
                 self._load_psycopg(None)
 
     def correct(self, name: str, instrumentor: BaseInstrumentor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import reprlib
+from contextlib import suppress
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -68,7 +69,11 @@ class Labels:
             wrapped = self._around_coroutine(function)
         else:
             wrapped = self._around_function(function)
-        return cast("_Function", wraps(function)(wrapped))
+        wrapped = wraps(function)(wrapped)
+        # FastAPI reads an endpoint's annotations, some versions in the module of the wrapper.
+        with suppress(Exception):  # an annotation that cannot be evaluated is the host's matter
+            wrapped.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+        return cast("_Function", wrapped)
 
     def _around_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def labelled(*args: Any, **kwargs: Any) -> Any:

@@ -227,6 +227,8 @@ def install(settings: Settings | None = None) -> Installation | None:
                 settings = configured(settings, is_done=providers_are_set())
             if not settings.enabled:
                 return None
+            if settings.quiet:
+                _logger.addFilter(_is_no_information)
             if vendors_in_place():  # the vendor's exporters get all spans
                 settings = replace(settings, trace_exporters=())
             try:
@@ -248,6 +250,11 @@ def install(settings: Settings | None = None) -> Installation | None:
         return _installed
 
 
+def _is_no_information(record: logging.LogRecord) -> bool:
+    """Whether `record` is shown with OTEL_COACH_QUIET."""
+    return record.levelno != logging.INFO
+
+
 def installed() -> Installation | None:
     """Returns the installation of this process, or None."""
     return _installed
@@ -260,6 +267,7 @@ def uninstall() -> None:
         if _installed is not None:
             _installed.uninstrument()
             _installed = None
+            _logger.removeFilter(_is_no_information)
             atexit.unregister(_at_exit)
 
 

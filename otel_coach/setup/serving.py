@@ -52,7 +52,9 @@ class Serving:
         self._settings = settings
         self._folders = settings.shared_folder, settings.runtime_folder
         self._membership: Membership | None = None
-        self._has_begun = False
+        self._begun_in: int | None = None
+        """The process in which it has begun; a copy in a forked child has not begun there."""
+        self._lacks_port = False
         self._pid = os.getpid()
         self._stop_port: Callable[[], None] | None = None
         self._announced: set[str] = set()
@@ -68,14 +70,16 @@ class Serving:
 
         A process that serves is not a supervisor itself, but may have one.
         """
-        self._has_begun = True
+        if self._begun_in == os.getpid():
+            return  # the process serves several applications, or one again
+        self._begun_in = os.getpid()
         settings = self._settings
         if settings.serves_metrics:
             if settings.shares_figures and (pid := pid_of_supervisor()) is not None:
                 self._share(pid)
             if (port := settings.metrics_port) is not None:
                 self.once_for_all("port", functools.partial(self._serve_port, port))
-        self.announce("start", lambda: start_line(settings))
+        self.announce("start", lambda: start_line(settings, has_port=not self._lacks_port))
 
     @guarded
     def announce(self, topic: str, line: Callable[[], str]) -> None:
@@ -83,8 +87,26 @@ class Serving:
         if self._settings.quiet or topic in self._announced:
             return
         self._announced.add(topic)
-        if self._membership is None or self._membership.is_first(topic):
+        if self._is_first(topic):
             announce(line())
+
+    def _is_first(self, topic: str) -> bool:
+        """Returns whether no worker of the service has asked this about `topic` before."""
+        if self._membership is not None:
+            return self._membership.is_first(topic)
+        if self._settings.serves_metrics or not self._settings.shares_figures:
+            return True
+        # Workers that only push share nothing else.
+        with suppress(ImportError, OSError):
+            from otel_coach.workers import run_dir, shared_dir  # noqa: PLC0415 - only on POSIX
+
+            pid = pid_of_supervisor()
+            if pid is not None and (parent := supervisor(pid)) is not None:
+                base = shared_dir.base_folder(
+                    *self._folders, run=parent.key, secret=inherited_secret()
+                )
+                return run_dir.is_first_of_run(base, parent, topic)
+        return True
 
     def _share(self, supervisor_pid: int) -> None:
         """Joins the workers of the supervisor with that pid."""
@@ -154,7 +176,7 @@ class Serving:
         """Ends the membership, or removes the folder of ended workers, when the process ends."""
         if self._membership is not None:
             self._membership.close()
-        elif self._settings.shares_figures and not self._has_begun and os.getpid() == self._pid:
+        elif self._settings.shares_figures and self._begun_in is None and os.getpid() == self._pid:
             # This may be a supervisor whose workers have ended: remove their folder.
             with suppress(ImportError, OSError):
                 from otel_coach.workers import run_dir, shared_dir  # noqa: PLC0415 - only on POSIX
@@ -173,6 +195,7 @@ class Serving:
         if self._stop_port is not None:
             self._stop_port()
             self._stop_port = None
+        self._begun_in = None
 
     def _serve_port(self, port: int) -> None:
         from otel_coach.prometheus.http.own_port import Address, serve  # noqa: PLC0415 - only where asked for
@@ -182,3 +205,4 @@ class Serving:
         self._stop_port = serve(
             self._renders, address, settings.metrics_token, self._recorder.fault
         )
+        self._lacks_port = self._stop_port is None

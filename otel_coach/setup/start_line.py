@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 import otel_coach
+from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.otlp_endpoints import endpoint_of, host_of
 from otel_coach.configuration.process import process_environment
 from otel_coach.instrumentors import ANTHROPIC, ASGI, LANGCHAIN, OPENAI, PSYCOPG
@@ -27,18 +28,21 @@ _LIBRARIES: Final = (
 """Module, name, distribution and entry point of what is watched."""
 
 
-def start_line(settings: EffectiveSettings) -> str:
-    """Returns the line that a serving process says once."""
+def start_line(settings: EffectiveSettings, *, has_port: bool = True) -> str:
+    """Returns the line that a serving process says once.
+
+    `has_port` is false if the page's own port could not be opened, which is logged separately.
+    """
     return (
-        f"version {otel_coach.__version__}: {_metrics(settings)}; {_traces(settings)}; "
-        f"watching {', '.join(_watched(settings)) or 'nothing'}. `otel-coach doctor` looks for "
-        "mistakes, OTEL_COACH_QUIET=true hides this line"
+        f"version {otel_coach.__version__}: {_metrics(settings, has_port=has_port)}; "
+        f"{_traces(settings)}; watching {', '.join(_watched(settings)) or 'nothing'}. "
+        "`otel-coach doctor` looks for mistakes, OTEL_COACH_QUIET=true hides this line"
     )
 
 
-def _metrics(settings: EffectiveSettings) -> str:
+def _metrics(settings: EffectiveSettings, *, has_port: bool) -> str:
     places: list[str] = []
-    if settings.serves_metrics:
+    if settings.serves_metrics and (has_port or settings.metrics_port is None):
         path, port = settings.metrics_path, settings.metrics_port
         places.append(
             f"at {path}" if port is None else f"at http://{settings.metrics_host}:{port}{path}"
@@ -49,6 +53,8 @@ def _metrics(settings: EffectiveSettings) -> str:
 
 
 def _traces(settings: EffectiveSettings) -> str:
+    if vendors := vendors_in_place():
+        return f"traces as {' and '.join(vendors)} sends them"
     if settings.config_file is not None:
         return "traces as OTEL_CONFIG_FILE says"
     places = [

@@ -33,6 +33,7 @@ _MAX_SOCKET_PATH: Final = 103
 _MAX_AGE: Final = 3600.0
 """Seconds without a touch after which a run of another container, machine or boot is removed."""
 _FILE_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | _FILE_FLAGS
 """Opens a folder itself, never a symbolic link to one."""
 
@@ -211,6 +212,25 @@ class RunDir:
 
     def _lock(self, worker: str) -> Path:
         return self.file(f"{worker}{_LOCK}")
+
+
+def is_first_of_run(base: Path, supervisor: Supervisor, event: str) -> bool:
+    """Creates the file of `event` in the run of `supervisor`; returns whether it was not there yet.
+
+    For workers that share nothing else, and so do not join.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    _sweep(base)
+    folder = _open_private_folder(base, supervisor.key)
+    try:
+        os.close(os.open(f"{event}.once", _NEW, mode=0o600, dir_fd=folder))
+    except FileExistsError:
+        return False
+    finally:
+        os.close(folder)
+    return True
 
 
 def remove_run(path: Path) -> None:

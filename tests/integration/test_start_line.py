@@ -1,6 +1,7 @@
 """The lines that a real server says when it starts, and when something changes what is measured."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -30,6 +31,31 @@ def test_a_service_says_once_what_is_measured(tmp_path, workers):
         assert "watching FastAPI " in line
         service.page()
         assert not lines(service, OWN_PAGE)
+
+
+def test_workers_that_only_push_say_it_once(tmp_path):
+    folder = tmp_path / "shared"
+    variables = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_COACH_SHARED_DIR": str(folder)}
+    command = (*INSTRUMENTED[:2], "--workers", "2", "app")
+    with small_service(tmp_path, command, **variables) as service:
+        eventually(lambda: service.log.count("Application startup complete") == 2)
+        (line,) = lines(service, START)
+        assert "metrics to http://127.0.0.1:" in line
+        assert list(folder.rglob("*.once"))
+    assert not list(folder.iterdir())
+
+
+def test_a_port_that_is_taken_is_not_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        variables = {
+            "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+            "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+        }
+        with small_service(tmp_path, **variables) as service:
+            (line,) = lines(service, START)
+            assert "no metrics; traces to" in line
+            assert f"OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used" in service.log
 
 
 @pytest.mark.parametrize(

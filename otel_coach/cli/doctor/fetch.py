@@ -86,7 +86,7 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
         skew = _skew(answer.getheader("date"), before, time.time())
         if answer.status != HTTPStatus.OK:
             raise PageError(_refused(url, answer, token, option))
-        content = answer.read(MAX_BYTES + 1)
+        content = b"".join(_parts_of(answer, before + LONGEST))
         content_type = answer.getheader("content-type") or ""
     if len(content) > MAX_BYTES:
         kind = f"more than {MAX_BYTES >> 20} MB"
@@ -121,6 +121,20 @@ def unreadable(url: str, error: Exception) -> Finding:
     elif isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     return found(traps.UNREACHABLE, url=shown(url), reason=reason)
+
+
+def _parts_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:
+    """Yields the body of `answer`, at most a little more than MAX_BYTES.
+
+    Raises:
+        TimeoutError: it takes longer than `until`, by `time.time`: a body may come in drips.
+    """
+    size = 0
+    while size <= MAX_BYTES and (part := answer.read1(1 << 16)):
+        if time.time() > until:
+            raise TimeoutError
+        size += len(part)
+        yield part
 
 
 def _connection(

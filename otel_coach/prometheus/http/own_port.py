@@ -42,10 +42,11 @@ def serve(
     address: Address,
     token: str | None,
     fault: Callable[[BaseException, str], None],
-) -> Callable[[], None]:
+) -> Callable[[], None] | None:
     """Serves the page at `address` in a daemon thread; returns a function that stops it.
 
-    If the address cannot be used, logs one line; the service goes on without the page.
+    If the address cannot be used, logs one line, and returns None: the service goes on without
+    the page.
     """
     try:
         listener = _listen(address)
@@ -60,7 +61,7 @@ def serve(
         # ValueError: the UnicodeError of an invalid host. RuntimeError: no thread can be started.
         line = PORT.line(host=address.host, port=address.port, reason=error)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure, no traceback
-        return lambda: None
+        return None
     port = listener.getsockname()[1]
     _logger.info("otel-coach: metrics on http://%s:%d%s", address.host, port, address.path)
     return server.stop

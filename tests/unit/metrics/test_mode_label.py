@@ -55,6 +55,20 @@ def test_a_decorated_function_is_of_the_same_kind_under_the_same_name():
     assert (plain.__name__, generator.__name__) == ("plain", "generator")
 
 
+def test_a_decorated_function_has_its_annotations_evaluated():
+    """So that a FastAPI that looks for their names in the wrapper's module finds them, too."""
+    space = {"__name__": "a_module", "labels": labels}
+    code = (
+        "from __future__ import annotations\nfrom fractions import Fraction\n"
+        "@labels(mode='planner')\ndef half(of: Fraction) -> Fraction:\n    return of / 2\n"
+        "@labels(mode='planner')\ndef unknown(of: NotThere): ...\n"
+    )
+    exec(code, space)
+    (parameter,) = inspect.signature(space["half"]).parameters.values()
+    assert parameter.annotation is space["Fraction"]
+    assert str(inspect.signature(space["unknown"])) == "(of: 'NotThere')"
+
+
 def test_a_decorated_generator_gets_what_its_consumer_sends_and_throws():
     @labels(mode="planner")
     def echo():

@@ -6,6 +6,7 @@ import pytest
 
 import otel_coach
 from otel_coach.settings import Settings
+from otel_coach.setup import start_line as start_line_module
 from otel_coach.setup.start_line import start_line
 
 
@@ -62,6 +63,11 @@ def test_it_says_where_the_figures_are_and_no_secret(monkeypatch, variables, sai
     assert text.endswith(
         "`otel-coach doctor` looks for mistakes, OTEL_COACH_QUIET=true hides this line"
     )
+
+
+def test_a_vendors_distro_sends_the_traces(monkeypatch):
+    monkeypatch.setattr(start_line_module, "vendors_in_place", lambda: ["acme", "acme_config"])
+    assert "; traces as acme and acme_config sends them; " in line(monkeypatch)
 
 
 def test_it_names_what_is_imported_and_watched(monkeypatch):

@@ -1,8 +1,10 @@
 """`measuring` where something measures already."""
 
 import contextvars
+import sys
 from dataclasses import replace
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -13,6 +15,7 @@ from otel_coach.settings import Settings, effective
 from otel_coach.setup import installation
 from otel_coach.setup.installation import Installation
 from otel_coach.testing import Page, measuring
+from tests.support.programs import free_port
 
 MODEL = FakeListChatModel(responses=["one two"])
 CALLS = "agent_llm_requests_total"
@@ -91,6 +94,37 @@ def test_an_application_that_is_added_later_is_given_back_too(elsewhere):
     asks(first)
     asks(second)
     assert page_of(elsewhere).sum(HTTP) == 2
+
+
+def test_what_served_before_is_not_started_again(monkeypatch, caplog):
+    port = free_port()
+    alone = replace(effective(Settings(metrics_port=port), {}), shares_figures=False)
+    made = Installation(alone)
+    monkeypatch.setattr(installation, "_installed", made)
+    try:
+        app = application()
+        otel_coach.instrument(app)
+        asks(app)
+        with measuring():
+            asks(app)
+        asks(app)
+        assert Page(httpx.get(f"http://localhost:{port}/metrics").text).sum(HTTP) == 2
+    finally:
+        made.uninstrument()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_psycopg_that_is_imported_meanwhile_is_given_back(elsewhere, monkeypatch):
+    import psycopg
+
+    bare = psycopg.connect
+    monkeypatch.delitem(sys.modules, "psycopg")
+    elsewhere.contrib.load_psycopg()
+    with measuring():
+        monkeypatch.setitem(sys.modules, "psycopg", psycopg)
+    assert psycopg.connect is not bare
+    elsewhere.contrib.stop()
+    assert psycopg.connect is bare
 
 
 def test_all_applications_are_given_back(elsewhere):
