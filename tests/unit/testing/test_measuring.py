@@ -1,7 +1,6 @@
 """`measuring` where something measures already."""
 
 import contextvars
-import sys
 from dataclasses import replace
 
 import httpx
@@ -118,10 +117,11 @@ def test_psycopg_that_is_imported_meanwhile_is_given_back(elsewhere, monkeypatch
     import psycopg
 
     bare = psycopg.connect
-    monkeypatch.delitem(sys.modules, "psycopg")
-    elsewhere.contrib.load_psycopg()
+    with monkeypatch.context() as not_imported_yet:
+        not_imported_yet.setattr("wrapt.register_post_import_hook", lambda hook, name: None)
+        elsewhere.contrib.load_psycopg()
     with measuring():
-        monkeypatch.setitem(sys.modules, "psycopg", psycopg)
+        pass
     assert psycopg.connect is not bare
     elsewhere.contrib.stop()
     assert psycopg.connect is bare
