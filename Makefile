@@ -15,6 +15,8 @@ UV := .venv/bin/uv
 PORT ?= 8000
 N ?= 1000
 CELLS ?= *
+# --stop: with OTEL_COACH_STOP_ABANDONED.
+STOP ?=
 MINUTES ?= 20
 SIDE_BY_SIDE ?= --numprocesses auto --dist loadfile
 UPGRADE ?=
@@ -29,7 +31,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
+.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-micro bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,7 +128,10 @@ docs-providers: $(PROVIDERS)/.installed ## the same, then write the table of doc
 	@$(PROVIDERS)/bin/python -m pytest tests/providers --write-table docs/providers.md --write-shapes $(PYTEST)
 
 oracle: install ## N random requests from SEED: each figure against the provider's ledger
-	@$(BIN)/python -m verification.oracle --n $(N) --seed $(SEED) --cells '$(CELLS)'
+	@$(BIN)/python -m verification.oracle --n $(N) --seed $(SEED) --cells '$(CELLS)' $(STOP)
+
+stopping-table: install ## what is made for clients who have left, without and with OTEL_COACH_STOP_ABANDONED; writes docs/abandoned.md
+	@$(BIN)/python -m verification.stopping --write docs/abandoned.md
 
 abandoned: install ## 100,000 runs that nobody ends: what is left of them in memory
 	@$(BIN)/python -m verification.oracle.abandoned

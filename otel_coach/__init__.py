@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from otel_coach.core.stopping import StoppedError, stop_abandoned
     from otel_coach.instrumentors.dependencies.watch import watch_dependency
     from otel_coach.metrics.mode_label import labels
     from otel_coach.settings import Settings
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Settings",
+    "StoppedError",
     "__version__",
     "instrument",
     "labels",
+    "stop_abandoned",
     "uninstrument",
     "watch_dependency",
 ]
@@ -69,6 +72,10 @@ def __getattr__(name: str) -> Any:
         from otel_coach.metrics.mode_label import labels  # noqa: PLC0415 - not imported if disabled
 
         return labels
+    if name in {"stop_abandoned", "StoppedError"}:
+        from otel_coach.core import stopping  # noqa: PLC0415
+
+        return getattr(stopping, name)
     if name == "watch_dependency":
         from otel_coach.instrumentors.dependencies.watch import watch_dependency  # noqa: PLC0415
 

@@ -70,6 +70,9 @@ class Settings:
     dependencies: Mapping[str, str] = define.DEPENDENCIES
     dependency_interval: float = define.DEPENDENCY_INTERVAL
     dependency_timeout: float = define.DEPENDENCY_TIMEOUT
+    stop_abandoned: bool | frozenset[str] = define.STOP_ABANDONED
+    stop_after: float = define.STOP_AFTER
+    stop_tools: bool = define.STOP_TOOLS
     quiet: bool = define.QUIET
     config_file: str | None = define.CONFIG_FILE
 

@@ -23,6 +23,7 @@ from otel_coach.configuration.kinds import (
     Choice,
     Exporters,
     Flag,
+    FlagOrNames,
     Names,
     Optional,
     Patterns,
@@ -31,6 +32,7 @@ from otel_coach.configuration.kinds import (
 )
 from otel_coach.configuration.setting import setting
 from otel_coach.configuration.trust import Trust, TrustKind
+from otel_coach.core.stopping import DEFAULT_AFTER
 from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
@@ -327,6 +329,28 @@ DEPENDENCY_TIMEOUT: Final = setting(
     Seconds(),
     "Seconds that one probe may take.",
     default=5.0,
+)
+
+STOP_ABANDONED: Final = setting(
+    variables.OTEL_COACH_STOP_ABANDONED,
+    FlagOrNames("an endpoint", r"/\S*"),
+    "Stops the AI work of a request whose client has left: of all endpoints (`true`), or of those "
+    "listed by their templates (`/v1/chat,/v1/plans/{id}`). docs/abandoned.md says what it does.",
+    default=False,
+)
+
+STOP_AFTER: Final = setting(
+    variables.OTEL_COACH_STOP_AFTER,
+    Seconds(may_be_zero=True),
+    "Seconds that a client must have been gone before its work is stopped: some only reconnect.",
+    default=DEFAULT_AFTER,
+)
+
+STOP_TOOLS: Final = setting(
+    variables.OTEL_COACH_STOP_TOOLS,
+    Flag(),
+    "Whether tools that have begun are stopped, too. A tool may write.",
+    default=False,
 )
 
 QUIET: Final = setting(

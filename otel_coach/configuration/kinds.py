@@ -71,8 +71,11 @@ class WholeNumber:
         raise ValueError(message)
 
 
+@dataclass(frozen=True)
 class Seconds:
     """A time span in seconds, of at most a day."""
+
+    may_be_zero: bool = False
 
     def parse(self, text: str) -> float:
         """Accepts a decimal number."""
@@ -84,8 +87,10 @@ class Seconds:
     def check(self, value: object) -> float:
         """Accepts an int or a float."""
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if is_number and 0 < cast("float", value) <= _DAY:  # false for nan too
-            return float(cast("float", value))
+        if is_number and 0 <= cast("float", value) <= _DAY:  # false for nan too
+            seconds = float(cast("float", value))
+            if seconds > 0 or self.may_be_zero:
+                return seconds
         message = f"is not a number of seconds between 0 and {_DAY}"
         raise ValueError(message)
 
@@ -209,6 +214,28 @@ class Names(Generic[_T]):
                 message = f"holds {name!r}, which is none of {', '.join(sorted(self.known))}"
                 raise ValueError(message)
         return cast("Any", self.make)(cast("Collection[str]", value))
+
+
+@dataclass(frozen=True)
+class FlagOrNames:
+    """True, false, or the names for which something is true."""
+
+    what: str
+    pattern: str
+
+    def parse(self, text: str) -> bool | frozenset[str]:
+        """Accepts what `Flag` and `Names` accept."""
+        if text.lower() in TRUE | FALSE:
+            return is_true(text)
+        return self._names.parse(text)
+
+    def check(self, value: object) -> bool | frozenset[str]:
+        """Accepts a bool, or a collection of str."""
+        return value if isinstance(value, bool) else self._names.check(value)
+
+    @property
+    def _names(self) -> Names[frozenset[str]]:
+        return Names(self.what, frozenset[str], self.pattern)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,8 @@ class Request:
             self._last_outermost = run
             self.run_failed = False
 
-    def outermost_run_ended(self, run: object, *, failed: bool) -> None:
-        """Notes that a run without a parent ended."""
+    def outermost_run_ended(self, run: object, *, failed: bool, was_aborted: bool) -> None:
+        """Notes that a run without a parent ended, perhaps in an error, or before its own end."""
         if run is self._last_outermost:
             self.run_failed = failed
             self._last_outermost = None  # the run refers to this request: avoids a reference cycle

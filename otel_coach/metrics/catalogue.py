@@ -144,6 +144,14 @@ AI_ABANDONED_COST: Final = Metric(
     (ENDPOINT, MODEL),
     "US dollars for LLM calls that ended after the client of their request had left.",
 )
+AI_STOPPED_RUNS: Final = Metric(
+    "app.ai.stopped_runs",
+    Kind.COUNTER,
+    "{run}",
+    (ENDPOINT, MODEL, MODE),
+    "Outermost runs that otel-coach stopped because the client of their request had left; only "
+    "with OTEL_COACH_STOP_ABANDONED.",
+)
 AI_STREAMS_ACTIVE: Final = Metric(
     "app.ai.streams_active",
     Kind.GAUGE,
@@ -358,37 +366,7 @@ ERRORS: Final = Metric(
     zeros=tuple((name,) for name in (*FAULT_TYPES, OTHER)),
 )
 
-CATALOGUE: Final = (
-    AI_REQUEST_DURATION,
-    AI_STREAM_CHUNKS,
-    AI_STREAM_ABORTS,
-    AI_ABANDONED_TOKENS,
-    AI_ABANDONED_COST,
-    AI_STREAMS_ACTIVE,
-    AI_TIME_TO_FIRST_CHUNK,
-    LLM_REQUESTS,
-    LLM_LATENCY,
-    LLM_TIME_TO_FIRST_TOKEN,
-    LLM_TIME_PER_OUTPUT_TOKEN,
-    LLM_TOKENS,
-    LLM_CACHED_TOKENS,
-    LLM_REASONING_TOKENS,
-    LLM_COST,
-    LLM_UNMEASURED,
-    TOOL_CALLS,
-    TOOL_LATENCY,
-    EMBEDDING_REQUESTS,
-    EMBEDDING_LATENCY,
-    RETRIEVAL_REQUESTS,
-    RETRIEVAL_LATENCY,
-    AUTH_FAILURES,
-    RATE_LIMIT_HITS,
-    DEPENDENCY_UP,
-    DEPENDENCY_LATENCY,
-    HTTP_REQUEST_DURATION,
-    PRICE_LIST_AGE,
-    LOST,
-    LABEL_OVERFLOW,
-    ERRORS,
+CATALOGUE: Final[tuple[Metric, ...]] = tuple(
+    declared for declared in tuple(globals().values()) if isinstance(declared, Metric)
 )
 """All metrics, in the order in which docs/metrics.md and the demo show them."""

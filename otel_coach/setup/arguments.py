@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import otel_coach
+from otel_coach.core.stopping import StopRule
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
 
@@ -57,14 +58,24 @@ def _asgi(host: Host) -> dict[str, Any]:
         "excluded_urls": settings.excluded_urls,
         "page": page,
         "trusts": settings.trust.test,
+        "stops": _stops(settings) if settings.stop_abandoned else None,
         "on_start": host.application_started,
         "on_stop": host.application_stopped,
     }
 
 
+def _stops(settings: EffectiveSettings) -> Callable[[str], StopRule | None]:
+    """Returns a function that returns how the AI work of an endpoint is stopped, None if not."""
+    rule = StopRule(settings.stop_after, settings.stop_tools)
+    if not isinstance(stopped := settings.stop_abandoned, frozenset):
+        return lambda _: rule
+    return lambda endpoint: rule if endpoint in stopped else None
+
+
 def _model_calls(host: Host) -> dict[str, Any]:
     settings, providers = host.settings, host.providers
     return {
+        "stops": bool(settings.stop_abandoned),
         "recorder": providers.recorder,
         "tracer": _tracer(host),
         "prices": host.prices,

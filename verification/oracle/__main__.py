@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,6 +22,7 @@ from tests.support.paths import ROOT
 from tests.support.stack import INSTRUMENTED, coaching_stack
 from verification.oracle.drive import send
 from verification.oracle.expect import calls_of, difference, expected, found
+from verification.oracle.matrix import KEPT_OPEN, PACE
 from verification.oracle.plan import orders
 from verification.oracle.spans import Traces
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from tests.support.otlp import Receiver
     from verification.oracle.plan import Order
+    from verification.oracle.received import Received
 
 _MAX_ALONE = 3
 """Requests of a batch that are shown to differ alone: each such attempt waits to the end."""
@@ -44,6 +46,10 @@ class Oracle:
     url: str
     provider: Any
     receiver: Receiver
+    stops: bool = False
+    """Whether the work of a user who leaves is stopped."""
+    sent_for_nobody: list[int] = field(default_factory=list[int])
+    """Chunks that the provider sent after the user had left, for each stream that was left."""
 
     def compare(self, batch: list[Order]) -> list[str]:
         """Sends `batch` concurrently; returns the differences that remain after all has ended."""
@@ -56,11 +62,15 @@ class Oracle:
         while True:
             ledger = self.provider.ledger
             if all(entry.outcome != "open" for entry in ledger):
-                calls = calls_of(batch, ledger, httpx.get(f"{self.url}/witness").json())
-                lines = difference(before, found(self._page()), expected(calls, received))
-                lines += traces.differences(calls, self.receiver.spans_since(exported))
+                heard = httpx.get(f"{self.url}/witness").json()
+                calls = calls_of(batch, ledger, heard, stops=self.stops)
+                answers = httpx.get(f"{self.url}/witness/answers").json()
+                now = received.with_answers(answers) if self.stops else received
+                lines = difference(before, found(self._page()), expected(calls, now))
+                spans = self.receiver.spans_since(exported)
+                lines += traces.differences(calls, spans, stops=self.stops)
                 if not lines:
-                    return received.surprises
+                    return received.surprises + self._not_stopped(batch, received)
                 httpx.post(f"{self.url}/collect")
                 if time.monotonic() > deadline:
                     return lines
@@ -74,13 +84,35 @@ class Oracle:
             entry.user == str(order.number) and entry.kind == kind for entry in self.provider.ledger
         )
 
+    def _not_stopped(self, batch: list[Order], received: Received) -> list[str]:
+        """Returns a line for each stream that went on to its end though its user had left."""
+        if not self.stops:
+            return []
+        lines: list[str] = []
+        for order in batch:
+            left = received.left.get(order.number)
+            mid_stream = order.ending.name == "leaves_mid_stream"
+            if left is None or not mid_stream or order.way.name in KEPT_OPEN:
+                continue
+            for entry in self.provider.ledger:
+                if entry.user != str(order.number) or entry.kind != "chat" or not entry.stream:
+                    continue
+                after = max(0.0, (entry.ended or left) - left) / PACE
+                self.sent_for_nobody.append(round(after))
+                if entry.outcome == "complete":
+                    lines.append(f"{order}: went on to its end")
+        return lines
+
     def _page(self) -> Page:
         return Page(httpx.get(f"{self.url}/metrics", timeout=30).text)
 
 
 @contextmanager
-def oracle(database_url: str | None = "") -> Generator[Oracle]:
-    """Starts the service under test; yields an `Oracle` for it."""
+def oracle(database_url: str | None = "", *, stops: bool = False) -> Generator[Oracle]:
+    """Starts the service under test; yields an `Oracle` for it.
+
+    `stops` says whether the work of users who leave is stopped.
+    """
     # Bound, so that no other program takes the port, but not listening: connections are refused.
     closed_port = socket.socket()
     closed_port.bind(("127.0.0.1", 0))
@@ -88,6 +120,7 @@ def oracle(database_url: str | None = "") -> Generator[Oracle]:
         "ORACLE_CLOSED_URL": f"http://127.0.0.1:{closed_port.getsockname()[1]}/v1",
         "OTEL_COACH_DEPENDENCIES": "",
         "PYTHONPATH": str(ROOT),
+        **({"OTEL_COACH_STOP_ABANDONED": "true", "OTEL_COACH_STOP_AFTER": "0"} if stops else {}),
     }
     command = (*INSTRUMENTED[:2], "verification.oracle.app:app")
     with (
@@ -99,7 +132,7 @@ def oracle(database_url: str | None = "") -> Generator[Oracle]:
             database_url=database_url,
         ) as stack,
     ):
-        yield Oracle(stack.url, stack.provider, stack.receiver)
+        yield Oracle(stack.url, stack.provider, stack.receiver, stops)
 
 
 def run(
@@ -138,13 +171,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the plan")
     parser.add_argument("--cells", default="*", help="route/way/ending, with wildcards")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of requests to send again")
+    parser.add_argument("--stop", action="store_true", help="stop the work of users who leave")
     arguments = parser.parse_args()
     plan = orders(arguments.seed, arguments.n, arguments.cells)
     if arguments.only is not None:
         plan = [order for order in plan if order.number in arguments.only]
     print(f"seed {arguments.seed}, {len(plan)} requests")
-    with oracle() as running:
+    with oracle(stops=arguments.stop) as running:
         findings = run(running, plan, say=lambda line: print(line, flush=True))
+        if after := sorted(running.sent_for_nobody):
+            median = after[len(after) // 2]
+            print(
+                f"{len(after)} streams were left; the provider sent {median} chunks after that "
+                f"(median), {after[-1]} at most, of 80"
+            )
     print(f"seed {arguments.seed}: {len(findings)} differences in {len(plan)} requests")
     return 1 if findings else 0
 

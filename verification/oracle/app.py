@@ -221,6 +221,11 @@ async def heard() -> list[dict[str, Any]]:
     return witness.notes()
 
 
+@app.get("/witness/answers")
+def answers() -> list[str]:
+    return witness.answers()
+
+
 @app.delete("/witness")
 async def forget() -> None:
     witness.reset()
@@ -247,6 +252,12 @@ async def expire_when_asked(call: Call, limit: asyncio.Timeout) -> None:
 @app.post("/await/{way}")
 async def awaited(way: str, request: Request) -> Any:
     call = Call(await request.json())
+    answer = await _awaited(way, call)
+    witness.answered(call.number)
+    return answer
+
+
+async def _awaited(way: str, call: Call) -> Any:
     work = AWAITED[way](call)
     match call.ending:
         case "asyncio_timeout":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ async def _send(
                         break
         except (httpx.HTTPError, TimeoutError):
             pass  # the stream broke off, or the user left
+    if order.ending.leaves:
+        received.left[order.number] = time.time()
     received.first_chunks += bool(lines)
     if not order.ending.leaves:
         received.chunks[endpoint] += lines
@@ -115,6 +118,7 @@ async def _ask(  # noqa: PLR0913, PLR0917 - all parts of one request
         async with _until_the_user_leaves(order, asked, leaves=order.ending.before_response):
             response = await client.post(order.way.path, json=body, headers=headers)
     except TimeoutError:
+        received.unanswered.append((order.way.endpoint, order.number))
         received.statuses[order.way.endpoint, order.ending.status] += 1
     else:
         received.statuses[order.way.endpoint, response.status_code] += 1

@@ -8,7 +8,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.versions import STREAMS_TELL_PARTS
-from verification.oracle.matrix import AI_ABORTED, NO_AI_REQUEST, STREAM
+from verification.oracle.matrix import AI_ABORTED, BACKGROUND, NO_AI_REQUEST, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,9 +62,13 @@ class Calls:
 
 
 def calls_of(
-    orders: Iterable[Order], ledger: Iterable[Any], heard: Iterable[Mapping[str, Any]]
+    orders: Iterable[Order],
+    ledger: Iterable[Any],
+    heard: Iterable[Mapping[str, Any]],
+    *,
+    stops: bool = False,
 ) -> dict[Order, Calls]:
-    """Returns the calls of each order.
+    """Returns the calls of each order; `stops` says whether those of a user who leaves are stopped.
 
     `ledger` is the provider's record, `heard` the witness's: the requests of the service to the
     provider, in the order in which they were sent, and how much of each answer was read.
@@ -74,13 +78,15 @@ def calls_of(
     for order in orders:
         own = entries[str(order.number)]
         calls = [entry for entry in own if (entry.kind == "embeddings") == order.way.embeds]
-        found[order] = _calls(order, calls, asked[str(order.number)])
+        found[order] = _calls(order, calls, asked[str(order.number)], stops=stops)
         beside = [entry for entry in own if (entry.kind == "embeddings") != order.way.embeds]
         found[order].embedded = beside
     return found
 
 
-def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> Calls:
+def _calls(
+    order: Order, entries: list[Any], asked: list[Mapping[str, Any]], *, stops: bool
+) -> Calls:
     """Returns the calls of one order. All calls that its ending applies to end in the same way."""
     read = sum(request["read_to_end"] for request in asked)
     begun = sum(request["streamed"] and request["chunks"] > 0 for request in asked)
@@ -94,8 +100,12 @@ def _calls(order: Order, entries: list[Any], asked: list[Mapping[str, Any]]) -> 
     failed = refused + outcomes["cut"] + outcomes["garbled"]
     cut = order.ending.cut and not order.outlives and not failed
     finished = [request["streamed"] and request["finished"] for request in asked]
+    is_stopped = stops and order.ending.leaves and order.way.route != BACKGROUND
     if failed:
         ok = outcomes["complete"]
+    elif is_stopped:  # wherever it was; a call in a worker thread goes on to its end
+        finished = [r["finished"] if r["streamed"] else r["read_to_end"] for r in asked]
+        cut, ok = True, sum(finished)
     elif cut:
         # The reader stopped; all there was to read of an answer is over with its finish reason.
         ok = sum(finished)
@@ -222,7 +232,7 @@ def found(page: Page) -> Figures:
     figures["tools error"] = page.sum("agent_tool_calls_total", status="error")
     figures["aborts"] = page.sum("app_ai_stream_aborts_total")
     for labels, value in page.samples("http_server_request_duration_seconds_count"):
-        if labels["endpoint"] not in {"/health", "/witness", "/collect"}:
+        if labels["endpoint"] not in {"/health", "/witness", "/witness/answers", "/collect"}:
             figures[f"HTTP {labels['endpoint']} {labels['status']}"] = value
     for endpoint in {
         labels["endpoint"] for labels, _ in page.samples("app_ai_stream_chunks_total")

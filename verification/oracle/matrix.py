@@ -172,7 +172,12 @@ WAYS: Final = tuple(
     and (HAS_MESSAGES or not way.name.startswith("anthropic"))
 )
 
-_SLOW: Final = "[pace:0.03] [tokens:80]"
+KEPT_OPEN: Final = frozenset({"openai_stream_sync"})
+"""The ways whose connection to the provider stays open after their generator was dropped, until the
+garbage collector runs: the openai package closes a synchronous stream only if it is told to."""
+PACE: Final = 0.03
+"""Seconds between two chunks of a slow answer."""
+_SLOW: Final = f"[pace:{PACE}] [tokens:80]"
 
 ENDINGS: Final = (
     Ending(

@@ -36,8 +36,13 @@ class Traces:
         """Returns headers with which the service continues that trace (W3C Trace Context)."""
         return {"traceparent": f"00-{self.trace_id(order)}-{_USER_SPAN}-01"}
 
-    def differences(self, calls: Mapping[Order, Calls], spans: Iterable[ReceivedSpan]) -> list[str]:
-        """Returns one line for each order and kind of span whose number is not as expected."""
+    def differences(
+        self, calls: Mapping[Order, Calls], spans: Iterable[ReceivedSpan], *, stops: bool = False
+    ) -> list[str]:
+        """Returns one line for each order and kind of span whose number is not as expected.
+
+        `stops` says whether the work of users who leave is stopped.
+        """
         by_trace: dict[str, list[ReceivedSpan]] = defaultdict(list)
         for span in spans:
             by_trace[span.trace_id].append(span)
@@ -45,7 +50,7 @@ class Traces:
         found: dict[str, Counter[str]] = defaultdict(Counter)
         for order, counts in calls.items():
             name = str(order)
-            wanted[name][_server_span(order)] += 1
+            wanted[name][_server_span(order, stops=stops)] += 1
             wanted[_OUTSIDE if order.way.route == OUTSIDE else name] += _ai_spans(order, counts)
             found[name] += _count(by_trace.pop(self.trace_id(order), []))
         # All other traces with AI spans belong to no request.
@@ -60,10 +65,11 @@ class Traces:
         ]
 
 
-def _server_span(order: Order) -> str:
+def _server_span(order: Order, *, stops: bool) -> str:
     if order.ending.outcome == AI_ABORTED:
-        # Only of AI requests it is said that the client left.
-        return "server ok" if order.way.embeds else "server aborted"
+        # Only of AI requests it is said that the client left; and of a retrieval that is stopped.
+        is_noticed = not order.way.embeds or (stops and order.way.retrieves)
+        return "server aborted" if is_noticed else "server ok"
     # The application answers 200, whatever that hides or is done afterwards: no server error.
     answered = order.way.route in NO_AI_REQUEST or order.ending.name == "hidden"
     failed = order.ending.outcome == AI_ERROR and not answered

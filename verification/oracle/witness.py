@@ -50,6 +50,7 @@ class Heard:
 
 
 _NOTES: list[Heard] = []
+_ANSWERED: list[str] = []
 _END_OF_EVENT = b"\n\n"
 
 
@@ -63,9 +64,20 @@ def heard_of(user: str) -> int:
     return sum(heard.user == user for heard in tuple(_NOTES))
 
 
+def answered(number: str) -> None:
+    """Notes that the application has answered an order, which may have no reader any more."""
+    _ANSWERED.append(number)
+
+
+def answers() -> list[str]:
+    """Returns the orders that the application has answered."""
+    return [*_ANSWERED]
+
+
 def reset() -> None:
-    """Forgets all recorded requests."""
+    """Forgets all that was recorded."""
     _NOTES.clear()
+    _ANSWERED.clear()
 
 
 def _hear(request: Any) -> Heard:

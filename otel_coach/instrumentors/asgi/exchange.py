@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections import deque
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from otel_coach.instrumentors.asgi.ai_requests import (
     may_have_body,
 )
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
+from otel_coach.instrumentors.asgi.event_loop import runs_asyncio
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
@@ -248,6 +248,10 @@ class Exchange:
         self._look_ahead()
         self._finish(error)
 
+    def absorbs(self, error: BaseException) -> bool:
+        """Returns whether `error`, which leaves the application, was made here, and ends here."""
+        return False
+
     def _note_start(self, message: Message) -> bool:
         """Returns whether `message`, which is not a body, nevertheless completes the response."""
         if message["type"] != "http.response.start":
@@ -316,7 +320,7 @@ class Exchange:
         elif error is not None or status is None or status >= SERVER_ERROR or request.run_failed:
             self._outcome = ERROR
         if error is not None:
-            self._error_type = type(_unwrapped(error)).__qualname__
+            self._error_type = type(unwrapped(error)).__qualname__
         if request.server_span is not None and self.route is not NO_ROUTE:
             # The instrumentation that made the span ends it next.
             request.server_span.set_attributes({"http.route": self.route.template})
@@ -377,7 +381,7 @@ class Exchange:
             record(RATE_LIMIT_HITS, int(limited), (endpoint,))
 
 
-def _unwrapped(error: BaseException) -> BaseException:
+def unwrapped(error: BaseException) -> BaseException:
     """Returns the exception inside, if a task group wrapped a single one."""
     while isinstance(error, BaseExceptionGroup):
         inside = cast("BaseExceptionGroup[BaseException]", error).exceptions
@@ -385,12 +389,3 @@ def _unwrapped(error: BaseException) -> BaseException:
             break
         error = inside[0]
     return error
-
-
-def runs_asyncio() -> bool:
-    """Returns whether the running event loop is asyncio's."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

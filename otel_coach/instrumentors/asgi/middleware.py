@@ -16,9 +16,12 @@ from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
+from otel_coach.core.patching import undone
 from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import distrusts_caller, is_idle
-from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges, runs_asyncio
+from otel_coach.core.stopping import wishes
+from otel_coach.instrumentors.asgi.event_loop import runs_asyncio
+from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
 from otel_coach.instrumentors.asgi.routes import OwnPage, Routes, templates
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, Tracer
 
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
+    from otel_coach.core.stopping import StopRule
     from otel_coach.metrics.recorder import Recorder
 
     Application = Callable[..., Awaitable[None]]
@@ -63,6 +67,8 @@ class Middleware:
         on_start: called once, at the start of the lifespan or before the first request.
         on_stop: called with the application, in a thread, at the end of its lifespan: a server
             that was stopped by a signal lets no code run later.
+        stops: returns how the work of an endpoint is stopped if its client leaves, None if it is
+            not; None stops it only where the application asks for it.
     """
 
     def __init__(  # noqa: PLR0913 - keyword only
@@ -77,6 +83,7 @@ class Middleware:
         page: Any = None,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[object], None] | None = None,
+        stops: Callable[[str], StopRule | None] | None = None,
     ) -> None:
         self.recorder = recorder
         self._tracer = tracer
@@ -91,7 +98,27 @@ class Middleware:
         self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
         self._latest: _Application | None = None
         self._incoming = IncomingContext()
+        self._stops = stops
+        self._new_exchange: Callable[..., Exchange] = Exchange
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
+
+    def stop_when_wanted(self) -> Callable[[], None]:
+        """Watches requests so that their work can be stopped, from the first wish on.
+
+        Returns a function that takes this back.
+        """
+        undo: list[Callable[[], None]] = []
+
+        def begin() -> None:
+            from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
+
+            undo.append(awaiting.AnsweringTasks(self.recorder).undo)
+            self._new_exchange = partial(
+                stopping_exchange.StoppingExchange, self._stops or _nothing
+            )
+
+        undo.append((wishes.when_wanted if self._stops is None else _at_once)(begin))
+        return partial(undone, undo)
 
     def around(self, original: Application) -> Application:
         """Wraps `original`, an application class's `__call__`, to watch each request once."""
@@ -121,11 +148,13 @@ class Middleware:
                 await original(app, scope, exchange.receive, exchange.send)
             except BaseException as raised:
                 error = raised
-                raise
+                if not exchange.absorbs(raised):
+                    raise
             finally:
                 if not exchange.finished:
                     exchange.ended(error)
                 self._reset(tokens)
+                error = None  # its traceback has this frame: no cycle may keep what is left
 
         return __call__ if self._trusts is None else self._setting_trust(__call__)
 
@@ -165,7 +194,7 @@ class Middleware:
                     return _TWO_PAGES_REQUEST
                 if not path.endswith("/"):
                     return _PAGE_REQUEST
-        exchange = Exchange(self._exchanges, app, known.routes, scope, receive, send)
+        exchange = self._new_exchange(self._exchanges, app, known.routes, scope, receive, send)
         context = None
         if self._tracer is not None:
             context = self._server_context(self._tracer, exchange, known, scope)
@@ -280,6 +309,15 @@ class Middleware:
 def _is_being_cancelled() -> bool:
     """Returns whether tasks of this event loop have been cancelled and have not ended yet."""
     return runs_asyncio() and any(task.cancelling() for task in asyncio.all_tasks())
+
+
+def _at_once(begin: Callable[[], None]) -> Callable[[], None]:
+    begin()
+    return lambda: None
+
+
+def _nothing(_endpoint: str) -> None:
+    """The rule of a process in which only `stop_abandoned` asks for stopping."""
 
 
 class _Application:

@@ -141,9 +141,7 @@ class ClientCalls:
     ) -> AnyCall | EmbeddingPart | None:
         """Starts the call that a request is; None if it is none, or a part of a measured one."""
         options: Any = kwargs["options"] if "options" in kwargs else args[1]
-        if str(options.method).lower() != "post":
-            return None
-        kind = self._package.calls.get(str(options.url).partition("?")[0])
+        kind = self._kind(options)
         if kind is None:
             return None
         around: Any = otel_context.get_value(CURRENT_RUN)
@@ -170,6 +168,15 @@ class ClientCalls:
         if len(self._open) > _MAX_OPEN_CALLS:
             self.leave(next(iter(self._open.values())))
         return call
+
+    def is_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Returns whether a request is the call of a model."""
+        return self._kind(kwargs["options"] if "options" in kwargs else args[1]) is not None
+
+    def _kind(self, options: Any) -> type[AnyCall] | None:
+        if str(options.method).lower() != "post":
+            return None
+        return self._package.calls.get(str(options.url).partition("?")[0])
 
     def _started(
         self, kind: type[AnyCall], body: Mapping[str, Any], client: Any, around: Enclosing

@@ -9,6 +9,7 @@ import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.stopping import wishes
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.price_age import observe_age
 
@@ -36,6 +37,7 @@ class ClientInstrumentor(Instrumentor):
     """What is relied on in the package."""
 
     _arguments: dict[str, Any]
+    _stops = False
     calls: ClientCalls | None = None
     """None until the host imports the package."""
     _undo: ExitStack | None = None
@@ -50,6 +52,7 @@ class ClientInstrumentor(Instrumentor):
         return self._arguments["recorder"]
 
     def _instrument(self, **kwargs: Any) -> None:
+        self._stops = kwargs.pop("stops", False)
         self._arguments = kwargs
         wrapt.register_post_import_hook(self._patch, self.module)
 
@@ -74,9 +77,28 @@ class ClientInstrumentor(Instrumentor):
                 client = getattr(module, prefix + self.clients)
                 for restore in calls.patch([client], is_async=bool(prefix)):
                     undo.callback(restore)
+            undo.callback(self._let_stop(module, calls))
             observe_age(self.recorder, self._arguments["prices"])
             self.calls = calls
             self._undo = undo.pop_all()
+
+    def _let_stop(self, module: ModuleType, calls: ClientCalls) -> Callable[[], None]:
+        """Refuses calls in work that is stopped, from the first wish on; returns the undo."""
+        undo = ExitStack()
+
+        def begin() -> None:
+            from otel_coach.instrumentors.genai.refusals import refusing  # noqa: PLC0415 - only where asked for
+
+            for prefix in ("", "Async"):
+                client = getattr(module, prefix + self.clients)
+                for restore in refusing(calls, client, is_async=bool(prefix)):
+                    undo.callback(restore)
+
+        if self._stops:
+            begin()
+        else:
+            undo.callback(wishes.when_wanted(begin))
+        return undo.close
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:

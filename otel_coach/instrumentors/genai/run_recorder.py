@@ -117,7 +117,7 @@ class RunRecorder:
         run.ended = True
         status = ABORTED if was_lost else _status(error)
         error_type = type(error).__name__ if status == ERROR else NO_ERROR
-        failed = status == ERROR
+        failed, was_aborted = status == ERROR, status == ABORTED
         if status == OK and error is not None and isinstance(run, ToolRun | RetrieverRun):
             status = PAUSED  # the run that resumes it is counted
         elif status == OK and isinstance(run, ToolRun) and _is_handled_error(response):
@@ -125,7 +125,7 @@ class RunRecorder:
         if status == ABORTED and isinstance(run, ModelCall) and run.finish_reason is not None:
             status = OK  # the consumer had read all there was to read
         if run.parent is None and run.request is not None:
-            run.request.outermost_run_ended(run, failed=failed)
+            run.request.outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
         if run.span is None:
             run.let_go()  # it only links other runs: nothing is recorded for it
             return

@@ -49,6 +49,7 @@ class Run:
         "task",
     )
 
+    is_tool = False
     gives_way = False
     """Whether another instrumentation makes the span of this run."""
 
@@ -196,6 +197,7 @@ class ToolRun(Run):
     """A run that is one call of a tool."""
 
     __slots__ = ("arguments",)
+    is_tool = True
 
     def __init__(self, parent: Run | None, name: str) -> None:
         super().__init__(parent, name)

@@ -10,6 +10,7 @@ import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.stopping import wishes
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.enclosing import register
 from otel_coach.instrumentors.genai.price_age import observe_age
@@ -37,6 +38,7 @@ class LangChainInstrumentor(Instrumentor):
     """
 
     _arguments: dict[str, Any]
+    _stops = False
     observer: RunObserver | None = None
     """Notified of every run; None until the host imports LangChain."""
     _undo: ExitStack | None = None
@@ -49,6 +51,7 @@ class LangChainInstrumentor(Instrumentor):
         return self._arguments["recorder"]
 
     def _instrument(self, **kwargs: Any) -> None:
+        self._stops = kwargs.pop("stops", False)
         self._arguments = kwargs
         wrapt.register_post_import_hook(self._observe, "langchain_core.callbacks.manager")
         models = "langchain_core.language_models.chat_models"
@@ -82,8 +85,25 @@ class LangChainInstrumentor(Instrumentor):
                 undo.callback(restore)
             self.observer = observer.RunObserver(**self._arguments, ids_tell=ids_tell)
             undo.callback(register(self.observer.enclosing))
+            undo.callback(self._let_stop(module))
             observe_age(self.recorder, self._arguments["prices"])
             self._undo = undo.pop_all()
+
+    def _let_stop(self, module: ModuleType) -> Callable[[], None]:
+        """Refuses calls in work that is stopped, from the first wish on; returns the undo."""
+        undo = ExitStack()
+
+        def begin() -> None:
+            from otel_coach.instrumentors.langchain.refusals import refusing  # noqa: PLC0415 - only where asked for
+
+            for restore in refusing(module, self):
+                undo.callback(restore)
+
+        if self._stops:
+            begin()
+        else:
+            undo.callback(wishes.when_wanted(begin))
+        return undo.close
 
     @guarded
     def _watch_caches(self, module: Any) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from otel_coach.instrumentors.langchain.observer import RunObserver
+    from otel_coach.metrics.recorder import Recorder
 
 _PARTS: Final = {
     "Chain": compatibility.CHAINS,
@@ -36,7 +37,12 @@ _MAY_HAVE_OWNER: Final = frozenset(
 
 
 class Observed(Protocol):
-    """An object whose observer may be None for a while."""
+    """An instrumentor whose observer may be None for a while."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """Counts otel-coach's own errors."""
+        ...
 
     @property
     def observer(self) -> RunObserver | None:

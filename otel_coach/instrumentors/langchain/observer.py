@@ -114,6 +114,10 @@ class RunObserver:
         run.start_span(self._tracer)
         self._begin(manager.run_id, run, task)
 
+    def run_of(self, run_id: UUID | str | None) -> Run | None:
+        """Returns the open run with that id, None if there is none."""
+        return self._runs.get(run_id)
+
     # Around calls of a provider's package
 
     @guarded

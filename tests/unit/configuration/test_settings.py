@@ -241,6 +241,9 @@ INSTEAD = {
     "dependency_interval": ({"OTEL_COACH_DEPENDENCY_INTERVAL": "soon"}, 15.0),
     "dependency_timeout": ({"OTEL_COACH_DEPENDENCY_TIMEOUT": "-1"}, 5.0),
     "gateways": ({"OTEL_COACH_GATEWAYS": "nonsense"}, {}),
+    "stop_abandoned": ({"OTEL_COACH_STOP_ABANDONED": "chat"}, False),
+    "stop_after": ({"OTEL_COACH_STOP_AFTER": "-0.1"}, 0.2),
+    "stop_tools": ({"OTEL_COACH_STOP_TOOLS": "some"}, False),
     "quiet": ({"OTEL_COACH_QUIET": "perhaps"}, False),
     "config_file": None,  # any text is a path; that there is a file is seen when it is read
 }

@@ -46,7 +46,7 @@ ALLOWED = {
         *{"instrumentors.dependencies", "metrics", "pricing", "prometheus", "settings", "workers"},
     },
     "__main__": {"cli"},
-    "": {"instrumentors.dependencies", "metrics", "settings", "setup"},
+    "": {"core", "instrumentors.dependencies", "metrics", "settings", "setup"},
 }
 # Only these import the SDK. `setup` names its types in annotations.
 MAY_IMPORT_SDK = {"sdk", "views", "testing"}

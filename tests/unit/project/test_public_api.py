@@ -11,6 +11,7 @@ PUBLIC = {
     "Settings": "(*, FIELDS) -> None",
     "instrument": "(app: Starlette | None = None, *, settings: Settings | None = None) -> None",
     "labels": "(*, mode: str) -> Labels",
+    "stop_abandoned": "(*, after: float = 0.2, tools: bool = False) -> StopAbandoned",
     "uninstrument": "() -> None",
     "watch_dependency": "(name: str) -> Watch",
 }
@@ -69,6 +70,9 @@ SETTINGS = [
     "shared_folder",
     "span_attributes",
     "span_queue",
+    "stop_abandoned",
+    "stop_after",
+    "stop_tools",
     "target_info",
     "trace_exporters",
     "trust_incoming",
@@ -83,7 +87,8 @@ def signature(member):
 
 
 def test_the_package_has_these_names_and_signatures():
-    assert set(otel_coach.__all__) == {*PUBLIC, "__version__"}
+    assert set(otel_coach.__all__) == {*PUBLIC, "StoppedError", "__version__"}
+    assert otel_coach.StoppedError.__bases__ == (BaseException,)
     found = {name: signature(getattr(otel_coach, name)) for name in set(PUBLIC) - {"Settings"}}
     assert found == {name: text for name, text in PUBLIC.items() if name != "Settings"}
     assert otel_coach.Settings is Settings

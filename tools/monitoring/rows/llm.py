@@ -8,6 +8,7 @@ from otel_coach.metrics.catalogue import (
     AI_ABANDONED_COST,
     AI_ABANDONED_TOKENS,
     AI_REQUEST_DURATION,
+    AI_STOPPED_RUNS,
     EMBEDDING_REQUESTS,
     LLM_CACHED_TOKENS,
     LLM_COST,
@@ -96,6 +97,13 @@ _SPENT = (
         "Nobody reads their answers; the work behind a stream goes on by itself.",
         one(f"3600 * {CHOSEN.rate(AI_ABANDONED_COST, EACH, by=(ENDPOINT,))}", "{{endpoint}}"),
         Look.STACKED,
+    ),
+    Panel(
+        "Runs stopped because their client left",
+        "suffix: runs/s",
+        "Only with OTEL_COACH_STOP_ABANDONED. What was saved is not known, and not claimed; the "
+        "tokens of a completed request of the same endpoint are an estimate of it.",
+        one(CHOSEN.rate(AI_STOPPED_RUNS, EACH, by=(ENDPOINT,)), "{{endpoint}}"),
     ),
     Panel(
         "Share of the cost for clients that left",

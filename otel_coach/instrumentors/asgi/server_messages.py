@@ -1,0 +1,110 @@
+"""The server's messages to an application, read ahead to see early that the client has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_coach.core.asgi_types import Message, Receive
+
+DISCONNECT: Final = "http.disconnect"
+_MAX_READ_AHEAD: Final = 8
+
+
+class ServerMessages:
+    """Gives the application the server's messages, in their order, one reader at a time.
+
+    From `watch` on, a task reads them, whether the application waits for one or not. It stops at
+    a few that the application has not taken, so that the server's flow control works.
+
+    Args:
+        receive: the server's callable.
+        left: called in the event loop, once, when the client has left.
+    """
+
+    def __init__(self, receive: Receive, left: Callable[[], None]) -> None:
+        self._receive = receive
+        self._left = left
+        self._ahead: deque[Message] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._is_wanted = False
+        self._reading = 0
+        """How many calls of the application read from the server itself."""
+        self._changed: asyncio.Event | None = None
+        """Set when there is a message, or room for one."""
+
+    def watch(self) -> None:
+        """Reads messages ahead from now on."""
+        self._is_wanted = True
+        if self._task is None and not self._reading:
+            self._changed = asyncio.Event()
+            # In no context of the request: a run must not find it current there.
+            self._task = asyncio.get_running_loop().create_task(self._read(), context=Context())
+
+    def close(self) -> None:
+        """Ends the task."""
+        self._is_wanted = False
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the task reads them."""
+        return self._task is not None and not self._task.done()
+
+    async def next(self) -> Message:
+        """Returns the next message."""
+        while True:
+            if self._ahead:
+                message = self._ahead.popleft()
+                self._change()
+                return message
+            if not self.is_watched:
+                break
+            await self._until_changed()
+        self._reading += 1
+        try:
+            return await self._receive()
+        finally:
+            self._reading -= 1
+            if self._is_wanted:
+                self.watch()
+
+    def step(self) -> Message | None:
+        """Returns the server's next message if it is there already, while the task waits for it."""
+        step: Any = self._receive()
+        try:
+            step.send(None)
+        except StopIteration as stop:
+            return stop.value
+        step.close()
+        return None
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                while len(self._ahead) >= _MAX_READ_AHEAD:
+                    await self._until_changed()
+                message = await self._receive()
+                self._ahead.append(message)
+                if message["type"] == DISCONNECT:
+                    self._is_wanted = False
+                    self._left()
+                    return
+                self._change()
+        finally:
+            self._change()
+
+    async def _until_changed(self) -> None:
+        assert self._changed is not None  # noqa: S101 # nosec B101 - for the type
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()

@@ -1,0 +1,153 @@
+"""Refuses the next call of a model or a tool in work that is stopped because its client has left.
+
+These patches lie around those of `manager_patches`, and exist only where somebody asks for
+stopping. Tasks are cancelled by the ASGI middleware; this is for worker threads, which cannot be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial, wraps
+from inspect import isawaitable
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.core.guard import guarded
+from otel_coach.core.patching import replaced
+from otel_coach.core.stopping import StoppedError, current_stop
+from otel_coach.instrumentors.langchain.trials import FLAVOURS, STARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from otel_coach.core.stopping import Stop
+    from otel_coach.instrumentors.langchain.manager_patches import Observed
+
+_REFUSED: Final = ("LLM", "Tool", "Retriever")
+_MAX_WAIT: Final = 60.0
+"""Seconds that a thread waits for a tool beside it, which its exception may cancel."""
+_TICK: Final = 0.02
+
+
+def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]]:
+    """Patches the managers in `module`; yields, for each method, a function that restores it."""
+    for flavour in FLAVOURS:
+        manager = getattr(module, f"{flavour}CallbackManager")
+        for kind in _REFUSED:
+            for name in STARTS[kind]:
+                make = partial(
+                    _refusing,
+                    instrumentor=instrumentor,
+                    is_async=bool(flavour),
+                    is_tool=kind == "Tool",
+                )
+                yield replaced(manager, name, make)
+    for flavour in FLAVOURS:
+        run_manager = getattr(module, f"{flavour}CallbackManagerForLLMRun")
+        make = _stopping_async if flavour else _stopping
+        for name in ("on_llm_new_token", "on_stream_event"):
+            if hasattr(run_manager, name):  # the latter is for v3 of event streams
+                yield replaced(run_manager, name, partial(make, instrumentor=instrumentor))
+
+
+def _refusing(
+    original: Callable[..., Any], instrumentor: Observed, *, is_async: bool, is_tool: bool
+) -> Callable[..., Any]:
+    @wraps(original)
+    def start(self: Any, *args: Any, **kwargs: Any) -> Any:
+        stop = current_stop()
+        if stop is None:
+            return original(self, *args, **kwargs)
+        is_refused = _is_refused(instrumentor, stop, self)
+        if is_refused and is_async:
+            return _refused(stop)
+        if is_refused:
+            _wait_for_tools(stop)
+            raise StoppedError
+        started = original(self, *args, **kwargs)
+        if not is_tool:
+            return started
+        if isawaitable(started):
+            return _noted(started, stop, instrumentor)
+        _note_tool(instrumentor, stop, started)
+        return started
+
+    return start
+
+
+def _stopping(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+    """Wraps the sync method for a chunk: it ends a stream that a worker thread reads."""
+
+    @wraps(original)
+    def chunk_came(self: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = original(self, *args, **kwargs)
+        stop = current_stop()
+        if stop is not None and stop.is_on and _is_stopped(instrumentor, stop, self):
+            raise StoppedError
+        return answer
+
+    return chunk_came
+
+
+def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+    """Wraps the async method: it ends a stream that a task of LangChain's reads.
+
+    The task that consumes the stream is cancelled, but that does not end the other one.
+    """
+
+    @wraps(original)
+    async def chunk_came(self: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = await original(self, *args, **kwargs)
+        stop = current_stop()
+        if stop is not None and stop.has_cancelled and _is_stopped(instrumentor, stop, self):
+            raise StoppedError
+        return answer
+
+    return chunk_came
+
+
+@guarded
+def _is_refused(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
+    if not stop.is_on or (observer := instrumentor.observer) is None:
+        return False
+    parent = manager.parent_run_id
+    return stop.refuses(observer.run_of(parent), is_outermost=parent is None)
+
+
+@guarded
+def _is_stopped(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
+    observer = instrumentor.observer
+    run = None if observer is None else observer.run_of(manager.run_id)
+    return run is not None and stop.refuses(run, is_outermost=False)
+
+
+async def _refused(stop: Stop) -> Any:
+    # The task is about to be cancelled. An exception before that would make a graph cancel what
+    # runs beside this, also a tool, and LangGraph would take it for an error of the node.
+    until = monotonic() + _MAX_WAIT
+    while not stop.is_told and (stop.waits_for_tools() or monotonic() < until):  # noqa: ASYNC110 - a run has no event to wait for
+        await asyncio.sleep(_TICK)
+    raise StoppedError
+
+
+def _wait_for_tools(stop: Stop) -> None:
+    if threading.get_ident() == stop.thread:
+        return
+    until = monotonic() + _MAX_WAIT
+    while stop.waits_for_tools() and monotonic() < until:
+        sleep(_TICK)
+
+
+async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: Observed) -> Any:
+    manager = await started
+    _note_tool(instrumentor, stop, manager)
+    return manager
+
+
+@guarded
+def _note_tool(instrumentor: Observed, stop: Stop, manager: Any) -> None:
+    if (observer := instrumentor.observer) is not None:
+        run = observer.run_of(manager.run_id)
+        if run is not None:
+            stop.tool_started(run)

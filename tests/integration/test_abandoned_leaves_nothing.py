@@ -1,0 +1,260 @@
+"""What is left of work that was stopped: no task, no connection, no change of other answers."""
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import httpx
+import psutil
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from langchain_openai import ChatOpenAI
+from openai import AsyncOpenAI, OpenAI
+
+from otel_coach import Settings
+from otel_coach.testing import ScriptedProvider, measuring
+from tests.support.abandoned_work import EMPTY, Notes, Work, answers, application, streams
+from tests.support.serving import serving
+from tests.support.waiting import eventually
+
+STOPPED = "app_ai_stopped_runs_total"
+ANSWER = " ".join(["word"] * 40)
+
+
+@contextmanager
+def stopping(provider=None, **more):
+    gateways = {} if provider is None else provider.gateways
+    settings = Settings(stop_abandoned=True, stop_after=0, gateways=gateways, **more)
+    with measuring(settings) as measured:
+        yield measured
+
+
+def leaving(client, path, seconds=0.05):
+    host, port = client.base_url.host, client.base_url.port
+    with socket.create_connection((host, port)) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        time.sleep(seconds)
+
+
+def sockets():
+    return len(psutil.Process().net_connections("tcp"))
+
+
+def asking_directly(provider):  # noqa: C901 - one function for each route
+    """Routes that call the openai package itself, whose connections are counted."""
+    app = FastAPI()
+    client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+    sync_client = OpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+    model = ChatOpenAI(base_url=provider.base_url, api_key="x", model="gpt-5", stream_usage=True)
+    question = [{"role": "user", "content": "hi"}]
+    ask = {"model": "gpt-5", "messages": question}
+
+    @app.get("/stream")
+    async def stream():
+        async def parts():
+            answer = await client.chat.completions.create(**ask, stream=True)
+            async for _ in answer:
+                yield "x"
+
+        return StreamingResponse(parts())
+
+    @app.get("/answer")
+    async def answer():
+        for _ in range(3):
+            async for _ in await client.chat.completions.create(**ask, stream=True):
+                pass
+
+    @app.get("/thread")
+    def thread():
+        for _ in range(3):
+            for _ in sync_client.chat.completions.create(**ask, stream=True):
+                pass
+
+    @app.get("/langchain")
+    async def langchain():
+        async def parts():
+            async for _ in model.astream("hi"):
+                yield "x"
+
+        return StreamingResponse(parts())
+
+    return app
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("path", ["/stream", "/answer", "/thread", "/langchain"])
+def test_calls_by_a_providers_package_are_stopped(path):
+    with ScriptedProvider(ANSWER, pace=0.02) as provider, stopping(provider) as measured:
+        with serving(asking_directly(provider)) as client:
+            leaving(client, path, 0.3)
+            eventually(lambda: measured.page().sum(STOPPED, endpoint=path) == 1)
+            time.sleep(1)
+        assert len(provider.calls) == 1
+        assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+@pytest.mark.long
+@pytest.mark.server
+@pytest.mark.timeout(240)
+def test_a_thousand_abandonments_leave_no_task_and_no_connection():
+    with ScriptedProvider(ANSWER, pace=0.01) as provider, stopping(provider) as measured:
+        app = asking_directly(provider)
+        tasks = []
+
+        @app.get("/tasks")
+        async def count():
+            gc.collect()
+            tasks.append(len(asyncio.all_tasks()))
+
+        def leave(paths, times):
+            for number in range(times):
+                leaving(client, paths[number % len(paths)], 0.03)
+
+        with serving(app) as client:
+            for path in ("/stream", "/langchain"):
+                leaving(client, path)
+            time.sleep(1)
+            client.get("/tasks")
+            before = sockets()
+            crowd = [
+                threading.Thread(target=leave, args=(("/stream", "/langchain"), 100))
+                for _ in range(10)
+            ]
+            for one in crowd:
+                one.start()
+            for one in crowd:
+                one.join()
+            eventually(lambda: client.get("/tasks") and tasks[-1] <= tasks[0], within=20)
+            eventually(lambda: sockets() <= before + 5, within=20)
+        page = measured.page()
+        assert page.sum("app_ai_streams_active") == 0
+        assert page.sum("otel_coach_errors_total") == 0
+        assert page.sum("agent_llm_requests_total", status="error") == 0
+
+
+def told(client, path, **more):
+    answer = client.get(path, **more)
+    return answer.status_code, sorted(answer.headers.multi_items()), answer.content
+
+
+@pytest.mark.server
+def test_an_answer_that_is_read_is_the_same_byte_for_byte():
+    notes = Notes(pause=0)
+    work = Work(notes)
+
+    def app():
+        found = application(work)
+
+        @found.post("/echo")
+        async def echo(request: Request):
+            await work.model.ainvoke("hi")
+            return len(await request.body())
+
+        return found
+
+    paths = [
+        *(f"/streams/{name}" for name in streams(work)),
+        *(f"/answers/{name}" for name in answers(work)),
+        "/sse",
+    ]
+    seen = []
+    for is_on in (False, True):
+        with measuring(Settings(stop_abandoned=is_on)), serving(app()) as client:
+            found = [told(client, path) for path in paths]
+            body = os.urandom(300_000)
+            found.append(client.post("/echo", content=body).content)
+            slow = client.post("/echo", content=(body[:1000] for _ in range(20)))
+            found.append(slow.content)
+            seen.append(found)
+    off, on = ([[part for part in one if part] for one in found] for found in seen)
+    assert [strip(one) for one in off] == [strip(one) for one in on]
+
+
+def strip(found):
+    """Without the date."""
+    if isinstance(found, list) and len(found) == 3:
+        status, headers, content = found
+        return status, [header for header in headers if header[0] != "date"], content
+    return found
+
+
+@pytest.mark.server
+def test_a_body_that_is_read_after_the_work_began_is_whole():
+    """The server's messages are read ahead while the work runs."""
+    notes = Notes(pause=0.01)
+    work = Work(notes)
+    app = FastAPI()
+
+    @app.post("/upload")
+    async def upload(request: Request):
+        await work.model.ainvoke("hi")
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            await asyncio.sleep(0)
+        return size
+
+    with stopping() as measured, serving(app) as client:
+        parts = [os.urandom(50_000) for _ in range(40)]
+        answer = client.post("/upload", content=iter(parts))
+        assert answer.json() == 40 * 50_000
+        assert measured.page().sum(STOPPED) == 0
+
+
+@pytest.mark.server
+def test_a_client_that_leaves_in_its_body_is_noticed_by_the_application_as_before():
+    notes = Notes(pause=0.01)
+    work = Work(notes)
+    app = FastAPI()
+    raised = []
+
+    @app.post("/upload")
+    async def upload(request: Request):
+        try:
+            await request.body()
+        except BaseException as error:
+            raised.append(type(error).__name__)
+            raise
+        await work.graph.ainvoke(EMPTY)
+
+    with stopping(), serving(app) as client:
+        address = client.base_url.host, client.base_url.port
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+            time.sleep(0.1)
+        eventually(lambda: raised)
+    assert raised == ["ClientDisconnect"]
+    assert not notes.tokens
+
+
+@pytest.mark.server
+def test_a_server_that_stops_meanwhile_gets_its_cancellation():
+    """Nothing that the server cancels is swallowed."""
+    notes = Notes(pause=0.05)
+    work = Work(notes)
+    app = FastAPI()
+    ended = []
+
+    @app.get("/answer")
+    async def answer():
+        try:
+            await work.graph.ainvoke(EMPTY)
+        finally:
+            ended.append(True)
+
+    with stopping(), serving(app, timeout_graceful_shutdown=1) as client:
+
+        def ask():
+            with suppress(httpx.HTTPError):
+                client.get("/answer")
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        eventually(lambda: notes.tokens)
+    thread.join()
+    assert ended

@@ -1,0 +1,331 @@
+"""Work of many shapes that a client may leave, and notes of what a provider would bill."""
+
+import asyncio
+import operator
+import socket
+import threading
+import time
+from typing import Annotated, TypedDict
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import tool
+from langgraph.graph import END, START, StateGraph
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import AppStatus
+
+from tests.support.waiting import eventually
+
+try:
+    from langgraph.func import entrypoint, task
+except ImportError:  # before LangGraph 0.2.62
+    entrypoint = task = None
+
+TOKENS = 50
+"""Of each call."""
+STEPS = 3
+"""Calls of a graph, one after the other."""
+TOOL_STEPS = 40
+
+
+class Notes:
+    """What was done, with the time of each token."""
+
+    def __init__(self, pause=0.02):
+        self.pause = pause
+        self.tokens = []
+        self.tool = 0
+        self.raised = []
+
+    def forget(self):
+        self.__init__(self.pause)
+
+
+class Slow(BaseChatModel):
+    """A model that makes one token after the other, and notes each."""
+
+    notes: object
+    model_name: str = "gpt-5"
+
+    @property
+    def _llm_type(self):
+        return "openai"
+
+    def _get_ls_params(self, stop=None, **kwargs):
+        return {"ls_provider": "openai", "ls_model_name": self.model_name}
+
+    def _token(self):
+        self.notes.tokens.append(time.monotonic())
+        return ChatGenerationChunk(message=AIMessageChunk("w "))
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for _ in range(TOKENS):
+            time.sleep(self.notes.pause)
+            chunk = self._token()
+            if run_manager:
+                run_manager.on_llm_new_token("w ", chunk=chunk)
+            yield chunk
+
+    async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
+        for _ in range(TOKENS):
+            await asyncio.sleep(self.notes.pause)
+            chunk = self._token()
+            if run_manager:
+                await run_manager.on_llm_new_token("w ", chunk=chunk)
+            yield chunk
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        for _ in range(TOKENS):
+            time.sleep(self.notes.pause)
+            self._token()
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("w"))])
+
+    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+        for _ in range(TOKENS):
+            await asyncio.sleep(self.notes.pause)
+            self._token()
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("w"))])
+
+
+class State(TypedDict):
+    said: Annotated[list, operator.add]
+
+
+class Work:
+    """Graphs, chains and tools around one model."""
+
+    def __init__(self, notes):
+        self.notes = notes
+        self.model = model = Slow(notes=notes)
+        self.chain = model | RunnableLambda(lambda said: said)
+        self.graph = self.compiled(self.node)
+        self.sync_graph = self.compiled(self.sync_node)
+        self.parallel = self.compiled(self.node, parallel=True)
+        self.sync_parallel = self.compiled(self.sync_node, parallel=True)
+        self.subgraph = self.compiled(self.graph, steps=1)
+        self.around = self.compiled(self.asking_a_graph, steps=1)
+        self.tool = self.slow_tool()
+        self.tool_then_model = self.compiled(self.calling_a_tool, self.node)
+        self.tool_beside_model = self.compiled(self.calling_a_tool, self.node, parallel=True)
+        self.workflow = None if entrypoint is None else self.functional()
+
+    def noted(self, error):
+        self.notes.raised.append(type(error).__name__)
+
+    async def node(self, state):
+        try:
+            await self.model.ainvoke("hi")
+        except BaseException as error:
+            self.noted(error)
+            # A clean-up that awaits, and is not disturbed.
+            await asyncio.sleep(0.01)
+            self.notes.raised.append("cleaned up")
+            raise
+        return {"said": [1]}
+
+    def sync_node(self, state):
+        try:
+            self.model.invoke("hi")
+        except BaseException as error:
+            self.noted(error)
+            raise
+        return {"said": [1]}
+
+    async def asking_a_graph(self, state):
+        return await self.graph.ainvoke({"said": []})
+
+    async def calling_a_tool(self, state):
+        try:
+            await self.tool.ainvoke({"to": "plan"})
+        except BaseException as error:
+            self.noted(error)
+            raise
+        return {"said": [1]}
+
+    def slow_tool(self):
+        @tool
+        async def write(to: str) -> str:
+            """Writes something, slowly."""
+            for _ in range(TOOL_STEPS):
+                await asyncio.sleep(self.notes.pause)
+                self.notes.tool += 1
+            return "written"
+
+        return write
+
+    def functional(self):
+        @task
+        async def ask(question):
+            await self.node({})
+            return question
+
+        @entrypoint()
+        async def workflow(question):
+            for _ in range(STEPS):
+                await ask(question)
+            return question
+
+        return workflow
+
+    @staticmethod
+    def compiled(*nodes, steps=STEPS, parallel=False):
+        nodes = nodes if len(nodes) > 1 else nodes * steps
+        builder = StateGraph(State)
+        names = [f"node{number}" for number in range(len(nodes))]
+        for name, node in zip(names, nodes, strict=True):
+            builder.add_node(name, node)
+        if parallel:
+            for name in names:
+                builder.add_edge(START, name)
+                builder.add_edge(name, END)
+        else:
+            for one, other in zip([START, *names], [*names, END], strict=True):
+                builder.add_edge(one, other)
+        return builder.compile()
+
+
+EMPTY = {"said": []}
+
+
+def streams(work):
+    """By name, what a route streams."""
+
+    async def closing_itself():
+        stream = work.graph.astream(EMPTY, stream_mode="messages")
+        try:
+            async for part in stream:
+                yield part
+        finally:
+            await stream.aclose()
+
+    async def from_a_queue():
+        queue = asyncio.Queue()
+
+        async def produce():
+            async for part in work.graph.astream(EMPTY, stream_mode="messages"):
+                await queue.put(part)
+            await queue.put(None)
+
+        producer = asyncio.create_task(produce())
+        try:
+            while (part := await queue.get()) is not None:
+                yield part
+        finally:
+            producer.cancel()
+
+    messages = {"stream_mode": "messages"}
+    return {
+        "model": lambda: work.model.astream("hi"),
+        "graph": lambda: work.graph.astream(EMPTY, **messages),
+        "closing-itself": closing_itself,
+        "updates": lambda: work.graph.astream(EMPTY, stream_mode="updates"),
+        "inner-graph": lambda: work.around.astream(EMPTY, subgraphs=True, **messages),
+        "subgraph": lambda: work.subgraph.astream(EMPTY, subgraphs=True, **messages),
+        "parallel": lambda: work.parallel.astream(EMPTY, **messages),
+        "chain": lambda: work.chain.astream("hi"),
+        "runnable-parallel": lambda: RunnableParallel(a=work.model, b=work.model).astream("hi"),
+        "events-v1": lambda: work.chain.astream_events("hi", version="v1"),
+        "events-v2": lambda: work.graph.astream_events(EMPTY, version="v2"),
+        **({"workflow": lambda: work.workflow.astream("hi")} if work.workflow else {}),
+        "from-a-queue": from_a_queue,
+        "sync-nodes": lambda: work.sync_graph.astream(EMPTY, **messages),
+    }
+
+
+def answers(work):
+    """By name, what a route awaits before it answers with JSON."""
+
+    async def two():
+        await work.model.ainvoke("hi")
+        await work.model.ainvoke("hi")
+
+    async def a_group():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work.graph.ainvoke(EMPTY))
+            group.create_task(work.model.ainvoke("hi"))
+
+    return {
+        "graph": lambda: work.graph.ainvoke(EMPTY),
+        "model": lambda: work.model.ainvoke("hi"),
+        "two": two,
+        "gather": lambda: asyncio.gather(work.graph.ainvoke(EMPTY), work.model.ainvoke("hi")),
+        "wait-for": lambda: asyncio.wait_for(work.graph.ainvoke(EMPTY), 60),
+        "group": a_group,
+        "parallel": lambda: work.parallel.ainvoke(EMPTY),
+        **({"workflow": lambda: work.workflow.ainvoke("hi")} if work.workflow else {}),
+    }
+
+
+def application(work):
+    """Has a route for each of them, and for what is in worker threads."""
+    app = FastAPI()
+    if hasattr(AppStatus, "should_exit_event"):
+        AppStatus.should_exit_event = None  # sse-starlette 2 keeps that of an earlier event loop
+    for name, stream in streams(work).items():
+        app.get(f"/streams/{name}")(_streaming(stream))
+    for name, answer in answers(work).items():
+        app.get(f"/answers/{name}")(_answering(answer))
+
+    @app.get("/sse")
+    async def sse():
+        async def events():
+            async for _ in work.graph.astream(EMPTY, stream_mode="messages"):
+                yield {"data": "x"}
+
+        return EventSourceResponse(events())
+
+    return app
+
+
+def _streaming(stream):
+    async def route():
+        async def parts():
+            async for _ in stream():
+                yield "x\n"
+
+        return StreamingResponse(parts())
+
+    return route
+
+
+def _answering(answer):
+    async def route():
+        await answer()
+        return "done"
+
+    return route
+
+
+class Caller:
+    """Sends a request, and leaves in the midst of it."""
+
+    def __init__(self, url, notes):
+        parts = urlsplit(str(url))
+        self._address = parts.hostname, parts.port
+        self._notes = notes
+
+    def leave(self, path, after=4):
+        """Leaves once so much has been made; returns when."""
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"
+        with socket.create_connection(self._address) as connection:
+            connection.sendall(head.encode())
+            eventually(lambda: len(self._notes.tokens) + self._notes.tool >= after)
+        return time.monotonic()
+
+    def rest(self):
+        """Waits until nothing is made any more; returns how many tokens there are."""
+        seconds = max(0.3, 10 * self._notes.pause)
+        while True:
+            before = len(self._notes.tokens), self._notes.tool
+            time.sleep(seconds)
+            if before == (len(self._notes.tokens), self._notes.tool):
+                return before[0]
+
+
+def threads():
+    return [thread.name for thread in threading.enumerate()]
