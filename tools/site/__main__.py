@@ -17,6 +17,8 @@ _SHIM: Final = "https://unpkg.com/iframe-worker/shim"
 _LOCAL_SHIM: Final = Path(__file__).with_name("iframe-worker.js")
 _LOADS: Final = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 """Elements whose address is loaded with the page."""
+_ASKS_GITHUB: Final = "source"
+"""The component that asks GitHub's API for the repository's figures."""
 _NOT_LOADED: Final = {"canonical", "prev", "next", "alternate"}
 """Relations of a `link` that only name an address."""
 
@@ -35,6 +37,8 @@ class Page(HTMLParser):
         """Notes the element's address and id."""
         values = {name: value or "" for name, value in attrs}
         self.anchors.update(values[name] for name in ("id", "name") if name in values)
+        if values.get("data-md-component") == _ASKS_GITHUB:
+            self.loaded.append("https://api.github.com/")
         address = values.get(_LOADS.get(tag, ""), "")
         if address and values.get("rel") not in _NOT_LOADED:
             self.loaded.append(address)
