@@ -134,6 +134,9 @@ _MEANINGS: Final = """\
   client disconnected before there was one. An AI request is aborted if the client disconnected
   before the end of the body. It is an error if an exception ended it, if the response is a 5xx, or
   if the outermost run that started last in it failed, even if the response is a 200.
+  The two differ if a client leaves before a plain (JSON) answer: the application goes on and
+  answers, so the HTTP status is what it answered, but nobody got it: the AI request is aborted.
+  With OTEL_COACH_STOP_ABANDONED its work is cancelled instead, and the HTTP status is `499`.
 - **error_type**: the class of the exception that the callback received, empty if nothing failed;
   on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
   `otel_coach_lost_total` where telemetry was lost, counted in spans, points or records that no back
