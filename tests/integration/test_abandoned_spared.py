@@ -14,6 +14,8 @@ from starlette.middleware.base import BaseHTTPMiddleware
 import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
+from otel_coach.instrumentors.asgi.awaiting import AnsweringTasks
+from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
 from otel_coach.testing import measuring
 from tests.support.abandoned_work import (
     EMPTY,
@@ -25,6 +27,7 @@ from tests.support.abandoned_work import (
     Work,
 )
 from tests.support.conservation import conserved
+from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
@@ -247,6 +250,43 @@ def test_nothing_is_stopped_by_default(measured, work, notes):
 
     assert made(app, "/answer", notes)[0] == ALL
     assert not measured.page().samples(STOPPED)
+
+
+def failing(*_args, **_kwargs):
+    raise LookupError("injected")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(cls, name) for cls, name in HOOKS if cls in {AnsweringTasks, StoppingExchange}],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_fault_in_it_changes_no_answer(monkeypatch, notes, cls, name):
+    inject(monkeypatch, cls, name, failing)
+    app = FastAPI()
+    work = Work(notes)
+    notes.pause = 0.001
+
+    @app.get("/answer")
+    async def answer():
+        return (await work.graph.ainvoke(EMPTY))["said"]
+
+    @app.get("/stream")
+    async def stream():
+        async def parts():
+            async for _ in work.graph.astream(EMPTY, stream_mode="updates"):
+                yield "x"
+
+        return StreamingResponse(parts())
+
+    with measuring(Settings(**AT_ONCE)), serving(app) as client:
+        for path in ("/answer", "/stream"):
+            Caller(client.base_url, notes).leave(path)
+            notes.forget()
+            notes.pause = 0.001
+        assert client.get("/answer").json() == [1] * STEPS
+        assert client.get("/stream").text == "x" * STEPS
 
 
 OFF = """

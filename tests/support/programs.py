@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -34,10 +35,14 @@ class ProgramError(RuntimeError):
 
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port on the loopback interface that nobody listens on.
+
+    None of those that the system gives to connections: one could take it before it is used.
+    """
+    choice = random.SystemRandom()  # Hypothesis gives all processes the same other one
+    while not is_free(port := choice.randrange(10_000, 32_000)):
+        pass
+    return port
 
 
 def is_free(port: int) -> bool:

@@ -45,8 +45,9 @@ def at_rest(
         time.sleep(_INTERVAL)
 
 
-NOT_USED = ("agent_embedding_", "agent_retrieval_")
-"""How families begin that the service never fills: it has no embedding model and no retriever."""
+NOT_USED = ("agent_embedding_", "agent_retrieval_", "app_ai_stopped_runs")
+"""How families begin that the service never fills: it has no embedding model and no retriever, and
+the work of those who left is not stopped."""
 
 
 def missing_at_rest(page: Callable[[], Page], notes: Notes, provider: Provider) -> list[str]:

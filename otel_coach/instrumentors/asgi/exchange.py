@@ -248,7 +248,7 @@ class Exchange:
         self._look_ahead()
         self._finish(error)
 
-    def absorbs(self, error: BaseException) -> bool:
+    def absorbs(self, error: BaseException) -> bool | None:
         """Returns whether `error`, which leaves the application, was made here, and ends here."""
         return False
 

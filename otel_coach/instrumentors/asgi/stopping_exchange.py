@@ -124,6 +124,7 @@ class StoppingExchange(Exchange):
             await self._until_stopped()
             raise
 
+    @guarded  # None after a fault: the error is the server's
     def absorbs(self, error: BaseException) -> bool:
         """Returns whether `error` ends work that was stopped here, and nobody else is to get it."""
         error = unwrapped(error)
