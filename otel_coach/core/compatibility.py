@@ -131,6 +131,13 @@ STEPS: Final = PrivatePart(
     f"{_LANGCHAIN}:tags_steps",
     "agents have no spans, and a mode in their input is not seen",
 )
+EVENT_FEEDERS: Final = PrivatePart(
+    "langchain_core",
+    "langchain-core's event streams run their runnable in a task of consume_astream",
+    f"{_LANGCHAIN}:feeds_events",
+    "astream_events(version='v1') goes on where OTEL_COACH_STOP_ABANDONED is to stop it",
+    private=("_astream_log_implementation", "_astream_events_implementation"),
+)
 NATIVE_TELEMETRY: Final = PrivatePart(
     "fastapi",
     "FastAPI's built-in telemetry skips a request whose scope has the key fastapi.telemetry",
@@ -144,6 +151,12 @@ FRONTENDS: Final = PrivatePart(
     f"{_ASGI}:finds_frontends",
     "requests for files of app.frontend() count as `unmatched`",
     private=("_match_low_priority",),
+)
+ROUTES: Final = PrivatePart(
+    "starlette",
+    "Starlette answers in Route.handle, and streams in StreamingResponse.stream_response",
+    f"{_ASGI}:handles_routes",
+    "behind a BaseHTTPMiddleware, OTEL_COACH_STOP_ABANDONED cancels a task more than once",
 )
 PROPAGATORS: Final = PrivatePart(
     "opentelemetry",
@@ -278,8 +291,8 @@ ANTHROPIC_STREAMS: Final = PrivatePart(
 
 PARTS: Final = (
     *(CHAINS, MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
-    *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS),
-    *(NATIVE_TELEMETRY, FRONTENDS, PROPAGATORS),
+    *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS, EVENT_FEEDERS),
+    *(NATIVE_TELEMETRY, FRONTENDS, ROUTES, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
     *(CONFIGURATORS, ENTRY_POINTS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
     *(OPENAI_CLIENTS, OPENAI_STREAMS, ANTHROPIC_CLIENTS, ANTHROPIC_STREAMS),

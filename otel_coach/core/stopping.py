@@ -6,15 +6,18 @@ Code in worker threads cannot be cancelled: the next call of a model or a tool i
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextlib import ExitStack
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from otel_coach.core.around import Around
 from otel_coach.core.request_context import Request, current_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     class AnyRun(Protocol):
         """What is needed of a run."""
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
 
 DEFAULT_AFTER: Final = 0.2
+_MAX_AFTER: Final = 86_400.0
+_MAX_WAIT: Final = 60.0
+"""Seconds that a refused call waits for a tool beside it, which its exception may cancel."""
+_TICK: Final = 0.02
 
 
 class StoppedError(BaseException):
@@ -105,6 +112,49 @@ class Stop:
             run = run.parent
 
 
+async def refuse_async(stop: Stop) -> NoReturn:
+    """Refuses a call in a task, which is about to be cancelled.
+
+    An exception before that would make a graph cancel what runs beside this, also a tool, and
+    LangGraph would take it for an error of the node.
+
+    Raises:
+        StoppedError: the task was not cancelled.
+    """
+    until = monotonic() + _MAX_WAIT
+    while not stop.is_told and (stop.waits_for_tools() or monotonic() < until):  # noqa: ASYNC110 - a run has no event to wait for
+        await asyncio.sleep(_TICK)
+    raise StoppedError
+
+
+def refuse(stop: Stop) -> NoReturn:
+    """Refuses a call in a thread, when the tools beside it have ended.
+
+    Raises:
+        StoppedError: always.
+    """
+    until = monotonic() + _MAX_WAIT
+    while threading.get_ident() != stop.thread and stop.waits_for_tools() and monotonic() < until:
+        sleep(_TICK)
+    raise StoppedError
+
+
+class Watcher(Protocol):
+    """Is notified of the outermost runs of a request, and of what leaves its route."""
+
+    def run_started(self, run: AnyRun) -> None:
+        """Called in the thread and the task of the run."""
+        ...
+
+    def run_ended(self, run: AnyRun, *, was_aborted: bool) -> None:
+        """Called in any thread."""
+        ...
+
+    def route_failed(self, error: BaseException) -> None:
+        """Called in the task of the route."""
+        ...
+
+
 class StoppableRequest(Request):
     """A request whose work can be stopped."""
 
@@ -114,38 +164,25 @@ class StoppableRequest(Request):
     """The task that sends the chunks of a streamed response."""
     stop: Stop | None = None
     """Exists from the first outermost run on, if the request's work is to be stopped."""
-
-    def __init__(
-        self,
-        application: object,
-        run_started: Callable[[AnyRun], None],
-        run_ended: Callable[..., None],
-        route_failed: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(application)
-        self._run_started: Callable[[AnyRun], None] | None = run_started
-        self._run_ended: Callable[..., None] | None = run_ended
-        self.route_failed: Callable[[BaseException], None] | None = route_failed
-        """Called with what leaves the route, in its task."""
+    watcher: Watcher | None = None
+    """Notified of the runs and of the route."""
 
     def outermost_run_started(self, run: Any) -> None:
         """Notes that a run without a parent started."""
         super().outermost_run_started(run)
-        if self._run_started is not None:
-            self._run_started(run)
+        if self.watcher is not None:
+            self.watcher.run_started(run)
 
     def outermost_run_ended(self, run: Any, *, failed: bool, was_aborted: bool) -> None:
         """Notes that a run without a parent ended."""
         super().outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
-        if self._run_ended is not None:
-            self._run_ended(run, was_aborted=was_aborted)
+        if self.watcher is not None:
+            self.watcher.run_ended(run, was_aborted=was_aborted)
 
-    def let_go(self, *, counts_runs: bool) -> None:
-        """Drops what refers to the exchange, at its end: avoids a reference cycle."""
-        self._run_started = self.route_failed = None
-        self.streaming_task = None
-        if not counts_runs:
-            self._run_ended = None
+    def route_failed(self, error: BaseException) -> None:
+        """Notes what leaves the route, in its task."""
+        if self.watcher is not None:
+            self.watcher.route_failed(error)
 
 
 answering_task: ContextVar[object] = ContextVar("otel_coach_answering_task", default=None)
@@ -162,7 +199,7 @@ def current_stop() -> Stop | None:
 
 
 class Wishes:
-    """Calls back when the first code of the process asks for stopping; patches nothing before."""
+    """Patches what stopping needs when the first code of the process asks for it."""
 
     def __init__(self) -> None:
         self._is_wanted = False
@@ -174,18 +211,29 @@ class Wishes:
         while self._waiting:
             self._waiting.pop()()
 
-    def when_wanted(self, begin: Callable[[], None]) -> Callable[[], None]:
-        """Calls `begin` now, or at the first wish; returns a function that takes that back."""
-        if self._is_wanted:
-            begin()
-        else:
-            self._waiting.append(begin)
+    def when_wanted(
+        self, patches: Callable[[], Iterable[Callable[[], None]]], *, now: bool = False
+    ) -> Callable[[], None]:
+        """Calls `patches` at the first wish, or now; it returns the undo functions of its patches.
 
-        def undo() -> None:
+        Returns a function that undoes them, or takes the waiting back.
+        """
+        undo = ExitStack()
+
+        def begin() -> None:
+            for restore in patches():
+                undo.callback(restore)
+
+        def give_up() -> None:
             if begin in self._waiting:
                 self._waiting.remove(begin)
 
-        return undo
+        if now or self._is_wanted:
+            begin()
+        else:
+            self._waiting.append(begin)
+            undo.callback(give_up)
+        return undo.close
 
 
 wishes: Final = Wishes()
@@ -231,6 +279,3 @@ def stop_abandoned(*, after: float = DEFAULT_AFTER, tools: bool = False) -> Stop
         raise ValueError(message)
     wishes.want()
     return StopAbandoned(StopRule(after, tools))
-
-
-_MAX_AFTER: Final = 86_400.0

@@ -21,6 +21,7 @@ from otel_coach.workers.supervisor import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.prometheus.http.shared_renders import Renders
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from otel_coach.prometheus.page import Page
     from otel_coach.settings import EffectiveSettings
     from otel_coach.workers.membership import Membership
+    from otel_coach.workers.supervisor import Supervisor
 
 _logger = logging.getLogger("otel_coach")
 
@@ -98,20 +100,23 @@ class Serving:
             return True
         # Workers that only push share nothing else.
         with suppress(ImportError, OSError):
-            from otel_coach.workers import run_dir, shared_dir  # noqa: PLC0415 - only on POSIX
+            from otel_coach.workers import run_dir  # noqa: PLC0415 - only on POSIX
 
             pid = pid_of_supervisor()
             if pid is not None and (parent := supervisor(pid)) is not None:
-                base = shared_dir.base_folder(
-                    *self._folders, run=parent.key, secret=inherited_secret()
-                )
-                return run_dir.is_first_of_run(base, parent, topic)
+                return run_dir.is_first_of_run(self._base_folder(parent), parent, topic)
         return True
+
+    def _base_folder(self, parent: Supervisor) -> Path:
+        """Returns the folder for the runs of all services, for the workers of `parent`."""
+        from otel_coach.workers import shared_dir  # noqa: PLC0415 - only on POSIX
+
+        return shared_dir.base_folder(*self._folders, run=parent.key, secret=inherited_secret())
 
     def _share(self, supervisor_pid: int) -> None:
         """Joins the workers of the supervisor with that pid."""
         try:
-            from otel_coach.workers import membership, shared_dir  # noqa: PLC0415 - only on POSIX
+            from otel_coach.workers import membership  # noqa: PLC0415 - only on POSIX
         except ImportError:
             _logger.warning(
                 "otel-coach: workers share their metrics on POSIX systems only; each shows "
@@ -133,9 +138,7 @@ class Serving:
         if parent is None:
             return  # the supervisor has just ended
         self._membership = membership.Membership.join(
-            lambda: shared_dir.base_folder(
-                *self._folders, run=parent.key, secret=inherited_secret()
-            ),
+            functools.partial(self._base_folder, parent),
             parent,
             self._local,
             self._recorder.fault,

@@ -2,7 +2,6 @@
 
 import asyncio
 import operator
-import socket
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from otel_coach import Settings
 from otel_coach.testing import measuring
 from tests.support.abandoned_work import Notes, Slow
+from tests.support.leaving import asked
 from tests.support.programs import postgres
 from tests.support.serving import serving
 
@@ -120,12 +120,9 @@ def test_a_thread_that_was_stopped_can_be_resumed(saver, is_on):
     threads = [f"thread-{number}" for number in range(24)]
     with measuring(settings) as measured:
         with serving(application(notes, saver)) as client:
-            address = client.base_url.host, client.base_url.port
 
             def leave(thread, seconds):
-                with socket.create_connection(address) as connection:
-                    head = f"GET /stream/{thread} HTTP/1.1\r\nHost: x\r\n\r\n"
-                    connection.sendall(head.encode())
+                with asked(client.base_url, f"/stream/{thread}"):
                     time.sleep(seconds)
 
             crowd = [

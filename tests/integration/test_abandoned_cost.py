@@ -1,9 +1,7 @@
 """What LLM calls cost that ended after their client had left, by the application's own notes."""
 
 import asyncio
-import socket
 import time
-from urllib.parse import urlsplit
 
 import pytest
 from fastapi import FastAPI, Request
@@ -11,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 
+from tests.support.leaving import asked
 from tests.support.scripted_model import Scripted, counted
 from tests.support.serving import serving
 from tests.support.waiting import eventually
@@ -77,11 +76,7 @@ def leave_after(url, path, calls, notes, body=b""):
     Not while that call starts: if it is cancelled then, handlers have been told of a call that
     the model never got.
     """
-    parts = urlsplit(str(url))
-    method = "POST" if body else "GET"
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection((parts.hostname, parts.port)) as connection:
-        connection.sendall(head.encode() + body)
+    with asked(url, path, body):
         eventually(lambda: len(notes) >= calls)
         time.sleep(PAUSE / 2)
     return time.monotonic()

@@ -19,6 +19,7 @@ from openai import AsyncOpenAI, OpenAI
 from otel_coach import Settings
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_work import EMPTY, Notes, Work, answers, application, streams
+from tests.support.leaving import asked
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
@@ -35,9 +36,7 @@ def stopping(provider=None, **more):
 
 
 def leaving(client, path, seconds=0.05):
-    host, port = client.base_url.host, client.base_url.port
-    with socket.create_connection((host, port)) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    with asked(client.base_url, path):
         time.sleep(seconds)
 
 

@@ -9,24 +9,25 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from starlette.middleware.base import BaseHTTPMiddleware
+from openai import AsyncOpenAI
 
 import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
 from otel_coach.instrumentors.asgi.awaiting import AnsweringTasks
 from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
-from otel_coach.testing import measuring
+from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_work import (
     EMPTY,
+    MIDDLEWARES,
     STEPS,
     TOKENS,
     TOOL_STEPS,
     Caller,
     Notes,
     Work,
+    stopping_at_once,
 )
-from tests.support.conservation import conserved
 from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving
 from tests.support.waiting import eventually
@@ -35,7 +36,6 @@ STOPPED = "app_ai_stopped_runs_total"
 ALL = STEPS * TOKENS
 SOON = 25
 """Tokens that may be made until a busy machine notices the leaving: a quarter of a second."""
-AT_ONCE = {"stop_abandoned": True, "stop_after": 0, "gateways": {"127.0.0.1": "openai"}}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def work(notes):
 
 @pytest.fixture(params=[{}], ids=["default"])
 def stopping(request):
-    with measuring(Settings(**AT_ONCE | request.param)) as measured, conserved(measured):
+    with stopping_at_once(**request.param) as measured:
         yield measured
 
 
@@ -191,6 +191,29 @@ def test_a_tool_ends_though_a_call_beside_it_begins_meanwhile(stopping, work, no
 
 
 @pytest.mark.server
+def test_a_tool_ends_though_a_provider_is_called_beside_it_meanwhile(work, notes):
+    app = FastAPI()
+    with ScriptedProvider("hi") as provider, stopping_at_once(gateways=provider.gateways) as page:
+        client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+
+        async def after_a_while(state):
+            while notes.tool < TOOL_STEPS - 4:  # noqa: ASYNC110 - notes have no event
+                await asyncio.sleep(notes.pause)
+            await client.chat.completions.create(model="gpt-5", messages=[])
+
+        beside = work.compiled(work.calling_a_tool, after_a_while, parallel=True)
+
+        @app.get("/tool")
+        async def answer():
+            await beside.ainvoke(EMPTY)
+
+        made(app, "/tool", notes, after=2)
+        assert not provider.calls
+        assert page.page().sum("agent_tool_calls_total", status="ok") == 1
+    assert notes.tool == TOOL_STEPS
+
+
+@pytest.mark.server
 @pytest.mark.parametrize("stopping", [{"stop_tools": True}], indirect=True)
 def test_tools_are_stopped_where_the_operator_says_so(stopping, work, notes):
     app = FastAPI()
@@ -280,7 +303,8 @@ def test_a_fault_in_it_changes_no_answer(monkeypatch, notes, cls, name):
 
         return StreamingResponse(parts())
 
-    with measuring(Settings(**AT_ONCE)), serving(app) as client:
+    settings = Settings(stop_abandoned=True, stop_after=0)
+    with measuring(settings), serving(app) as client:
         for path in ("/answer", "/stream"):
             Caller(client.base_url, notes).leave(path)
             notes.forget()
@@ -368,11 +392,6 @@ def test_a_time_that_is_none_is_refused(wanted, after):
 # In worker threads, which cannot be cancelled
 
 
-class PassesThrough(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
-        return await call_next(request)
-
-
 def sync_route(work):
     def route():
         work.sync_graph.invoke(EMPTY)
@@ -422,13 +441,7 @@ def sync_generator(work):
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(
-    "middlewares",
-    [
-        pytest.param([], id="bare"),
-        pytest.param([PassesThrough], id="middleware", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize("middlewares", MIDDLEWARES)
 @pytest.mark.parametrize(
     ("make", "most"),
     [

@@ -1,20 +1,21 @@
 """The work of a client who has left is stopped, whatever its shape."""
 
-import pytest
-from starlette.middleware.base import BaseHTTPMiddleware
+import asyncio
+import gc
 
-from otel_coach import Settings
-from otel_coach.testing import measuring
+import pytest
+
 from tests.support.abandoned_work import (
+    MIDDLEWARES,
     TOKENS,
     Caller,
     Notes,
     Work,
     answers,
     application,
+    stopping_at_once,
     streams,
 )
-from tests.support.conservation import conserved
 from tests.support.serving import serving
 
 STOPPED = "app_ai_stopped_runs_total"
@@ -37,26 +38,29 @@ RUNS = {"/answers/gather": 2, "/answers/group": 2}
 """Outermost runs that are open at a time, where it is more than one."""
 
 
-class PassesThrough(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
-        return await call_next(request)
+class SendsSlowly:
+    """Puts a pause after each part that is sent, so that the client leaves while one is."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def slowly(message):
+            await send(message)
+            if message.get("body"):
+                await asyncio.sleep(0.3)
+
+        await self.app(scope, receive, slowly)
 
 
 @pytest.fixture
 def stopping():
-    settings = Settings(stop_abandoned=True, stop_after=0, gateways={"127.0.0.1": "openai"})
-    with measuring(settings) as measured, conserved(measured):
+    with stopping_at_once() as measured:
         yield measured
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(
-    "middlewares",
-    [
-        pytest.param([], id="bare"),
-        pytest.param([PassesThrough], id="middleware", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize("middlewares", MIDDLEWARES)
 @pytest.mark.parametrize("path", PATHS)
 def test_no_more_is_made_than_was_in_flight(stopping, path, middlewares, capfd):
     notes = Notes(pause=0.04)
@@ -81,3 +85,23 @@ def test_no_more_is_made_than_was_in_flight(stopping, path, middlewares, capfd):
     assert "Traceback" not in capfd.readouterr().err
     for span in stopping.spans:
         assert span.status.is_unset, span.name
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "path", ["/streams/graph", "/streams/inner-graph", "/streams/from-a-queue"]
+)
+def test_a_stream_that_is_left_while_it_sends_ends_without_the_garbage_collector(stopping, path):
+    notes = Notes(pause=0.04)
+    app = application(Work(notes))
+    app.add_middleware(SendsSlowly)
+    gc.disable()
+    try:
+        with serving(app) as client:
+            caller = Caller(client.base_url, notes)
+            left = caller.leave(path)
+            caller.rest()
+    finally:
+        gc.enable()
+    assert sum(made > left for made in notes.tokens) <= IN_FLIGHT
+    assert stopping.page().sum(STOPPED, endpoint=path) == 1

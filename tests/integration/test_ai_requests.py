@@ -1,7 +1,6 @@
 """AI requests and streams, through a real uvicorn over real sockets."""
 
 import asyncio
-import socket
 import time
 
 import httpx
@@ -12,6 +11,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from tests.support.applications import AI, HTTP, ask, counted, streaming_app
+from tests.support.leaving import asked
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
@@ -123,10 +123,8 @@ def test_a_client_that_leaves_a_stream_aborts_it_and_is_no_error(measured):
 
 def test_a_client_that_leaves_before_the_response_is_aborted_in_the_duration_alone(measured):
     with serving(streaming_app()) as client:
-        leaver = socket.create_connection((client.base_url.host, client.base_url.port))
-        leaver.sendall(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
-        time.sleep(0.2)
-        leaver.close()
+        with asked(client.base_url, "/slow"):
+            time.sleep(0.2)
         eventually(lambda: measured.page().sum(AI) == 1)
     page = measured.page()
     assert page.sum(AI, endpoint="/slow", status="aborted") == 1

@@ -2,12 +2,11 @@
 
 import asyncio
 import operator
-import socket
-import threading
 import time
+from contextlib import contextmanager
 from typing import Annotated, TypedDict
-from urllib.parse import urlsplit
 
+import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from langchain_core.language_models import BaseChatModel
@@ -18,7 +17,12 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus
+from starlette.middleware.base import BaseHTTPMiddleware
 
+from otel_coach import Settings
+from otel_coach.testing import measuring
+from tests.support.conservation import conserved
+from tests.support.leaving import asked
 from tests.support.waiting import eventually
 
 try:
@@ -31,6 +35,27 @@ TOKENS = 50
 STEPS = 3
 """Calls of a graph, one after the other."""
 TOOL_STEPS = 40
+
+
+class PassesThrough(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+
+MIDDLEWARES = [
+    pytest.param([], id="bare"),
+    pytest.param([PassesThrough], id="middleware", marks=pytest.mark.long),
+]
+"""What stands around an application; a BaseHTTPMiddleware runs it in a task of its own."""
+
+
+@contextmanager
+def stopping_at_once(**more):
+    """Measures with otel-coach stopping the work of those who have left; all that starts ends."""
+    gateways = {"127.0.0.1": "openai"}
+    settings = {"stop_abandoned": True, "stop_after": 0, "gateways": gateways, **more}
+    with measuring(Settings(**settings)) as measured, conserved(measured):
+        yield measured
 
 
 class Notes:
@@ -305,15 +330,12 @@ class Caller:
     """Sends a request, and leaves in the midst of it."""
 
     def __init__(self, url, notes):
-        parts = urlsplit(str(url))
-        self._address = parts.hostname, parts.port
+        self._url = url
         self._notes = notes
 
     def leave(self, path, after=4):
         """Leaves once so much has been made; returns when."""
-        head = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"
-        with socket.create_connection(self._address) as connection:
-            connection.sendall(head.encode())
+        with asked(self._url, path):
             eventually(lambda: len(self._notes.tokens) + self._notes.tool >= after)
         return time.monotonic()
 
@@ -325,7 +347,3 @@ class Caller:
             time.sleep(seconds)
             if before == (len(self._notes.tokens), self._notes.tool):
                 return before[0]
-
-
-def threads():
-    return [thread.name for thread in threading.enumerate()]

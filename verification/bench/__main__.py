@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from verification.bench import micro, pages, profiles, scrape, start, throughput
+from tests.support import pages
+from verification.bench import micro, profiles, scrape, start, throughput
 from verification.bench.goals import Measured, as_markdown
 
 if TYPE_CHECKING:

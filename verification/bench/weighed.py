@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from verification.bench import pages
+from tests.support import pages
 from verification.bench.goals import as_markdown, middle_half
 from verification.bench.load import loads
 from verification.bench.scrape import WORKERS, Scraping, p99

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from verification.bench import pages
+from tests.support import pages
 from verification.bench.goals import as_markdown
 from verification.bench.variants import BARE, OURS_METRICS, PLAIN, Service, doubles, running
 

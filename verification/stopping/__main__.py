@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach import Settings
 from otel_coach.testing import measuring
+from tests.support import pages
 from tests.support.abandoned_work import TOKENS, Caller, Notes, Work, application
 from tests.support.serving import serving
 
@@ -29,7 +30,6 @@ _SHAPES: Final = {
     "/answers/graph": ("`await graph.ainvoke`, then JSON", 3),
 }
 """By path: what it is, and how many calls it makes of 50 tokens each."""
-_BEGIN, _END = "<!-- table -->", "<!-- end of table -->"
 _LEAVES_AFTER: Final = 4
 
 
@@ -65,11 +65,7 @@ def main() -> int:
         sys.stdout.flush()
         lines.append(line)
     if arguments.write is not None:
-        text = arguments.write.read_text("utf-8")
-        before, rest = text.split(_BEGIN)
-        _, after = rest.split(_END)
-        new = "\n".join([f"{before}{_BEGIN}\n", *lines, f"\n{_END}{after}"])
-        arguments.write.write_text(new, "utf-8")
+        pages.write(arguments.write, "stopping-table", "\n".join(lines))
     return 0
 
 

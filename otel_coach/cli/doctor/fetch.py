@@ -81,12 +81,12 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
         PageError: there is no page; the finding says why, and names the `option` with the address.
         Exception: what reading an untrusted answer raises.
     """
-    before = time.time()
+    before, until = time.time(), time.monotonic() + LONGEST
     with answered(url, token, option) as answer:
         skew = _skew(answer.getheader("date"), before, time.time())
         if answer.status != HTTPStatus.OK:
             raise PageError(_refused(url, answer, token, option))
-        content = b"".join(_parts_of(answer, before + LONGEST))
+        content = b"".join(_body_of(answer, until))
         content_type = answer.getheader("content-type") or ""
     if len(content) > MAX_BYTES:
         kind = f"more than {MAX_BYTES >> 20} MB"
@@ -123,15 +123,15 @@ def unreadable(url: str, error: Exception) -> Finding:
     return found(traps.UNREACHABLE, url=shown(url), reason=reason)
 
 
-def _parts_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:
+def _body_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:
     """Yields the body of `answer`, at most a little more than MAX_BYTES.
 
     Raises:
-        TimeoutError: it takes longer than `until`, by `time.time`: a body may come in drips.
+        TimeoutError: it takes longer than `until`, by `time.monotonic`: it may come in drips.
     """
     size = 0
     while size <= MAX_BYTES and (part := answer.read1(1 << 16)):
-        if time.time() > until:
+        if time.monotonic() > until:
             raise TimeoutError
         size += len(part)
         yield part

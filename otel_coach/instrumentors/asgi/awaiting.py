@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from functools import wraps
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import wrapt
 
+from otel_coach.core import compatibility
+from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced, undone
 from otel_coach.core.request_context import current_request
-from otel_coach.core.stopping import StoppableRequest, answering_task
-from otel_coach.instrumentors.asgi.event_loop import current_task
+from otel_coach.core.stopping import StoppableRequest, answering_task, current_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.core.guard import CountsFaults
 
+    _Task = asyncio.Task[Any]
 
 _TO_THREAD: Final = asyncio.to_thread.__code__
 _CONSUMER: Final = ".<locals>.consume_astream"
@@ -29,7 +34,56 @@ _ANYIO: Final = "AnyIO worker thread"
 """The name that anyio gives its threads, in which Starlette runs functions."""
 
 
-def awaits_thread(task: asyncio.Task[Any]) -> bool:
+class Place:
+    """Where code runs: the current thread and task, or `task` if it is given."""
+
+    __slots__ = ("answering", "is_awaited", "parent_id", "task", "thread")
+
+    def __init__(self, task: _Task | None = None) -> None:
+        self.thread = get_ident()
+        self.answering: Any = answering_task.get()
+        """The task of the route."""
+        self.task = task or current_task()
+        self.parent_id = None if self.task is None else anyio.get_current_task().parent_id
+        """By anyio: of the task that has started this one in a task group."""
+        self.is_awaited = self.task is None and threading.current_thread().name.startswith(_ANYIO)
+        """Whether a task awaits this thread's work, as it does if Starlette runs a function."""
+
+    def task_in(self, thread: int) -> _Task | None:
+        """Returns the task if it runs in the event loop of `thread`, else None."""
+        return self.task if self.thread == thread else None
+
+    def is_below(self, server_task: _Task) -> bool:
+        """Returns whether the task makes the answer to the request that `server_task` serves.
+
+        By anyio's task groups: a task that was started otherwise may go on after the request.
+        """
+        known = {id(task) for task in (server_task, self.answering) if task is not None}
+        if id(self.task) in known or self.parent_id in known:
+            return True
+        return self.parent_id is not None and not known.isdisjoint(_with_parents(self.parent_id))
+
+    def let_go(self) -> None:
+        """Drops the tasks: one that was cancelled keeps what its frames have, such as a stream."""
+        self.task = self.answering = None
+
+
+def is_child(task: _Task, parent: _Task) -> bool:
+    """Returns whether `parent` is `task`, or has started it in task groups of anyio."""
+    return id(parent) in _with_parents(id(task))
+
+
+def _with_parents(task: int | None) -> set[int]:
+    """Returns the id of a task, and those of the tasks that have started it in task groups."""
+    parents = {known.id: known.parent_id for known in anyio.get_running_tasks()}
+    found: set[int] = set()
+    while task is not None and task not in found:
+        found.add(task)
+        task = parents.get(task)
+    return found
+
+
+def awaits_thread(task: _Task) -> bool:
     """Returns whether `task` awaits `asyncio.to_thread` now."""
     awaited: Any = task.get_coro()
     while awaited is not None:
@@ -39,7 +93,7 @@ def awaits_thread(task: asyncio.Task[Any]) -> bool:
     return False
 
 
-def feeds_events(task: asyncio.Task[Any]) -> bool:
+def feeds_events(task: _Task) -> bool:
     """Returns whether `task` is the one in which LangChain's event streams run their runnable.
 
     The stream of version 1 waits for it to end, even if the stream itself is cancelled.
@@ -48,18 +102,11 @@ def feeds_events(task: asyncio.Task[Any]) -> bool:
     return name.endswith(_CONSUMER) and name.startswith(_STREAMS)
 
 
-def is_worker_of_anyio() -> bool:
-    """Returns whether this thread runs a function for a task that awaits it."""
-    return threading.current_thread().name.startswith(_ANYIO)
-
-
 class AnsweringTasks:
     """Notes the task in which a route runs, and that in which its response is streamed.
 
-    A middleware may run the route in a task of its own.
-
-    Code that the route starts in further tasks (`asyncio.gather`, `asyncio.wait_for`) finds it
-    through the context.
+    A middleware may run the route in a task of its own. Code that the route starts in further tasks
+    (`asyncio.gather`, `asyncio.wait_for`) finds it through the context.
     """
 
     def __init__(self, recorder: CountsFaults) -> None:
@@ -77,6 +124,7 @@ class AnsweringTasks:
     def _patch(self, module: Any) -> None:
         if self._undo is None:  # an import hook cannot be unregistered
             return
+        compatibility.holds(compatibility.ROUTES)  # only logs what is lost
         method, names, make = _PATCHED[module.__name__]
         for name in names:
             cls = getattr(module, name, None)
@@ -92,7 +140,7 @@ def _noting_route(original: Callable[..., Any]) -> Callable[..., Any]:
             await original(*args, **kwargs)
         except BaseException as error:
             request = current_request.get()
-            if isinstance(request, StoppableRequest) and request.route_failed is not None:
+            if isinstance(request, StoppableRequest):
                 request.route_failed(error)
             raise
 
@@ -101,13 +149,36 @@ def _noting_route(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
-    async def stream_response(*args: Any, **kwargs: Any) -> None:
+    async def stream_response(self: Any, *args: Any, **kwargs: Any) -> None:
         request = current_request.get()
         if isinstance(request, StoppableRequest):
             request.streaming_task = current_task()
-        await original(*args, **kwargs)
+        try:
+            await original(self, *args, **kwargs)
+        except asyncio.CancelledError:
+            # Cancelled while it sends, it leaves the generator with its work to the garbage
+            # collector: the exception's traceback keeps it.
+            if (stop := current_stop()) is not None and stop.has_cancelled:
+                await _close(getattr(self, "body_iterator", None))
+            raise
 
     return stream_response
+
+
+async def _close(iterator: Any) -> None:
+    """Closes a generator; what it raises is for the event loop's log, as if it were dropped."""
+    if not inspect.isasyncgen(iterator):
+        return
+    try:
+        await iterator.aclose()
+    except Exception as error:  # noqa: BLE001 - the application's, after its work was stopped
+        asyncio.get_running_loop().call_exception_handler(
+            {
+                "message": "an error occurred during closing of asynchronous generator",
+                "exception": error,
+                "asyncgen": iterator,
+            }
+        )
 
 
 _ROUTES: Final = ("Route", "APIRoute", "WebSocketRoute", "APIWebSocketRoute")

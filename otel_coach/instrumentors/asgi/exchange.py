@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from dataclasses import dataclass
 from threading import get_ident
@@ -19,7 +18,12 @@ from otel_coach.instrumentors.asgi.ai_requests import (
     may_have_body,
 )
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
-from otel_coach.instrumentors.asgi.event_loop import runs_asyncio
+from otel_coach.instrumentors.asgi.look_ahead import (
+    DISCONNECT,
+    MAX_AHEAD,
+    can_look_ahead,
+    message_now,
+)
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
@@ -40,7 +44,7 @@ from otel_coach.metrics.labels import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
@@ -48,7 +52,6 @@ if TYPE_CHECKING:
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.metrics.recorder import Recorder
 
-_MAX_RECEIVED_AHEAD: Final = 8
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
 _REJECTIONS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
 _METHOD_NOT_ALLOWED: Final = "405"
@@ -91,6 +94,7 @@ class Exchange:
     has ended without one.
     """
 
+    _request_class = Request
     # Class-level defaults for attributes that most requests never set: they cost nothing.
     span: Span | None = None
     context: Context | None = None
@@ -126,7 +130,7 @@ class Exchange:
         receive: Receive,
         send: Send,
     ) -> None:
-        self.request = Request(app)
+        self.request = self._request_class(app)
         self.recorder = shared.recorder
         method = scope["method"]
         self.method: str = method if method in METHODS else OTHER_METHOD
@@ -194,7 +198,7 @@ class Exchange:
 
     @guarded
     def _note_received(self, message: Message) -> None:
-        if message["type"] == "http.disconnect":
+        if message["type"] == DISCONNECT:
             self._note_client_left()
         elif not message.get("more_body", False):
             self._has_body = True
@@ -285,24 +289,18 @@ class Exchange:
     def _look_ahead(self) -> None:
         """Checks whether the client has disconnected, without waiting.
 
-        Messages that are read are kept for the application. A `receive` that would wait is closed
-        at its first step, as if it were cancelled; this works only with coroutines on asyncio.
+        Messages that are read are kept for the application.
         """
-        if not (runs_asyncio() and inspect.iscoroutinefunction(self._receive)):
+        if not can_look_ahead(self._receive):
             return
         ahead = self._received_ahead = self._received_ahead or deque()
-        while not self._client_left and len(ahead) < _MAX_RECEIVED_AHEAD:
-            step = cast("Coroutine[Any, Any, Message]", self._receive())
-            try:
-                step.send(None)
-            except StopIteration as stop:
-                message: Message = stop.value
-                ahead.append(message)
-                if message["type"] == "http.disconnect":
-                    self._note_client_left()
-            else:
-                step.close()
+        while not self._client_left and len(ahead) < MAX_AHEAD:
+            message = message_now(self._receive)
+            if message is None:
                 return
+            ahead.append(message)
+            if message["type"] == DISCONNECT:
+                self._note_client_left()
 
     @guarded
     def _finish(self, error: BaseException | None) -> None:

@@ -15,12 +15,11 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.util.http import parse_excluded_urls
 
+from otel_coach.core.event_loop import runs_asyncio
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
-from otel_coach.core.patching import undone
 from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import distrusts_caller, is_idle
 from otel_coach.core.stopping import wishes
-from otel_coach.instrumentors.asgi.event_loop import runs_asyncio
 from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
 from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
 from otel_coach.instrumentors.asgi.routes import OwnPage, Routes, templates
@@ -107,18 +106,13 @@ class Middleware:
 
         Returns a function that takes this back.
         """
-        undo: list[Callable[[], None]] = []
+        return wishes.when_wanted(self._let_stop, now=self._stops is not None)
 
-        def begin() -> None:
-            from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
+    def _let_stop(self) -> Iterator[Callable[[], None]]:
+        from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
 
-            undo.append(awaiting.AnsweringTasks(self.recorder).undo)
-            self._new_exchange = partial(
-                stopping_exchange.StoppingExchange, self._stops or _nothing
-            )
-
-        undo.append((wishes.when_wanted if self._stops is None else _at_once)(begin))
-        return partial(undone, undo)
+        yield awaiting.AnsweringTasks(self.recorder).undo
+        self._new_exchange = partial(stopping_exchange.exchange_of, self._stops or _nothing)
 
     def around(self, original: Application) -> Application:
         """Wraps `original`, an application class's `__call__`, to watch each request once."""
@@ -309,11 +303,6 @@ class Middleware:
 def _is_being_cancelled() -> bool:
     """Returns whether tasks of this event loop have been cancelled and have not ended yet."""
     return runs_asyncio() and any(task.cancelling() for task in asyncio.all_tasks())
-
-
-def _at_once(begin: Callable[[], None]) -> Callable[[], None]:
-    begin()
-    return lambda: None
 
 
 def _nothing(_endpoint: str) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, MAX_AHEAD, message_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.core.asgi_types import Message, Receive
-
-DISCONNECT: Final = "http.disconnect"
-_MAX_READ_AHEAD: Final = 8
 
 
 class ServerMessages:
@@ -75,20 +74,14 @@ class ServerMessages:
             if self._is_wanted:
                 self.watch()
 
-    def step(self) -> Message | None:
+    def now(self) -> Message | None:
         """Returns the server's next message if it is there already, while the task waits for it."""
-        step: Any = self._receive()
-        try:
-            step.send(None)
-        except StopIteration as stop:
-            return stop.value
-        step.close()
-        return None
+        return message_now(self._receive)
 
     async def _read(self) -> None:
         try:
             while True:
-                while len(self._ahead) >= _MAX_READ_AHEAD:
+                while len(self._ahead) >= MAX_AHEAD:
                     await self._until_changed()
                 message = await self._receive()
                 self._ahead.append(message)

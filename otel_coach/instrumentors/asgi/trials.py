@@ -30,6 +30,13 @@ def finds_frontends() -> bool:
     )
 
 
+def handles_routes() -> bool:
+    """Returns whether Starlette has the methods in which routes answer, and responses stream."""
+    route = import_module("starlette.routing").Route
+    response = import_module("starlette.responses").StreamingResponse
+    return all(map(inspect.iscoroutinefunction, (route.handle, response.stream_response)))
+
+
 def silences_fastapi() -> bool:
     """Returns whether FastAPI's own telemetry, if there is any, looks for `FASTAPI_TELEMETRY`.
 

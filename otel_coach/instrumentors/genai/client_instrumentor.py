@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import wrapt
@@ -14,7 +15,7 @@ from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.price_age import observe_age
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from otel_coach.core.compatibility import PrivatePart
@@ -73,32 +74,24 @@ class ClientInstrumentor(Instrumentor):
 
         calls = ClientCalls(self.package(), **self._arguments)
         with ExitStack() as undo:
-            for prefix in ("", "Async"):
-                client = getattr(module, prefix + self.clients)
-                for restore in calls.patch([client], is_async=bool(prefix)):
+            for client, is_async in self._clients_of(module):
+                for restore in calls.patch([client], is_async=is_async):
                     undo.callback(restore)
-            undo.callback(self._let_stop(module, calls))
+            refusals = partial(self._refusals, module, calls)
+            undo.callback(wishes.when_wanted(refusals, now=self._stops))
             observe_age(self.recorder, self._arguments["prices"])
             self.calls = calls
             self._undo = undo.pop_all()
 
-    def _let_stop(self, module: ModuleType, calls: ClientCalls) -> Callable[[], None]:
-        """Refuses calls in work that is stopped, from the first wish on; returns the undo."""
-        undo = ExitStack()
+    def _clients_of(self, module: ModuleType) -> list[tuple[type, bool]]:
+        """Returns the classes of the clients, and whether each is asynchronous."""
+        return [(getattr(module, prefix + self.clients), bool(prefix)) for prefix in ("", "Async")]
 
-        def begin() -> None:
-            from otel_coach.instrumentors.genai.refusals import refusing  # noqa: PLC0415 - only where asked for
+    def _refusals(self, module: ModuleType, calls: ClientCalls) -> Iterator[Callable[[], None]]:
+        from otel_coach.instrumentors.genai.refusals import refusing  # noqa: PLC0415 - only where asked for
 
-            for prefix in ("", "Async"):
-                client = getattr(module, prefix + self.clients)
-                for restore in refusing(calls, client, is_async=bool(prefix)):
-                    undo.callback(restore)
-
-        if self._stops:
-            begin()
-        else:
-            undo.callback(wishes.when_wanted(begin))
-        return undo.close
+        for client, is_async in self._clients_of(module):
+            yield refusing(calls, client, is_async=is_async)
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:

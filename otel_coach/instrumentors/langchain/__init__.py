@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -18,7 +19,7 @@ from otel_coach.instrumentors.langchain.cached_answers import CONVERT
 from otel_coach.instrumentors.langchain.manager_patches import observed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from otel_coach.instrumentors.base import OnceForAll
@@ -85,25 +86,14 @@ class LangChainInstrumentor(Instrumentor):
                 undo.callback(restore)
             self.observer = observer.RunObserver(**self._arguments, ids_tell=ids_tell)
             undo.callback(register(self.observer.enclosing))
-            undo.callback(self._let_stop(module))
+            undo.callback(wishes.when_wanted(partial(self._refusals, module), now=self._stops))
             observe_age(self.recorder, self._arguments["prices"])
             self._undo = undo.pop_all()
 
-    def _let_stop(self, module: ModuleType) -> Callable[[], None]:
-        """Refuses calls in work that is stopped, from the first wish on; returns the undo."""
-        undo = ExitStack()
+    def _refusals(self, module: ModuleType) -> Iterator[Callable[[], None]]:
+        from otel_coach.instrumentors.langchain.refusals import refusing  # noqa: PLC0415 - only where asked for
 
-        def begin() -> None:
-            from otel_coach.instrumentors.langchain.refusals import refusing  # noqa: PLC0415 - only where asked for
-
-            for restore in refusing(module, self):
-                undo.callback(restore)
-
-        if self._stops:
-            begin()
-        else:
-            undo.callback(wishes.when_wanted(begin))
-        return undo.close
+        yield from refusing(module, self)
 
     @guarded
     def _watch_caches(self, module: Any) -> None:

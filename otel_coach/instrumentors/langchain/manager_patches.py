@@ -56,10 +56,15 @@ def observed(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
     If the methods for a kind of run have changed, none of that kind is patched; the other kinds are
     measured all the same. Yields, for each patched method, a function that restores it.
     """
-    for kind, part in _PARTS.items():
-        if compatibility.holds(part):
+    for kind in _PARTS:
+        if is_observed(kind):
             for flavour in FLAVOURS:
                 yield from _observed_kind(module, flavour, kind, instrumentor)
+
+
+def is_observed(kind: str) -> bool:
+    """Returns whether the managers have the methods for that kind of run."""
+    return compatibility.holds(_PARTS[kind])
 
 
 def _observed_kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, swallowed
 from otel_coach.instrumentors.genai.billing import billing_of
 from otel_coach.instrumentors.genai.enclosing import Enclosing
@@ -13,7 +14,7 @@ from otel_coach.instrumentors.langchain.cached_answers import CachedAnswers
 from otel_coach.instrumentors.langchain.call import LangChainCall
 from otel_coach.instrumentors.langchain.modes import current_parent_id, input_mode, mode_of
 from otel_coach.instrumentors.langchain.open_runs import OpenRuns
-from otel_coach.instrumentors.langchain.owner_task import current_task, owner_task
+from otel_coach.instrumentors.langchain.owner_task import owner_task
 from otel_coach.instrumentors.langchain.text_batches import TextBatches
 
 if TYPE_CHECKING:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.core.event_loop import current_task
+
+if TYPE_CHECKING:
+    import asyncio
 
 _OWNERS: Final = frozenset({"agenerate", "arun"})
 """langchain-core's coroutines that both start and end the run of a model or a tool."""
@@ -34,11 +38,3 @@ def owner_task() -> asyncio.Task[Any] | None:
     if not frame.f_code.co_flags & inspect.CO_COROUTINE:
         return None
     return current_task()
-
-
-def current_task() -> asyncio.Task[Any] | None:
-    """Returns the current task, None outside of asyncio's tasks."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no event loop runs here, or it is not asyncio's
-        return None

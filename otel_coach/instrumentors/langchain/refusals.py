@@ -6,16 +6,15 @@ stopping. Tasks are cancelled by the ASGI middleware; this is for worker threads
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from functools import partial, wraps
 from inspect import isawaitable
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
-from otel_coach.core.stopping import StoppedError, current_stop
+from otel_coach.core.stopping import StoppedError, current_stop, refuse, refuse_async
+from otel_coach.instrumentors.langchain.manager_patches import is_observed
 from otel_coach.instrumentors.langchain.trials import FLAVOURS, STARTS
 
 if TYPE_CHECKING:
@@ -25,16 +24,14 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.langchain.manager_patches import Observed
 
 _REFUSED: Final = ("LLM", "Tool", "Retriever")
-_MAX_WAIT: Final = 60.0
-"""Seconds that a thread waits for a tool beside it, which its exception may cancel."""
-_TICK: Final = 0.02
 
 
 def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]]:
     """Patches the managers in `module`; yields, for each method, a function that restores it."""
+    compatibility.holds(compatibility.EVENT_FEEDERS)  # only logs what is lost
     for flavour in FLAVOURS:
         manager = getattr(module, f"{flavour}CallbackManager")
-        for kind in _REFUSED:
+        for kind in filter(is_observed, _REFUSED):
             for name in STARTS[kind]:
                 make = partial(
                     _refusing,
@@ -43,12 +40,13 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
                     is_tool=kind == "Tool",
                 )
                 yield replaced(manager, name, make)
-    for flavour in FLAVOURS:
+        if not is_observed("LLM"):
+            continue
         run_manager = getattr(module, f"{flavour}CallbackManagerForLLMRun")
-        make = _stopping_async if flavour else _stopping
+        stopping = _stopping_async if flavour else _stopping
         for name in ("on_llm_new_token", "on_stream_event"):
             if hasattr(run_manager, name):  # the latter is for v3 of event streams
-                yield replaced(run_manager, name, partial(make, instrumentor=instrumentor))
+                yield replaced(run_manager, name, partial(stopping, instrumentor=instrumentor))
 
 
 def _refusing(
@@ -59,12 +57,8 @@ def _refusing(
         stop = current_stop()
         if stop is None:
             return original(self, *args, **kwargs)
-        is_refused = _is_refused(instrumentor, stop, self)
-        if is_refused and is_async:
-            return _refused(stop)
-        if is_refused:
-            _wait_for_tools(stop)
-            raise StoppedError
+        if _is_refused(instrumentor, stop, self):
+            return refuse_async(stop) if is_async else refuse(stop)
         started = original(self, *args, **kwargs)
         if not is_tool:
             return started
@@ -120,23 +114,6 @@ def _is_stopped(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
     observer = instrumentor.observer
     run = None if observer is None else observer.run_of(manager.run_id)
     return run is not None and stop.refuses(run, is_outermost=False)
-
-
-async def _refused(stop: Stop) -> Any:
-    # The task is about to be cancelled. An exception before that would make a graph cancel what
-    # runs beside this, also a tool, and LangGraph would take it for an error of the node.
-    until = monotonic() + _MAX_WAIT
-    while not stop.is_told and (stop.waits_for_tools() or monotonic() < until):  # noqa: ASYNC110 - a run has no event to wait for
-        await asyncio.sleep(_TICK)
-    raise StoppedError
-
-
-def _wait_for_tools(stop: Stop) -> None:
-    if threading.get_ident() == stop.thread:
-        return
-    until = monotonic() + _MAX_WAIT
-    while stop.waits_for_tools() and monotonic() < until:
-        sleep(_TICK)
 
 
 async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: Observed) -> Any:

@@ -76,6 +76,19 @@ def _keeps_its_id(run_manager: Any) -> bool:
     return id_ref() is None
 
 
+def feeds_events() -> bool:
+    """Returns whether the event streams have the coroutine in which they run their runnable."""
+    streams = (
+        ("langchain_core.tracers.log_stream", "_astream_log_implementation"),
+        ("langchain_core.tracers.event_stream", "_astream_events_implementation_v2"),
+    )
+    for module, name in streams:
+        constants = getattr(import_module(module), name).__code__.co_consts
+        if "consume_astream" not in {getattr(part, "co_name", "") for part in constants}:
+            return False
+    return True
+
+
 def has_holders() -> bool:
     """Returns whether the coroutines exist whose frames `owner_task` looks for."""
     models = import_module("langchain_core.language_models")

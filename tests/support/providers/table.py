@@ -6,13 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.support import pages
 from tests.support.providers.integrations import INTEGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BEGIN: Final = "<!-- output of `make docs-providers` -->"
-END: Final = "<!-- end of the output -->"
 CELL: Final = "cell"
 """The property of a test that says which cell it is about: integration, column, way, result."""
 EXACT: Final = "exact"
@@ -47,10 +46,7 @@ class Table:
 
     def pytest_sessionfinish(self) -> None:
         if self._page is not None:
-            path = Path(self._page)
-            head, _, rest = path.read_text().partition(BEGIN)
-            _, _, tail = rest.partition(END)
-            path.write_text(f"{head}{BEGIN}\n{self.written()}{END}{tail}")
+            pages.write(Path(self._page), "docs-providers", self.written())
 
     def written(self) -> str:
         """The table in Markdown."""

@@ -1,4 +1,4 @@
-"""Writes the output of a benchmark into a page, between two marks."""
+"""Writes the output of a command into a page, between two marks."""
 
 from __future__ import annotations
 

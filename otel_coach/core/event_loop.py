@@ -17,4 +17,7 @@ def runs_asyncio() -> bool:
 
 def current_task() -> asyncio.Task[Any] | None:
     """Returns the current task, None outside of asyncio's tasks."""
-    return asyncio.current_task() if runs_asyncio() else None
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs here, or it is not asyncio's
+        return None
