@@ -14,6 +14,7 @@ from otel_coach.cli import (
     prices,
     reconcile,
     rules,
+    run,
     settings,
     top,
     traps,
@@ -22,12 +23,13 @@ from otel_coach.cli import (
 COMMANDS: Final = {
     command.__name__.rpartition(".")[2]: command
     for command in (
-        *(doctor, top, reconcile, prices),
+        *(run, doctor, top, reconcile, prices),
         *(dashboard, rules, collector),
         *(metrics, settings, traps),
     )
 }
 EXAMPLES: Final = """\
+  otel-coach run uvicorn app:app                    starts a service with otel-coach in it
   otel-coach doctor -- uvicorn app:app              what stands in the way of measuring this service
   otel-coach top http://localhost:8000/metrics      its live figures
   otel-coach reconcile --help                       more examples, for one command"""

@@ -49,10 +49,12 @@ OWN_VARIABLES: Final = frozenset(name for name in globals() if name.startswith("
 
 DISTRO: Final = "opentelemetry_distro"
 CONFIGURATOR: Final = "opentelemetry_configurator"
-_CHOICE: Final = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGURATOR"}
+CHOICE: Final = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGURATOR"}
+"""The variables that choose one."""
 _CONTRIB: Final = {DISTRO: "distro", CONFIGURATOR: "configurator"}
 """The names of opentelemetry-distro's entry points."""
-_OURS: Final = "otel_coach"
+OURS: Final = "otel_coach"
+"""The name of otel-coach's entry points."""
 SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
 """Each of these variables disables all of otel-coach."""
 
@@ -79,9 +81,9 @@ def in_our_place(group: str) -> EntryPoint | None:
     only the other one of the two, or if otel-coach is disabled. If the user has chosen otel-coach's
     by variable, the result is None.
     """
-    if os.environ.get(_CHOICE[group]) == _OURS:
+    if os.environ.get(CHOICE[group]) == OURS:
         return None
-    found = {entry.name: entry for entry in entry_points(group=group) if entry.name != _OURS}
+    found = {entry.name: entry for entry in entry_points(group=group) if entry.name != OURS}
     contrib = found.pop(_CONTRIB[group], None)
     if found:
         return next(iter(found.values()))
@@ -96,10 +98,10 @@ def vendors_in_place() -> list[str]:
     if not has_vendor():
         return []
     chosen = (
-        os.environ.get(variable) or getattr(in_our_place(group), "name", _OURS)
-        for group, variable in _CHOICE.items()
+        os.environ.get(variable) or getattr(in_our_place(group), "name", OURS)
+        for group, variable in CHOICE.items()
     )
-    return [name for name in dict.fromkeys(chosen) if name != _OURS]
+    return [name for name in dict.fromkeys(chosen) if name != OURS]
 
 
 def has_vendor() -> bool:
@@ -113,9 +115,9 @@ def vendors() -> dict[str, list[str]]:
         group: [
             entry.name
             for entry in entry_points(group=group)
-            if entry.name not in {_OURS, _CONTRIB[group]}
+            if entry.name not in {OURS, _CONTRIB[group]}
         ]
-        for group in _CHOICE
+        for group in CHOICE
     }
 
 
@@ -135,9 +137,9 @@ def let_workers_be_instrumented() -> None:
 
 def come_first() -> None:
     """Chooses otel-coach's distro and configurator where opentelemetry-distro's are installed."""
-    for group, variable in _CHOICE.items():
+    for group, variable in CHOICE.items():
         if any(entry.name == _CONTRIB[group] for entry in entry_points(group=group)):
-            os.environ.setdefault(variable, _OURS)
+            os.environ.setdefault(variable, OURS)
 
 
 if is_enabled() and not has_vendor():

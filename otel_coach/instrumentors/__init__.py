@@ -14,3 +14,7 @@ FASTAPI: Final = "fastapi"
 PSYCOPG: Final = "psycopg"
 """Entry points of otel-coach's own instrumentations and of the contrib ones that it uses; these are
 the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""
+OWN: Final = frozenset({ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI})
+"""otel-coach's own."""
+REPLACED: Final = frozenset({FASTAPI, PSYCOPG})
+"""Contrib instrumentations that otel-coach loads itself where it needs them."""

@@ -31,7 +31,9 @@ from otel_coach.instrumentors import (
     FASTAPI,
     LANGCHAIN,
     OPENAI,
+    OWN,
     PSYCOPG,
+    REPLACED,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +43,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_INSTALLED_WITH_OTEL_COACH = frozenset(
-    {ANTHROPIC, ASGI, DEPENDENCIES, FASTAPI, LANGCHAIN, OPENAI, PSYCOPG}
-)
+_INSTALLED_WITH_OTEL_COACH = OWN | REPLACED
 
 
 class OtelCoachDistro(BaseDistro):

@@ -8,9 +8,12 @@ import time
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_coach.prometheus.background import in_background
 from otel_coach.sdk import forked_meters
+from otel_coach.sdk.late_exporter import LateExporter
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
 from tests.support.environment import without_settings
@@ -125,6 +128,7 @@ def test_a_child_sends_on_no_connection_of_its_parents():
 def test_the_process_detectors_command_line_does_not_come_back_after_a_fork():
     program = """
 import os
+from otel_coach.sdk.late_exporter import LateExporter
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
 providers = Providers(Settings(trace_exporters=("console",)))
@@ -168,3 +172,24 @@ def test_a_child_forked_in_the_middle_has_the_hosts_settings(host_settings):
     with in_background, multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply(settings) == host_settings
     assert settings() == host_settings
+
+
+def test_a_child_forked_while_its_parent_creates_an_exporter_creates_its_own():
+    states = []
+
+    def create():
+        if (pid := os.fork()) == 0:
+            # In the child: nobody will release the lock that the parent's thread holds.
+            code = 1
+            try:
+                done = exporter.export(["of the child"])
+                code = 0 if done is SpanExportResult.SUCCESS else 2
+            finally:
+                os._exit(code)
+        states.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return InMemorySpanExporter()
+
+    parent = os.getpid()
+    exporter = LateExporter(lambda: create() if os.getpid() == parent else InMemorySpanExporter())
+    exporter.export(["of the parent"])
+    assert states == [0]

@@ -8,16 +8,13 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psutil
 
 from tests.support import pages
-from verification.bench import micro, profiles, scrape, start, throughput
+from verification.bench import cold, micro, profiles, scrape, start, throughput
 from verification.bench.goals import Measured, as_markdown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _LIBRARIES: Final = (
     *("opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "fastapi", "starlette"),
@@ -40,6 +37,10 @@ def main() -> int:
         goals += run.goals
         details.append(run.as_markdown())
         _say(run.title)
+    _say("cold")
+    found, table = cold.measured()
+    goals += found
+    details.append(table)
     _say("in one process")
     found, libraries_table = micro.measured()
     goals += found
@@ -51,8 +52,7 @@ def main() -> int:
     _say("start-up and memory")
     found, rows = start.measured()
     goals += found
-    headings: Sequence[str] = ("more than bare", "start-up, s", "memory, MB")
-    details.append(as_markdown(rows, headings))
+    details.append(as_markdown(rows, start.HEADINGS))
     details.append(start.parts())
     _say("profiles")
     details += profiles.tables()

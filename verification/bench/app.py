@@ -16,6 +16,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
+from verification.bench.agent import an_agent
 from verification.bench.doubles import CHUNKS
 
 if TYPE_CHECKING:
@@ -70,12 +71,19 @@ _agents = {
     # The minimum cost of a graph: a model whose answer is ready, character by character.
     "/stream/in-process": _agent(_in_process),
 }
+_tools_agent = an_agent(FakeListChatModel(responses=["Run."]))
 
 
 @app.get("/health")
 async def health() -> str:
     """Answers immediately."""
     return "ok"
+
+
+@app.get("/agent")
+def agent() -> str:
+    """Answers when an agent has called its model twice, and a tool."""
+    return str(_tools_agent.invoke({"messages": [("user", "Plan my week.")]})["messages"][-1].id)
 
 
 def _streaming(agent: CompiledStateGraph) -> StreamingResponse:

@@ -16,7 +16,7 @@ from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +77,35 @@ class _Connection:
         return done
 
 
+class Client:
+    """One connection to a service, which asks for one answer after the other."""
+
+    def __init__(self, port: int) -> None:
+        client = socket.create_connection(("127.0.0.1", port))
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = _Connection(client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.socket.close()
+
+    def ask(self, path: str, answers: int) -> None:
+        """Waits for `answers` answers."""
+        for _ in range(answers):
+            self._connection.socket.sendall(_request(path))
+            while not self._connection.answered():
+                pass
+
+
+def _request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+
+
 def run(port: int, path: str, answers: int) -> float:
     """Returns the seconds that `answers` answers take over connections that never pause."""
-    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+    request = _request(path)
     with ExitStack() as open_now:
         ready = open_now.enter_context(selectors.DefaultSelector())
         for _ in range(_CONNECTIONS):

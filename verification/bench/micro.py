@@ -74,32 +74,11 @@ def _unused(_loops: int) -> float:  # only pyperf's worker processes measure
 def _work() -> dict[str, Callable[[int], float]]:
     # Imported by the worker processes only, and before anything is measured.
     from langchain_core.language_models import FakeListChatModel  # noqa: PLC0415
-    from langchain_core.messages import AIMessage, AnyMessage  # noqa: PLC0415
-    from langchain_core.tools import tool  # noqa: PLC0415
-    from langgraph.graph import START, MessagesState, StateGraph  # noqa: PLC0415
-    from langgraph.prebuilt import ToolNode, tools_condition  # noqa: PLC0415
+
+    from verification.bench.agent import an_agent  # noqa: PLC0415
 
     model = FakeListChatModel(responses=["x" * _CHUNKS])
-
-    @tool
-    def pace(distance: int) -> str:
-        """Return the pace for a distance."""
-        return f"{distance}"
-
-    def answer(state: MessagesState) -> MessagesState:
-        model.invoke(state["messages"])
-        asked = isinstance(state["messages"][-1], AIMessage) or len(state["messages"]) > 1
-        calls = [] if asked else [{"name": "pace", "args": {"distance": 10}, "id": "1"}]
-        said: list[AnyMessage] = [AIMessage("", tool_calls=calls)]
-        return {"messages": said}
-
-    graph = StateGraph(MessagesState)
-    graph.add_node("answer", answer)
-    graph.add_node("tools", ToolNode([pace]))
-    graph.add_edge(START, "answer")
-    graph.add_conditional_edges("answer", tools_condition)
-    graph.add_edge("tools", "answer")
-    agent = graph.compile()
+    agent = an_agent(model)
 
     async def stream() -> None:
         async for _ in model.astream("hi"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
 _NO_TEST_INSTRUMENTATIONS: Final = {
-    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,redis,sqlalchemy,system_metrics"
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy,system_metrics"
 }
 """Disables instrumentations that are installed for tests only, and not by otel-coach."""
 _CONTRIB: Final = {

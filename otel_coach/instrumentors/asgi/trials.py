@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
+from importlib.abc import InspectLoader
 from importlib.util import find_spec
+from types import CodeType
 from typing import Final
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -40,11 +42,20 @@ def handles_routes() -> bool:
 def silences_fastapi() -> bool:
     """Returns whether FastAPI's own telemetry, if there is any, looks for `FASTAPI_TELEMETRY`.
 
-    FastAPI's source is searched: a request to an application made for the trial would run telemetry
-    while the host starts.
+    A request to an application made for the trial would run telemetry while the host starts. So
+    the compiled code of FastAPI's application is searched for the key. Its methods may be replaced
+    already, and reading its source would keep half a megabyte in memory.
     """
     if find_spec("fastapi.telemetry") is None:
         return True
-    return f'"{FASTAPI_TELEMETRY}" in scope' in inspect.getsource(
-        import_module("fastapi.applications")
+    module = "fastapi.applications"
+    loader = getattr(import_module(module).__spec__, "loader", None)
+    return isinstance(loader, InspectLoader) and _has(loader.get_code(module), FASTAPI_TELEMETRY)
+
+
+def _has(code: CodeType | None, constant: str) -> bool:
+    """Returns whether `constant` is in `code`, or in a function or class that it defines."""
+    constants = code.co_consts if code else ()
+    return constant in constants or any(
+        _has(inner, constant) for inner in constants if isinstance(inner, CodeType)
     )

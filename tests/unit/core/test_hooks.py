@@ -18,11 +18,6 @@ PACKAGE = Path(otel_coach.__file__).parent
 
 OURS_ALONE = {
     # What is called in our own threads, by our own page, or while the process starts.
-    "AsgiInstrumentor": {"_instrument", "_uninstrument"},
-    "ClientInstrumentor": {"_instrument", "_uninstrument"},
-    "DependenciesInstrumentor": {"_instrument", "_uninstrument"},
-    "Instrumentor": {"instrumentation_dependencies"},
-    "LangChainInstrumentor": {"_instrument", "_uninstrument"},
     "OwnThread": {"run"},
     # In a command, and in tests.
     "Live": {"compose"},
@@ -33,6 +28,7 @@ OURS_ALONE = {
     "PushReader": {"_receive_metrics", "_at_fork_reinit"},
     "CountedExporter": {"export"},  # in the SDK's threads, which it does not end
     "OwnExporter": {"export", "shutdown", "force_flush"},  # likewise
+    "LateExporter": {"export", "shutdown", "force_flush"},  # likewise
     "CountedLogs": {"shutdown"},
     "_Noted": {"on_emit", "shutdown", "force_flush"},  # an assignment, or nothing
     "CountedSpans": {"on_end", "shutdown"},  # behind the guard of RedactingSpanProcessor

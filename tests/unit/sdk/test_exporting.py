@@ -22,7 +22,8 @@ def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
     logger = logging.getLogger(Exporter.__module__)
     others = logging.getLogger(Processor.__module__)
     quiet = OneLineAMinute()
-    quiet.quieten(Exporter(), Processor())
+    for sender in (Exporter(), Processor()):
+        quiet.quieten(sender)
     for number in range(5):
         logger.warning("attempt %d", number)
         others.error("queue full")

@@ -1,0 +1,90 @@
+"""What `otel-coach run` does: as `opentelemetry-instrument`, at a third of its start-up.
+
+`opentelemetry-instrument` imports OpenTelemetry's instrumentation package twice: before it becomes
+the service, and in the service. Where otel-coach is the only instrumentation, neither is needed. If
+others are installed, or chosen by a variable, the service is initialised by OpenTelemetry's code.
+
+This module imports nothing that is not needed in both cases.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+_FOLDER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")  # noqa: PTH100, PTH118, PTH120 - without pathlib
+_NOT_FOUND: Final = 127
+_NOT_EXECUTABLE: Final = 126
+"""Exit codes of POSIX shells."""
+_GEVENT: Final = "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"
+_DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+
+
+def launch(command: list[str]) -> int:
+    """Becomes `command`, whose Python processes will be instrumented; returns why it cannot.
+
+    The folder of `sitecustomize` and the current one come first on PYTHONPATH, as with
+    `opentelemetry-instrument`.
+    """
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    here = os.getcwd()  # noqa: PTH109 - without pathlib
+    first = [_FOLDER] if here in paths else [_FOLDER, here]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*first, *(one for one in paths if one != _FOLDER)])
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - a program with its arguments # nosec B606
+    except OSError as error:
+        sys.stderr.write(
+            f"otel-coach run: {command[0]}: {error.strerror}. Give the command that starts the "
+            "service, for example: otel-coach run uvicorn app:app\n"
+        )
+        return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+
+
+def initialize() -> None:
+    """Instruments this process; logs what prevents it, and lets the process go on.
+
+    Raises:
+        ImportError: this Python lacks what otel-coach needs.
+    """
+    try:
+        if not _is_alone():
+            from opentelemetry.instrumentation.auto_instrumentation import (  # noqa: PLC0415 - see the module
+                initialize as with_others,
+            )
+
+            with_others()
+            return
+
+        import otel_coach  # noqa: PLC0415 - see the module
+        from otel_coach.configuration.environment_variables import is_enabled  # noqa: PLC0415
+
+        if is_enabled():
+            otel_coach.instrument()
+    except ImportError:
+        raise  # another Python than that of otel-coach: `sitecustomize` says so
+    except Exception:  # the service starts without otel-coach
+        import logging  # noqa: PLC0415 - see the module
+
+        logging.getLogger("otel_coach").exception("otel-coach: this process is not instrumented")
+
+
+def _is_alone() -> bool:
+    """Whether OpenTelemetry's code would load otel-coach, and what it loads itself, alone."""
+    from otel_coach.configuration.environment_variables import (  # noqa: PLC0415 - see the module
+        CHOICE,
+        OURS,
+        has_vendor,
+    )
+    from otel_coach.core.entry_points import entry_points  # noqa: PLC0415 - see the module
+    from otel_coach.instrumentors import OWN, REPLACED  # noqa: PLC0415 - see the module
+
+    if has_vendor() or _GEVENT in os.environ:
+        return False
+    if any(os.environ.get(variable, OURS) != OURS for variable in CHOICE.values()):
+        return False
+    disabled = {name.strip() for name in os.environ.get(_DISABLED, "").split(",")}
+    instrumentations = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
+    before = entry_points(group="opentelemetry_pre_instrument")
+    after = {entry.name for entry in entry_points(group="opentelemetry_post_instrument")}
+    return not (instrumentations - disabled - OWN - REPLACED or tuple(before) or after - {OURS})

@@ -1,0 +1,169 @@
+"""Measures what a service costs whose requests come one by one, so that its code is cold each time.
+
+Two services are up at once, bare and with telemetry. A slice of requests goes to the one, then to
+the other, a moment apart; the CPU clock of each process, all its threads, says what the slice took.
+What the process used between its slices is divided among them. The bare service is compared with a
+second one, too: what that differs by is the error of the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from verification.bench.goals import (
+    AGENT_ROUTE,
+    ALL_ON,
+    COLD,
+    HEALTH,
+    METRICS,
+    STREAMS_IN_PROCESS,
+    Measured,
+    as_markdown,
+)
+from verification.bench.load import Client
+from verification.bench.variants import BARE, OURS, OURS_METRICS, Service, Variant, doubles, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROUNDS: Final = 5
+"""Rounds, each with services of its own: where a process's code lies in memory matters, too."""
+_PAIRS: Final = 150
+_WARM_UP: Final = 20
+_APART: Final = 0.001
+"""Seconds between two slices."""
+_SETTLED: Final = 1.2
+"""Seconds after the last slice, in which a process does what it has put off."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What is requested of one service before the other one has its turn."""
+
+    path: str
+    answers: int
+
+
+SLICES: Final = {
+    STREAMS_IN_PROCESS: Slice("/stream/in-process", 1),
+    AGENT_ROUTE: Slice("/agent", 1),
+    HEALTH: Slice("/health", 8),
+}
+_KINDS: Final = {ALL_ON: OURS, METRICS: OURS_METRICS}
+_HEADINGS: Final = ("", "of bare", "rounds", "added, us", "of it in the background, us")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A service beside the bare one, in one round; CPU seconds for each slice."""
+
+    bare: float
+    other: float
+    bare_background: float
+    other_background: float
+
+    @property
+    def ratio(self) -> float:
+        """The CPU time of the bare service in relation to the other's."""
+        return (self.bare + self.bare_background) / (self.other + self.other_background)
+
+    @property
+    def added(self) -> float:
+        """The CPU seconds that a slice takes more."""
+        return self.other - self.bare + self.background
+
+    @property
+    def background(self) -> float:
+        """How many of them are used between the slices."""
+        return self.other_background - self.bare_background
+
+
+def compared(variant: Variant, rounds: int = ROUNDS) -> dict[str, list[Compared]]:
+    """Returns the comparisons of `variant` with the bare service, by what is requested."""
+    found: dict[str, list[Compared]] = {title: [] for title in SLICES}
+    for _ in range(rounds):
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+            endpoint = stack.enter_context(doubles())
+            services = [
+                stack.enter_context(running(one, folder, endpoint)) for one in (BARE, variant)
+            ]
+            for title, asked in SLICES.items():
+                found[title].append(_round(services, asked))
+    return found
+
+
+def _round(services: Sequence[Service], asked: Slice) -> Compared:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(service.port)) for service in services]
+        for _ in range(_WARM_UP):
+            for client in clients:
+                client.ask(asked.path, asked.answers)
+        time.sleep(_SETTLED)
+        slices: list[list[float]] = [[] for _ in services]
+        before = [cpu_clock(service) for service in services]
+        for number in range(_PAIRS):
+            turns = list(zip(services, clients, slices, strict=True))
+            for service, client, took in turns[:: -1 if number % 2 else 1]:
+                start = cpu_clock(service)
+                client.ask(asked.path, asked.answers)
+                took.append(cpu_clock(service) - start)
+                time.sleep(_APART)
+        time.sleep(_SETTLED)
+        background = [
+            (cpu_clock(service) - start - sum(took)) / _PAIRS
+            for service, start, took in zip(services, before, slices, strict=True)
+        ]
+        return Compared(*map(statistics.median, slices), *background)
+
+
+def cpu_clock(service: Service) -> float:
+    """Returns the CPU seconds that the service's first process has used so far, to the nanosecond.
+
+    Linux makes the number of a process's clock of its id: `MAKE_PROCESS_CPUCLOCK` of
+    linux/posix-timers_types.h, with `CPUCLOCK_SCHED`.
+    """
+    return time.clock_gettime(~service.process.pid << 3 | 2)
+
+
+def measured(rounds: int = ROUNDS) -> tuple[list[Measured], str]:
+    """Returns the goals, and a table of all that was compared."""
+    goals: list[Measured] = []
+    rows: list[Sequence[str]] = []
+    for kind, variant in {"bare": BARE, **_KINDS}.items():
+        for title, all_rounds in compared(variant, rounds).items():
+            ratios = [one.ratio for one in all_rounds]
+            if variant is not BARE:
+                goals.append(Measured(COLD[title, kind], ratios))
+            name = "a second bare one" if variant is BARE else kind
+            rows.append((f"{title}, {name}", *_row(all_rounds, ratios)))
+    return goals, f"**cold, uvicorn**\n\n{as_markdown(rows, _HEADINGS)}"
+
+
+def _row(rounds: Sequence[Compared], ratios: Sequence[float]) -> Iterator[str]:
+    yield f"{statistics.median(ratios):.2f}"
+    yield f"{min(ratios):.2f} to {max(ratios):.2f}"
+    yield f"{statistics.median(one.added for one in rounds) * 1e6:.0f}"
+    yield f"{statistics.median(one.background for one in rounds) * 1e6:.0f}"
+
+
+def main() -> int:
+    """Prints the goals, and the table."""
+    parser = argparse.ArgumentParser(prog="python -m verification.bench.cold", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    goals, table = measured(parser.parse_args().rounds)
+    print(as_markdown(goal.row for goal in goals))
+    print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
