@@ -13,7 +13,6 @@ otel-coach is disabled pays nothing for it.
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.entry_points import entry_points
@@ -58,6 +57,9 @@ OURS: Final = "otel_coach"
 SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
 """Each of these variables disables all of otel-coach."""
 
+
+_DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_GEVENT: Final = "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"
 
 TRUE: Final = frozenset({"true", "1", "yes", "on"})
 FALSE: Final = frozenset({"false", "0", "no", "off"})
@@ -121,18 +123,18 @@ def vendors() -> dict[str, list[str]]:
     }
 
 
-def let_workers_be_instrumented() -> None:
-    """Makes Python processes that this one starts, such as a server's workers, instrumented too.
+def has_other_choice() -> bool:
+    """Whether a vendor's distro is installed, or a variable asks for what only OpenTelemetry loads.
 
-    The command removes its folder from PYTHONPATH while it initialises, and versions before
-    opentelemetry-instrumentation 0.65 do not put it back.
+    That is another distro or configurator than otel-coach's, or gevent's patches.
     """
-    folder = os.path.dirname(getattr(sys.modules.get("sitecustomize"), "__file__", None) or "")  # noqa: PTH120 - without importing pathlib
-    if os.path.basename(folder) != "auto_instrumentation":  # noqa: PTH119 - as above
-        return  # not started by `opentelemetry-instrument`
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if folder not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *paths])
+    chosen = (os.environ.get(variable, OURS) for variable in CHOICE.values())
+    return has_vendor() or _GEVENT in os.environ or any(name != OURS for name in chosen)
+
+
+def disabled_instrumentations() -> set[str]:
+    """Returns the entry points of the instrumentations that are not to be loaded."""
+    return {name.strip() for name in os.environ.get(_DISABLED, "").split(",")}
 
 
 def come_first() -> None:

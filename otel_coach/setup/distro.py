@@ -21,7 +21,6 @@ from otel_coach.configuration.environment_variables import (
     DISTRO,
     in_our_place,
     is_enabled,
-    let_workers_be_instrumented,
     vendors_in_place,
 )
 from otel_coach.instrumentors import (
@@ -145,6 +144,8 @@ def after_all() -> None:
     installation = _install()
     if installation is None:
         return
+    from otel_coach.configuration.python_path import let_workers_be_instrumented  # noqa: PLC0415 - as in `_install`
+
     let_workers_be_instrumented()
     if OtelCoachDistro.chosen:
         return

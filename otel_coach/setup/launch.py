@@ -4,7 +4,7 @@
 the service, and in the service. Where otel-coach is the only instrumentation, neither is needed. If
 others are installed, or chosen by a variable, the service is initialised by OpenTelemetry's code.
 
-This module imports nothing that is not needed in both cases.
+This module imports nothing that the command does not need.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import os
 import sys
 from typing import Final
 
+from otel_coach.configuration.python_path import import_first
+
 _FOLDER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")  # noqa: PTH100, PTH118, PTH120 - without pathlib
 _NOT_FOUND: Final = 127
 _NOT_EXECUTABLE: Final = 126
 """Exit codes of POSIX shells."""
-_GEVENT: Final = "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"
-_DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
 def launch(command: list[str]) -> int:
@@ -27,10 +27,7 @@ def launch(command: list[str]) -> int:
     The folder of `sitecustomize` and the current one come first on PYTHONPATH, as with
     `opentelemetry-instrument`.
     """
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    here = os.getcwd()  # noqa: PTH109 - without pathlib
-    first = [_FOLDER] if here in paths else [_FOLDER, here]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*first, *(one for one in paths if one != _FOLDER)])
+    import_first(_FOLDER)
     try:
         os.execvp(command[0], command)  # noqa: S606 - a program with its arguments # nosec B606
     except OSError as error:
@@ -72,19 +69,18 @@ def initialize() -> None:
 def _is_alone() -> bool:
     """Whether OpenTelemetry's code would load otel-coach, and what it loads itself, alone."""
     from otel_coach.configuration.environment_variables import (  # noqa: PLC0415 - see the module
-        CHOICE,
         OURS,
-        has_vendor,
+        disabled_instrumentations,
+        has_other_choice,
     )
     from otel_coach.core.entry_points import entry_points  # noqa: PLC0415 - see the module
     from otel_coach.instrumentors import OWN, REPLACED  # noqa: PLC0415 - see the module
 
-    if has_vendor() or _GEVENT in os.environ:
+    if has_other_choice():
         return False
-    if any(os.environ.get(variable, OURS) != OURS for variable in CHOICE.values()):
-        return False
-    disabled = {name.strip() for name in os.environ.get(_DISABLED, "").split(",")}
-    instrumentations = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
+    found = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
     before = entry_points(group="opentelemetry_pre_instrument")
     after = {entry.name for entry in entry_points(group="opentelemetry_post_instrument")}
-    return not (instrumentations - disabled - OWN - REPLACED or tuple(before) or after - {OURS})
+    return not (
+        found - disabled_instrumentations() - OWN - REPLACED or tuple(before) or after - {OURS}
+    )

@@ -44,8 +44,9 @@ ALLOWED = {
     "cli": {
         *{"configuration", "core", "instrumentors", "instrumentors.asgi"},
         *{"instrumentors.dependencies", "metrics", "pricing", "prometheus", "settings", "workers"},
+        "setup",  # `run` starts a service
     },
-    "__main__": {"cli"},
+    "__main__": {"cli", "setup"},
     "": {"core", "instrumentors.dependencies", "metrics", "settings", "setup"},
 }
 # Only these import the SDK. `setup` names its types in annotations.
