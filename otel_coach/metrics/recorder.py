@@ -9,6 +9,7 @@ in the middle of other code, even of the SDK's own.
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
@@ -38,8 +39,11 @@ _MAX_WAIT: Final = 0.05
 _ENOUGH: Final = 100
 """From this many queued measurements on, the thread that calls `flush` adds them up itself: some
 0.2 ms of work, 1 ms with spans."""
-_MAX_PENDING: Final = 0.25
-"""Seconds after which the background thread flushes what is queued."""
+_MAX_PENDING: Final = 1.0
+"""Seconds after which the background thread adds up what is queued. Each time that it wakes costs
+some 0.2 ms: its code, and then the application's again, are cold in the processor's caches."""
+MAX_UNEMITTED: Final = 5.0
+"""Seconds after which it also emits the sums, if no reader has asked for them."""
 _Subject = TypeVar("_Subject")
 _Known = TypeVar("_Known")
 
@@ -50,8 +54,8 @@ class Recorder:
     `record`, `later` and `fault` append to a queue (`fault` may also log), so any thread may call
     them at any moment, even in a finaliser. Instrumentors call `flush` when something is finished,
     for example a request. `flush` adds up the queue by series if there is enough in it. A moment
-    later, a background thread adds up the rest and emits the sums. Readers of the metrics call
-    `flush_all` first.
+    later, a background thread adds up the rest, and from time to time emits the sums. The page
+    calls `flush_all` first, which emits all.
 
     Args:
         meter: makes the instruments.
@@ -59,6 +63,8 @@ class Recorder:
             it already.
         batch: combines the values of a bucket into one measurement; its second argument is the
             value that an exemplar may show. None if the instruments take single measurements only.
+        max_unemitted: the seconds for which the background thread may keep the sums from readers
+            that do not call `flush_all` first.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Recorder:
         meter: Meter,
         budgets: Budgets | None = None,
         batch: Callable[[Sequence[float], float], float] | None = None,
+        max_unemitted: float = MAX_UNEMITTED,
     ) -> None:
         self._budgets = budgets or Budgets()
         self._queue = self._budgets.queue
@@ -76,7 +83,10 @@ class Recorder:
         """Reentrant, because a finaliser may run in the thread that holds it, and flush as well."""
         self._is_flushing = False
         """Whether a flush runs or `flushed` is open; a finaliser's flush then does nothing."""
-        self._delayed = DelayedCall(self._flush_now, _MAX_PENDING, "otel-coach-flush", self.fault)
+        self._delayed = DelayedCall(self._settle, _MAX_PENDING, "otel-coach-flush", self.fault)
+        self._max_unemitted = max_unemitted
+        self._emitted = -math.inf
+        """When the sums were last emitted, by `time.monotonic`."""
         self._collections = Collections()
         self._instruments: dict[Metric, Callable[..., None]] = {}
         self._aggregation = Aggregation(self._instruments, batch)
@@ -191,6 +201,9 @@ class Recorder:
         if is_enough or not will_be_emitted:
             self._flush_now(emits=not will_be_emitted)
 
+    def _settle(self) -> None:
+        self._flush_now(emits=monotonic() - self._emitted >= self._max_unemitted)
+
     @guarded
     def _flush_now(self, *, emits: bool = True) -> None:
         flushing = self._flushing
@@ -252,7 +265,10 @@ class Recorder:
             while True:
                 try:
                     self._add_all()
-                    if not emits or not self._aggregation:
+                    if not emits:
+                        return
+                    if not self._aggregation:
+                        self._emitted = monotonic()
                         return
                     self._aggregation.emit()
                 except BaseException as raised:  # one bad measurement must not stop the others

@@ -21,7 +21,7 @@ from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.fault_log import FaultLog
 from otel_coach.metrics.labels import LABEL_SET
 from otel_coach.metrics.measurement_queue import MeasurementQueue
-from otel_coach.metrics.recorder import Recorder
+from otel_coach.metrics.recorder import MAX_UNEMITTED, Recorder
 from otel_coach.sdk.bounded_meters import BoundedMeters
 from otel_coach.sdk.components import Components
 from otel_coach.sdk.exporters import Exporters, at_once
@@ -165,6 +165,8 @@ class Providers:
             self.meter_provider.own_meter(version),
             self.budgets,
             batch=Batch.of if aggregation else None,
+            # The SDK's own thread pushes, and does not tell before.
+            max_unemitted=0.0 if self._push_readers else MAX_UNEMITTED,
         )
         self._beginning = Beginning(self.meter_provider)
         self._own_tracer_provider = _tracer_provider(

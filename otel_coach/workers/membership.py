@@ -34,7 +34,7 @@ _logger = logging.getLogger("otel_coach")
 LONGEST_WAIT: Final = 0.5
 """Seconds to wait for a worker that does not answer."""
 
-_TICK: Final = 0.4
+_TICK: Final = 0.7
 """Seconds between two checks for changes; a killed worker loses the counts of about this time."""
 _MAX_LEAVE: Final = 2.0
 _TICKS_BETWEEN_FOLDS: Final = 5

@@ -1,15 +1,17 @@
 """Measures what a service costs whose requests come one by one, so that its code is cold each time.
 
 Two services are up at once, bare and with telemetry. A slice of requests goes to the one, then to
-the other, a moment apart; the CPU clock of each process, all its threads, says what the slice took.
-What the process used between its slices is divided among them. The bare service is compared with a
+the other, a moment apart; the CPU clock of each process says what the slice took. What the threads
+of telemetry use, whenever they do, is divided among all slices. The bare service is compared with a
 second one, too: what that differs by is the error of the method.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -18,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from tests.support.stack import bin_path
 from verification.bench.goals import (
     AGENT_ROUTE,
     ALL_ON,
@@ -107,20 +110,20 @@ def _round(services: Sequence[Service], asked: Slice) -> Compared:
         for _ in range(_WARM_UP):
             for client in clients:
                 client.ask(asked.path, asked.answers)
-        time.sleep(_SETTLED)
+        threads = [telemetry_threads(service) for service in services]
         slices: list[list[float]] = [[] for _ in services]
-        before = [cpu_clock(service) for service in services]
+        before = [thread_clocks(*which) for which in zip(services, threads, strict=True)]
         for number in range(_PAIRS):
-            turns = list(zip(services, clients, slices, strict=True))
-            for service, client, took in turns[:: -1 if number % 2 else 1]:
-                start = cpu_clock(service)
+            turns = list(zip(services, clients, threads, slices, strict=True))
+            for service, client, own, took in turns[:: -1 if number % 2 else 1]:
+                start = cpu_clock(service) - thread_clocks(service, own)
                 client.ask(asked.path, asked.answers)
-                took.append(cpu_clock(service) - start)
+                took.append(cpu_clock(service) - thread_clocks(service, own) - start)
                 time.sleep(_APART)
         time.sleep(_SETTLED)
         background = [
-            (cpu_clock(service) - start - sum(took)) / _PAIRS
-            for service, start, took in zip(services, before, slices, strict=True)
+            (thread_clocks(service, own) - start) / _PAIRS
+            for service, own, start in zip(services, threads, before, strict=True)
         ]
         return Compared(*map(statistics.median, slices), *background)
 
@@ -132,6 +135,23 @@ def cpu_clock(service: Service) -> float:
     linux/posix-timers_types.h, with `CPUCLOCK_SCHED`.
     """
     return time.clock_gettime(~service.process.pid << 3 | 2)
+
+
+def thread_clocks(service: Service, threads: Sequence[int]) -> float:
+    """Returns the CPU seconds that these threads of the service have used so far."""
+    tasks = Path(f"/proc/{service.process.pid}/task")
+    return sum(int((tasks / f"{one}/schedstat").read_text().split()[0]) for one in threads) / 1e9
+
+
+def telemetry_threads(service: Service) -> list[int]:
+    """Returns the ids of the threads of otel-coach and of OpenTelemetry's SDK."""
+    command = [bin_path("py-spy"), "dump", "--json", "--pid", str(service.process.pid)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return [
+        thread["os_thread_id"]
+        for thread in json.loads(done.stdout)
+        if str(thread["thread_name"]).startswith(("otel-coach", "Otel"))
+    ]
 
 
 def measured(rounds: int = ROUNDS) -> tuple[list[Measured], str]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from otel_coach.core.patching import undone
 from otel_coach.prometheus.background import ShortSwitchInterval
-from otel_coach.setup import installation
+from otel_coach.sdk.exporters import Exporters
 
 without = os.environ["BENCH_WITHOUT"]
 if without == "switch_interval":
@@ -20,8 +19,7 @@ if without == "switch_interval":
 else:
     from verification.bench.app import app
 
-    installed = installation._installed  # noqa: SLF001 - there is no setting for this
-    assert installed is not None  # noqa: S101
-    undone(installed.providers._exporters._undo)  # noqa: SLF001
+    # The exporter is created with its first batch, and would get otel-coach's encoder then.
+    Exporters._encode_fast = lambda *_: None  # type: ignore[method-assign] # noqa: SLF001 - no setting
 
 __all__ = ["app"]

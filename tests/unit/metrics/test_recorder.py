@@ -1,6 +1,8 @@
 import gc
 import logging
+import math
 import threading
+import time
 
 import pytest
 from opentelemetry import context as otel_context
@@ -188,12 +190,36 @@ def test_what_is_finished_reaches_the_api_by_itself_within_a_moment(metrics):
     eventually(lambda: added)
 
 
+def test_a_trickle_wakes_one_thread_once_a_second(metrics, monkeypatch):
+    """Each time costs the service the state of its caches, whatever little is to be done."""
+    woken, emitted, sent = [], [], []
+    settle = metrics.recorder._delayed._function
+    monkeypatch.setattr(metrics.recorder._delayed, "_function", lambda: woken.append(1) or settle())
+    monkeypatch.setitem(
+        metrics.recorder._instruments, RATE_LIMIT_HITS, lambda *what: emitted.append(what)
+    )
+    began = time.monotonic()
+    while time.monotonic() < began + 3.3:
+        metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
+        metrics.recorder.flush()
+        sent.append(1)
+        time.sleep(0.02)
+    assert 2 <= len(woken) <= 3
+    assert len(emitted) <= 1  # the others wait for a reader
+    metrics.recorder.flush_all()
+    assert sum(value for value, *_ in emitted) == len(sent)
+    woken.clear()
+    time.sleep(2.2)  # after the last, once more, and then never
+    assert len(woken) <= 1
+
+
 def test_many_facts_are_added_up_where_the_last_one_came_and_handed_on_elsewhere(metrics):
     handed_on = []
     metrics.recorder.flush_all()
     metrics.recorder._instruments[RATE_LIMIT_HITS] = lambda value, *_: handed_on.append(
         (value, threading.current_thread().name)
     )
+    metrics.recorder._emitted = -math.inf  # the last reader came long ago
     for _ in range(1000):
         metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
         metrics.recorder.flush()
