@@ -189,7 +189,7 @@ bench-profiles: install ## whose the CPU time of the service is, with otel-coach
 	@$(BIN)/python -m verification.bench.profiles
 
 bench-scale: install ## streams and /health with 1, 2 and 4 workers
-	@$(BIN)/python -m verification.bench.throughput --scale --rounds 40 $(BENCH)
+	@$(BIN)/python -m verification.bench.throughput --scale --rounds 40 --write docs/benchmarks.md $(BENCH)
 
 bench-backends: install ## latency with dead OTLP back ends, beside a healthy one
 	@$(BIN)/python -m verification.bench.backends

@@ -31,6 +31,7 @@ from verification.bench.variants import (
     OURS,
     OURS_METRICS,
     OURS_OWN_PRICES,
+    OURS_RUN,
     STOCK,
     Variant,
     doubles,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 5
 _SETTLED: Final = 2.0
 """Seconds in which imports in the background end."""
-_VARIANTS: Final = (BARE, OURS, OURS_METRICS, OURS_OWN_PRICES, STOCK)
+_VARIANTS: Final = (BARE, OURS, OURS_RUN, OURS_METRICS, OURS_OWN_PRICES, STOCK)
 HEADINGS: Final = ("more than bare", "start-up, s", "start-up, s of CPU", "memory, MB")
 
 

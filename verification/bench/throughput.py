@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tests.support import pages
 from verification.bench.goals import (
     ALL_ON,
     HEALTH,
@@ -163,17 +164,22 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--scale", action="store_true", help="with 1, 2 and 4 workers")
+    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
     arguments = parser.parse_args()
-    if not arguments.scale:
-        for run in all_runs(arguments.rounds):
-            print(run.as_markdown(), flush=True)
-        return 0
+    tables: list[str] = []
+    for run in _scaled(arguments.rounds) if arguments.scale else all_runs(arguments.rounds):
+        tables.append(run.as_markdown().strip())
+        print(f"{tables[-1]}\n", flush=True)
+    if arguments.write:
+        target = "bench-scale" if arguments.scale else "bench-throughput"
+        pages.write(arguments.write, target, "\n\n".join(tables))
+    return 0
+
+
+def _scaled(rounds: int) -> Iterator[Run]:
     for workers in (1, 2, 4):
         options = [*PLAIN, *(["--workers", str(workers)] if workers > 1 else [])]
-        found = runs(arguments.rounds, ALONE_WITH_BARE, f"{workers} worker(s)", options)
-        for run in found:
-            print(run.as_markdown(), flush=True)
-    return 0
+        yield from runs(rounds, ALONE_WITH_BARE, f"{workers} worker(s)", options)
 
 
 if __name__ == "__main__":

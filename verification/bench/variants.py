@@ -38,23 +38,28 @@ class Variant:
     """One kind of telemetry for the service."""
 
     name: str
-    instrumented: bool = False
+    command: Sequence[str] = ()
+    """What starts the service with telemetry."""
     variables: Mapping[str, str] | None = None
     sends_spans: bool = False
 
 
+_INSTRUMENT: Final = ("opentelemetry-instrument",)
 BARE: Final = Variant("bare")
-OURS: Final = Variant("otel-coach, metrics and spans", instrumented=True, sends_spans=True)
-OURS_METRICS: Final = Variant("otel-coach, metrics", instrumented=True)
+OURS: Final = Variant("otel-coach, metrics and spans", command=_INSTRUMENT, sends_spans=True)
+OURS_METRICS: Final = Variant("otel-coach, metrics", command=_INSTRUMENT)
+OURS_RUN: Final = Variant(
+    "otel-coach, by otel-coach run", command=("otel-coach", "run"), sends_spans=True
+)
 OURS_OWN_PRICES: Final = Variant(
     "otel-coach, with prices of one's own",
-    instrumented=True,
+    command=_INSTRUMENT,
     variables={"OTEL_COACH_PRICES": str(ROOT / "verification" / "bench" / "prices.toml")},
     sends_spans=True,
 )
 STOCK: Final = Variant(
     "opentelemetry-instrumentation-fastapi",
-    instrumented=True,
+    command=_INSTRUMENT,
     variables=_CONTRIB,
     sends_spans=True,
 )
@@ -96,7 +101,7 @@ def running(
     """
     port = free_port()
     command = ["uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning"]
-    instrument = [bin_path("opentelemetry-instrument")] if variant.instrumented else []
+    instrument = [bin_path(word) if not at else word for at, word in enumerate(variant.command)]
     variables = {
         key: value.format(endpoint=endpoint) for key, value in (variant.variables or {}).items()
     }
