@@ -137,6 +137,12 @@ _MEANINGS: Final = """\
   The two differ if a client leaves before a plain (JSON) answer: the application goes on and
   answers, so the HTTP status is what it answered, but nobody got it: the AI request is aborted.
   With OTEL_COACH_STOP_ABANDONED its work is cancelled instead, and the HTTP status is `499`.
+- **A WebSocket** has an AI request for each turn: from the message of the client after which AI
+  work began, until the outermost run has ended and its answer is sent. Chunks are the messages
+  to the client. The turn is aborted if the client left before its run ended. Where messages go
+  through a queue, a turn ends a tenth of a second after its last message. A handshake that is
+  refused counts as an HTTP answer does, with method GET, and status 403 where it was closed
+  before it was accepted; no WebSocket is in `http_server_request_duration_seconds`.
 - **error_type**: the class of the exception that the callback received, empty if nothing failed;
   on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
   `otel_coach_lost_total` where telemetry was lost, counted in spans, points or records that no back

@@ -1,4 +1,4 @@
-"""The HTTP request to which the running code belongs.
+"""The HTTP request, or the turn of a WebSocket, to which the running code belongs.
 
 The ASGI middleware opens a `Request`. LangChain's callbacks find it through the context, also in
 worker threads, and note on it what they observe. So neither instrumentor needs to know the other.
@@ -14,6 +14,8 @@ from otel_coach.core.spans import start_of_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from opentelemetry.context import Context
 
     from otel_coach.core.spans import HandedOver
 
@@ -35,6 +37,8 @@ class Request:
     """
 
     # Class-level defaults for attributes that most requests never set: these cost nothing.
+    is_in_socket = False
+    """Whether this is a turn of a WebSocket; `turn_of` then says to which turn a run belongs."""
     is_ai = False
     closed = False
     """Whether the final body was sent; what starts later is background work, not part of the
@@ -66,6 +70,14 @@ class Request:
         self.is_ai = True
         self.model = self.model or model
         self.mode = self.mode or mode
+
+    def turn_of(self, parent: Request | None, context: Context) -> tuple[Request, Context]:
+        """Returns the turn of a run that starts in `context`, and the context around that run.
+
+        Called for turns of a WebSocket only; `parent` is the request of the run's parent.
+        """
+        del parent
+        return self, context
 
     def client_has_left(self) -> bool:
         """Returns whether the client has left before the response was complete, as far as known."""

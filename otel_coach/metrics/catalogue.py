@@ -159,6 +159,13 @@ AI_STREAMS_ACTIVE: Final = Metric(
     (ENDPOINT,),
     "Streams of AI requests that are open now.",
 )
+WEBSOCKETS_ACTIVE: Final = Metric(
+    "app.websockets_active",
+    Kind.GAUGE,
+    "{connection}",
+    (ENDPOINT,),
+    "WebSockets that are open now.",
+)
 AI_TIME_TO_FIRST_CHUNK: Final = Metric(
     "app.ai.time_to_first_chunk",
     Kind.HISTOGRAM,

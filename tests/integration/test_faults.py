@@ -21,6 +21,8 @@ from opentelemetry.trace import NoOpTracerProvider
 from otel_coach.core import guard
 from otel_coach.instrumentors.asgi.awaiting import AnsweringTasks
 from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
+from otel_coach.instrumentors.asgi.turns import Turn
+from otel_coach.instrumentors.asgi.websocket import Connection
 from otel_coach.testing import measuring
 from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving
@@ -205,6 +207,9 @@ NOT_CALLED_HERE = {
     *("ProviderHeaders._patch", "ProviderHeaders.is_for_a_provider"),  # no provider is called here
     # tests/integration/test_abandoned_spared.py makes these fail.
     *(f"{cls.__name__}.{name}" for cls, name in HOOKS if cls in {AnsweringTasks, StoppingExchange}),
+    # tests/integration/test_websockets.py makes these fail.
+    *(f"{cls.__name__}.{name}" for cls, name in HOOKS if cls in {Connection, Turn}),
+    "Middleware._watch_socket",
     *("ProviderHeaders.is_trusted", "Middleware._is_trusted"),  # everybody is trusted here
     *("AsgiInstrumentor._patch", "Encoder.encode_spans", "RedactingSpanProcessor._applied"),
 }

@@ -72,7 +72,7 @@ def _switch_interval(rounds: int) -> Generator[tuple[float, float]]:
             for service in services:
                 url = f"http://127.0.0.1:{service.port}"
                 with Scraping(url):
-                    took.append(p99(url))
+                    took.append(p99(service.port))
             yield took[0], took[1]
 
 

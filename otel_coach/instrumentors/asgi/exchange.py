@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.guard import guarded, swallowed
 from otel_coach.core.request_context import Request
 from otel_coach.instrumentors.asgi.ai_requests import (
-    MAX_REMEMBERED,
-    AiRequests,
     Stream,
     is_stream,
     may_have_body,
 )
-from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
+from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, Exchanges, unwrapped
 from otel_coach.instrumentors.asgi.look_ahead import (
     DISCONNECT,
     MAX_AHEAD,
     can_look_ahead,
     message_now,
 )
-from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed, Route, Routes, find_route
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
     Answered,
@@ -32,7 +29,7 @@ from otel_coach.instrumentors.asgi.server_span import (
     end_server_span,
     span_name,
 )
-from otel_coach.metrics.catalogue import AUTH_FAILURES, HTTP_REQUEST_DURATION, RATE_LIMIT_HITS
+from otel_coach.metrics.catalogue import HTTP_REQUEST_DURATION
 from otel_coach.metrics.labels import (
     ABORTED,
     CLIENT_CLOSED_REQUEST,
@@ -44,49 +41,17 @@ from otel_coach.metrics.labels import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
-    from otel_coach.metrics.recorder import Recorder
+    from otel_coach.instrumentors.asgi.routes import Route, Routes
 
-_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
-_REJECTIONS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
 _METHOD_NOT_ALLOWED: Final = "405"
 _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanges:
-    """State that all exchanges of a process share."""
-
-    recorder: Recorder
-    credential_headers: frozenset[str]
-    opened: set[Exchange]
-    """Exchanges that are not finished yet."""
-    rate_limited: set[str]
-    """Endpoints whose rate_limit.hits series exists."""
-    ai: AiRequests
-
-    @classmethod
-    def new(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
-        """Returns the state before the first request."""
-        return cls(recorder, credential_headers, set(), set(), AiRequests(recorder))
-
-    def of(self, app: object) -> list[Exchange]:
-        """Returns the exchanges of `app` that are not finished yet."""
-        return [exchange for exchange in tuple(self.opened) if exchange.app is app]
-
-    def active_streams(self) -> Mapping[tuple[object, ...], float]:
-        """Returns the number of AI streams that are open now, by endpoint."""
-        open_now = [e.route.template for e in tuple(self.opened) if e.is_open_ai_stream]
-        endpoints = self.ai.streaming.union(open_now)
-        return {(endpoint,): open_now.count(endpoint) for endpoint in endpoints}
-
-
-class Exchange:
+class Exchange(Answering):
     """Observes the messages between the server and the application; finished exactly once.
 
     `receive` and `send` replace the server's callables. All measurements are recorded in `_finish`:
@@ -101,9 +66,6 @@ class Exchange:
     """The context in which `span` is current."""
     finished = False
     _received_ahead: deque[Message] | None = None
-    _route: Route | None = None
-    _status: int | None = None
-    _headers: Iterable[tuple[bytes, bytes]] = ()
     _is_stream = False
     _chunks = 0
     _first_chunk: float | None = None
@@ -138,8 +100,7 @@ class Exchange:
         self._routes = routes
         self.app = app
         self._routed = scope
-        # The application and its middlewares change the scope. These are the original values,
-        # except that the root path is already the one that FastAPI sets later.
+        # `original_of`, inlined to save a call.
         self._original = {
             "path": scope["path"],
             "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),
@@ -157,31 +118,9 @@ class Exchange:
         """ns since the epoch."""
 
     @property
-    def route(self) -> Route:
-        """The matching route, looked up when it is first needed."""
-        if self._route is None:
-            self._route = NO_ROUTE  # during the lookup, and if it fails
-            self._find_route()
-        return self._route
-
-    @guarded  # a path convertor of the application may raise: the request is counted all the same
-    def _find_route(self) -> None:
-        self._route = self._routes.find(self.app, self._original, self._routed)
-
-    @guarded
-    def _dependant(self) -> Any:
-        """Returns the `dependant` of FastAPI's route, with the dependencies of its routers."""
-        return find_route(self.app, self._scope).dependant
-
-    @property
-    def _scope(self) -> Scope:
-        """The scope before routing, as far as it matters here."""
-        return {**self._routed, **self._original}
-
-    @property
-    def is_open_ai_stream(self) -> bool:
-        """Whether this is an AI request whose stream is open now."""
-        return self._is_stream and self.request.is_ai and not self.finished
+    def open_streams(self) -> int:
+        """1 while this is an AI request whose stream is open, else 0."""
+        return int(self._is_stream and self.request.is_ai and not self.finished)
 
     async def receive(self) -> Message:
         """Returns the server's next message, and notes a disconnect of the client."""
@@ -336,8 +275,8 @@ class Exchange:
             code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
         method = self._method_of(route, code)
         record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, method, code), self.context)
-        if status in _REJECTIONS or endpoint not in self._shared.rate_limited:
-            self._record_auth_failure(endpoint, code)
+        if status in REJECTIONS or endpoint not in self._shared.rate_limited:
+            self._record_refusal(endpoint, method, code)
         request = self.request
         if request.is_ai:
             first_chunk = None if self._first_chunk is None else self._first_chunk - self._started
@@ -362,28 +301,3 @@ class Exchange:
         if type(route) is NotAllowed and (self.method != "OPTIONS" or code >= "4"):
             return OTHER_METHOD
         return self.method
-
-    def _record_auth_failure(self, endpoint: str, code: str) -> None:
-        record, shared = self.recorder.record, self._shared
-        if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
-            reason = auth_failure_reason(
-                self._scope, self._headers, shared.credential_headers, self._dependant()
-            )
-            record(AUTH_FAILURES, 1, (endpoint, self._method_of(self.route, code), code, reason))
-        limited = self._status == _TOO_MANY_REQUESTS
-        known = shared.rate_limited
-        is_new = endpoint not in known and len(known) < MAX_REMEMBERED
-        if is_new:
-            known.add(endpoint)
-        if limited or is_new:
-            record(RATE_LIMIT_HITS, int(limited), (endpoint,))
-
-
-def unwrapped(error: BaseException) -> BaseException:
-    """Returns the exception inside, if a task group wrapped a single one."""
-    while isinstance(error, BaseExceptionGroup):
-        inside = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        if len(inside) != 1:
-            break
-        error = inside[0]
-    return error

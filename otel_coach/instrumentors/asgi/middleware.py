@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -13,19 +12,20 @@ from weakref import WeakKeyDictionary
 import anyio
 from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind, set_span_in_context
-from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.core.event_loop import runs_asyncio
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
 from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import distrusts_caller, is_idle
 from otel_coach.core.stopping import wishes
-from otel_coach.instrumentors.asgi.exchange import Exchange, Exchanges
+from otel_coach.instrumentors.asgi.answering import Exchanges
+from otel_coach.instrumentors.asgi.applications import KnownApplication, gives_way
+from otel_coach.instrumentors.asgi.exchange import Exchange
 from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
-from otel_coach.instrumentors.asgi.routes import OwnPage, Routes, templates
+from otel_coach.instrumentors.asgi.routes import templates
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
 from otel_coach.metrics.aggregation import NO_CONTEXT
-from otel_coach.metrics.catalogue import AI_STREAMS_ACTIVE
+from otel_coach.metrics.catalogue import AI_STREAMS_ACTIVE, WEBSOCKETS_ACTIVE
 from otel_coach.metrics.labels import ENDPOINT, span_text
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.core.stopping import StopRule
+    from otel_coach.instrumentors.asgi.websocket import Connection
     from otel_coach.metrics.recorder import Recorder
 
     Application = Callable[..., Awaitable[None]]
@@ -48,6 +49,8 @@ _MAX_FLUSH: Final = 3.0
 
 
 _REQUESTS: Final = frozenset({"http", "websocket"})
+_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
+_SCHEME: Final = {"http": "http", "websocket": "ws"}
 _VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
 
 
@@ -89,17 +92,18 @@ class Middleware:
         self._watches = watches
         self._trusts = trusts
         self._exchanges = Exchanges.new(recorder, credential_headers)
-        self._excluded = parse_excluded_urls(excluded_urls) if excluded_urls else None
+        self._excluded = _parsed(excluded_urls) if excluded_urls else None
         self._page = page
         self._page_paths: tuple[str, ...] = () if page is None else page.suffixes
         self._on_start = on_start
         self._on_stop = on_stop
-        self._applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
-        self._latest: _Application | None = None
+        self._applications: WeakKeyDictionary[Any, KnownApplication] = WeakKeyDictionary()
+        self._latest: KnownApplication | None = None
         self._incoming = IncomingContext()
         self._stops = stops
         self._new_exchange: Callable[..., Exchange] = Exchange
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
+        recorder.observe(WEBSOCKETS_ACTIVE, self._exchanges.active_sockets)
 
     def stop_when_wanted(self) -> Callable[[], None]:
         """Watches requests so that their work can be stopped, from the first wish on.
@@ -121,6 +125,9 @@ class Middleware:
             is_watched = MARK not in scope and (self._watches is None or self._watches(app))
             if is_watched and scope["type"] == "lifespan":
                 await self._lifespan(app, original, scope, receive, send)
+                return
+            if is_watched and scope["type"] == "websocket":
+                await self._websocket(app, original, scope, receive, send)
                 return
             is_watched = is_watched and scope["type"] == "http"
             watched = self._watch(app, scope, receive, send) if is_watched else None
@@ -199,13 +206,50 @@ class Middleware:
         self._exchanges.opened.add(exchange)
         return exchange, tokens
 
+    async def _websocket(
+        self, app: Any, call: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        watched = self._watch_socket(app, scope, receive, send)
+        if watched is None:
+            await call(app, scope, receive, send)
+            return
+        connection, tokens = watched
+        scope[MARK] = True
+        scope.setdefault(FASTAPI_TELEMETRY, None)
+        error: BaseException | None = None
+        try:
+            await call(app, scope, connection.receive, connection.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            connection.ended(error)
+            self._reset(tokens)
+            error = None  # its traceback has this frame: no cycle may keep what is left
+
+    @guarded
+    def _watch_socket(
+        self, app: Any, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Connection, _Tokens]:
+        from otel_coach.instrumentors.asgi.websocket import Connection  # noqa: PLC0415 - few have any
+
+        known, tracer = self._applications.get(app) or self._register(app), self._tracer
+        connection = Connection(self._exchanges, app, known.routes, scope, receive, send, tracer)
+        context = None if tracer is None else self._server_context(tracer, connection, known, scope)
+        tokens = (
+            connection.begin(),
+            None if context is None else otel_context.attach(context),
+        )
+        self._exchanges.sockets.add(connection)
+        return connection, tokens
+
     @guarded  # without a span, the request is measured all the same
     def _server_context(
-        self, tracer: Tracer, exchange: Exchange, known: _Application, scope: Scope
+        self, tracer: Tracer, exchange: Exchange | Connection, known: KnownApplication, scope: Scope
     ) -> Context | None:
         """Starts the server span and returns its context; None if there is nothing to attach."""
         if known.gives_way is None:
-            known.gives_way = _gives_way(exchange.app)
+            known.gives_way = gives_way(exchange.app)
         if known.gives_way:
             return None
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
@@ -217,7 +261,7 @@ class Middleware:
             parent = self._incoming.of(scope)
         if is_idle(tracer):
             return None if parent is NO_CONTEXT else parent  # it may carry baggage
-        version = scope.get("http_version", "1.1")
+        version, scheme = scope.get("http_version", "1.1"), scope.get("scheme")
         span = tracer.start_span(
             exchange.method,
             context=parent,
@@ -226,7 +270,7 @@ class Middleware:
             attributes={
                 "http.request.method": exchange.method,
                 # A proxy forwards any scheme, even one that a client invented.
-                "url.scheme": "https" if scope.get("scheme") == "https" else "http",
+                "url.scheme": scheme if scheme in _SCHEMES else _SCHEME[scope["type"]],
                 "network.protocol.version": version if version in _VERSIONS else span_text(version),
             },
             start_time=exchange.start_time,
@@ -247,9 +291,9 @@ class Middleware:
         if app not in self._applications:
             self._register(app)
 
-    def _register(self, app: object) -> _Application:
+    def _register(self, app: object) -> KnownApplication:
         """Registers an application at its first event: the start of its lifespan, or a request."""
-        known = self._applications[app] = _Application(app)
+        known = self._applications[app] = KnownApplication(app)
         if self._on_start is not None:
             on_start, self._on_start = self._on_start, None
             on_start()
@@ -285,7 +329,7 @@ class Middleware:
             with anyio.move_on_after(_MAX_UNWINDING):
                 while self._exchanges.of(app):  # noqa: ASYNC110 - an exchange has no event to wait for
                     await anyio.sleep(0.01)
-        for exchange in self._exchanges.of(app):
+        for exchange in (*self._exchanges.of(app), *self._exchanges.sockets_of(app)):
             exchange.ended(CancelledError())
         if (on_stop := self._on_stop) is None:
             return
@@ -309,57 +353,19 @@ def _nothing(_endpoint: str) -> None:
     """The rule of a process in which only `stop_abandoned` asks for stopping."""
 
 
-class _Application:
-    """State of an application, kept from its first event on."""
-
-    __slots__ = ("app", "gives_way", "page", "routes")
-
-    def __init__(self, app: object) -> None:
-        self.app = weakref.ref(app)
-        self.routes = Routes()
-        self.page = OwnPage()
-        self.gives_way: bool | None = None
-        """Whether another instrumentation makes the server spans; None before the first request."""
-
-
-def _gives_way(app: Any) -> bool:
-    """Returns whether a contrib middleware in the stack of `app` makes the server spans."""
-    if app.middleware_stack is None:
-        app.middleware_stack = app.build_middleware_stack()
-    if any(map(_is_contrib, _stack(app))):
-        _logger.warning(
-            "otel-coach: the application is instrumented by opentelemetry-instrumentation-fastapi "
-            "or -asgi already; otel-coach's server span gives way"
-        )
-        return True
-    if hasattr(app, "_native_telemetry"):
-        _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
-    return False
-
-
 _PAGE_REQUEST: Final[Any] = object()
 _TWO_PAGES_REQUEST: Final[Any] = object()
 """The request is for the metrics page, and the application has a page of its own there."""
 _Tokens = tuple["Token[Any]", "Token[Context] | None"]
 
 
+def _parsed(excluded_urls: str) -> Any:
+    from opentelemetry.util.http import parse_excluded_urls  # noqa: PLC0415 - few exclude any
+
+    return parse_excluded_urls(excluded_urls)
+
+
 def _url(scope: Scope) -> str:
     """Returns the URL that is matched against OTEL_PYTHON_FASTAPI_EXCLUDED_URLS."""
     host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     return f"{scope.get('scheme', 'http')}://{host}{scope['path']}"
-
-
-def _stack(app: Any) -> Iterator[object]:
-    """Yields the middlewares of `app`, outermost first."""
-    inside = app.middleware_stack
-    while inside is not None:
-        yield inside
-        inside = getattr(inside, "app", None)
-
-
-def _is_contrib(middleware: object) -> bool:
-    cls = type(middleware)
-    return (cls.__module__, cls.__name__) == (
-        "opentelemetry.instrumentation.asgi",
-        "OpenTelemetryMiddleware",
-    )

@@ -54,6 +54,18 @@ def end_server_span(span: Span, answered: Answered) -> None:
     end_span(span, end_time, name, attributes, status)
 
 
+def end_turn_span(span: Span, answered: Answered) -> None:
+    """Ends the span of a WebSocket's turn; called by the recorder when it flushes."""
+    attributes: dict[str, AttributeValue] = {}
+    status: Status | None = None
+    if answered.outcome == ABORTED:
+        attributes["otel_coach.outcome"] = ABORTED
+    elif answered.error_type is not None:
+        attributes["error.type"] = span_text(answered.error_type)
+        status = Status(StatusCode.ERROR)
+    end_span(span, answered.time_ns, None, attributes, status)
+
+
 def span_name(method: str, route: Route) -> str:
     """Returns the name of a server span."""
     method = "HTTP" if method == OTHER_METHOD else method

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
+from otel_coach.instrumentors.asgi.answering import unwrapped
 from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread, feeds_events, is_child
-from otel_coach.instrumentors.asgi.exchange import Exchange, unwrapped
+from otel_coach.instrumentors.asgi.exchange import Exchange
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
 from otel_coach.metrics.catalogue import AI_STOPPED_RUNS

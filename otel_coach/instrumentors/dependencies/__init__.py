@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from otel_coach.core.guard import guarded
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.dependencies.health import Health, activate
-from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
-from otel_coach.instrumentors.dependencies.watcher import Watcher
 from otel_coach.metrics.labels import DEPENDENCY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from otel_coach.instrumentors.base import OnceForAll
+    from otel_coach.instrumentors.dependencies.watcher import Watcher
     from otel_coach.metrics.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
@@ -42,6 +41,16 @@ class DependenciesInstrumentor(Instrumentor):
         self._watchers = []
         addresses: Mapping[str, str] = kwargs.get("addresses", {})
         health.recorder.reserve(DEPENDENCY_NAME, addresses)
+        if addresses:
+            self._watchers += self._watchers_of(addresses, kwargs["interval"], kwargs["timeout"])
+
+    def _watchers_of(
+        self, addresses: Mapping[str, str], interval: float, timeout: float
+    ) -> Iterator[Watcher]:
+        # Imported only where there is something to probe.
+        from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of  # noqa: PLC0415
+        from otel_coach.instrumentors.dependencies.watcher import Watcher  # noqa: PLC0415
+
         for name, address in addresses.items():
             try:
                 probe = probe_of(address)
@@ -50,9 +59,7 @@ class DependenciesInstrumentor(Instrumentor):
                     "otel-coach: OTEL_COACH_DEPENDENCIES: %s %s; it is not probed", name, error
                 )
                 continue
-            self._watchers.append(
-                Watcher(health, name, probe, kwargs["interval"], kwargs["timeout"])
-            )
+            yield Watcher(self._health, name, probe, interval, timeout)
 
     @guarded
     def start(self, once_for_all: OnceForAll) -> None:

@@ -57,7 +57,12 @@ class Run:
         self.parent = parent
         self.name = name
         self.is_llm = is_llm
-        request = self.request = current_request.get()
+        request = current_request.get()
+        self.outer_context: Context = otel_context.get_current()
+        if request is not None and request.is_in_socket:
+            around = None if parent is None else parent.request
+            request, self.outer_context = request.turn_of(around, self.outer_context)
+        self.request = request
         self.application = current_application.get() if request is None else request.application
         self.started = perf_counter()
         if parent is not None:
@@ -66,7 +71,6 @@ class Run:
             self.start_of_clock = request.start_of_clock
         else:
             self.start_of_clock = start_of_clock()
-        self.outer_context: Context = otel_context.get_current()
         self.span: trace.Span | None = None
         self.context: Context | None = None
         """For code inside the run; None while the run has no span that belongs to a trace."""

@@ -136,11 +136,12 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
         # _observe and _observe_embeddings are
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
+        ("instrumentors/asgi/turns", "task.add_done_callback"),  # task_done is guarded
         ("instrumentors/langchain/open_runs", "task.add_done_callback"),  # _task_done is guarded
         ("instrumentors/provider_headers", "wrapt.register_post_import_hook"),  # _patch is
         # In an event loop of ours, in a thread of ours, which reports what is raised there.
         ("prometheus/http/http_server", "task.add_done_callback"),
-        ("instrumentors/asgi/middleware", "weakref.ref"),  # without a callback
+        ("instrumentors/asgi/applications", "weakref.ref"),  # without a callback
         ("instrumentors/asgi/routes", "weakref.ref"),  # as well
         ("instrumentors/langchain/open_runs", "weakref.ref"),  # _lose is guarded
         ("instrumentors/langchain/trials", "weakref.ref"),  # without a callback

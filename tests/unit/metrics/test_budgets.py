@@ -34,6 +34,7 @@ def test_the_worst_case_of_the_catalogue_multiplied_by_hand():
         "app_ai_abandoned_cost_usd_total": 1000 + (100 + 1),
         "app_ai_stopped_runs_total": 1000 + (100 + 1),
         "app_ai_streams_active": endpoints,
+        "app_websockets_active": endpoints,
         "app_ai_time_to_first_chunk_seconds": (1000 + (100 + 1)) * (14 + 3),
         "agent_llm_requests_total": 1000 + (20 + 1) * 3 * 2,
         "agent_llm_latency_seconds": models * 3 * (14 + 3),

@@ -19,6 +19,7 @@ app_ai_abandoned_tokens_total | counter | endpoint, model, mode
 app_ai_abandoned_cost_usd_total | counter | endpoint, model
 app_ai_stopped_runs_total | counter | endpoint, model, mode
 app_ai_streams_active | gauge | endpoint
+app_websockets_active | gauge | endpoint
 app_ai_time_to_first_chunk_seconds | histogram | endpoint, model, mode
 agent_llm_requests_total | counter | model, mode, status, error_type
 agent_llm_latency_seconds | histogram | model, status

@@ -11,6 +11,7 @@ from otel_coach.metrics.catalogue import (
     AI_STREAMS_ACTIVE,
     AI_TIME_TO_FIRST_CHUNK,
     HTTP_REQUEST_DURATION,
+    WEBSOCKETS_ACTIVE,
 )
 from otel_coach.metrics.labels import ENDPOINT, STATUS
 from tools.monitoring.objectives import AVAILABILITY, FIRST_CHUNK_SECONDS, FIRST_CHUNK_SHARE
@@ -124,6 +125,14 @@ _IN_TIME = (
         "Rises with the load or with the duration. A step that never comes down is a stream that "
         "hangs.",
         one(CHOSEN.grouped("sum", AI_STREAMS_ACTIVE, by=(ENDPOINT,)), "{{endpoint}}"),
+        Look.STACKED,
+    ),
+    Panel(
+        "WebSockets open by endpoint",
+        "short",
+        "Connections that are open now, busy or not. A step that never comes down is a client that "
+        "left without a word, behind a proxy that keeps its connection.",
+        one(CHOSEN.grouped("sum", WEBSOCKETS_ACTIVE, by=(ENDPOINT,)), "{{endpoint}}"),
         Look.STACKED,
     ),
     Panel(

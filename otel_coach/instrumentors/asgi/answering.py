@@ -1,0 +1,156 @@
+"""What requests and WebSockets have in common: their route, a refusal, and the state they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from otel_coach.core.guard import guarded
+from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, AiRequests
+from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
+from otel_coach.metrics.catalogue import AUTH_FAILURES, RATE_LIMIT_HITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from otel_coach.core.asgi_types import Scope
+    from otel_coach.metrics.recorder import Recorder
+
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
+REJECTIONS: Final = frozenset({_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS})
+
+
+def original_of(app: object, scope: Scope, method: str) -> dict[str, Any]:
+    """Returns the values of `scope` that the application and its middlewares may change.
+
+    The root path is already the one that FastAPI sets later.
+    """
+    return {
+        "path": scope["path"],
+        "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),
+        "method": method,
+        "headers": scope["headers"],
+        "query_string": scope.get("query_string", b""),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """State that all exchanges of a process share."""
+
+    recorder: Recorder
+    credential_headers: frozenset[str]
+    opened: set[Answering]
+    """Exchanges that are not finished yet."""
+    rate_limited: set[str]
+    """Endpoints whose rate_limit.hits series exists."""
+    ai: AiRequests
+    sockets: set[Answering]
+    """WebSockets that are not finished yet."""
+    socket_endpoints: set[str]
+    """Endpoints that have accepted a WebSocket; their gauge is 0 while none is open."""
+
+    @classmethod
+    def new(cls, recorder: Recorder, credential_headers: frozenset[str]) -> Exchanges:
+        """Returns the state before the first request."""
+        return cls(recorder, credential_headers, set(), set(), AiRequests(recorder), set(), set())
+
+    def of(self, app: object) -> list[Answering]:
+        """Returns the exchanges of `app` that are not finished yet."""
+        return [exchange for exchange in tuple(self.opened) if exchange.app is app]
+
+    def sockets_of(self, app: object) -> list[Answering]:
+        """Returns the WebSockets of `app` that are not finished yet."""
+        return [connection for connection in tuple(self.sockets) if connection.app is app]
+
+    def active_sockets(self) -> Mapping[tuple[object, ...], float]:
+        """Returns the number of WebSockets that are open now, by endpoint."""
+        open_now = [one.route.template for one in tuple(self.sockets) if one.is_open_socket]
+        return {(one,): open_now.count(one) for one in self.socket_endpoints.union(open_now)}
+
+    def active_streams(self) -> Mapping[tuple[object, ...], float]:
+        """Returns the number of AI streams that are open now, by endpoint."""
+        open_now: list[str] = []
+        for one in (*self.opened, *self.sockets):
+            open_now += [one.route.template] * one.open_streams
+        endpoints = self.ai.streaming.union(open_now)
+        return {(endpoint,): open_now.count(endpoint) for endpoint in endpoints}
+
+
+class Answering:
+    """Looks up the route of a request, and records that it was refused.
+
+    The attributes are set by the class that derives from it, which many requests make: a
+    constructor here would cost each of them a call.
+    """
+
+    recorder: Recorder
+    app: object
+    _routes: Routes
+    _routed: Scope
+    """The scope as the application and its middlewares have changed it."""
+    _original: Mapping[str, Any]
+    _shared: Exchanges
+    _route: Route | None = None
+    is_open_socket = False
+    """Whether this is a WebSocket that is open now."""
+    _status: int | None = None
+    _headers: Iterable[tuple[bytes, bytes]] = ()
+
+    @property
+    def open_streams(self) -> int:
+        """The number of its AI requests whose streams are open now."""
+        raise NotImplementedError
+
+    def ended(self, error: BaseException | None) -> None:
+        """Called if the application's call or its lifespan ended, perhaps by `error`."""
+        raise NotImplementedError
+
+    @property
+    def route(self) -> Route:
+        """The matching route, looked up when it is first needed."""
+        if self._route is None:
+            self._route = NO_ROUTE  # during the lookup, and if it fails
+            self._find_route()
+        return self._route
+
+    @guarded  # a path convertor of the application may raise: the request is counted all the same
+    def _find_route(self) -> None:
+        self._route = self._routes.find(self.app, self._original, self._routed)
+
+    @guarded
+    def _dependant(self) -> Any:
+        """Returns the `dependant` of FastAPI's route, with the dependencies of its routers."""
+        return find_route(self.app, self._scope).dependant
+
+    @property
+    def _scope(self) -> Scope:
+        """The scope before routing, as far as it matters here."""
+        return {**self._routed, **self._original}
+
+    def _record_refusal(self, endpoint: str, method: str, code: str) -> None:
+        """Records a 401, a 403 or a 429, or that there was none yet at this endpoint."""
+        record = self.recorder.record
+        if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
+            reason = auth_failure_reason(
+                self._scope, self._headers, self._shared.credential_headers, self._dependant()
+            )
+            record(AUTH_FAILURES, 1, (endpoint, method, code, reason))
+        limited = self._status == _TOO_MANY_REQUESTS
+        known = self._shared.rate_limited
+        is_new = endpoint not in known and len(known) < MAX_REMEMBERED
+        if is_new:
+            known.add(endpoint)
+        if limited or is_new:
+            record(RATE_LIMIT_HITS, int(limited), (endpoint,))
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """Returns the exception inside, if a task group wrapped a single one."""
+    while isinstance(error, BaseExceptionGroup):
+        inside = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(inside) != 1:
+            break
+        error = inside[0]
+    return error

@@ -1,0 +1,58 @@
+"""What the middleware keeps of each application, and who makes its server spans."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from otel_coach.instrumentors.asgi.routes import OwnPage, Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_logger = logging.getLogger("otel_coach")
+
+
+class KnownApplication:
+    """State of an application, kept from its first event on."""
+
+    __slots__ = ("app", "gives_way", "page", "routes")
+
+    def __init__(self, app: object) -> None:
+        self.app = weakref.ref(app)
+        self.routes = Routes()
+        self.page = OwnPage()
+        self.gives_way: bool | None = None
+        """Whether another instrumentation makes the server spans; None before the first request."""
+
+
+def gives_way(app: Any) -> bool:
+    """Returns whether a contrib middleware in the stack of `app` makes the server spans."""
+    if app.middleware_stack is None:
+        app.middleware_stack = app.build_middleware_stack()
+    if any(map(_is_contrib, _stack(app))):
+        _logger.warning(
+            "otel-coach: the application is instrumented by opentelemetry-instrumentation-fastapi "
+            "or -asgi already; otel-coach's server span gives way"
+        )
+        return True
+    if hasattr(app, "_native_telemetry"):
+        _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
+    return False
+
+
+def _stack(app: Any) -> Iterator[object]:
+    """Yields the middlewares of `app`, outermost first."""
+    inside = app.middleware_stack
+    while inside is not None:
+        yield inside
+        inside = getattr(inside, "app", None)
+
+
+def _is_contrib(middleware: object) -> bool:
+    cls = type(middleware)
+    return (cls.__module__, cls.__name__) == (
+        "opentelemetry.instrumentation.asgi",
+        "OpenTelemetryMiddleware",
+    )

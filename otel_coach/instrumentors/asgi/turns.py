@@ -1,0 +1,149 @@
+"""The turns of a WebSocket: each is an AI request, from a message of the client to its answer."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opentelemetry import trace
+
+from otel_coach.core.event_loop import current_task
+from otel_coach.core.guard import guarded
+from otel_coach.core.request_context import Request
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+    from otel_coach.metrics.recorder import Recorder
+
+
+class Socket(Protocol):
+    """The WebSocket that turns belong to."""
+
+    recorder: Recorder
+    app: object
+    span: Span | None
+    """Its server span."""
+    open_turns: dict[Turn, None]
+    """The turns whose AI work has begun and that are not recorded yet, oldest first."""
+
+    def turn_of_work(self) -> Turn:
+        """Returns the turn of work whose context is older than the client's last message."""
+        ...
+
+    def is_around(self, span: Span) -> bool:
+        """Returns whether `span` is the connection's, or that of an earlier turn of it."""
+        ...
+
+    def start_turn(self, turn: Turn) -> Span:
+        """Starts the span of `turn` below that of the connection."""
+        ...
+
+    def look_for_client(self) -> None:
+        """Checks whether the client has left."""
+        ...
+
+    def settle_later(self, turn: Turn) -> None:
+        """Ends `turn`, whose work has ended, if nothing else will tell its end."""
+        ...
+
+    def finish_turn(self, turn: Turn, error: BaseException | None = None) -> None:
+        """Records `turn`, once."""
+        ...
+
+
+class Turn(Request):
+    """The client's message, and the AI work that it began, if it began any.
+
+    Work finds its turn in the context of the code that received the message. Where that code hands
+    messages on, to a task that runs all the time, the context of this task has the connection's
+    first turn, which stands for whichever message came last.
+    """
+
+    is_in_socket = True
+
+    def __init__(self, connection: Socket, *, is_first: bool = False) -> None:
+        super().__init__(connection.app)
+        self.connection = connection
+        self.is_first = is_first
+        """Whether it began with the connection, not with a message."""
+        self.started = self.last = perf_counter()
+        """When it began, and when a run of it ended or a message was sent last."""
+        self.chunks = 0
+        """Messages to the client."""
+        self.first_chunk: float | None = None
+        self.reader: asyncio.Task[Any] | None = None
+        """The task that received the message."""
+        self.task: asyncio.Task[Any] | None = None
+        """The task in which its work began; None in a thread."""
+        self.was_handed_on = False
+        """Whether the message went to a task that runs all the time, so that no task and no further
+        message tells the end of the turn."""
+        self.open_runs: set[int] = set()
+        """The ids of its outermost runs that have not ended."""
+        self.span: Span | None = None
+        self.context: Context | None = None
+        """The context in which `span` is current."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """Counts otel-coach's own faults."""
+        return self.connection.recorder
+
+    def turn_of(self, parent: Request | None, context: Context) -> tuple[Request, Context]:
+        """Returns the turn of a run that starts in `context`, and the context around that run."""
+        if parent is not None:
+            return parent, context
+        turn = self._begun() or self
+        return turn, turn.context_in(context) or context
+
+    @guarded
+    def _begun(self) -> Turn:
+        turn = self.connection.turn_of_work() if self.is_first else self
+        if turn.task is None and (task := current_task()) is not None:
+            turn.task = task
+            if task is not turn.reader and not turn.was_handed_on:
+                task.add_done_callback(turn.task_done)
+        return turn
+
+    @guarded
+    def task_done(self, _task: object) -> None:
+        """Called when the task has ended in which the work of this turn began."""
+        if self.is_done:
+            self.connection.finish_turn(self)
+
+    @guarded
+    def context_in(self, context: Context) -> Context:
+        """Returns `context` with this turn's span in the place of the connection's."""
+        connection = self.connection
+        if connection.span is None or not connection.is_around(trace.get_current_span(context)):
+            return context
+        if self.span is None:
+            self.span = connection.start_turn(self)
+            self.context = trace.set_span_in_context(self.span, context)
+        return trace.set_span_in_context(self.span, context)
+
+    def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
+        super().ai_work_started(model=model, mode=mode)
+        if not self.closed:
+            self.connection.open_turns[self] = None
+
+    def outermost_run_started(self, run: object) -> None:
+        super().outermost_run_started(run)
+        self.open_runs.add(id(run))
+
+    def outermost_run_ended(self, run: object, *, failed: bool, was_aborted: bool) -> None:
+        super().outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
+        self.connection.look_for_client()
+        self.open_runs.discard(id(run))
+        self.last = perf_counter()
+        if self.is_ai and not self.open_runs:
+            self.connection.settle_later(self)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all AI work that it began has ended."""
+        return self.is_ai and not self.open_runs and not self.closed

@@ -1,0 +1,337 @@
+"""One WebSocket: its handshake, its messages, and the turns of AI work in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from threading import get_ident
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from opentelemetry.trace import SpanKind
+
+from otel_coach.core.event_loop import current_task, runs_asyncio
+from otel_coach.core.guard import guarded
+from otel_coach.core.request_context import current_request
+from otel_coach.core.spans import time_at
+from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, Stream
+from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, original_of, unwrapped
+from otel_coach.instrumentors.asgi.look_ahead import MAX_AHEAD, can_look_ahead, message_now
+from otel_coach.instrumentors.asgi.server_span import (
+    SERVER_ERROR,
+    Answered,
+    end_server_span,
+    end_turn_span,
+)
+from otel_coach.instrumentors.asgi.turns import Turn
+from otel_coach.metrics.labels import ABORTED, ERROR, OK
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    from otel_coach.core.asgi_types import Message, Receive, Scope, Send
+    from otel_coach.instrumentors.asgi.answering import Exchanges
+    from otel_coach.instrumentors.asgi.routes import Routes
+
+DISCONNECT: Final = "websocket.disconnect"
+_FORBIDDEN: Final = 403
+"""The status of a handshake that the application closes instead of accepting it."""
+_SWITCHING_PROTOCOLS: Final = 101
+_SERVER_RESTARTS: Final = 1012
+"""The close code by which a server that stops tells the application that the connection ends."""
+_LINGER: Final = 0.1
+"""Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
+tells that the next turn begins."""
+
+
+class Connection(Answering):
+    """Observes the messages between the server and the application; finished exactly once.
+
+    `receive` and `send` replace the server's callables.
+    """
+
+    span: Span | None = None
+    context: Context | None = None
+    """The context in which `span` is current."""
+    finished = False
+    accepted = False
+    method = "GET"  # of every handshake
+    _client_left = False
+    _application_left = False
+    _is_receiving = False
+    _first_turn: Turn | None
+    """Until the connection ends: a turn refers to its connection, and no cycle may remain."""
+    _latest: Turn | None = None
+    """The turn of the client's last message."""
+    _received_ahead: deque[Message] | None = None
+    _had_abort = False
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of an ASGI call, and shared state
+        self,
+        shared: Exchanges,
+        app: object,
+        routes: Routes,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        tracer: Tracer | None,
+    ) -> None:
+        self.recorder = shared.recorder
+        self.app = app
+        self._shared = shared
+        self._routes = routes
+        self._routed = scope
+        self._original = original_of(app, scope, self.method)
+        self._receive = receive
+        self._send = send
+        self._tracer = tracer
+        self._thread = get_ident()
+        self._loop = asyncio.get_running_loop() if runs_asyncio() else None
+        first = self._first_turn = Turn(self, is_first=True)
+        self._start_of_clock = first.start_of_clock
+        self.start_time = time_at(first.start_of_clock, first.started)
+        """ns since the epoch."""
+        self._turn_spans: WeakSet[Span] = WeakSet()
+        self.open_turns: dict[Turn, None] = {}
+        """The turns whose AI work has begun and that are not recorded yet, oldest first."""
+
+    def begin(self) -> Token[Any]:
+        """Makes the first turn current; returns the token that takes this back."""
+        return current_request.set(self._first_turn)
+
+    @property
+    def is_open_socket(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the handshake was accepted, and nobody has closed the connection."""
+        return self.accepted and not (self._client_left or self._application_left or self.finished)
+
+    @property
+    def open_streams(self) -> int:
+        return len(self.open_turns)
+
+    async def receive(self) -> Message:
+        """Returns the server's next message. A message of the client begins a turn."""
+        self._note_receiving()
+        if self._received_ahead:
+            message = self._received_ahead.popleft()
+        else:
+            self._is_receiving = True
+            try:
+                message = await self._receive()
+            finally:
+                self._is_receiving = False
+        self._note_received(message)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Passes `message` to the server, and notes what it is."""
+        turn = self._note_sending(message)
+        try:
+            await self._send(message)
+        except OSError:
+            # From ASGI spec 2.4 on, servers raise it when the client has disconnected.
+            self._note_client_left()
+            raise
+        if turn is not None:
+            turn.last = perf_counter()
+            if turn.is_done:
+                self.settle_later(turn)
+
+    @guarded
+    def _note_receiving(self) -> None:
+        """Ends the turn of the code that asks for the next message, if its work has ended."""
+        task, current = current_task(), current_request.get()
+        for turn in tuple(self.open_turns):
+            if turn.is_done and (turn is current or (task is not None and turn.task is task)):
+                self.finish_turn(turn)
+
+    @guarded
+    def _note_received(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.receive":
+            self._latest = turn = Turn(self)
+            turn.reader = current_task()
+            turn.look_for_client = self.look_for_client
+            current_request.set(turn)
+        elif kind == DISCONNECT and message.get("code") != _SERVER_RESTARTS:
+            self._note_client_left()
+
+    @guarded
+    def _note_sending(self, message: Message) -> Turn | None:
+        """Returns the turn that a message to the client belongs to."""
+        kind = message["type"]
+        if kind == "websocket.send":
+            turn = self._turn_of_message()
+            if turn is not None and not self._client_left:
+                turn.chunks += 1
+                if turn.first_chunk is None:
+                    turn.first_chunk = perf_counter()
+            return turn
+        if kind == "websocket.accept":
+            self.accepted = True
+            self._status = _SWITCHING_PROTOCOLS
+            if len(self._shared.socket_endpoints) < MAX_REMEMBERED:
+                self._shared.socket_endpoints.add(self.route.template)
+        elif kind == "websocket.close":
+            self._application_left = True
+            if not self.accepted and self._status is None:
+                self._status = _FORBIDDEN
+        elif kind == "websocket.http.response.start":
+            self._status = message["status"]
+            self._headers = message["headers"] = list(message.get("headers", ()))
+        return None
+
+    def _turn_of_message(self) -> Turn | None:
+        turn = current_request.get()
+        if not isinstance(turn, Turn) or turn.connection is not self:
+            turn = self._first_turn
+        if turn is not None and turn.is_first:
+            turn = (self._latest or turn, *self.open_turns)[-1]
+        return None if turn is None or turn.closed else turn
+
+    def turn_of_work(self) -> Turn:
+        """Returns the turn of work whose context is older than the client's last message.
+
+        A task that has begun a turn goes on with it; otherwise it is the last message's turn. A
+        server that speaks first begins a turn of its own.
+        """
+        task = current_task()
+        for turn in tuple(self.open_turns):
+            if turn.task is task and task is not None:
+                return turn
+        turn = self._latest
+        if turn is None or turn.is_ai or turn.closed:
+            turn = Turn(self)
+            turn.look_for_client = self.look_for_client
+        turn.was_handed_on = True
+        return turn
+
+    def is_around(self, span: Span) -> bool:
+        """Returns whether `span` is the connection's, or that of an earlier turn of it.
+
+        The end of a run leaves its span in the context of the code that made it; it then represents
+        the span around it.
+        """
+        span = getattr(span, "now", span)
+        return span is self.span or span in self._turn_spans
+
+    def start_turn(self, turn: Turn) -> Span:
+        """Starts the span of `turn` below that of the connection."""
+        assert self._tracer is not None  # noqa: S101 # nosec B101 - the connection has a span
+        span = self._tracer.start_span(
+            f"websocket turn {self.route.template}",
+            context=self.context,
+            kind=SpanKind.INTERNAL,
+            attributes={"http.route": self.route.template},
+            start_time=time_at(turn.start_of_clock, turn.started),
+        )
+        self._turn_spans.add(span)
+        return span
+
+    @guarded
+    def settle_later(self, turn: Turn) -> None:
+        """Ends `turn`, whose work has ended, if nothing else will tell its end."""
+        if not turn.was_handed_on and (turn.task is not None or current_task() is turn.reader):
+            return  # the end of its task, or the next `receive`, tells
+        if self._loop is None:
+            self.finish_turn(turn)
+        elif get_ident() == self._thread:
+            self._loop.call_later(_LINGER, self._settle, turn)
+        else:
+            self._loop.call_soon_threadsafe(self._loop.call_later, _LINGER, self._settle, turn)
+
+    @guarded
+    def _settle(self, turn: Turn) -> None:
+        # One that has sent nothing yet has an answer to send: `send` comes here again.
+        if turn.is_done and turn.chunks and perf_counter() - turn.last >= _LINGER / 2:
+            self.finish_turn(turn)
+
+    @guarded
+    def look_for_client(self) -> None:
+        """Checks whether the client has left, without waiting; messages are kept for later."""
+        is_free = get_ident() == self._thread and not self._is_receiving
+        if not is_free or self.finished or not can_look_ahead(self._receive):
+            return
+        ahead = self._received_ahead = self._received_ahead or deque()
+        while not self._client_left and len(ahead) < MAX_AHEAD:
+            message = message_now(self._receive)
+            if message is None:
+                return
+            ahead.append(message)
+            if message["type"] == DISCONNECT:
+                if message.get("code") != _SERVER_RESTARTS:
+                    self._note_client_left()
+                return
+
+    @guarded
+    def _note_client_left(self) -> None:
+        if self._client_left or self._application_left:
+            return
+        self._client_left = True
+        for turn in tuple(self.open_turns):
+            if turn.open_runs or not turn.chunks:
+                turn.abandoned_endpoint = self.route.template
+
+    @guarded
+    def ended(self, error: BaseException | None) -> None:
+        """Called when the application's call, or its lifespan, has ended, perhaps by `error`."""
+        if self.finished:
+            return
+        self.look_for_client()
+        self.finished = True
+        if self._client_left:
+            error = None  # the application is told by an exception that its client has left
+        for turn in tuple(self.open_turns):
+            self.finish_turn(turn, error)
+        if self._first_turn is not None:
+            self._first_turn.closed = True
+        self._first_turn = self._latest = None
+        self._shared.sockets.discard(self)
+        if self._status is None:
+            self._status = SERVER_ERROR
+        endpoint = self.route.template
+        if self._status in REJECTIONS or endpoint not in self._shared.rate_limited:
+            self._record_refusal(endpoint, self.method, str(self._status))
+        if self.span is not None:
+            answered = Answered(
+                time_at(self._start_of_clock, perf_counter()),
+                self.method,
+                self.route,
+                self._status,
+                ABORTED if self._had_abort else OK,
+                None if error is None else type(unwrapped(error)).__qualname__,
+            )
+            self.recorder.later(end_server_span, self.span, answered)
+        self.recorder.flush()
+
+    @guarded
+    def finish_turn(self, turn: Turn, error: BaseException | None = None) -> None:
+        self.open_turns.pop(turn, None)
+        if turn.closed:
+            return
+        turn.closed = True
+        turn.look_for_client = None  # it refers to the connection: avoids a reference cycle
+        outcome = OK
+        if turn.abandoned_endpoint is not None:
+            outcome, self._had_abort = ABORTED, True
+        elif error is not None or turn.run_failed:
+            outcome = ERROR
+        first = None if turn.first_chunk is None else turn.first_chunk - turn.started
+        seconds = (perf_counter() if turn.open_runs else turn.last) - turn.started
+        self._shared.ai.record(
+            turn, self.route.template, outcome, seconds, Stream(turn.chunks, first), turn.context
+        )
+        if turn.span is not None:
+            answered = Answered(
+                time_at(turn.start_of_clock, turn.started + seconds),
+                self.method,
+                self.route,
+                None,
+                outcome,
+                None if error is None else type(unwrapped(error)).__qualname__,
+            )
+            self.recorder.later(end_turn_span, turn.span, answered)
+        self.recorder.flush()

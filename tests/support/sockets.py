@@ -1,0 +1,163 @@
+"""An application with WebSockets of every shape, and a client that speaks to them."""
+
+import asyncio
+from contextlib import contextmanager, suppress
+
+from fastapi import Depends, FastAPI, HTTPException, WebSocket, WebSocketDisconnect, status
+from fastapi.responses import PlainTextResponse
+from langchain_core.language_models import FakeListChatModel
+from starlette.concurrency import run_in_threadpool
+from websockets.sync.client import connect
+
+WORDS = "four"
+"""What the model says, character by character."""
+SLOW = 0.05
+"""Seconds between two characters of the slow model."""
+
+
+def refused(websocket: WebSocket):
+    raise HTTPException(status.HTTP_401_UNAUTHORIZED)
+
+
+class Sockets:
+    """The application; `asked` has what its model was asked."""
+
+    def __init__(self):
+        self.app = FastAPI()
+        self.quick = FakeListChatModel(responses=[WORDS])
+        self.slow = FakeListChatModel(responses=[WORDS], sleep=SLOW)
+        self.errors = []
+        for path, answer in {
+            "/ws/stream": self.stream,
+            "/ws/invoke": self.invoke,
+            "/ws/two-runs": self.two_runs,
+            "/ws/thread": self.thread,
+            "/ws/slow": self.slowly,
+            "/ws/fails": self.fails,
+            "/ws/echo": self.echo,
+        }.items():
+            self.app.add_api_websocket_route(path, self.one_after_another(answer))
+        self.app.add_api_websocket_route("/ws/tasks", self.in_tasks)
+        self.app.add_api_websocket_route("/ws/queue", self.by_a_queue)
+        self.app.add_api_websocket_route("/ws/timeout", self.with_a_timeout)
+        self.app.add_api_websocket_route("/ws/first", self.speaks_first)
+        self.app.add_api_websocket_route("/ws/raises", self.raises)
+        self.app.add_api_websocket_route("/ws/closed/{name}", self.closed)
+        self.app.add_api_websocket_route("/ws/limited", self.limited)
+        self.app.add_api_websocket_route(
+            "/ws/denied", self.one_after_another(self.echo), dependencies=[Depends(refused)]
+        )
+        self.app.get("/health", response_class=PlainTextResponse)(lambda: "ok")
+
+    # What one message is answered with
+
+    async def stream(self, websocket, text):
+        async for chunk in self.quick.astream(text):
+            await websocket.send_text(chunk.content)
+        await websocket.send_text("end")
+
+    async def slowly(self, websocket, text):
+        async for chunk in self.slow.astream(text):
+            await websocket.send_text(chunk.content)
+        await websocket.send_text("end")
+
+    async def invoke(self, websocket, text):
+        await websocket.send_text((await self.quick.ainvoke(text)).content)
+
+    async def two_runs(self, websocket, text):
+        await self.quick.ainvoke("classify")
+        await self.stream(websocket, text)
+
+    async def thread(self, websocket, text):
+        answer = await run_in_threadpool(self.quick.invoke, text)
+        await websocket.send_text(answer.content)
+
+    async def fails(self, websocket, text):
+        with suppress(IndexError, ValueError):
+            await FakeListChatModel(responses=[]).ainvoke(text)
+        await websocket.send_text("sorry")
+
+    async def echo(self, websocket, text):
+        await websocket.send_text(text)
+
+    # How messages are received
+
+    @staticmethod
+    def one_after_another(answer):
+        async def endpoint(websocket: WebSocket):
+            await websocket.accept()
+            with suppress(WebSocketDisconnect):
+                while True:
+                    await answer(websocket, await websocket.receive_text())
+
+        return endpoint
+
+    async def in_tasks(self, websocket: WebSocket):
+        await websocket.accept()
+        async with asyncio.TaskGroup() as tasks:
+            with suppress(WebSocketDisconnect):
+                while True:
+                    tasks.create_task(self.slowly(websocket, await websocket.receive_text()))
+
+    async def by_a_queue(self, websocket: WebSocket):
+        await websocket.accept()
+        queue = asyncio.Queue()
+
+        async def work():
+            while True:
+                await self.stream(websocket, await queue.get())
+
+        worker = asyncio.create_task(work())
+        with suppress(WebSocketDisconnect):
+            while True:
+                await queue.put(await websocket.receive_text())
+        worker.cancel()
+
+    async def with_a_timeout(self, websocket: WebSocket):
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                await self.stream(websocket, await asyncio.wait_for(websocket.receive_text(), 10))
+
+    async def speaks_first(self, websocket: WebSocket):
+        await websocket.accept()
+        await self.stream(websocket, "greet")
+        with suppress(WebSocketDisconnect):
+            while True:
+                await self.stream(websocket, await websocket.receive_text())
+
+    async def raises(self, websocket: WebSocket):
+        await websocket.accept()
+        await websocket.receive_text()
+        async for chunk in self.quick.astream("x"):
+            await websocket.send_text(chunk.content)
+            message = "the application is broken"
+            raise LookupError(message)
+
+    # Refusals
+
+    async def closed(self, websocket: WebSocket, name: str):
+        await websocket.close(code=1008)
+
+    async def limited(self, websocket: WebSocket):
+        await websocket.send_denial_response(PlainTextResponse("slow down", 429))
+
+
+@contextmanager
+def socket_to(client, path, **options):
+    """A client's connection to the application that `client` speaks to."""
+    with connect(f"ws://{client.base_url.netloc.decode()}{path}", **options) as connection:
+        yield connection
+
+
+def turn(connection, text="hi"):
+    """Sends a message; returns what comes until `end`, or the only answer."""
+    connection.send(text)
+    return rest_of_turn(connection)
+
+
+def rest_of_turn(connection):
+    received = []
+    while not received or received[-1] not in {"end", WORDS, "sorry"}:
+        received.append(connection.recv(timeout=10))
+    return received
