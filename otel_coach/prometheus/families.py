@@ -12,7 +12,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from otel_coach.core import compatibility
 from otel_coach.metrics.catalogue import CATALOGUE
-from otel_coach.prometheus.background import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -112,7 +111,7 @@ class LocalFamilies:
             OSError: the application has shut otel-coach's meter provider down.
         """
         reader = self._reader
-        with self._measured(), in_background, reader.only_changes() if reader else nullcontext():
+        with self._measured(), reader.only_changes() if reader else nullcontext():
             own = list(self._collected([self._own_registry]))
             if reader is not None:
                 reader.add_exemplars(own)

@@ -8,7 +8,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.forks import in_each_child
-from otel_coach.prometheus.background import in_background
 from otel_coach.prometheus.increments import TimedGauges, increments
 from otel_coach.prometheus.merge import fold
 from otel_coach.prometheus.snapshot import Snapshot, to_bytes
@@ -80,8 +79,7 @@ class LocalMetrics:
                 return b""
             began = monotonic()
             changed = self._bring_up_to_date()
-            with in_background:
-                content = to_bytes(self._tables.all() if whole else changed)
+            content = to_bytes(self._tables.all() if whole else changed)
             self._measured_at = monotonic()
             self._due = self._measured_at + max(
                 _MIN_PAUSE, _PAUSE_RATIO * (self._measured_at - began)
@@ -137,8 +135,7 @@ class LocalMetrics:
         try:
             families = self.families.collect()
             times = recorder.gauge_times()
-            with in_background:
-                return self._tables.bring_up_to_date(families, self.families.partial, times)
+            return self._tables.bring_up_to_date(families, self.families.partial, times)
         except BaseException:
             self.families.forget()  # changes that `collect` returned may not be in the tables
             raise

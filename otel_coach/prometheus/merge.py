@@ -12,7 +12,6 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.metrics.catalogue import CATALOGUE, Kind, Merge
-from otel_coach.prometheus.background import in_background
 from otel_coach.prometheus.snapshot import (
     How,
     Part,
@@ -93,16 +92,15 @@ def fold(contents: Sequence[bytes]) -> bytes:
         OSError: one of the snapshots cannot be read; without it, counters would drop.
     """
     merged = Merged()
-    with in_background:
-        for number, content in enumerate(contents):
-            try:
-                snapshots, _ = from_bytes(content)
-            except ValueError as error:
-                message = f"the figures of a worker that has ended cannot be read: {error}"
-                raise OSError(message) from error
-            for snapshot in snapshots:
-                merged.add(snapshot, f"{_ENDED} {number}")
-        return to_bytes(merged.folded())
+    for number, content in enumerate(contents):
+        try:
+            snapshots, _ = from_bytes(content)
+        except ValueError as error:
+            message = f"the figures of a worker that has ended cannot be read: {error}"
+            raise OSError(message) from error
+        for snapshot in snapshots:
+            merged.add(snapshot, f"{_ENDED} {number}")
+    return to_bytes(merged.folded())
 
 
 class _Gauges:

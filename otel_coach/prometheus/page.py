@@ -14,7 +14,6 @@ from otel_coach.core.forks import in_each_child
 from otel_coach.core.page_comments import ALONE, HIDDEN, STALE
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.prometheus.all_workers import AllWorkers
-from otel_coach.prometheus.background import in_background
 from otel_coach.prometheus.encoding import EOF, Encoded
 from otel_coach.prometheus.negotiation import format_of
 from otel_coach.workers.log_once import LogOnce
@@ -98,12 +97,11 @@ class Page:
                 format_of(own.content_type if own is not None and rest else accept)
             )
             encoded = self._encoded.setdefault(content_type, Encoded(encode))
-            with in_background:
-                tables = sorted(tables, key=_place)
-                after = bisect_right(tables, _OTHERS, key=_place)
-                parts = [encoded.table(table) for table in tables[:after]]
-                parts.extend(encoded.family(family) for family in others)
-                parts.extend(encoded.table(table) for table in tables[after:])
+            tables = sorted(tables, key=_place)
+            after = bisect_right(tables, _OTHERS, key=_place)
+            parts = [encoded.table(table) for table in tables[:after]]
+            parts.extend(encoded.family(family) for family in others)
+            parts.extend(encoded.table(table) for table in tables[after:])
         parts.append(rest)
         if "openmetrics" in content_type:
             parts.append(EOF)  # OpenMetrics has no free comments
@@ -134,5 +132,4 @@ class Page:
         if self._all_workers is None:
             return self._local.tables(), ()
         tables, stale = self._all_workers.tables()
-        with in_background:
-            return [*tables], stale
+        return [*tables], stale

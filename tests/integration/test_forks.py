@@ -1,6 +1,5 @@
 """A process that was forked has measured nothing yet: its parent's totals are not its own."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,13 +10,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_coach.prometheus.background import in_background
 from otel_coach.sdk import forked_meters
 from otel_coach.sdk.late_exporter import LateExporter
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
 from tests.support.environment import without_settings
-from tests.support.interpreter import settings
 from tests.support.otlp import Receiver
 from tests.support.stack import bin_path
 
@@ -166,12 +163,6 @@ def test_where_the_sdk_has_changed_a_child_of_one_that_measured_pushes_nothing(
         assert os.waitstatus_to_exitcode(status) == measured
     finally:
         providers.shutdown()
-
-
-def test_a_child_forked_in_the_middle_has_the_hosts_settings(host_settings):
-    with in_background, multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(settings) == host_settings
-    assert settings() == host_settings
 
 
 def test_a_child_forked_while_its_parent_creates_an_exporter_creates_its_own():

@@ -1,13 +1,12 @@
 """Measures services with and without optimisations that make the code harder to read, in pairs.
 
 Both services run at the same time. The OTLP encoder is judged by the CPU time of a request with its
-span; the switch interval of a scrape by the 99th percentile of /health during scrapes.
+span.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -19,36 +18,24 @@ from typing import TYPE_CHECKING, Final
 from tests.support import pages
 from verification.bench.goals import as_markdown, middle_half
 from verification.bench.load import loads
-from verification.bench.scrape import WORKERS, Scraping, p99
-from verification.bench.variants import OURS, OURS_METRICS, PLAIN, STANDARD, doubles, running
+from verification.bench.variants import OURS, STANDARD, doubles, running
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from contextlib import AbstractContextManager
-
-    from verification.bench.variants import Service, Variant
 
 _ANSWERS: Final = 800
 _HEADINGS: Final = ("", "with", "without", "without / with", "middle half")
 
 
-def _pair(
-    stack: ExitStack, variant: Variant, options: Sequence[str], app: str, without: str
-) -> list[Service]:
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-    endpoint = stack.enter_context(doubles())
-    os.environ["BENCH_WITHOUT"] = without
-    apps = (app, "verification.bench.without:app")
-    services: list[AbstractContextManager[Service]] = [
-        running(variant, folder, endpoint, options, path) for path in apps
-    ]
-    return [stack.enter_context(service) for service in services]
-
-
 def _encoder(rounds: int) -> Generator[tuple[float, float]]:
     """Yields the CPU milliseconds of a request to /health with its span, with and without it."""
     with ExitStack() as stack:
-        services = _pair(stack, OURS, STANDARD, "verification.bench.app:app", "encoder")
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+        endpoint = stack.enter_context(doubles())
+        services = [
+            stack.enter_context(running(OURS, folder, endpoint, STANDARD, app))
+            for app in ("verification.bench.app:app", "verification.bench.without:app")
+        ]
         loads("/health", _ANSWERS, 2, [service.port for service in services])
         for _ in range(rounds):
             took: list[float] = []
@@ -60,25 +47,8 @@ def _encoder(rounds: int) -> Generator[tuple[float, float]]:
             yield took[0], took[1]
 
 
-def _switch_interval(rounds: int) -> Generator[tuple[float, float]]:
-    """Yields the 99th percentile of /health during scrapes in milliseconds, with and without it."""
-    with ExitStack() as stack:
-        options = [*PLAIN, "--workers", str(WORKERS)]
-        app = "verification.bench.scraped_app:app"
-        services = _pair(stack, OURS_METRICS, options, app, "switch_interval")
-        time.sleep(8)  # until the slowest worker has started
-        for _ in range(rounds):
-            took: list[float] = []
-            for service in services:
-                url = f"http://127.0.0.1:{service.port}"
-                with Scraping(url):
-                    took.append(p99(service.port))
-            yield took[0], took[1]
-
-
 _WEIGHED: Final = {
     "OTLP encoder: CPU ms of a request with its span": _encoder,
-    "switch interval of a scrape: p99 of /health, ms": _switch_interval,
 }
 
 
