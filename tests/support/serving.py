@@ -1,14 +1,18 @@
 """Servers in threads of this process: a real uvicorn, and bare TCP."""
 
+import asyncio
 import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
 
 import httpx
+import hypercorn.asyncio
+import hypercorn.config
 import uvicorn
 
 from tests.support.programs import free_port
+from tests.support.waiting import eventually
 
 
 class Server(uvicorn.Server):
@@ -38,6 +42,34 @@ def serving(app, **options):
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive(), "uvicorn did not stop"
+
+
+@contextmanager
+def serving_by_hypercorn(app):
+    """An httpx client of `app`, served by hypercorn in a thread."""
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{free_port()}"]
+    config.errorlog = None
+    loop, stopped = asyncio.new_event_loop(), asyncio.Event()
+    serve = hypercorn.asyncio.serve(app, config, shutdown_trigger=stopped.wait)
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve,), daemon=True)
+    thread.start()
+    try:
+        with httpx.Client(base_url=f"http://{config.bind[0]}", timeout=10) as client:
+            eventually(lambda: answers(client))
+            yield client
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join(10)
+        assert not thread.is_alive(), "hypercorn did not stop"
+        loop.close()
+
+
+def answers(client):
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
