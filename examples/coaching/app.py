@@ -1,18 +1,27 @@
 """A running coach over HTTP: streamed chats and training plans. Run it with `uvicorn app:app`."""
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 
 from agent import CoachGraph, CoachState, build_graph, text_of
 from database import open_pool
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, status
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Request,
+    WebSocket,
+    WebSocketDisconnect,
+    status,
+)
 from fastapi.responses import StreamingResponse
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import MemorySaver
 from model import PROVIDER_ERRORS, open_model
 from schemas import AdvancedPlan, ChatRequest, Plan, PlanRequest
-from security import caller, require_api_key, require_chat_token
+from security import caller, require_api_key, require_chat_token, socket_may_chat
 from settings import settings
 from slowapi import Limiter, _rate_limit_exceeded_handler
 from slowapi.errors import RateLimitExceeded
@@ -49,6 +58,23 @@ async def chat_legacy(request: Request, body: ChatRequest) -> StreamingResponse:
     config = run_config(body.user_id, body.thread_id)
     text = stream_text(coach_for(request, body), question(body), config)
     return StreamingResponse(text, media_type="text/plain")
+
+
+@router.websocket("/talk")
+async def talk(websocket: WebSocket) -> None:
+    """Answer each message of a conversation with the same JSON lines as the chat."""
+    if not socket_may_chat(websocket):
+        await websocket.close(status.WS_1008_POLICY_VIOLATION)
+        return
+    await websocket.accept()
+    coach: CoachGraph = websocket.app.state.coach
+    with suppress(WebSocketDisconnect):
+        while True:
+            body = ChatRequest.model_validate_json(await websocket.receive_text())
+            events = stream_events(coach, question(body), run_config(body.user_id))
+            async with aclosing(events):
+                async for line in events:
+                    await websocket.send_text(line)
 
 
 @router.post("/generate-training-plan", dependencies=[Depends(require_api_key)])

@@ -4,10 +4,10 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import jwt
-from fastapi import HTTPException, Request, Security, status
+from fastapi import HTTPException, Request, Security, WebSocket, status
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from settings import settings
 from slowapi.util import get_remote_address
@@ -41,21 +41,38 @@ def require_chat_token(
     if credentials is None:
         raise _denied(status.HTTP_401_UNAUTHORIZED, "Not authenticated", "Bearer")
     try:
-        claims = jwt.decode(
-            credentials.credentials,
-            settings.jwt_secret,
-            algorithms=[_ALGORITHM],
-            options={"require": ["sub", "exp"]},
-        )
+        claims = _claims(credentials.credentials)
     except jwt.InvalidTokenError as error:
         raise _denied(
             status.HTTP_401_UNAUTHORIZED, "Invalid token", 'Bearer error="invalid_token"'
         ) from error
-    if CHAT_SCOPE not in str(claims.get("scope", "")).split():
+    if not _may_chat(claims):
         raise _denied(
             status.HTTP_403_FORBIDDEN, "Insufficient scope", 'Bearer error="insufficient_scope"'
         )
     request.state.caller = f"user:{claims['sub']}"
+
+
+def socket_may_chat(websocket: WebSocket) -> bool:
+    """Tell whether a WebSocket has a token as the chats require it; it is not accepted yet."""
+    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
+    try:
+        return scheme.lower() == "bearer" and _may_chat(_claims(token))
+    except jwt.InvalidTokenError:
+        return False
+
+
+def _claims(token: str) -> dict[str, Any]:
+    return jwt.decode(
+        token,
+        settings.jwt_secret,
+        algorithms=[_ALGORITHM],
+        options={"require": ["sub", "exp"]},
+    )
+
+
+def _may_chat(claims: dict[str, Any]) -> bool:
+    return CHAT_SCOPE in str(claims.get("scope", "")).split()
 
 
 def require_api_key(

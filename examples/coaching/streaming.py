@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, TypeVar, cast
 
 from agent import CoachGraph, CoachState, text_of
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 async def stream_events(
     graph: CoachGraph, question: CoachState, config: RunnableConfig
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     """Yield one JSON line per token and per tool that ran; the last line is `end` or `error`."""
     run = graph.astream(question, config, stream_mode=["messages", "updates"])
     try:

@@ -1,8 +1,10 @@
 """WebSockets on a real socket: their turns are AI requests, their refusals are counted."""
 
-import asyncio
+import gc
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 
 import pytest
 from opentelemetry.trace import SpanKind
@@ -16,7 +18,7 @@ from otel_coach.testing import measuring
 from tests.support.applications import counted
 from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving, serving_by_hypercorn
-from tests.support.sockets import SLOW, WORDS, Sockets, rest_of_turn, socket_to, turn
+from tests.support.sockets import HAS_DENIALS, SLOW, WORDS, Sockets, rest_of_turn, socket_to, turn
 from tests.support.waiting import eventually
 
 REQUESTS = "app_ai_request_duration_seconds_count"
@@ -27,7 +29,8 @@ FIRST = "app_ai_time_to_first_chunk_seconds_sum"
 OPEN = "app_websockets_active"
 AUTH = "auth_failures_total"
 STREAMED = [*WORDS, "end"]
-SERVERS = ["websockets", "wsproto", "websockets-sansio", "hypercorn"]
+HAS_SANSIO = find_spec("uvicorn.protocols.websockets.websockets_sansio_impl") is not None
+SERVERS = ["websockets", "wsproto", *(["websockets-sansio"] if HAS_SANSIO else []), "hypercorn"]
 """uvicorn's implementations of the protocol, and hypercorn."""
 
 
@@ -203,18 +206,23 @@ def test_refused_handshakes_count_as_http_answers_do(client, measured):
     key = {"additional_headers": {"X-API-Key": "wrong"}}
     assert refused(client, "/ws/closed/anna") == 403
     assert refused(client, "/ws/closed/berta", **key) == 403
-    assert refused(client, "/ws/denied") == 401
-    assert refused(client, "/ws/limited") == 429
     assert refused(client, "/no/such/socket") == 403
-    eventually(lambda: len(refusals(measured)) == 4)
-    assert refusals(measured) == {
+    expected = {
         ("/ws/closed/{name}", "GET", "403", "missing_credentials"): 1,
         ("/ws/closed/{name}", "GET", "403", "rejected"): 1,
-        ("/ws/denied", "GET", "401", "missing_credentials"): 1,
         ("unmatched", "GET", "403", "missing_credentials"): 1,
     }
+    if HAS_DENIALS:
+        assert refused(client, "/ws/denied") == 401
+        assert refused(client, "/ws/limited") == 429
+        expected["/ws/denied", "GET", "401", "missing_credentials"] = 1
+    eventually(lambda: refusals(measured) == expected)
     page = measured.page()
-    assert page.sum("rate_limit_hits_total", endpoint="/ws/limited") == 1
+    assert (
+        page.sum("rate_limit_hits_total")
+        == page.sum("rate_limit_hits_total", endpoint="/ws/limited")
+        == int(HAS_DENIALS)
+    )
     assert not [key for key in counted(measured) if key[0] != "/health"]
     assert page.sum(OPEN) == 0
 
@@ -268,10 +276,18 @@ def test_the_span_of_an_abandoned_turn_says_so(one, measured):
         assert span.status.is_unset
 
 
+def closed_by_the_application(client):
+    with socket_to(client, "/ws/closes") as connection:
+        answer = turn(connection)
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+        return answer, closed.value.rcvd.code, closed.value.rcvd.reason
+
+
 def test_what_the_application_gets_and_sends_is_unchanged(sockets):
     def spoken():
         with serving(sockets.app) as client, ExitStack() as stack:
-            said = []
+            said = [closed_by_the_application(client)]
             for path in SHAPES:
                 connection = stack.enter_context(
                     socket_to(client, path, subprotocols=["chat", "other"])
@@ -303,7 +319,7 @@ def test_a_fault_in_a_hook_changes_nothing_for_the_application(monkeypatch, sock
         for path, expected in {**SHAPES, "/ws/tasks": STREAMED}.items():
             with socket_to(client, path) as connection:
                 assert [turn(connection), turn(connection)] == [expected] * 2
-        assert refused(client, "/ws/denied") == 401
+        assert refused(client, "/ws/closed/anna") == 403
         with suppress(OSError, ConnectionClosed), socket_to(client, "/ws/slow") as connection:
             connection.send("hi")
             connection.recv(timeout=10)
@@ -311,19 +327,18 @@ def test_a_fault_in_a_hook_changes_nothing_for_the_application(monkeypatch, sock
         eventually(lambda: measured.page().sum("otel_coach_errors_total") > 0)
 
 
-def test_many_sockets_leave_nothing(one, measured, sockets):
-    async def chat():
-        from websockets.asyncio.client import connect as connecting
-
-        async with connecting(f"ws://{one.base_url.netloc.decode()}/ws/stream") as connection:
-            await connection.send("hi")
-            while await connection.recv() != "end":
-                pass
-
-    async def crowd():
-        await asyncio.gather(*(chat() for _ in range(200)))
-
-    asyncio.run(crowd())
-    expect(measured, "/ws/stream", ok=200)
+@pytest.mark.long
+def test_a_thousand_sockets_are_open_and_leave_nothing(one, measured):
+    with ExitStack() as stack, ThreadPoolExecutor(50) as pool:
+        opened = [stack.enter_context(socket_to(one, "/ws/stream")) for _ in range(1000)]
+        eventually(lambda: measured.page().sum(OPEN, endpoint="/ws/stream") == 1000)
+        assert list(pool.map(turn, opened)) == [STREAMED] * 1000
+        expect(measured, "/ws/stream", ok=1000)
     eventually(lambda: measured.page().sum(OPEN, endpoint="/ws/stream") == 0)
-    assert measured.page().sum(CHUNKS, endpoint="/ws/stream") == 200 * len(STREAMED)
+    assert measured.page().sum(CHUNKS, endpoint="/ws/stream") == 1000 * len(STREAMED)
+    eventually(lambda: not left_in_memory())
+
+
+def left_in_memory():
+    gc.collect()
+    return [one for one in gc.get_objects() if type(one) in {Connection, Turn}]

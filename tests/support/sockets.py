@@ -13,6 +13,8 @@ WORDS = "four"
 """What the model says, character by character."""
 SLOW = 0.05
 """Seconds between two characters of the slow model."""
+HAS_DENIALS = hasattr(WebSocket, "send_denial_response")
+"""Whether Starlette lets an application refuse a handshake by an answer of HTTP."""
 
 
 def refused(websocket: WebSocket):
@@ -43,10 +45,12 @@ class Sockets:
         self.app.add_api_websocket_route("/ws/first", self.speaks_first)
         self.app.add_api_websocket_route("/ws/raises", self.raises)
         self.app.add_api_websocket_route("/ws/closed/{name}", self.closed)
-        self.app.add_api_websocket_route("/ws/limited", self.limited)
-        self.app.add_api_websocket_route(
-            "/ws/denied", self.one_after_another(self.echo), dependencies=[Depends(refused)]
-        )
+        self.app.add_api_websocket_route("/ws/closes", self.closes)
+        if HAS_DENIALS:
+            self.app.add_api_websocket_route("/ws/limited", self.limited)
+            self.app.add_api_websocket_route(
+                "/ws/denied", self.one_after_another(self.echo), dependencies=[Depends(refused)]
+            )
         self.app.get("/health", response_class=PlainTextResponse)(lambda: "ok")
 
     # What one message is answered with
@@ -133,6 +137,11 @@ class Sockets:
             await websocket.send_text(chunk.content)
             message = "the application is broken"
             raise LookupError(message)
+
+    async def closes(self, websocket: WebSocket):
+        await websocket.accept()
+        await self.invoke(websocket, await websocket.receive_text())
+        await websocket.close(code=4001, reason="enough")
 
     # Refusals
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +20,7 @@ CHAT = "/v1/coaching/chat"
 LEGACY = "/v1/coaching/chat-legacy"
 PLAN = "/v1/coaching/generate-training-plan"
 ADVANCED = "/v1/coaching/generate-training-plan-advanced"
+TALK = "/v1/coaching/talk"
 
 _MAX_TRIES = 40
 
@@ -29,6 +33,10 @@ class Notes:
     """Responses by endpoint, method and status."""
     left: Counter[str] = field(default_factory=Counter)
     """Streams that a user left before their end, by endpoint."""
+    turns: int = 0
+    """Messages that a user sent by a WebSocket."""
+    refused_talks: int = 0
+    """WebSockets that the service did not accept."""
 
 
 class Users:
@@ -63,6 +71,28 @@ class Users:
                 next(chunks)
         self.notes.answers[endpoint, "POST", response.status_code] += 1
         self.notes.left[endpoint] += 1
+
+    def talk(self, *messages: str, token: str | None = None, leaves_after: int = 0) -> None:
+        """Send messages by a WebSocket; read each answer, the last one for so many lines only."""
+        token = self._stack.token() if token is None else token
+        url = f"{self._stack.url.replace('http', 'ws', 1)}{TALK}"
+        try:
+            with connect(url, additional_headers={"Authorization": f"Bearer {token}"}) as socket:
+                for number, message in enumerate(messages, 1):
+                    socket.send(json.dumps({"message": message}))
+                    self.notes.turns += 1
+                    lines = leaves_after if number == len(messages) else 0
+                    self._listen(socket, lines)
+        except InvalidStatus:
+            self.notes.refused_talks += 1
+
+    def _listen(self, socket: ClientConnection, lines: int) -> None:
+        for number, line in enumerate(iter(socket.recv, None), 1):
+            if json.loads(line)["type"] in {"end", "error"}:
+                return
+            if number == lines:
+                self.notes.left[TALK] += 1
+                return
 
     def plan(self, goal: str, *, endpoint: str = PLAN, key: str | None = None) -> httpx.Response:
         """Ask for a training plan."""
@@ -117,3 +147,7 @@ def one_round(users: Users, stack: Stack, say: Callable[[str], None]) -> None:
     users.get("/no/such/page", endpoint="unmatched")
     users.get(CHAT)
     users.until_limited()
+    say("a talk by WebSocket, one that its user leaves, and one that is refused")
+    users.talk("How do I start?", "[tool:weather] And tomorrow?")
+    users.talk("Hello", "[pace:0.05] [tokens:80] Tell me everything", leaves_after=3)
+    users.talk("Hello", token="not-a-token")

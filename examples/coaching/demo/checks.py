@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from otel_coach.metrics.catalogue import CATALOGUE, Kind
-from tests.support.users import ADVANCED, CHAT, LEGACY, PLAN, Notes
+from tests.support.users import ADVANCED, CHAT, LEGACY, PLAN, TALK, Notes
 from tests.support.versions import STREAMS_TELL_PARTS
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ def expectations(page: Sums, notes: Notes, ledger: list[Any]) -> Iterator[tuple[
     aborts = "app_ai_stream_aborts_total"
     for endpoint in AI_ENDPOINTS:
         yield f"aborts {endpoint}", notes.left[endpoint], page.sum(aborts, endpoint=endpoint)
-    refused: dict[str, int] = {}
+    yield f"aborts {TALK}", notes.left[TALK], page.sum(aborts, endpoint=TALK)
+    turns = page.sum("app_ai_request_duration_seconds_count", endpoint=TALK)
+    yield "turns by WebSocket", notes.turns, turns
+    refused: dict[str, int] = {TALK: notes.refused_talks}
     for (endpoint, method, status), count in notes.answers.items():
         name = "http_server_request_duration_seconds_count"
         # The page shows a method that the route does not answer as `_OTHER`.
@@ -113,3 +116,4 @@ def expectations(page: Sums, notes: Notes, ledger: list[Any]) -> Iterator[tuple[
     yield "dependency_up", 1, page.sum("dependency_up", dependency_name="postgres_django")
     yield "faults", 0, page.sum("otel_coach_errors_total")
     yield "streams open", 0, page.sum("app_ai_streams_active")
+    yield "WebSockets open", 0, page.sum("app_websockets_active")
