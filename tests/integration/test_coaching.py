@@ -66,7 +66,8 @@ def test_one_round_of_users_leaves_every_figure_right(stack, users):
     assert whats["prompt tokens"] > 0
     assert whats["cached tokens"] > 0
     assert whats["reasoning tokens"] > 0
-    assert whats["tool calls"] == 2
+    assert whats["tool calls"] == 3
+    assert whats["turns by WebSocket"] == 4
     assert whats["429"] >= 1
     assert whats[f"aborts {CHAT}"] == 1
 

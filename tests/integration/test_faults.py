@@ -273,7 +273,7 @@ def test_a_fault_is_logged_once_not_at_each_request(monkeypatch, bare, caplog):
         "otel_coach.metrics.cardinality.Budgets.bounded",
         "otel_coach.metrics.cardinality.Budgets.together",
         "otel_coach.sdk.redaction.Redaction.applied",
-        "otel_coach.instrumentors.asgi.exchange.find_route",
+        "otel_coach.instrumentors.asgi.answering.find_route",
         "otel_coach.instrumentors.asgi.routes.Routes.find",
         "otel_coach.instrumentors.asgi.server_span.end_attributes",
         "otel_coach.instrumentors.asgi.exchange.Exchange._note_start",

@@ -7,9 +7,10 @@ for FastAPI's own telemetry, which is active if there are global providers.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.tools import tool
@@ -84,6 +85,15 @@ async def health() -> str:
 def agent() -> str:
     """Answers when an agent has called its model twice, and a tool."""
     return str(_tools_agent.invoke({"messages": [("user", "Plan my week.")]})["messages"][-1].id)
+
+
+@app.websocket("/echo")
+async def echo(websocket: WebSocket) -> None:
+    """Sends each message back."""
+    await websocket.accept()
+    with suppress(WebSocketDisconnect):
+        while True:
+            await websocket.send_text(await websocket.receive_text())
 
 
 def _streaming(agent: CompiledStateGraph) -> StreamingResponse:
