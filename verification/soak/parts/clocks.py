@@ -61,7 +61,7 @@ def run(seconds: float, seed: int) -> Outcome:
         )
         service.wait()
         users, scraper = Users(service.url), Scraper(service.url)
-        steps, fell_within = 0, 0.0
+        steps, cut, fell_within = 0, 0, 0.0
         with users.asking():
             deadline = time.monotonic() + seconds
             while not steps or time.monotonic() < deadline:
@@ -70,7 +70,7 @@ def run(seconds: float, seed: int) -> Outcome:
                     steps += 1
                     time.sleep(0.05)
                 with clock.jumping(chance):
-                    httpx.get(f"{service.url}/stream", params={"pause": 0.05}, timeout=_MAX_REQUEST)
+                    cut += not _is_whole(f"{service.url}/stream")
                 scraper.read()
         for ahead in (_DAY, -_DAY):
             clock.set(ahead)
@@ -79,10 +79,14 @@ def run(seconds: float, seed: int) -> Outcome:
         took = time.monotonic() - begun
         outcome.problems += [f"fell: {line}" for line in scraper.fallen]
         _check_durations(Page(text), took, outcome)
-        lines = service.program.log.read_text().count("exporting metrics batch")
+        log = service.program.log.read_text()
+        lines, killed = log.count("exporting metrics batch"), log.count("WORKER TIMEOUT")
         service.program.stop()
         spans = receiver.spans
     _check_spans(spans, outcome)
+    # uvicorn tells by the wall clock when to tell gunicorn that the worker lives, so that a clock
+    # that is set back gets it killed, with the streams that it answers.
+    outcome.check(f"{cut} streams cut, {killed} workers killed", unless=cut <= killed)
     outcome.check("no span came", unless=len(spans) > 0)
     most_lines = 4 * (1 + took / 60)  # two workers, and two that replaced killed ones
     outcome.check(f"{lines} lines of an exporter", unless=0 < lines <= most_lines)
@@ -90,12 +94,22 @@ def run(seconds: float, seed: int) -> Outcome:
     outcome.figures = {
         "steps": steps,
         "answers": users.answers(),
+        "streams cut": cut,
         "spans": len(spans),
         "falls": len(scraper.fallen),
         "seconds until a dependency is down": round(fell_within, 2),
         "lines of an exporter": lines,
     }
     return outcome
+
+
+def _is_whole(url: str) -> bool:
+    """Returns whether a stream came to its end."""
+    try:
+        httpx.get(url, params={"pause": 0.05}, timeout=_MAX_REQUEST)
+    except httpx.RemoteProtocolError:
+        return False
+    return True
 
 
 class _Clock:
