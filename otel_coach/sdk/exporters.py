@@ -21,7 +21,6 @@ from otel_coach.core.patching import undone
 from otel_coach.core.plugins import exporter_component, package_of
 from otel_coach.core.traps import NO_EXPORTER
 from otel_coach.sdk.forked_exporters import own_exporter
-from otel_coach.sdk.late_exporter import LateExporter
 from otel_coach.sdk.losses import Losses
 from otel_coach.sdk.queues import PushReader, span_processor
 
@@ -143,8 +142,7 @@ class Exporters:
                 )
                 _logger.error("otel-coach: %s", line)
                 continue
-            create = partial(self._created, signal, name, found[0])
-            exporter = LateExporter(create) if signal.is_late and name == "otlp" else create()
+            exporter = self._created(signal, name, found[0])
             sender = None if exporter is None else self._wrapped(signal, name, component, exporter)
             if sender is not None:
                 yield sender
@@ -201,15 +199,11 @@ class _Signal(Generic[_Sender]):
     """The SDK's variables for intervals, timeouts and sizes."""
     wrap: Callable[[Any, Losses], _Sender]
     """Wraps an exporter in the processor or reader that sends through it and counts losses."""
-    is_late: bool = False
-    """Whether an OTLP exporter is created when it first exports."""
     loaded: Callable[[], None] = lambda: None
     """Called when an exporter was created."""
 
 
-_TRACES: Final = _Signal(
-    "traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", span_processor, is_late=True
-)
+_TRACES: Final = _Signal("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", span_processor)
 _METRICS: Final = _Signal("metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PushReader)
 _LOGS: Final = _Signal("logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", _log_processor)
 

@@ -7,11 +7,8 @@ import time
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.sdk.trace.export import SpanExportResult
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_coach.sdk import forked_meters
-from otel_coach.sdk.late_exporter import LateExporter
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
 from tests.support.environment import without_settings
@@ -125,7 +122,6 @@ def test_a_child_sends_on_no_connection_of_its_parents():
 def test_the_process_detectors_command_line_does_not_come_back_after_a_fork():
     program = """
 import os
-from otel_coach.sdk.late_exporter import LateExporter
 from otel_coach.sdk.providers import Providers
 from otel_coach.settings import Settings
 providers = Providers(Settings(trace_exporters=("console",)))
@@ -163,24 +159,3 @@ def test_where_the_sdk_has_changed_a_child_of_one_that_measured_pushes_nothing(
         assert os.waitstatus_to_exitcode(status) == measured
     finally:
         providers.shutdown()
-
-
-def test_a_child_forked_while_its_parent_creates_an_exporter_creates_its_own():
-    states = []
-
-    def create():
-        if (pid := os.fork()) == 0:
-            # In the child: nobody will release the lock that the parent's thread holds.
-            code = 1
-            try:
-                done = exporter.export(["of the child"])
-                code = 0 if done is SpanExportResult.SUCCESS else 2
-            finally:
-                os._exit(code)
-        states.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        return InMemorySpanExporter()
-
-    parent = os.getpid()
-    exporter = LateExporter(lambda: create() if os.getpid() == parent else InMemorySpanExporter())
-    exporter.export(["of the parent"])
-    assert states == [0]

@@ -110,22 +110,3 @@ print(*sorted(tops - sys.stdlib_module_names - {"otel_coach"}))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines() == ["0.5", ""]
-
-
-def test_what_exports_spans_is_imported_at_their_first_export():
-    script = """
-import os, sys
-os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
-os.environ["OTEL_EXPORTER_OTLP_TIMEOUT"] = "0.1"
-from otel_coach.setup.installation import install
-providers = install().providers
-late = {"google.protobuf", "requests", "opentelemetry.exporter.otlp.proto.http.trace_exporter"}
-print(sorted(late & set(sys.modules)))
-with providers.tracer_provider.get_tracer("test").start_as_current_span("one"):
-    pass
-providers.flush()
-print(late <= set(sys.modules))
-"""
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.splitlines() == ["[]", "True"]

@@ -5,10 +5,12 @@ OpenTelemetry's own code encodes spans in it.
 
 from __future__ import annotations
 
-from otel_coach.sdk.exporters import Exporters
+from otel_coach.core.patching import undone
+from otel_coach.setup import installation
 from verification.bench.app import app
 
-# The exporter is created with its first batch, and would get otel-coach's encoder then.
-Exporters._encode_fast = lambda *_: None  # type: ignore[method-assign] # noqa: SLF001 - no setting
+installed = installation._installed  # noqa: SLF001 - there is no setting for this
+assert installed is not None  # noqa: S101
+undone(installed.providers._exporters._undo)  # noqa: SLF001
 
 __all__ = ["app"]

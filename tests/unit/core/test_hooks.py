@@ -28,7 +28,6 @@ OURS_ALONE = {
     "PushReader": {"_receive_metrics", "_at_fork_reinit"},
     "CountedExporter": {"export"},  # in the SDK's threads, which it does not end
     "OwnExporter": {"export", "shutdown", "force_flush"},  # likewise
-    "LateExporter": {"export", "shutdown", "force_flush"},  # likewise
     "CountedLogs": {"shutdown"},
     "_Noted": {"on_emit", "shutdown", "force_flush"},  # an assignment, or nothing
     "CountedSpans": {"on_end", "shutdown"},  # behind the guard of RedactingSpanProcessor

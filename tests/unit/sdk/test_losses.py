@@ -152,6 +152,14 @@ def test_an_exporter_that_raises_loses_its_batch_and_nothing_after_it(raised):
         of.shutdown()
 
 
+def test_an_environment_that_changes_after_the_start_moves_no_exporter(monkeypatch):
+    with Receiver() as receiver, providers(SPANS, receiver.endpoint, monkeypatch) as of:
+        monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+        make_spans(of, 8)
+        of.flush()
+        assert sum(len(spans_of(body)) for _, body in receiver.requests) == 8
+
+
 def test_points_of_a_push_that_fails_are_lost(monkeypatch):
     def points(requests):
         return sum(
