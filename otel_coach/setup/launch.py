@@ -1,4 +1,4 @@
-"""What `otel-coach run` does: as `opentelemetry-instrument`, at a third of its start-up.
+"""What `otel-coach run` does: as `opentelemetry-instrument`, with less of its start-up.
 
 `opentelemetry-instrument` imports OpenTelemetry's instrumentation package twice: before it becomes
 the service, and in the service. Where otel-coach is the only instrumentation, neither is needed. If
