@@ -60,7 +60,11 @@ class Receiver:
             protocol_version = "HTTP/1.1"  # keeps its connections, as a Collector does
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # its sender ended in the middle: nothing was received
+                    self.close_connection = True
+                    return
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 status = answers(self.path, body)
