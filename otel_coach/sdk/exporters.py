@@ -26,7 +26,6 @@ from otel_coach.sdk.queues import PushReader, span_processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from importlib.metadata import EntryPoint
 
     from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.trace import SpanProcessor
@@ -59,13 +58,14 @@ class OneLineAMinute(logging.Filter):
         self._suppressed = 0
         self._loggers = set[logging.Logger]()
 
-    def quieten(self, sender: object) -> None:
-        """Installs this filter on the loggers of `sender`, an exporter or what exports by it."""
-        for cls in sender.__class__.__mro__:  # that of what is wrapped
-            if cls.__module__.startswith(_EXPORTER_MODULES):
-                logger = logging.getLogger(cls.__module__)
-                logger.addFilter(self)
-                self._loggers.add(logger)
+    def quieten(self, exporter: object, *more: object) -> None:
+        """Installs this filter on the loggers of `exporter` and of `more` parts that use it."""
+        for sender in (exporter, *more):
+            for cls in sender.__class__.__mro__:  # that of what is wrapped
+                if cls.__module__.startswith(_EXPORTER_MODULES):
+                    logger = logging.getLogger(cls.__module__)
+                    logger.addFilter(self)
+                    self._loggers.add(logger)
         shared = logging.getLogger("opentelemetry.sdk._shared_internal")  # logs failed exports
         shared.addFilter(self)
         self._loggers.add(shared)
@@ -106,76 +106,28 @@ class Exporters:
         """Returns the readers that push metrics; they push nothing while `is_idle()` is true."""
         settings = self._settings
         names = [name for name in settings.metric_exporters if name != "prometheus"]
+        protocol = settings.otlp_metrics_protocol
         signal = replace(_METRICS, wrap=partial(PushReader, is_idle=is_idle))
-        return [*self._senders(signal, names, settings.otlp_metrics_protocol)]
+        return [*_senders(signal, names, protocol, self._log_filter, self.losses)]
 
     def span_processors(self, recorder: CountsFaults) -> list[SpanProcessor]:
         """Returns the processors that send spans; `recorder` counts otel-coach's own faults."""
         settings = self._settings
-        signal = replace(_TRACES, loaded=partial(self._encode_fast, recorder))
-        return [*self._senders(signal, settings.trace_exporters, settings.otlp_traces_protocol)]
-
-    def log_processors(self) -> list[LogRecordProcessor]:
-        """Returns the processors that send log records and events."""
-        settings = self._settings
-        return [*self._senders(_LOGS, settings.log_exporters, settings.otlp_logs_protocol)]
-
-    def _senders(
-        self, signal: _Signal[_Sender], names: Iterable[str], protocol: str
-    ) -> Iterator[_Sender]:
-        """Yields the processor or reader that sends `signal` through each exporter of `names`.
-
-        For an exporter that cannot be created, one log line names the cure, and nothing is raised.
-        """
-        for name in names:
-            component = exporter_component(name, protocol)
-            found = tuple(
-                entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component)
-            )
-            if not found:
-                line = NO_EXPORTER.line(
-                    variable=signal.variable,
-                    name=name,
-                    component=component,
-                    signal=signal.name,
-                    package=package_of(component),
-                )
-                _logger.error("otel-coach: %s", line)
-                continue
-            exporter = self._created(signal, name, found[0])
-            sender = None if exporter is None else self._wrapped(signal, name, component, exporter)
-            if sender is not None:
-                yield sender
-
-    def _created(self, signal: _Signal[Any], name: str, entry_point: EntryPoint) -> Any:
-        """Returns the exporter; None, and one log line, if it cannot be created."""
-        try:
-            exporter = own_exporter(entry_point.load())
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
-            _did_not_start(signal, name, entry_point.name, error)
-            return None
-        self._log_filter.quieten(exporter)
-        signal.loaded()
-        return exporter
-
-    def _wrapped(
-        self, signal: _Signal[_Sender], name: str, component: str, exporter: Any
-    ) -> _Sender | None:
-        try:
-            sender = signal.wrap(exporter, self.losses)
-        except Exception as error:  # noqa: BLE001 - for a variable of the SDK with a bad value
-            _did_not_start(signal, name, component, error)
-            return None
-        self._log_filter.quieten(sender)
-        return sender
-
-    def _encode_fast(self, recorder: CountsFaults) -> None:
+        names, protocol = settings.trace_exporters, settings.otlp_traces_protocol
+        processors = [*_senders(_TRACES, names, protocol, self._log_filter, self.losses)]
         loaded = [module for name in _OTLP_SPANS if (module := sys.modules.get(name))]
         if loaded and not self._undo:
             with suppress(ImportError):  # the library has changed: its own encoder is used
                 from otel_coach.sdk import otlp_encoder  # noqa: PLC0415 - the exporters are optional
 
                 self._undo = otlp_encoder.encode_with(recorder, loaded)
+        return processors
+
+    def log_processors(self) -> list[LogRecordProcessor]:
+        """Returns the processors that send log records and events."""
+        settings = self._settings
+        names, protocol = settings.log_exporters, settings.otlp_logs_protocol
+        return [*_senders(_LOGS, names, protocol, self._log_filter, self.losses)]
 
     def undo(self) -> None:
         """Restores the exporters' modules and loggers."""
@@ -199,8 +151,6 @@ class _Signal(Generic[_Sender]):
     """The SDK's variables for intervals, timeouts and sizes."""
     wrap: Callable[[Any, Losses], _Sender]
     """Wraps an exporter in the processor or reader that sends through it and counts losses."""
-    loaded: Callable[[], None] = lambda: None
-    """Called when an exporter was created."""
 
 
 _TRACES: Final = _Signal("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", span_processor)
@@ -208,18 +158,48 @@ _METRICS: Final = _Signal("metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPOR
 _LOGS: Final = _Signal("logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", _log_processor)
 
 
-def _did_not_start(signal: _Signal[Any], name: str, component: str, error: Exception) -> None:
-    _logger.error(
-        "otel-coach: %s=%r: the exporter %s did not start (%s: %s); it exports no %s. "
-        "Its own variables or %s may be wrong",
-        signal.variable,
-        name,
-        component,
-        type(error).__name__,
-        _URL_CREDENTIALS.sub("//", str(error)),
-        signal.name,
-        signal.tuning,
-    )
+def _senders(
+    signal: _Signal[_Sender],
+    names: Iterable[str],
+    protocol: str,
+    log_filter: OneLineAMinute,
+    losses: Losses,
+) -> Iterator[_Sender]:
+    """Yields the processor or reader that sends `signal` through each exporter of `names`.
+
+    For an exporter that cannot be created, one log line names the cure, and nothing is raised.
+    """
+    for name in names:
+        component = exporter_component(name, protocol)
+        found = tuple(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component))
+        if not found:
+            line = NO_EXPORTER.line(
+                variable=signal.variable,
+                name=name,
+                component=component,
+                signal=signal.name,
+                package=package_of(component),
+            )
+            _logger.error("otel-coach: %s", line)
+            continue
+        try:
+            exporter = own_exporter(found[0].load())
+            sender = signal.wrap(exporter, losses)
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
+            _logger.error(  # noqa: TRY400 - one line; a traceback would not help the operator
+                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); it exports no %s. "
+                "Its own variables or %s may be wrong",
+                signal.variable,
+                name,
+                component,
+                type(error).__name__,
+                _URL_CREDENTIALS.sub("//", str(error)),
+                signal.name,
+                signal.tuning,
+            )
+        else:
+            log_filter.quieten(exporter, sender)
+            yield sender
 
 
 def at_once(actions: Iterable[Callable[[float], Any]], seconds: float) -> None:

@@ -1,20 +1,27 @@
-"""What requests and WebSockets have in common: their route, a refusal, and the state they share."""
+"""What requests and WebSockets have in common: their route, the server's messages, a refusal."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.guard import guarded
 from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, AiRequests
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
+from otel_coach.instrumentors.asgi.look_ahead import (
+    DISCONNECTS,
+    MAX_AHEAD,
+    can_look_ahead,
+    message_now,
+)
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, Route, Routes, find_route
 from otel_coach.metrics.catalogue import AUTH_FAILURES, RATE_LIMIT_HITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from otel_coach.core.asgi_types import Scope
+    from otel_coach.core.asgi_types import Message, Receive, Scope
     from otel_coach.metrics.recorder import Recorder
 
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS = 401, 403, 429
@@ -67,19 +74,23 @@ class Exchanges:
     def active_sockets(self) -> Mapping[tuple[object, ...], float]:
         """Returns the number of WebSockets that are open now, by endpoint."""
         open_now = [one.route.template for one in tuple(self.sockets) if one.is_open_socket]
-        return {(one,): open_now.count(one) for one in self.socket_endpoints.union(open_now)}
+        return _by_endpoint(open_now, self.socket_endpoints)
 
     def active_streams(self) -> Mapping[tuple[object, ...], float]:
         """Returns the number of AI streams that are open now, by endpoint."""
         open_now: list[str] = []
         for one in (*self.opened, *self.sockets):
             open_now += [one.route.template] * one.open_streams
-        endpoints = self.ai.streaming.union(open_now)
-        return {(endpoint,): open_now.count(endpoint) for endpoint in endpoints}
+        return _by_endpoint(open_now, self.ai.streaming)
+
+
+def _by_endpoint(open_now: list[str], known: set[str]) -> Mapping[tuple[object, ...], float]:
+    """Returns how often each endpoint is in `open_now`; 0 for others that are `known`."""
+    return {(endpoint,): open_now.count(endpoint) for endpoint in known.union(open_now)}
 
 
 class Answering:
-    """Looks up the route of a request, and records that it was refused.
+    """Looks up the route, hands on the server's messages, and records that it was refused.
 
     The attributes are set by the class that derives from it, which many requests make: a
     constructor here would cost each of them a call.
@@ -92,11 +103,17 @@ class Answering:
     """The scope as the application and its middlewares have changed it."""
     _original: Mapping[str, Any]
     _shared: Exchanges
+    _receive: Receive
+    finished = False
     _route: Route | None = None
     is_open_socket = False
     """Whether this is a WebSocket that is open now."""
     _status: int | None = None
     _headers: Iterable[tuple[bytes, bytes]] = ()
+    _client_left = False
+    _is_receiving = False
+    """Whether the application waits for the server's next message."""
+    _received_ahead: deque[Message] | None = None
 
     @property
     def open_streams(self) -> int:
@@ -106,6 +123,49 @@ class Answering:
     def ended(self, error: BaseException | None) -> None:
         """Called if the application's call or its lifespan ended, perhaps by `error`."""
         raise NotImplementedError
+
+    def absorbs(self, error: BaseException) -> bool | None:
+        """Returns whether `error`, which leaves the application, was made here, and ends here."""
+        return False
+
+    async def receive(self) -> Message:
+        """Returns the server's next message, and notes what it is."""
+        if self._received_ahead:
+            message = self._received_ahead.popleft()
+        else:
+            self._is_receiving = True
+            try:
+                message = await self._receive()
+            finally:
+                self._is_receiving = False
+        self._note_received(message)
+        return message
+
+    def _note_received(self, message: Message) -> None:
+        """Notes a message that the application gets."""
+        raise NotImplementedError
+
+    def _note_disconnect(self, message: Message) -> None:
+        """Notes that the connection has ended."""
+        raise NotImplementedError
+
+    @guarded
+    def _look_ahead(self) -> None:
+        """Checks whether the client has disconnected, without waiting.
+
+        Messages that are read are kept for the application.
+        """
+        if not can_look_ahead(self._receive):
+            return
+        ahead = self._received_ahead = self._received_ahead or deque()
+        while not self._client_left and len(ahead) < MAX_AHEAD:
+            message = message_now(self._receive)
+            if message is None:
+                return
+            ahead.append(message)
+            if message["type"] in DISCONNECTS:  # nothing follows it
+                self._note_disconnect(message)
+                return
 
     @property
     def route(self) -> Route:

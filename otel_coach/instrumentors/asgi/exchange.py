@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -15,12 +14,7 @@ from otel_coach.instrumentors.asgi.ai_requests import (
     may_have_body,
 )
 from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, Exchanges, unwrapped
-from otel_coach.instrumentors.asgi.look_ahead import (
-    DISCONNECT,
-    MAX_AHEAD,
-    can_look_ahead,
-    message_now,
-)
+from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
@@ -64,14 +58,9 @@ class Exchange(Answering):
     span: Span | None = None
     context: Context | None = None
     """The context in which `span` is current."""
-    finished = False
-    _received_ahead: deque[Message] | None = None
     _is_stream = False
     _chunks = 0
     _first_chunk: float | None = None
-    _client_left = False
-    _is_receiving = False
-    """Whether the application waits for the server's next message."""
     _has_body = False
     """Whether the application has received the whole body of the request."""
     # Set by `_finish`:
@@ -122,25 +111,15 @@ class Exchange(Answering):
         """1 while this is an AI request whose stream is open, else 0."""
         return int(self._is_stream and self.request.is_ai and not self.finished)
 
-    async def receive(self) -> Message:
-        """Returns the server's next message, and notes a disconnect of the client."""
-        if self._received_ahead:
-            message = self._received_ahead.popleft()
-        else:
-            self._is_receiving = True
-            try:
-                message = await self._receive()
-            finally:
-                self._is_receiving = False
-        self._note_received(message)
-        return message
-
     @guarded
     def _note_received(self, message: Message) -> None:
         if message["type"] == DISCONNECT:
-            self._note_client_left()
+            self._note_disconnect(message)
         elif not message.get("more_body", False):
             self._has_body = True
+
+    def _note_disconnect(self, message: Message) -> None:
+        self._note_client_left()
 
     def _look_for_client(self) -> None:
         """Checks whether the client has left, in the midst of the request.
@@ -191,10 +170,6 @@ class Exchange(Answering):
         self._look_ahead()
         self._finish(error)
 
-    def absorbs(self, error: BaseException) -> bool | None:
-        """Returns whether `error`, which leaves the application, was made here, and ends here."""
-        return False
-
     def _note_start(self, message: Message) -> bool:
         """Returns whether `message`, which is not a body, nevertheless completes the response."""
         if message["type"] != "http.response.start":
@@ -223,23 +198,6 @@ class Exchange(Answering):
             )
             if self.route is not NO_ROUTE:
                 self.request.server_span.name(span_name(self.method, self.route))
-
-    @guarded
-    def _look_ahead(self) -> None:
-        """Checks whether the client has disconnected, without waiting.
-
-        Messages that are read are kept for the application.
-        """
-        if not can_look_ahead(self._receive):
-            return
-        ahead = self._received_ahead = self._received_ahead or deque()
-        while not self._client_left and len(ahead) < MAX_AHEAD:
-            message = message_now(self._receive)
-            if message is None:
-                return
-            ahead.append(message)
-            if message["type"] == DISCONNECT:
-                self._note_client_left()
 
     @guarded
     def _finish(self, error: BaseException | None) -> None:

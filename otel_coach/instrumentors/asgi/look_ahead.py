@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from otel_coach.core.asgi_types import Message, Receive
 
 DISCONNECT: Final = "http.disconnect"
+DISCONNECTS: Final = frozenset({DISCONNECT, "websocket.disconnect"})
 MAX_AHEAD: Final = 8
 """Messages that are kept for the application."""
 

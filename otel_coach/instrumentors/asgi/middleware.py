@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
     Application = Callable[..., Awaitable[None]]
-
-_logger = logging.getLogger("otel_coach")
 
 _MAX_UNWINDING: Final = 0.5
 _MAX_FLUSH: Final = 3.0
@@ -126,11 +123,10 @@ class Middleware:
             if is_watched and scope["type"] == "lifespan":
                 await self._lifespan(app, original, scope, receive, send)
                 return
-            if is_watched and scope["type"] == "websocket":
-                await self._websocket(app, original, scope, receive, send)
-                return
-            is_watched = is_watched and scope["type"] == "http"
-            watched = self._watch(app, scope, receive, send) if is_watched else None
+            watched = None
+            if is_watched and scope["type"] in _REQUESTS:
+                watch = self._watch if scope["type"] == "http" else self._watch_socket
+                watched = watch(app, scope, receive, send)
             if watched is _PAGE_REQUEST:
                 await self._page(scope, receive, send)
                 return
@@ -205,27 +201,6 @@ class Middleware:
         )
         self._exchanges.opened.add(exchange)
         return exchange, tokens
-
-    async def _websocket(
-        self, app: Any, call: Application, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        watched = self._watch_socket(app, scope, receive, send)
-        if watched is None:
-            await call(app, scope, receive, send)
-            return
-        connection, tokens = watched
-        scope[MARK] = True
-        scope.setdefault(FASTAPI_TELEMETRY, None)
-        error: BaseException | None = None
-        try:
-            await call(app, scope, connection.receive, connection.send)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            connection.ended(error)
-            self._reset(tokens)
-            error = None  # its traceback has this frame: no cycle may keep what is left
 
     @guarded
     def _watch_socket(

@@ -68,6 +68,7 @@ class Turn(Request):
     def __init__(self, connection: Socket, *, is_first: bool = False) -> None:
         super().__init__(connection.app)
         self.connection = connection
+        self.look_for_client = connection.look_for_client
         self.is_first = is_first
         """Whether it began with the connection, not with a message."""
         self.started = self.last = perf_counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +16,7 @@ from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import time_at
 from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, Stream
 from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, original_of, unwrapped
-from otel_coach.instrumentors.asgi.look_ahead import MAX_AHEAD, can_look_ahead, message_now
+from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
     Answered,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.asgi.answering import Exchanges
     from otel_coach.instrumentors.asgi.routes import Routes
 
-DISCONNECT: Final = "websocket.disconnect"
 _FORBIDDEN: Final = 403
 """The status of a handshake that the application closes instead of accepting it."""
 _SWITCHING_PROTOCOLS: Final = 101
@@ -57,17 +55,13 @@ class Connection(Answering):
     span: Span | None = None
     context: Context | None = None
     """The context in which `span` is current."""
-    finished = False
     accepted = False
     method = "GET"  # of every handshake
-    _client_left = False
     _application_left = False
-    _is_receiving = False
     _first_turn: Turn | None
     """Until the connection ends: a turn refers to its connection, and no cycle may remain."""
     _latest: Turn | None = None
     """The turn of the client's last message."""
-    _received_ahead: deque[Message] | None = None
     _had_abort = False
 
     def __init__(  # noqa: PLR0913, PLR0917 - the arguments of an ASGI call, and shared state
@@ -115,16 +109,7 @@ class Connection(Answering):
     async def receive(self) -> Message:
         """Returns the server's next message. A message of the client begins a turn."""
         self._note_receiving()
-        if self._received_ahead:
-            message = self._received_ahead.popleft()
-        else:
-            self._is_receiving = True
-            try:
-                message = await self._receive()
-            finally:
-                self._is_receiving = False
-        self._note_received(message)
-        return message
+        return await super().receive()
 
     async def send(self, message: Message) -> None:
         """Passes `message` to the server, and notes what it is."""
@@ -154,9 +139,12 @@ class Connection(Answering):
         if kind == "websocket.receive":
             self._latest = turn = Turn(self)
             turn.reader = current_task()
-            turn.look_for_client = self.look_for_client
             current_request.set(turn)
-        elif kind == DISCONNECT and message.get("code") != _SERVER_RESTARTS:
+        elif kind in DISCONNECTS:
+            self._note_disconnect(message)
+
+    def _note_disconnect(self, message: Message) -> None:
+        if message.get("code") != _SERVER_RESTARTS:
             self._note_client_left()
 
     @guarded
@@ -205,7 +193,6 @@ class Connection(Answering):
         turn = self._latest
         if turn is None or turn.is_ai or turn.closed:
             turn = Turn(self)
-            turn.look_for_client = self.look_for_client
         turn.was_handed_on = True
         return turn
 
@@ -249,22 +236,10 @@ class Connection(Answering):
         if turn.is_done and turn.chunks and perf_counter() - turn.last >= _LINGER / 2:
             self.finish_turn(turn)
 
-    @guarded
     def look_for_client(self) -> None:
         """Checks whether the client has left, without waiting; messages are kept for later."""
-        is_free = get_ident() == self._thread and not self._is_receiving
-        if not is_free or self.finished or not can_look_ahead(self._receive):
-            return
-        ahead = self._received_ahead = self._received_ahead or deque()
-        while not self._client_left and len(ahead) < MAX_AHEAD:
-            message = message_now(self._receive)
-            if message is None:
-                return
-            ahead.append(message)
-            if message["type"] == DISCONNECT:
-                if message.get("code") != _SERVER_RESTARTS:
-                    self._note_client_left()
-                return
+        if get_ident() == self._thread and not self._is_receiving and not self.finished:
+            self._look_ahead()
 
     @guarded
     def _note_client_left(self) -> None:
@@ -309,11 +284,12 @@ class Connection(Answering):
 
     @guarded
     def finish_turn(self, turn: Turn, error: BaseException | None = None) -> None:
+        """Records `turn`, once; `error` left the application in it."""
         self.open_turns.pop(turn, None)
         if turn.closed:
             return
         turn.closed = True
-        turn.look_for_client = None  # it refers to the connection: avoids a reference cycle
+        turn.look_for_client = None  # a call that ends later belongs to nobody's answer
         outcome = OK
         if turn.abandoned_endpoint is not None:
             outcome, self._had_abort = ABORTED, True

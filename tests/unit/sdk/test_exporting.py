@@ -22,8 +22,7 @@ def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
     logger = logging.getLogger(Exporter.__module__)
     others = logging.getLogger(Processor.__module__)
     quiet = OneLineAMinute()
-    for sender in (Exporter(), Processor()):
-        quiet.quieten(sender)
+    quiet.quieten(Exporter(), Processor())
     for number in range(5):
         logger.warning("attempt %d", number)
         others.error("queue full")
