@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from argparse import ArgumentParser
 
 _END: Final = "<!-- end of the output -->"
 
@@ -23,3 +25,15 @@ def write(page: Path, target: str, text: str) -> None:
         raise ValueError(message)
     after = rest.partition(_END)[2]
     page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{_END}{after}", "utf-8")
+
+
+def add_write(parser: ArgumentParser) -> None:
+    """Adds the option `--write PAGE`."""
+    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+
+
+def show(target: str, text: str, page: Path | None) -> None:
+    """Prints `text`, and writes it into `page` if there is one, as the output of `make TARGET`."""
+    sys.stdout.write(f"{text}\n")
+    if page is not None:
+        write(page, target, text)

@@ -7,7 +7,6 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 import psutil
@@ -28,7 +27,7 @@ def main() -> int:
     parser.add_argument(
         "--rounds", type=int, default=throughput.ROUNDS, help="rounds of throughput"
     )
-    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+    pages.add_write(parser)
     arguments = parser.parse_args()
     goals: list[Measured] = []
     details: list[str] = []
@@ -59,9 +58,7 @@ def main() -> int:
     page = "\n\n".join(
         text.strip() for text in (_machine(), as_markdown(goal.row for goal in goals), *details)
     )
-    print(page)
-    if arguments.write:
-        pages.write(arguments.write, "bench", page)
+    pages.show("bench", page, arguments.write)
     return 0
 
 

@@ -17,7 +17,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from tests.support.stack import bin_path
@@ -32,10 +31,13 @@ from verification.bench.goals import (
     as_markdown,
 )
 from verification.bench.load import Client
-from verification.bench.variants import BARE, OURS, OURS_METRICS, Service, Variant, doubles, running
+from verification.bench.throughput import Target
+from verification.bench.variants import BARE, OURS, OURS_METRICS, services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from verification.bench.variants import Service, Variant
 
 ROUNDS: Final = 5
 """Rounds, each with services of its own: where a process's code lies in memory matters, too."""
@@ -47,19 +49,12 @@ _SETTLED: Final = 1.2
 """Seconds after the last slice, in which a process does what it has put off."""
 
 
-@dataclass(frozen=True)
-class Slice:
-    """What is requested of one service before the other one has its turn."""
-
-    path: str
-    answers: int
-
-
 SLICES: Final = {
-    STREAMS_IN_PROCESS: Slice("/stream/in-process", 1),
-    AGENT_ROUTE: Slice("/agent", 1),
-    HEALTH: Slice("/health", 8),
+    STREAMS_IN_PROCESS: Target("/stream/in-process", 1),
+    AGENT_ROUTE: Target("/agent", 1),
+    HEALTH: Target("/health", 8),
 }
+"""What is requested of one service before the other one has its turn."""
 _KINDS: Final = {ALL_ON: OURS, METRICS: OURS_METRICS}
 _HEADINGS: Final = ("", "of bare", "rounds", "added, us", "of it in the background, us")
 
@@ -85,7 +80,7 @@ class Compared:
 
     @property
     def background(self) -> float:
-        """How many of them are used between the slices."""
+        """How many of them the threads of telemetry use."""
         return self.other_background - self.bare_background
 
 
@@ -93,28 +88,23 @@ def compared(variant: Variant, rounds: int = ROUNDS) -> dict[str, list[Compared]
     """Returns the comparisons of `variant` with the bare service, by what is requested."""
     found: dict[str, list[Compared]] = {title: [] for title in SLICES}
     for _ in range(rounds):
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-            endpoint = stack.enter_context(doubles())
-            services = [
-                stack.enter_context(running(one, folder, endpoint)) for one in (BARE, variant)
-            ]
+        with services((BARE, variant)) as pair:
             for title, asked in SLICES.items():
-                found[title].append(_round(services, asked))
+                found[title].append(_round(pair, asked))
     return found
 
 
-def _round(services: Sequence[Service], asked: Slice) -> Compared:
+def _round(pair: Sequence[Service], asked: Target) -> Compared:
     with ExitStack() as stack:
-        clients = [stack.enter_context(Client(service.port)) for service in services]
+        clients = [stack.enter_context(Client(service.port)) for service in pair]
         for _ in range(_WARM_UP):
             for client in clients:
                 client.ask(asked.path, asked.answers)
-        threads = [telemetry_threads(service) for service in services]
-        slices: list[list[float]] = [[] for _ in services]
-        before = [thread_clocks(*which) for which in zip(services, threads, strict=True)]
+        threads = [telemetry_threads(service) for service in pair]
+        slices: list[list[float]] = [[] for _ in pair]
+        before = [thread_clocks(*which) for which in zip(pair, threads, strict=True)]
         for number in range(_PAIRS):
-            turns = list(zip(services, clients, threads, slices, strict=True))
+            turns = list(zip(pair, clients, threads, slices, strict=True))
             for service, client, own, took in turns[:: -1 if number % 2 else 1]:
                 start = cpu_clock(service) - thread_clocks(service, own)
                 client.ask(asked.path, asked.answers)
@@ -123,7 +113,7 @@ def _round(services: Sequence[Service], asked: Slice) -> Compared:
         time.sleep(_SETTLED)
         background = [
             (thread_clocks(service, own) - start) / _PAIRS
-            for service, own, start in zip(services, threads, before, strict=True)
+            for service, own, start in zip(pair, threads, before, strict=True)
         ]
         return Compared(*map(statistics.median, slices), *background)
 

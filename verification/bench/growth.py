@@ -11,9 +11,6 @@ import argparse
 import statistics
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
@@ -21,7 +18,7 @@ import psutil
 
 from verification.bench.goals import as_markdown
 from verification.bench.load import loads
-from verification.bench.variants import BARE, OURS, STANDARD, Service, doubles, running
+from verification.bench.variants import BARE, OURS, STANDARD, Service, services
 
 _TENTHS: Final = 10
 _TURN: Final = 1000
@@ -36,25 +33,19 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=1_000_000)
     arguments = parser.parse_args()
     rows: list[tuple[str, ...]] = []
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        services = [
-            stack.enter_context(running(variant, folder, endpoint, STANDARD))
-            for variant in (BARE, OURS)
-        ]
-        ports = [service.port for service in services]
+    with services((BARE, OURS), STANDARD) as started:
+        ports = [service.port for service in started]
         loads("/health", 5 * _TURN, 1, ports)
         turns = arguments.requests // _TENTHS // _TURN
         for number in range(1, _TENTHS + 1):
-            before = [service.cpu() for service in services]
+            before = [service.cpu() for service in started]
             loads("/health", _TURN, turns, ports)
             bare, ours = (
                 1e6 * (service.cpu() - used) / (turns * _TURN)
-                for service, used in zip(services, before, strict=True)
+                for service, used in zip(started, before, strict=True)
             )
             done = f"{number * turns * _TURN:,}"
-            memory, scrape = _memory(services[-1]), _scrape(services[-1])
+            memory, scrape = _memory(started[-1]), _scrape(started[-1])
             rows.append(
                 (done, f"{memory:.1f}", f"{scrape:.1f}", f"{ours:.0f}", f"{ours / bare:.2f}")
             )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,7 @@ from tests.support.stack import bin_path
 from verification.bench.goals import HEALTH, STREAMS_IN_PROCESS, as_markdown
 from verification.bench.load import loads
 from verification.bench.throughput import PATHS
-from verification.bench.variants import ALONE_WITH_BARE, PLAIN, Service, doubles, running
+from verification.bench.variants import ALONE_WITH_BARE, Service, services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,21 +42,18 @@ _OTHERS: Final = "Python and others"
 
 def tables() -> Iterator[str]:
     """Yields a table for /health, and one for streams."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        services = [
-            stack.enter_context(running(variant, folder, endpoint, PLAIN))
-            for variant in ALONE_WITH_BARE
-        ]
+    with (
+        services(ALONE_WITH_BARE) as started,
+        TemporaryDirectory(prefix="otel-coach-bench-") as folder,
+    ):
+        raw = Path(folder) / "profile.raw"
         for title in (HEALTH, STREAMS_IN_PROCESS):
-            found = {service.variant.name: _profile(service, title, folder) for service in services}
+            found = {service.variant.name: _profile(service, title, raw) for service in started}
             yield f"**CPU time by package: {title}**\n\n{_table(found)}"
 
 
-def _profile(service: Service, title: str, folder: Path) -> dict[str, float]:
+def _profile(service: Service, title: str, raw: Path) -> dict[str, float]:
     """Returns the share of the samples by owner."""
-    raw = folder / "profile.raw"
     command = [bin_path("py-spy"), "record", "--pid", str(service.process.pid), "--gil"]
     command += ["--native", "--full-filenames", "--format", "raw", "--output", str(raw)]
     command += ["--rate", str(_RATE), "--duration", str(_SECONDS)]

@@ -11,15 +11,13 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from verification.bench.goals import P99, SCRAPE, Measured, as_markdown
 from verification.bench.load import Client
-from verification.bench.variants import BARE, OURS_METRICS, PLAIN, doubles, running
+from verification.bench.variants import BARE, OURS_METRICS, PLAIN, services
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,27 +33,18 @@ _APP: Final = "verification.bench.scraped_app:app"
 
 def measured() -> tuple[list[Measured], str]:
     """Returns the goals, and a line about the scrapes of all workers."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        alone = stack.enter_context(running(OURS_METRICS, folder, endpoint, PLAIN, _APP))
+    with services((OURS_METRICS,), PLAIN, _APP) as [alone]:
         single = _scrapes(f"http://127.0.0.1:{alone.port}")
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        options = [*PLAIN, "--workers", str(WORKERS)]
-        bare, ours = (
-            stack.enter_context(running(variant, folder, endpoint, options, _APP)).port
-            for variant in (BARE, OURS_METRICS)
-        )
-        url = f"http://127.0.0.1:{ours}"
+    options = [*PLAIN, "--workers", str(WORKERS)]
+    with services((BARE, OURS_METRICS), options, _APP) as [bare, ours]:
+        url = f"http://127.0.0.1:{ours.port}"
         time.sleep(8)  # until the slowest worker has started
         four = _scrapes(url)
         added: list[float] = []
         for _ in range(_ROUNDS):
-            without = p99(bare)
+            without = p99(bare.port)
             with Scraping(url):
-                added.append(p99(ours) - without)
+                added.append(p99(ours.port) - without)
     goals = [Measured(P99, added), Measured(SCRAPE, single)]
     line = (
         f"A scrape of {WORKERS} workers with 2,000 series each takes "

@@ -10,8 +10,6 @@ import argparse
 import statistics
 import sys
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +18,7 @@ from websockets.sync.client import connect
 from tests.support import pages
 from verification.bench.cold import cpu_clock
 from verification.bench.goals import as_markdown, middle_half
-from verification.bench.variants import ALONE_WITH_BARE, doubles, running
+from verification.bench.variants import ALONE_WITH_BARE, services
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,19 +39,19 @@ def _block(connection: ClientConnection) -> float:
     return perf_counter() - began
 
 
-def _rows(services: Sequence[Service], connections: Sequence[ClientConnection], rounds: int) -> str:
+def _rows(started: Sequence[Service], connections: Sequence[ClientConnection], rounds: int) -> str:
     for connection in connections:
         _block(connection)
-    took: list[list[float]] = [[] for _ in services]
-    before = [cpu_clock(service) for service in services]
+    took: list[list[float]] = [[] for _ in started]
+    before = [cpu_clock(service) for service in started]
     for number in range(rounds):
-        turn = number % len(services)
+        turn = number % len(started)
         pairs = list(zip(connections, took, strict=True))
         for connection, seconds in pairs[turn:] + pairs[:turn]:
             seconds.append(_block(connection))
-    used = [cpu_clock(service) - start for service, start in zip(services, before, strict=True)]
+    used = [cpu_clock(service) - start for service, start in zip(started, before, strict=True)]
     rows: list[Sequence[str]] = []
-    for service, seconds, cpu in zip(services, took, used, strict=True):
+    for service, seconds, cpu in zip(started, took, used, strict=True):
         ratios = [bare / own for own, bare in zip(seconds, took[0], strict=True)]
         rows.append(
             (
@@ -73,22 +71,15 @@ def main() -> int:
         prog="python -m verification.bench.sockets", description=__doc__
     )
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+    pages.add_write(parser)
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        services = [
-            stack.enter_context(running(variant, folder, endpoint)) for variant in ALONE_WITH_BARE
-        ]
+    with services(ALONE_WITH_BARE) as started, ExitStack() as stack:
         connections = [
             stack.enter_context(connect(f"ws://127.0.0.1:{service.port}/echo"))
-            for service in services
+            for service in started
         ]
-        table = _rows(services, connections, arguments.rounds)
-    print(table)
-    if arguments.write:
-        pages.write(arguments.write, "bench-sockets", table)
+        table = _rows(started, connections, arguments.rounds)
+    pages.show("bench-sockets", table, arguments.write)
     return 0
 
 

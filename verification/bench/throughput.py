@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.support import pages
@@ -37,8 +34,7 @@ from verification.bench.variants import (
     PLAIN,
     STANDARD,
     Variant,
-    doubles,
-    running,
+    services,
 )
 
 if TYPE_CHECKING:
@@ -53,10 +49,10 @@ class Target:
 
     path: str
     answers: int
-    """The number of answers in each round, by each variant: some 0.1 s of work."""
+    """The number of answers that one variant gives before the next one has its turn."""
 
 
-PATHS: Final = {
+PATHS: Final = {  # some 0.1 s of work each
     STREAMS: Target("/stream", 8),
     STREAMS_IN_PROCESS: Target("/stream/in-process", 16),
     HEALTH: Target("/health", 400),
@@ -133,19 +129,14 @@ def runs(
     titles: Sequence[str] = tuple(PATHS),
 ) -> Iterator[Run]:
     """Loads all `variants` with each of `titles`; yields the results of each title."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        services = [
-            stack.enter_context(running(variant, folder, endpoint, options)) for variant in variants
-        ]
-        ports = [service.port for service in services]
+    with services(variants, options) as started:
+        ports = [service.port for service in started]
         for title in titles:
             path, answers = PATHS[title].path, PATHS[title].answers
             loads(path, answers, 2, ports)  # for imports at the first request
-            before = [service.cpu() for service in services]
+            before = [service.cpu() for service in started]
             found = loads(path, answers, rounds, ports)
-            used = [service.cpu() - start for service, start in zip(services, before, strict=True)]
+            used = [service.cpu() - start for service, start in zip(started, before, strict=True)]
             names = [variant.name for variant in variants]
             yield Run(title, server, dict(zip(names, map(Loaded, found, used), strict=True)))
 
@@ -164,7 +155,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--scale", action="store_true", help="with 1, 2 and 4 workers")
-    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+    pages.add_write(parser)
     arguments = parser.parse_args()
     tables: list[str] = []
     for run in _scaled(arguments.rounds) if arguments.scale else all_runs(arguments.rounds):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import psutil
@@ -67,6 +68,7 @@ BUILT_IN: Final = Variant("FastAPI's own telemetry", variables={"BENCH_BUILT_IN"
 ALL: Final = (BARE, OURS, OURS_METRICS, STOCK, BUILT_IN)
 ALONE_WITH_BARE: Final = (BARE, OURS, OURS_METRICS)
 
+_APP: Final = "verification.bench.app:app"
 PLAIN: Final = ("--http", "h11", "--loop", "asyncio")
 """uvicorn as `pip install uvicorn` installs it."""
 STANDARD: Final = ("--http", "httptools", "--loop", "uvloop")
@@ -93,7 +95,7 @@ def running(
     folder: Path,
     endpoint: str,
     options: Sequence[str] = PLAIN,
-    app: str = "verification.bench.app:app",
+    app: str = _APP,
 ) -> Generator[Service]:
     """Starts `app` with `variant`; stops it at the end of the block.
 
@@ -130,6 +132,20 @@ def running(
         yield Service(variant, port, psutil.Process(program.process.pid))
     finally:
         program.stop()
+
+
+@contextmanager
+def services(
+    variants: Sequence[Variant], options: Sequence[str] = PLAIN, app: str = _APP
+) -> Generator[list[Service]]:
+    """Starts `app` with each variant, and the doubles; stops all at the end of the block."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
+        endpoint = stack.enter_context(doubles())
+        yield [
+            stack.enter_context(running(variant, folder, endpoint, options, app))
+            for variant in variants
+        ]
 
 
 def _disturbs(variable: str) -> bool:

@@ -10,15 +10,12 @@ import argparse
 import statistics
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from tests.support import pages
 from verification.bench.goals import as_markdown, middle_half
 from verification.bench.load import loads
-from verification.bench.variants import OURS, STANDARD, doubles, running
+from verification.bench.variants import OURS, STANDARD, services
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -29,17 +26,13 @@ _HEADINGS: Final = ("", "with", "without", "without / with", "middle half")
 
 def _encoder(rounds: int) -> Generator[tuple[float, float]]:
     """Yields the CPU milliseconds of a request to /health with its span, with and without it."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        services = [
-            stack.enter_context(running(OURS, folder, endpoint, STANDARD, app))
-            for app in ("verification.bench.app:app", "verification.bench.without:app")
-        ]
-        loads("/health", _ANSWERS, 2, [service.port for service in services])
+    without = "verification.bench.without:app"
+    with services((OURS,), STANDARD) as one, services((OURS,), STANDARD, without) as other:
+        pair = (*one, *other)
+        loads("/health", _ANSWERS, 2, [service.port for service in pair])
         for _ in range(rounds):
             took: list[float] = []
-            for service in services:
+            for service in pair:
                 before = service.cpu()
                 loads("/health", _ANSWERS, 1, [service.port])
                 time.sleep(0.5)  # for the export of the last spans
@@ -58,7 +51,7 @@ def main() -> int:
         prog="python -m verification.bench.weighed", description=__doc__
     )
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+    pages.add_write(parser)
     arguments = parser.parse_args()
     rows: list[Sequence[str]] = []
     for title, weigh in _WEIGHED.items():
@@ -75,9 +68,7 @@ def main() -> int:
             )
         )
     table = as_markdown(rows, _HEADINGS)
-    print(table)
-    if arguments.write:
-        pages.write(arguments.write, "bench-weighed", table)
+    pages.show("bench-weighed", table, arguments.write)
     return 0
 
 

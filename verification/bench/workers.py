@@ -12,16 +12,13 @@ import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from tests.support import pages
 from verification.bench.goals import as_markdown
-from verification.bench.variants import BARE, OURS_METRICS, PLAIN, Service, doubles, running
+from verification.bench.variants import BARE, OURS_METRICS, PLAIN, Service, services
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +41,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="*", default=_WORKERS)
     parser.add_argument("--label-sets", type=int, nargs="*", default=_LABEL_SETS)
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds of requests")
-    parser.add_argument("--write", type=Path, help="a page with two marks, to write between them")
+    pages.add_write(parser)
     arguments = parser.parse_args()
     rows: list[tuple[str, ...]] = []
     for workers in arguments.workers:
@@ -52,33 +49,24 @@ def main() -> int:
             rows.append(_row(workers, label_sets, arguments.seconds))
             print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     table = as_markdown(rows, _HEADINGS)
-    print(table)
-    if arguments.write:
-        pages.write(arguments.write, "bench-workers", table)
+    pages.show("bench-workers", table, arguments.write)
     return 0
 
 
 def _row(workers: int, label_sets: int, seconds: float) -> tuple[str, ...]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
-        endpoint = stack.enter_context(doubles())
-        options = [*PLAIN, "--workers", str(workers)] if workers > 1 else [*PLAIN]
-        os.environ["BENCH_ROUTES"] = str(routes := label_sets - 2)  # beside /health and /metrics
-        services = [
-            stack.enter_context(
-                running(variant, folder, endpoint, options, "verification.bench.full_app:app")
-            )
-            for variant in (BARE, OURS_METRICS)
-        ]
+    options = [*PLAIN, "--workers", str(workers)] if workers > 1 else [*PLAIN]
+    os.environ["BENCH_ROUTES"] = str(routes := label_sets - 2)  # beside /health and /metrics
+    variants = (BARE, OURS_METRICS)
+    with services(variants, options, "verification.bench.full_app:app") as started:
         time.sleep(3 + workers * (1 + label_sets / 300))  # for the slowest worker
-        asked = [_asked(service, routes, seconds) for service in services]
-        url = f"http://127.0.0.1:{services[1].port}/metrics"
-        before = _memory(services[1])
+        asked = [_asked(service, routes, seconds) for service in started]
+        url = f"http://127.0.0.1:{started[1].port}/metrics"
+        before = _memory(started[1])
         samples = _samples(url, workers)
         alone = _scrapes(url, 10)
         compressed = _scrapes(url, 10, {"accept-encoding": "gzip"})
         together = _together(url)
-        kept = (_memory(services[1]) - before) / workers
+        kept = (_memory(started[1]) - before) / workers
     return (
         str(workers),
         str(label_sets),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach import Settings
@@ -57,7 +56,7 @@ def table() -> Iterator[str]:
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m verification.stopping", description=__doc__)
-    parser.add_argument("--write", type=Path, help="the page whose table is replaced")
+    pages.add_write(parser)
     arguments = parser.parse_args()
     lines: list[str] = []
     for line in table():
