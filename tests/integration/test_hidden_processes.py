@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from otel_coach.workers.supervisor import HiddenError, Supervisor, start_time, s
 from tests.support.paths import ROOT
 from tests.support.processes import open_to_all
 from tests.support.supervisors import hide
-from tests.support.waiting import eventually
+from tests.support.waiting import end, eventually
 from verification.soak.servers import SERVERS, running
 
 NOBODY = 65534
@@ -114,7 +113,7 @@ def test_workers_of_another_user_than_their_supervisor_show_one_page_behind_hide
         (run,) = shared.iterdir()
         assert "-hidden" in run.name
         if name not in {"hypercorn", "granian"}:  # the others start a new one in its place
-            os.kill(min(pid for pid, user in workers.items() if user == NOBODY), signal.SIGTERM)
+            end(min(pid for pid, user in workers.items() if user == NOBODY))
             eventually(lambda: len(list(run.glob("*.sock"))) == 2, within=30)
             assert {calls() for _ in range(10)} == {30}
         assert [*shared.iterdir()] == [run]

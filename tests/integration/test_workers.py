@@ -1,7 +1,5 @@
 """Several workers of one service show one page."""
 
-import os
-import signal
 from pathlib import Path
 
 import httpx
@@ -12,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from otel_coach.testing import Page
 from tests.support.stack import coaching_stack
 from tests.support.users import Users as CoachingUsers
-from tests.support.waiting import eventually
+from tests.support.waiting import end, eventually
 from verification.soak.servers import SERVERS, WORKERS, running
 
 HTTP = "http_server_request_duration_seconds_count"
@@ -53,7 +51,7 @@ def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_
             assert page.samples("shop_sold_total") == [({}, 1000)]
             assert page.sum("shop_asked_total") >= asked
             workers = {worker.pid for worker in service.workers()}
-            os.kill(workers.copy().pop(), signal.SIGTERM)
+            end(workers.copy().pop())
             eventually(lambda old=workers: len({w.pid for w in service.workers()} - old), within=30)
             service.wait()
 

@@ -1,6 +1,5 @@
 """Several workers of gunicorn: who serves, probes and answers for the others."""
 
-import os
 import signal
 import socket
 import time
@@ -15,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from otel_coach.testing import Page
 from tests.support.otlp import Receiver
 from tests.support.programs import free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import end, eventually
 from verification.soak.clients import Scraper
 from verification.soak.servers import SERVERS, running
 
@@ -80,7 +79,7 @@ def test_one_worker_probes_and_another_takes_over(tmp_path):
             assert made <= (time.monotonic() - started) / 0.5 + 1  # not one for each worker
             assert made >= 3
             prober = _holder(next(service.shared.rglob("probes.task")))
-            os.kill(prober, signal.SIGKILL)
+            end(prober, signal.SIGKILL)
             before = probes()
             eventually(lambda: probes() > before + 2, within=10)
 
@@ -117,7 +116,7 @@ def test_a_port_of_its_own_is_served_once_and_taken_over():
 
         assert calls() == 20
         assert "cannot be used" not in service.program.log.read_text()
-        os.kill(_holder(next(service.shared.rglob("port.task"))), signal.SIGTERM)
+        end(_holder(next(service.shared.rglob("port.task"))))
         eventually(lambda: calls() == 20, within=10)
 
 

@@ -16,7 +16,8 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What stands in for programs that would install something, or serve for ever.
 _PROGRAMS = {
     "pip": "tests.support.stand_ins.pip",
-    "opentelemetry-instrument": "tests.support.stand_ins.instrument",
+    "opentelemetry-instrument": "tests.support.stand_ins.serving opentelemetry-instrument",
+    "otel-coach": "tests.support.stand_ins.serving otel-coach",
 }
 
 

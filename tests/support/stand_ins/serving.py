@@ -1,4 +1,7 @@
-"""`opentelemetry-instrument SERVER ...`: the real one, on a free port, until its page is there."""
+"""`opentelemetry-instrument SERVER ...` or `otel-coach run SERVER ...`, until the page is there.
+
+The real one, on a free port. Whatever else `otel-coach` is asked for, the real one does.
+"""
 
 import os
 import sys
@@ -10,14 +13,19 @@ import httpx
 from tests.support.programs import Program, free_port
 from tests.support.stack import bin_path
 
+name, *words = sys.argv[1:]
+starter = [bin_path(name)]
+if name == "otel-coach":
+    if words[:1] != ["run"]:
+        os.execv(starter[0], [name, *words])
+    starter.append(words.pop(0))
+server, *arguments = words
 port = free_port()
-server, *arguments = sys.argv[1:]
 where = ("--bind", f"127.0.0.1:{port}") if server == "gunicorn" else ("--port", str(port))
-command = [bin_path("opentelemetry-instrument"), bin_path(server), *arguments, *where]
 with TemporaryDirectory() as folder:
     log = Path(folder) / "log"
     program = Program(
-        command,
+        [*starter, bin_path(server), *arguments, *where],
         cwd=Path.cwd(),
         ready=f"http://127.0.0.1:{port}/openapi.json",
         environment=os.environ,
