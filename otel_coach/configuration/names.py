@@ -82,6 +82,15 @@ def hint(meant: str | None) -> str:
     return f"; perhaps {meant} is meant" if meant else ""
 
 
+def unknown_endpoints(
+    listed: Iterable[str], templates: Collection[str]
+) -> Iterator[dict[str, str]]:
+    """Yields each endpoint of a list that is no route's template, with what may be meant."""
+    for endpoint in sorted(set(listed).difference(templates)):
+        meant = nearest(endpoint, templates)
+        yield {"endpoint": endpoint, "hint": hint(meant), "meant": meant or "/v1/chat"}
+
+
 def unknown_line(name: str, meant: str | None) -> str:
     """Returns the line for the log about a variable that nothing reads."""
     whose = "otel-coach" if name.startswith("OTEL_COACH_") else "otel-coach or OpenTelemetry"

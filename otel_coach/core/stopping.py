@@ -17,7 +17,7 @@ from otel_coach.core.around import Around
 from otel_coach.core.request_context import Request, current_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     class AnyRun(Protocol):
         """What is needed of a run."""
@@ -74,6 +74,10 @@ class Stop:
         """Whether the application knows that the client has left: what it starts is its matter."""
         self.roots: set[AnyRun] = set()
         """The outermost runs that are stopped."""
+        self.told_by: Callable[[BaseException, AnyRun | None], BaseException | None] | None = None
+        """Returns by which exception the application is told that the client has left, instead of
+        `error`, with which an outermost run ends: the one given, or what the current task awaits.
+        None, or if it returns None: by `error` itself."""
         self._tools: list[AnyRun] = []
 
     def tool_started(self, run: AnyRun) -> None:
@@ -112,31 +116,64 @@ class Stop:
             run = run.parent
 
 
-async def refuse_async(stop: Stop) -> NoReturn:
+async def refuse_async(stop: Stop, *, is_outermost: bool) -> NoReturn:
     """Refuses a call in a task, which is about to be cancelled.
 
     An exception before that would make a graph cancel what runs beside this, also a tool, and
     LangGraph would take it for an error of the node.
 
     Raises:
-        StoppedError: the task was not cancelled.
+        StoppedError: the task was not cancelled; an outermost call may raise `Stop.told_by`'s.
     """
     until = monotonic() + _MAX_WAIT
     while not stop.is_told and (stop.waits_for_tools() or monotonic() < until):  # noqa: ASYNC110 - a run has no event to wait for
         await asyncio.sleep(_TICK)
-    raise StoppedError
+    raise _refusal(stop, is_outermost=is_outermost)
 
 
-def refuse(stop: Stop) -> NoReturn:
+def refuse(stop: Stop, *, is_outermost: bool) -> NoReturn:
     """Refuses a call in a thread, when the tools beside it have ended.
 
     Raises:
-        StoppedError: always.
+        StoppedError: always, but for an outermost call, which may raise `Stop.told_by`'s.
     """
     until = monotonic() + _MAX_WAIT
     while threading.get_ident() != stop.thread and stop.waits_for_tools() and monotonic() < until:
         sleep(_TICK)
-    raise StoppedError
+    raise _refusal(stop, is_outermost=is_outermost)
+
+
+def _refusal(stop: Stop, *, is_outermost: bool) -> BaseException:
+    refusal = StoppedError()
+    return (told_instead(stop, refusal) if is_outermost else None) or refusal
+
+
+def told_instead(
+    stop: Stop | None, error: BaseException, run: AnyRun | None = None
+) -> BaseException | None:
+    """Returns what the application gets in the place of `error`, as `Stop.told_by` does.
+
+    Args:
+        stop: the stopping of the current request's work, if it is to be stopped.
+        error: ends an outermost run.
+        run: that run; None if it is what the current task awaits.
+    """
+    if stop is None or stop.told_by is None:
+        return None
+    if not (stop.is_on and isinstance(error, asyncio.CancelledError | StoppedError)):
+        return None
+    return stop.told_by(error, run)
+
+
+async def told_if_stopped(answer: Awaitable[Any]) -> Any:
+    """Awaits an outermost call; if it was stopped, raises what the application gets instead."""
+    try:
+        return await answer
+    except BaseException as error:
+        told = told_instead(current_stop(), error)
+        if told is None:
+            raise
+        raise told from error
 
 
 class Watcher(Protocol):

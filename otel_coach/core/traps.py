@@ -114,6 +114,15 @@ OWN_PAGE: Final = Trap(
     Severity.ERROR,
     Way.COMMAND,
 )
+STOPPED_ENDPOINT: Final = Trap(
+    "stopped-endpoint-unknown",
+    "OTEL_COACH_STOP_ABANDONED lists {endpoint!r}, but no route of the application has that "
+    "template{hint}",
+    "The work of those who leave is stopped at the listed templates only, so not there.",
+    "the route's template, as in the label endpoint: export OTEL_COACH_STOP_ABANDONED={meant}",
+    Severity.ERROR,
+    Way.COMMAND,
+)
 
 NO_USAGE: Final = Trap(
     "stream-without-usage",
@@ -146,6 +155,6 @@ EXTRA_FEE: Final = Trap(
 
 LOGGED: Final = (
     *(NO_EXPORTER, COMPONENT, PORT, REDACTOR, SHARED_FOLDER, VENDOR, CONFIG_PACKAGE),
-    *(OWN_PAGE, NO_USAGE, NO_PRICE, EXTRA_FEE),
+    *(OWN_PAGE, STOPPED_ENDPOINT, NO_USAGE, NO_PRICE, EXTRA_FEE),
 )
 """The rows that the log has too."""

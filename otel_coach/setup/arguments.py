@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import otel_coach
@@ -10,7 +12,7 @@ from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, O
 from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from otel_coach.pricing.price_list import PriceList
     from otel_coach.prometheus.http.shared_renders import Renders
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from otel_coach.setup.serving import Serving
 
 _SCOPE: Final = "otel_coach"
+_logger = logging.getLogger("otel_coach")
 
 
 class Host(Protocol):
@@ -58,18 +61,35 @@ def _asgi(host: Host) -> dict[str, Any]:
         "excluded_urls": settings.excluded_urls,
         "page": page,
         "trusts": settings.trust.test,
-        "stops": _stops(settings) if settings.stop_abandoned else None,
+        **_stopping(settings),
         "on_start": host.application_started,
         "on_stop": host.application_stopped,
     }
 
 
-def _stops(settings: EffectiveSettings) -> Callable[[str], StopRule | None]:
-    """Returns a function that returns how the AI work of an endpoint is stopped, None if not."""
+def _stopping(settings: EffectiveSettings) -> dict[str, Any]:
+    stopped = settings.stop_abandoned
+    if not stopped:
+        return {"stops": None}
     rule = StopRule(settings.stop_after, settings.stop_tools)
-    if not isinstance(stopped := settings.stop_abandoned, frozenset):
-        return lambda _: rule
-    return lambda endpoint: rule if endpoint in stopped else None
+    if not isinstance(stopped, frozenset):
+        return {"stops": partial(_stops, rule, None)}
+    return {
+        "stops": partial(_stops, rule, stopped),
+        "on_routes": partial(_warn_of_unknown, stopped),
+    }
+
+
+def _stops(rule: StopRule, stopped: frozenset[str] | None, endpoint: str) -> StopRule | None:
+    return rule if stopped is None or endpoint in stopped else None
+
+
+def _warn_of_unknown(stopped: frozenset[str], templates: Sequence[str]) -> None:
+    from otel_coach.configuration.names import unknown_endpoints  # noqa: PLC0415 - only for a list
+    from otel_coach.core.traps import STOPPED_ENDPOINT  # noqa: PLC0415 - only for a list
+
+    for values in unknown_endpoints(stopped, templates):
+        _logger.warning("otel-coach: %s", STOPPED_ENDPOINT.line(**values))
 
 
 def _model_calls(host: Host) -> dict[str, Any]:

@@ -1,41 +1,30 @@
-"""What is not cut when the work of a client who has left is stopped, and what is in threads."""
+"""What is not cut when the work of a client who has left is stopped."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from openai import AsyncOpenAI
 
-import otel_coach
-from otel_coach import Settings
-from otel_coach.core import stopping as stopping_module
-from otel_coach.instrumentors.asgi.awaiting import AnsweringTasks
-from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
-from otel_coach.testing import ScriptedProvider, measuring
+from otel_coach.testing import ScriptedProvider
 from tests.support.abandoned_work import (
+    ALL,
     EMPTY,
-    MIDDLEWARES,
+    SOON,
     STEPS,
+    STOPPED,
     TOKENS,
     TOOL_STEPS,
     Caller,
     Notes,
     Work,
+    made,
     stopping_at_once,
 )
-from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving
 from tests.support.waiting import eventually
-
-STOPPED = "app_ai_stopped_runs_total"
-ALL = STEPS * TOKENS
-SOON = 25
-"""Tokens that may be made until a busy machine notices the leaving: a quarter of a second."""
 
 
 @pytest.fixture
@@ -52,18 +41,6 @@ def work(notes):
 def stopping(request):
     with stopping_at_once(**request.param) as measured:
         yield measured
-
-
-def made(app, path, notes, after=4):
-    """How many tokens are made in all, and after the client has left."""
-    with serving(app) as client:
-        caller = Caller(client.base_url, notes)
-        left = caller.leave(path, after)
-        total = caller.rest()
-    return total, sum(token > left for token in notes.tokens)
-
-
-# What is left alone
 
 
 @pytest.mark.server
@@ -261,230 +238,3 @@ def test_only_the_endpoints_that_are_listed_are_stopped(stopping, work, notes):
     notes.pause = 0.01
     assert made(app, "/other", notes)[0] == ALL
     assert stopping.page().sum(STOPPED) == 1
-
-
-@pytest.mark.server
-def test_nothing_is_stopped_by_default(measured, work, notes):
-    app = FastAPI()
-
-    @app.get("/answer")
-    async def answer():
-        await work.graph.ainvoke(EMPTY)
-
-    assert made(app, "/answer", notes)[0] == ALL
-    assert not measured.page().samples(STOPPED)
-
-
-def failing(*_args, **_kwargs):
-    raise LookupError("injected")
-
-
-@pytest.mark.server
-@pytest.mark.parametrize(
-    ("cls", "name"),
-    [(cls, name) for cls, name in HOOKS if cls in {AnsweringTasks, StoppingExchange}],
-    ids=lambda value: getattr(value, "__name__", value),
-)
-def test_a_fault_in_it_changes_no_answer(monkeypatch, notes, cls, name):
-    inject(monkeypatch, cls, name, failing)
-    app = FastAPI()
-    work = Work(notes)
-    notes.pause = 0.001
-
-    @app.get("/answer")
-    async def answer():
-        return (await work.graph.ainvoke(EMPTY))["said"]
-
-    @app.get("/stream")
-    async def stream():
-        async def parts():
-            async for _ in work.graph.astream(EMPTY, stream_mode="updates"):
-                yield "x"
-
-        return StreamingResponse(parts())
-
-    settings = Settings(stop_abandoned=True, stop_after=0)
-    with measuring(settings), serving(app) as client:
-        for path in ("/answer", "/stream"):
-            Caller(client.base_url, notes).leave(path)
-            notes.forget()
-            notes.pause = 0.001
-        assert client.get("/answer").json() == [1] * STEPS
-        assert client.get("/stream").text == "x" * STEPS
-
-
-OFF = """
-import asyncio, sys
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-from langchain_core.language_models import FakeListChatModel
-import otel_coach
-
-app = FastAPI()
-
-@app.get("/")
-async def route():
-    return (await FakeListChatModel(responses=["hi"]).ainvoke("hi")).content
-
-otel_coach.instrument(app)
-assert TestClient(app).get("/").json() == "hi"
-print([name for name in sys.modules if name.startswith("otel_coach") and (
-    name.rpartition(".")[2] in {"stopping_exchange", "server_messages", "awaiting", "refusals"})])
-"""
-
-
-def test_nothing_of_it_is_on_the_path_by_default():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OFF], capture_output=True, text=True, check=False
-    )
-    assert done.stdout == "[]\n", done.stderr
-
-
-# By the application's own code
-
-
-@pytest.fixture
-def wanted(monkeypatch):
-    """As in a process in which code asks for it."""
-    monkeypatch.setattr(stopping_module.wishes, "_is_wanted", False)
-
-
-@pytest.mark.server
-@pytest.mark.parametrize("how", ["decorator", "block", "generator"])
-def test_code_asks_for_it_where_no_variable_does(wanted, measured, work, notes, how):
-    app = FastAPI()
-    stop = otel_coach.stop_abandoned(after=0)
-
-    async def answer():
-        if how == "block":
-            with stop:
-                await work.graph.ainvoke(EMPTY)
-        elif how == "generator":
-
-            @stop
-            async def parts():
-                async for _ in work.graph.astream(EMPTY, stream_mode="messages"):
-                    yield "x"
-
-            return StreamingResponse(parts())
-        else:
-            await work.graph.ainvoke(EMPTY)
-        return "x"
-
-    @app.get("/other")
-    async def other():
-        await work.graph.ainvoke(EMPTY)
-
-    app.get("/answer")(stop(answer) if how == "decorator" else answer)
-    assert made(app, "/answer", notes)[1] <= SOON
-    notes.forget()
-    notes.pause = 0.01
-    assert made(app, "/other", notes)[0] == ALL
-    assert measured.page().sum(STOPPED) == 1
-
-
-@pytest.mark.parametrize("after", [-1, float("nan"), 1e9])
-def test_a_time_that_is_none_is_refused(wanted, after):
-    with pytest.raises(ValueError, match="is not between 0 and 86400 seconds"):
-        otel_coach.stop_abandoned(after=after)
-
-
-# In worker threads, which cannot be cancelled
-
-
-def sync_route(work):
-    def route():
-        work.sync_graph.invoke(EMPTY)
-
-    return route
-
-
-def sync_stream_in_a_route(work):
-    def route():
-        for _ in range(STEPS):
-            for _ in work.model.stream("hi"):
-                pass
-
-    return route
-
-
-def thread_that_is_awaited(work):
-    async def route():
-        await asyncio.to_thread(work.sync_graph.invoke, EMPTY)
-
-    return route
-
-
-def pool_of_starlette(work):
-    async def route():
-        await run_in_threadpool(work.sync_graph.invoke, EMPTY)
-
-    return route
-
-
-def sync_nodes(work):
-    async def route():
-        await work.sync_graph.ainvoke(EMPTY)
-
-    return route
-
-
-def sync_generator(work):
-    def route():
-        def parts():
-            for _ in work.sync_graph.stream(EMPTY, stream_mode="messages"):
-                yield "x"
-
-        return StreamingResponse(parts())
-
-    return route
-
-
-@pytest.mark.server
-@pytest.mark.parametrize("middlewares", MIDDLEWARES)
-@pytest.mark.parametrize(
-    ("make", "most"),
-    [
-        (sync_route, TOKENS),
-        (thread_that_is_awaited, TOKENS),
-        (pool_of_starlette, TOKENS),
-        (sync_nodes, TOKENS),
-        (sync_stream_in_a_route, SOON),
-        (sync_generator, SOON),
-    ],
-)
-def test_no_call_follows_the_one_that_a_thread_makes(
-    stopping, work, notes, make, most, middlewares, capfd
-):
-    """A call that streams ends at its next chunk; another runs to its end."""
-    app = FastAPI()
-    for middleware in middlewares:
-        app.add_middleware(middleware)
-    app.get("/answer")(make(work))
-    total, _ = made(app, "/answer", notes)
-    assert total <= most
-    page = stopping.page()
-    assert page.sum("agent_llm_requests_total") == 1
-    assert page.sum("app_ai_request_duration_seconds_count", status="aborted") == 1
-    assert page.sum("otel_coach_errors_total") == 0
-    assert "Traceback" not in capfd.readouterr().err
-    if make is not sync_generator:  # which may be told by the garbage collector only
-        assert page.sum(STOPPED, endpoint="/answer") == 1
-
-
-@pytest.mark.server
-def test_no_retry_and_no_fallback_goes_on_in_a_thread(stopping, work, notes):
-    app = FastAPI()
-    asked = work.model.with_retry(stop_after_attempt=5).with_fallbacks([work.model])
-
-    @app.get("/answer")
-    def answer():
-        for _ in range(STEPS):
-            try:
-                asked.invoke("hi")
-            except Exception as error:  # noqa: BLE001 - as applications do
-                notes.raised.append(error)
-
-    total, _ = made(app, "/answer", notes)
-    assert total == TOKENS
-    assert not notes.raised

@@ -132,6 +132,16 @@ def test_more_routes_than_the_label_has_values(told):
     assert finding.cure == "export OTEL_COACH_BUDGET_ENDPOINT=18"
 
 
+def test_a_stopped_endpoint_that_no_route_has(told):
+    text = f"{PAGE}\napp.get('/v1/chat/{{id}}')(lambda id: id)\n"
+    found, _ = told(text, OTEL_COACH_STOP_ABANDONED="/v1/chat/{name},/v1/chat/{id}")
+    finding = found["stopped-endpoint-unknown"]
+    assert "'/v1/chat/{name}'" in finding.what
+    assert finding.cure.endswith("OTEL_COACH_STOP_ABANDONED=/v1/chat/{id}")
+    found, _ = told(text, OTEL_COACH_STOP_ABANDONED="/v1/chat/{id}")
+    assert not found
+
+
 OWN_PAGE = f"""{PAGE}
 from fastapi import Response
 @app.get("/metrics")

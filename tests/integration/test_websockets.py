@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from otel_coach import Settings
 from otel_coach.instrumentors.asgi.middleware import Middleware
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.instrumentors.asgi.websocket import Connection
@@ -284,7 +285,10 @@ def closed_by_the_application(client):
         return answer, closed.value.rcvd.code, closed.value.rcvd.reason
 
 
-def test_what_the_application_gets_and_sends_is_unchanged(sockets):
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(stop_abandoned=True, stop_after=0)], ids=["", "stopping"]
+)
+def test_what_the_application_gets_and_sends_is_unchanged(sockets, settings):
     def spoken():
         with serving(sockets.app) as client, ExitStack() as stack:
             said = [closed_by_the_application(client)]
@@ -296,7 +300,7 @@ def test_what_the_application_gets_and_sends_is_unchanged(sockets):
             return said
 
     bare = spoken()
-    with measuring():
+    with measuring(settings):
         assert spoken() == bare
 
 

@@ -23,6 +23,7 @@ from otel_coach import Settings
 from otel_coach.testing import measuring
 from tests.support.conservation import conserved
 from tests.support.leaving import asked
+from tests.support.serving import serving
 from tests.support.waiting import eventually
 
 try:
@@ -35,6 +36,10 @@ TOKENS = 50
 STEPS = 3
 """Calls of a graph, one after the other."""
 TOOL_STEPS = 40
+STOPPED = "app_ai_stopped_runs_total"
+ALL = STEPS * TOKENS
+SOON = 25
+"""Tokens that may be made until a busy machine notices the leaving: a quarter of a second."""
 
 
 class PassesThrough(BaseHTTPMiddleware):
@@ -347,3 +352,12 @@ class Caller:
             time.sleep(seconds)
             if before == (len(self._notes.tokens), self._notes.tool):
                 return before[0]
+
+
+def made(app, path, notes, after=4):
+    """How many tokens are made in all, and after the client has left."""
+    with serving(app) as client:
+        caller = Caller(client.base_url, notes)
+        left = caller.leave(path, after)
+        total = caller.rest()
+    return total, sum(token > left for token in notes.tokens)

@@ -6,6 +6,10 @@ import pkgutil
 
 import otel_coach
 from otel_coach.core import guard
+from otel_coach.core.late_patches import LatePatches
+from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
+from otel_coach.instrumentors.asgi.stopping_socket import StoppingConnection, TurnStopping
+from otel_coach.instrumentors.asgi.stopping_work import Stopping
 
 GUARDS = {
     guard.guarded(lambda self: None).__code__,
@@ -27,6 +31,15 @@ def is_guarded(member):
 
 CLASSES = list(all_classes())
 HOOKS = [(c, name) for c in CLASSES for name, member in vars(c).items() if is_guarded(member)]
+
+
+def hooks_of(*classes):
+    return [(cls, name) for cls, name in HOOKS if cls in classes]
+
+
+STOPPING = hooks_of(LatePatches, Stopping, StoppingExchange)
+STOPPING_SOCKETS = hooks_of(LatePatches, Stopping, StoppingConnection, TurnStopping)
+"""What stops the work of those who have left."""
 
 
 def inject(monkeypatch, cls, name, fault):

@@ -13,7 +13,8 @@ from otel_coach.cli.doctor import fetch
 from otel_coach.cli.doctor.command_line import CommandError, served
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.traps import application as traps
-from otel_coach.core.traps import OWN_PAGE
+from otel_coach.configuration.names import unknown_endpoints
+from otel_coach.core.traps import OWN_PAGE, STOPPED_ENDPOINT
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.labels import ENDPOINT
 from otel_coach.metrics.series_bound import longest_line, most_series
@@ -89,6 +90,9 @@ def _routes(examined: Examined, target: str, told: dict[str, Any]) -> Iterator[F
             budget=budgets[ENDPOINT],
             enough=len(routes) + len(routes) // 4,
         )
+    if isinstance(stopped := examined.settings.stop_abandoned, frozenset):
+        for values in unknown_endpoints(stopped, routes):
+            yield found(STOPPED_ENDPOINT, **values)
 
 
 def _page(examined: Examined, told: dict[str, Any]) -> Iterator[Finding | Fact]:

@@ -10,12 +10,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.event_loop import current_task
-from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced, undone
+from otel_coach.core.late_patches import LatePatches, Methods
 from otel_coach.core.request_context import current_request
 from otel_coach.core.stopping import StoppableRequest, answering_task, current_stop
 
@@ -102,34 +100,13 @@ def feeds_events(task: _Task) -> bool:
     return name.endswith(_CONSUMER) and name.startswith(_STREAMS)
 
 
-class AnsweringTasks:
+def answering_tasks(recorder: CountsFaults) -> LatePatches:
     """Notes the task in which a route runs, and that in which its response is streamed.
 
     A middleware may run the route in a task of its own. Code that the route starts in further tasks
     (`asyncio.gather`, `asyncio.wait_for`) finds it through the context.
     """
-
-    def __init__(self, recorder: CountsFaults) -> None:
-        self.recorder = recorder
-        self._undo: list[Callable[[], None]] | None = []
-        for module in _PATCHED:
-            wrapt.register_post_import_hook(self._patch, module)
-
-    def undo(self) -> None:
-        """Restores the routes."""
-        undone(self._undo or ())
-        self._undo = None
-
-    @guarded  # an exception here would break the host's own import
-    def _patch(self, module: Any) -> None:
-        if self._undo is None:  # an import hook cannot be unregistered
-            return
-        compatibility.holds(compatibility.ROUTES)  # only logs what is lost
-        method, names, make = _PATCHED[module.__name__]
-        for name in names:
-            cls = getattr(module, name, None)
-            if cls is not None and method in vars(cls):
-                self._undo.append(replaced(cls, method, make))
+    return LatePatches(recorder, _PATCHED, compatibility.ROUTES)
 
 
 def _noting_route(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,8 +160,7 @@ async def _close(iterator: Any) -> None:
 
 _ROUTES: Final = ("Route", "APIRoute", "WebSocketRoute", "APIWebSocketRoute")
 _PATCHED: Final = {
-    "starlette.routing": ("handle", _ROUTES, _noting_route),
-    "fastapi.routing": ("handle", _ROUTES, _noting_route),
-    "starlette.responses": ("stream_response", ("StreamingResponse",), _noting_stream),
+    "starlette.routing": Methods("handle", _ROUTES, _noting_route),
+    "fastapi.routing": Methods("handle", _ROUTES, _noting_route),
+    "starlette.responses": Methods("stream_response", ("StreamingResponse",), _noting_stream),
 }
-"""By module: the method, the classes (some inherit it), and what replaces it."""

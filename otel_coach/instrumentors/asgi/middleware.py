@@ -28,7 +28,7 @@ from otel_coach.metrics.catalogue import AI_STREAMS_ACTIVE, WEBSOCKETS_ACTIVE
 from otel_coach.metrics.labels import ENDPOINT, span_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextvars import Token
 
     from opentelemetry.context import Context
@@ -68,6 +68,7 @@ class Middleware:
             that was stopped by a signal lets no code run later.
         stops: returns how the work of an endpoint is stopped if its client leaves, None if it is
             not; None stops it only where the application asks for it.
+        on_routes: called with the templates of each application's routes, when it is registered.
     """
 
     def __init__(  # noqa: PLR0913 - keyword only
@@ -83,6 +84,7 @@ class Middleware:
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[object], None] | None = None,
         stops: Callable[[str], StopRule | None] | None = None,
+        on_routes: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self._tracer = tracer
@@ -98,7 +100,10 @@ class Middleware:
         self._latest: KnownApplication | None = None
         self._incoming = IncomingContext()
         self._stops = stops
+        self._on_routes = on_routes
         self._new_exchange: Callable[..., Exchange] = Exchange
+        self._new_connection: Callable[..., Connection] | None = None
+        self._lets_stop = False
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
         recorder.observe(WEBSOCKETS_ACTIVE, self._exchanges.active_sockets)
 
@@ -112,8 +117,9 @@ class Middleware:
     def _let_stop(self) -> Iterator[Callable[[], None]]:
         from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
 
-        yield awaiting.AnsweringTasks(self.recorder).undo
+        yield awaiting.answering_tasks(self.recorder).undo
         self._new_exchange = partial(stopping_exchange.exchange_of, self._stops or _nothing)
+        self._lets_stop, self._new_connection = True, None
 
     def around(self, original: Application) -> Application:
         """Wraps `original`, an application class's `__call__`, to watch each request once."""
@@ -206,10 +212,10 @@ class Middleware:
     def _watch_socket(
         self, app: Any, scope: Scope, receive: Receive, send: Send
     ) -> tuple[Connection, _Tokens]:
-        from otel_coach.instrumentors.asgi.websocket import Connection  # noqa: PLC0415 - few have any
-
         known, tracer = self._applications.get(app) or self._register(app), self._tracer
-        connection = Connection(self._exchanges, app, known.routes, scope, receive, send, tracer)
+        if (new := self._new_connection) is None:
+            new = self._new_connection = self._connection()
+        connection = new(self._exchanges, app, known.routes, scope, receive, send, tracer)
         context = None if tracer is None else self._server_context(tracer, connection, known, scope)
         tokens = (
             connection.begin(),
@@ -217,6 +223,15 @@ class Middleware:
         )
         self._exchanges.sockets.add(connection)
         return connection, tokens
+
+    def _connection(self) -> Callable[..., Connection]:
+        if self._lets_stop:
+            from otel_coach.instrumentors.asgi import stopping_socket  # noqa: PLC0415 - few have any
+
+            return partial(stopping_socket.connection_of, self._stops or _nothing)
+        from otel_coach.instrumentors.asgi.websocket import Connection  # noqa: PLC0415 - few have any
+
+        return Connection
 
     @guarded  # without a span, the request is measured all the same
     def _server_context(
@@ -277,7 +292,10 @@ class Middleware:
 
     @guarded
     def _reserve(self, app: object) -> None:
-        self.recorder.reserve(ENDPOINT, templates(app))
+        endpoints = tuple(templates(app))
+        self.recorder.reserve(ENDPOINT, endpoints)
+        if self._on_routes is not None:
+            self._on_routes(endpoints)
 
     async def _lifespan(
         self, app: object, call: Application, scope: Scope, receive: Receive, send: Send

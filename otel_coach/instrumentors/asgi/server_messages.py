@@ -7,7 +7,7 @@ from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, MAX_AHEAD, message_now
+from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS, MAX_AHEAD, message_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +23,10 @@ class ServerMessages:
 
     Args:
         receive: the server's callable.
-        left: called in the event loop, once, when the client has left.
+        left: called in the event loop, once, with the message that the client has left.
     """
 
-    def __init__(self, receive: Receive, left: Callable[[], None]) -> None:
+    def __init__(self, receive: Receive, left: Callable[[Message], None]) -> None:
         self._receive = receive
         self._left = left
         self._ahead: deque[Message] = deque()
@@ -85,9 +85,9 @@ class ServerMessages:
                     await self._until_changed()
                 message = await self._receive()
                 self._ahead.append(message)
-                if message["type"] == DISCONNECT:
+                if message["type"] in DISCONNECTS:
                     self._is_wanted = False
-                    self._left()
+                    self._left(message)
                     return
                 self._change()
         finally:

@@ -52,6 +52,7 @@ class Connection(Answering):
     `receive` and `send` replace the server's callables.
     """
 
+    _turn_class = Turn
     span: Span | None = None
     context: Context | None = None
     """The context in which `span` is current."""
@@ -85,7 +86,7 @@ class Connection(Answering):
         self._tracer = tracer
         self._thread = get_ident()
         self._loop = asyncio.get_running_loop() if runs_asyncio() else None
-        first = self._first_turn = Turn(self, is_first=True)
+        first = self._first_turn = self._turn_class(self, is_first=True)
         self._start_of_clock = first.start_of_clock
         self.start_time = time_at(first.start_of_clock, first.started)
         """ns since the epoch."""
@@ -137,7 +138,7 @@ class Connection(Answering):
     def _note_received(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.receive":
-            self._latest = turn = Turn(self)
+            self._latest = turn = self._turn_class(self)
             turn.reader = current_task()
             current_request.set(turn)
         elif kind in DISCONNECTS:
@@ -192,7 +193,7 @@ class Connection(Answering):
                 return turn
         turn = self._latest
         if turn is None or turn.is_ai or turn.closed:
-            turn = Turn(self)
+            turn = self._turn_class(self)
         turn.was_handed_on = True
         return turn
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
-from otel_coach.core.stopping import current_stop, refuse, refuse_async
+from otel_coach.core.stopping import current_stop, refuse, refuse_async, told_if_stopped
 from otel_coach.instrumentors.genai.enclosing import enclosing
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.stopping import Stop
     from otel_coach.instrumentors.genai.client_calls import ClientCalls
+    from otel_coach.instrumentors.genai.runs import Run
 
 
 def refusing(calls: ClientCalls, client: type, *, is_async: bool) -> Callable[[], None]:
@@ -23,10 +24,14 @@ def refusing(calls: ClientCalls, client: type, *, is_async: bool) -> Callable[[]
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
         def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-            stop = current_stop()
-            if stop is not None and _is_refused(calls, stop, args, kwargs):
-                return refuse_async(stop) if is_async else refuse(stop)
-            return original(self, *args, **kwargs)
+            around, stop = _run_around(calls), current_stop()
+            if stop is not None and _is_refused(calls, stop, around, args, kwargs):
+                is_outermost = around is None
+                if is_async:
+                    return refuse_async(stop, is_outermost=is_outermost)
+                refuse(stop, is_outermost=is_outermost)
+            answer = original(self, *args, **kwargs)
+            return told_if_stopped(answer) if is_async and around is None else answer
 
         return request
 
@@ -34,10 +39,18 @@ def refusing(calls: ClientCalls, client: type, *, is_async: bool) -> Callable[[]
 
 
 @guarded
+def _run_around(_calls: ClientCalls) -> Run | None:
+    return enclosing().run
+
+
+@guarded
 def _is_refused(
-    calls: ClientCalls, stop: Stop, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    calls: ClientCalls,
+    stop: Stop,
+    around: Run | None,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
 ) -> bool:
     if not stop.is_on or not calls.is_call(args, kwargs):
         return False
-    around = enclosing().run
     return stop.refuses(around, is_outermost=around is None)

@@ -48,6 +48,10 @@ class Closes(Protocol):
         """Closes a call that was read to its end, or that failed."""
         ...
 
+    def told_instead(self, call: Any, error: BaseException) -> BaseException | None:
+        """Returns what the application gets instead of `error`, if the call was stopped."""
+        ...
+
     def leave(self, call: Any) -> None:
         """Closes a call whose consumer stopped reading."""
         ...
@@ -135,7 +139,10 @@ class _Watched:
             raise
         except BaseException as error:
             self._calls.end(self._call, error)
-            raise
+            told = self._calls.told_instead(self._call, error)
+            if told is None:
+                raise
+            raise told from error
         try:
             self._took(chunk)
         except BaseException as raised:

@@ -91,9 +91,10 @@ class LangChainInstrumentor(Instrumentor):
             self._undo = undo.pop_all()
 
     def _refusals(self, module: ModuleType) -> Iterator[Callable[[], None]]:
-        from otel_coach.instrumentors.langchain.refusals import refusing  # noqa: PLC0415 - only where asked for
+        from otel_coach.instrumentors.langchain import refusals  # noqa: PLC0415 - only where asked for
 
-        yield from refusing(module, self)
+        yield from refusals.refusing(module, self)
+        yield refusals.told_where_unreported(self.recorder).undo
 
     @guarded
     def _watch_caches(self, module: Any) -> None:

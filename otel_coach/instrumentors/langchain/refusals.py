@@ -6,24 +6,37 @@ stopping. Tasks are cancelled by the ASGI middleware; this is for worker threads
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from functools import partial, wraps
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.late_patches import LatePatches, Methods
 from otel_coach.core.patching import replaced
-from otel_coach.core.stopping import StoppedError, current_stop, refuse, refuse_async
+from otel_coach.core.stopping import (
+    StoppedError,
+    current_stop,
+    refuse,
+    refuse_async,
+    told_if_stopped,
+    told_instead,
+)
 from otel_coach.instrumentors.langchain.manager_patches import is_observed
+from otel_coach.instrumentors.langchain.modes import current_parent_id
 from otel_coach.instrumentors.langchain.trials import FLAVOURS, STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from otel_coach.core.guard import CountsFaults
     from otel_coach.core.stopping import Stop
     from otel_coach.instrumentors.langchain.manager_patches import Observed
 
 _REFUSED: Final = ("LLM", "Tool", "Retriever")
+_REPORTED: Final = ("Chain", "LLM")
+"""The kinds of run whose end by a cancellation LangChain reports."""
 
 
 def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]]:
@@ -40,6 +53,11 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
                     is_tool=kind == "Tool",
                 )
                 yield replaced(manager, name, make)
+        telling = _telling_async if flavour else _telling
+        for kind in filter(is_observed, _REPORTED):
+            run_manager = getattr(module, f"{flavour}CallbackManagerFor{kind}Run")
+            name = f"on_{kind.lower()}_error"
+            yield replaced(run_manager, name, partial(telling, instrumentor=instrumentor))
         if not is_observed("LLM"):
             continue
         run_manager = getattr(module, f"{flavour}CallbackManagerForLLMRun")
@@ -47,6 +65,26 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
         for name in ("on_llm_new_token", "on_stream_event"):
             if hasattr(run_manager, name):  # the latter is for v3 of event streams
                 yield replaced(run_manager, name, partial(stopping, instrumentor=instrumentor))
+
+
+def told_where_unreported(recorder: CountsFaults) -> LatePatches:
+    """Patches the calls of models, whose end by a cancellation LangChain does not report."""
+    return LatePatches(
+        recorder,
+        {
+            f"langchain_core.language_models.{module}": Methods("ainvoke", (name,), _awaiting)
+            for module, name in (("chat_models", "BaseChatModel"), ("llms", "BaseLLM"))
+        },
+    )
+
+
+def _awaiting(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def ainvoke(*args: Any, **kwargs: Any) -> Any:
+        answer = original(*args, **kwargs)
+        return answer if current_parent_id() is not None else told_if_stopped(answer)
+
+    return ainvoke
 
 
 def _refusing(
@@ -58,7 +96,10 @@ def _refusing(
         if stop is None:
             return original(self, *args, **kwargs)
         if _is_refused(instrumentor, stop, self):
-            return refuse_async(stop) if is_async else refuse(stop)
+            is_outermost = self.parent_run_id is None
+            if is_async:
+                return refuse_async(stop, is_outermost=is_outermost)
+            refuse(stop, is_outermost=is_outermost)
         started = original(self, *args, **kwargs)
         if not is_tool:
             return started
@@ -87,7 +128,8 @@ def _stopping(original: Callable[..., Any], instrumentor: Observed) -> Callable[
 def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
     """Wraps the async method: it ends a stream that a task of LangChain's reads.
 
-    The task that consumes the stream is cancelled, but that does not end the other one.
+    The task that consumes the stream is cancelled, but not the other one. For that, this
+    is as if it were cancelled; asyncio would log any other exception, which nobody retrieves.
     """
 
     @wraps(original)
@@ -95,10 +137,47 @@ def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Cal
         answer = await original(self, *args, **kwargs)
         stop = current_stop()
         if stop is not None and stop.has_cancelled and _is_stopped(instrumentor, stop, self):
-            raise StoppedError
+            raise CancelledError
         return answer
 
     return chunk_came
+
+
+def _telling(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+    """Wraps the sync method for an error: it raises what the application gets instead, if any."""
+
+    @wraps(original)
+    def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
+        told = _told(instrumentor, self, error)
+        answer = original(self, error, *args, **kwargs)
+        if told is not None:
+            raise told from error
+        return answer
+
+    return on_error
+
+
+def _telling_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+    """Wraps the async method likewise."""
+
+    @wraps(original)
+    async def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
+        told = _told(instrumentor, self, error)
+        answer = await original(self, error, *args, **kwargs)
+        if told is not None:
+            raise told from error
+        return answer
+
+    return on_error
+
+
+@guarded
+def _told(instrumentor: Observed, manager: Any, error: BaseException) -> BaseException | None:
+    stop, observer = current_stop(), instrumentor.observer
+    if stop is None or observer is None or manager.parent_run_id is not None:
+        return None
+    run = observer.run_of(manager.run_id)
+    return None if run is None else told_instead(stop, error, run)
 
 
 @guarded

@@ -130,7 +130,7 @@ def test_whatever_we_register_with_others_is_known_here():
         ("setup/installation", "atexit.register"),  # Installation.exit is guarded
         ("instrumentors/contrib", "wrapt.register_post_import_hook"),  # _load_psycopg is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
-        ("instrumentors/asgi/awaiting", "wrapt.register_post_import_hook"),  # _patch is
+        ("core/late_patches", "wrapt.register_post_import_hook"),  # _patch is
         ("instrumentors/genai/client_instrumentor", "wrapt.register_post_import_hook"),  # _patch is
         ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
         # _observe and _observe_embeddings are

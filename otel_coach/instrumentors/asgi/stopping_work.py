@@ -1,0 +1,313 @@
+"""Stops the work of one request, or of one turn of a WebSocket, whose client has left.
+
+The tasks that make the answer are cancelled once, from outside, so that each can clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from contextvars import Context
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from otel_coach.core.event_loop import current_task
+from otel_coach.core.guard import guarded, guarded_async
+from otel_coach.core.stopping import Stop, StoppedError
+from otel_coach.instrumentors.asgi.answering import unwrapped
+from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread, feeds_events
+from otel_coach.metrics.catalogue import AI_STOPPED_RUNS
+from otel_coach.metrics.labels import NO_MODEL
+
+if TYPE_CHECKING:
+    from otel_coach.core.stopping import AnyRun, StoppableRequest, StopRule
+    from otel_coach.instrumentors.asgi.routes import Route
+    from otel_coach.metrics.recorder import Recorder
+
+    _Task = asyncio.Task[Any]
+
+_TICK: Final = 0.02
+"""Seconds between two looks whether the tools have ended."""
+_MAX_CLEANUP: Final = 30.0
+"""Seconds that cancelled tasks may take to end before the application is told all the same."""
+
+
+class OwnTask:
+    """The server's task, in which the application is called, and how often it is cancelled here."""
+
+    def __init__(self, task: _Task) -> None:
+        self.task = task
+        self.thread = get_ident()
+        """That of its event loop."""
+        self._cancellations = 0
+        self._was_cancelled = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it has been cancelled here."""
+        return self._cancellations > 0
+
+    @property
+    def is_cancelled_by_others(self) -> bool:
+        """Whether somebody else has cancelled it, such as the server."""
+        return self.task.cancelling() > self._cancellations
+
+    def cancel(self) -> None:
+        """Cancels it, unless it was cancelled here before: it may be cleaning up."""
+        if not self._was_cancelled:
+            self._was_cancelled = True
+            self._cancellations = 1
+            self.task.cancel()
+
+    def uncancel(self) -> None:
+        """Takes the cancellation back, whose exception has ended here."""
+        if self._cancellations:
+            self._cancellations = 0
+            self.task.uncancel()
+
+
+class Answerer(Protocol):
+    """The exchange or the WebSocket whose work may have to be stopped."""
+
+    recorder: Recorder
+    own: OwnTask
+
+    @property
+    def route(self) -> Route:
+        """The matching route."""
+        ...
+
+    def watch(self) -> None:
+        """Notices from now on when the client leaves, also before the application asks."""
+        ...
+
+
+class _Root:
+    """An outermost run that is open, and where it runs."""
+
+    __slots__ = ("is_told", "place", "run")
+
+    def __init__(self, run: AnyRun) -> None:
+        self.run = run
+        self.place = Place(getattr(run, "task", None))
+        self.is_told = False
+
+
+class Stopping:
+    """Is notified of the outermost runs of a request, and stops them when its client has left.
+
+    A subclass says which tasks make the answer.
+    """
+
+    _stopping: asyncio.Task[None] | None = None
+    _labels: tuple[str, str, str] | None = None
+    """Of what is counted after the request's end."""
+
+    def __init__(self, request: StoppableRequest, answerer: Answerer) -> None:
+        self.request = request
+        self.answerer = answerer
+        self.recorder = answerer.recorder
+        self.own = answerer.own
+        self._thread = answerer.own.thread
+        self.roots: dict[AnyRun, _Root] = {}
+        request.watcher = self
+
+    def rule(self) -> StopRule | None:
+        """Returns how the work is stopped; None if it is not."""
+        raise NotImplementedError
+
+    def mode(self) -> str:
+        """Returns the mode, where the application states none."""
+        raise NotImplementedError
+
+    def known_answerers(self) -> set[_Task | None]:
+        """Returns the tasks that are known to make the answer."""
+        raise NotImplementedError
+
+    def answerer_around(self, place: Place) -> _Task | None:
+        """Returns the task that makes the answer, and may await the task of `place`."""
+        raise NotImplementedError
+
+    def new_stop(self, rule: StopRule) -> Stop:
+        """Returns what the starts of runs ask."""
+        return Stop(rule, self._is_answering, self.count)
+
+    def makes_answer(self, place: Place) -> bool:
+        """Returns whether the code at `place` makes the answer, as far as can be told."""
+        if place.task_in(self._thread) is None:
+            return place.is_awaited or self._awaits_threads(place)
+        return place.is_below(self.own.task)
+
+    def _awaits_threads(self, place: Place) -> bool:
+        """Returns whether what makes the answer awaits a thread, perhaps that of `place`."""
+        answerers = {place.answering, *self.known_answerers()}
+        return any(awaits_thread(one) for one in answerers if one is not None and not one.done())
+
+    # What the request tells
+
+    @guarded
+    def run_started(self, run: AnyRun) -> None:
+        """Notes an outermost run, in its own thread and task."""
+        request = self.request
+        if request.closed:
+            return
+        if request.stop is None:
+            rule = self.rule()
+            if rule is None:
+                return
+            request.stop = self.new_stop(rule)
+        if request.stop.is_told:
+            return
+        self.roots[run] = root = _Root(run)
+        if request.stop.is_on and self.makes_answer(root.place):
+            request.stop.roots.add(run)  # it has begun since the others were told
+            root.is_told = True
+        if get_ident() == self._thread:
+            self._watch()
+        else:
+            self.own.task.get_loop().call_soon_threadsafe(self._watch)
+
+    @guarded
+    def run_ended(self, run: AnyRun, *, was_aborted: bool) -> None:
+        """Counts an outermost run that was stopped."""
+        root = self.roots.pop(run, None)
+        if root is not None and root.is_told and was_aborted:
+            self.count()
+        if self.request.closed:
+            self._forget_request()
+
+    @guarded
+    def route_failed(self, error: BaseException) -> None:
+        """Notes what leaves the route, in its task.
+
+        A middleware that runs the route in a task of its own waits for its answer, and would take
+        it for a fault that there is none.
+        """
+        request = self.request
+        is_done = request.closed or self.own.is_cancelled or request.is_answering
+        if not is_done and self.made(error) and self.own.task is not current_task():
+            self.cancel(self.own.task)
+
+    def made(self, error: BaseException) -> bool:
+        """Returns whether `error` comes from the stopping."""
+        error = unwrapped(error)
+        if isinstance(error, StoppedError):
+            return True
+        stop = self.request.stop
+        return isinstance(error, CancelledError) and stop is not None and stop.has_cancelled
+
+    def count(self, runs: int = 1) -> None:
+        """Counts outermost runs that were stopped."""
+        self.recorder.record(AI_STOPPED_RUNS, runs, self._labels or self._labels_now())
+
+    def _labels_now(self) -> tuple[str, str, str]:
+        request = self.request
+        mode = request.mode or self.mode()
+        return self.answerer.route.template, request.model or NO_MODEL, mode
+
+    def request_ended(self) -> None:
+        """Notes that the request is over; what is stopped, and has not ended, is counted later."""
+        if self._labels is None:
+            self._labels = self._labels_now()
+            del self.answerer  # it refers to this object: avoids a reference cycle
+        self.roots = {run: root for run, root in self.roots.items() if root.is_told}
+        for root in self.roots.values():
+            root.place.let_go()
+        self._forget_request()
+
+    def _forget_request(self) -> None:
+        if not self.roots:
+            self.request.watcher = None  # it refers to the request: avoids a reference cycle
+
+    @guarded
+    def _watch(self) -> None:
+        if self.request.closed:
+            return
+        if self.request.abandoned_endpoint is not None:
+            self.begin()
+        else:
+            self.answerer.watch()
+
+    def _is_answering(self) -> bool:
+        """Returns whether the current code makes the answer, as far as can be told."""
+        return self.makes_answer(Place())
+
+    # Stopping
+
+    def begin(self) -> None:
+        """Stops the work after the grace, if any has begun: the client has left."""
+        if self._stopping is None and self.request.stop is not None:
+            loop = self.own.task.get_loop()
+            self._stopping = loop.create_task(self._stop(), context=Context())
+
+    async def until_stopped(self) -> None:
+        """Waits until the work has been stopped, if it is to be."""
+        if self._stopping is not None:
+            # Whoever waits here may be cancelled without an effect on the stopping.
+            await asyncio.wait([self._stopping])
+
+    @guarded_async
+    async def _stop(self) -> None:
+        request, stop = self.request, self.request.stop
+        assert stop is not None  # noqa: S101 # nosec B101 - `begin` has looked
+        try:
+            await asyncio.sleep(stop.rule.after)
+            if request.closed:
+                return
+            self._tell(stop)
+            while stop.waits_for_tools() and not request.closed:  # noqa: ASYNC110 - runs have no event
+                await asyncio.sleep(_TICK)
+            if request.closed:
+                return
+            self._tell(stop)
+            tasks = self.tasks_to_cancel()
+            for task in tasks:
+                self.cancel(task)
+            if tasks:
+                await asyncio.wait(tasks, timeout=_MAX_CLEANUP)
+        except BaseException:
+            stop.is_told = True  # nothing is refused that is not stopped
+            raise
+
+    def _open_roots(self) -> list[_Root]:
+        return [root for root in tuple(self.roots.values()) if not root.run.ended]
+
+    def _tell(self, stop: Stop) -> None:
+        """Refuses further calls in the runs that are open now."""
+        stop.is_on = True
+        for root in self._open_roots():
+            if self.makes_answer(root.place):
+                root.is_told = True
+                stop.roots.add(root.run)
+                _mark(root.run)
+            elif root.place.task_in(self._thread) is not None:
+                root.is_told = True  # cancelled with the task that awaits it, if any does
+
+    def tasks_to_cancel(self) -> set[_Task]:
+        """Returns the tasks that make the answer, or await what does."""
+        tasks: set[_Task | None] = set()
+        for root in self._open_roots():
+            task = root.place.task_in(self._thread)
+            if task is None:
+                continue
+            if root.place.is_below(self.own.task):
+                tasks.add(task)
+                continue
+            if feeds_events(task):
+                tasks.add(task)
+            tasks.add(self.answerer_around(root.place))
+        return {task for task in tasks if task is not None and not task.done()}
+
+    def cancel(self, task: _Task) -> None:
+        """Cancels a task that makes the answer."""
+        if (stop := self.request.stop) is not None:
+            stop.has_cancelled = stop.is_told = True
+        if task is self.own.task:
+            self.own.cancel()
+        else:
+            task.cancel()
+
+
+def _mark(run: Any) -> None:
+    if run.span is not None and run.span.is_recording():
+        run.span.set_attributes({"otel_coach.stopped": True})

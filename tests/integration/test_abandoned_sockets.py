@@ -1,0 +1,325 @@
+"""The work of a WebSocket's turn is stopped when the client leaves, and its handler cleans up."""
+
+import asyncio
+import time
+
+import pytest
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from openai import AsyncOpenAI
+
+import otel_coach
+from otel_coach import Settings
+from otel_coach.core import stopping as stopping_module
+from otel_coach.testing import ScriptedProvider, measuring
+from tests.support.abandoned_sockets import CANCELLED, Sockets, leave
+from tests.support.abandoned_work import (
+    ALL,
+    EMPTY,
+    SOON,
+    STOPPED,
+    TOKENS,
+    TOOL_STEPS,
+    Caller,
+    Notes,
+    Work,
+    stopping_at_once,
+)
+from tests.support.hooks import STOPPING_SOCKETS, inject
+from tests.support.serving import serving, serving_by_hypercorn
+from tests.support.sockets import socket_to
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.server
+PATHS = Sockets(Work(Notes())).paths
+IN_FLIGHT = 5
+"""Tokens that may be made before the server notices, for each of the calls that run then."""
+BRANCHES = {"parallel": 3, "runnable-parallel": 2, "gather": 2, "group": 2}
+RUNS = {"/answers/gather": 2, "/answers/group": 2, "/threads/model": 0}
+"""Outermost runs that are stopped, where it is not one; the call that a thread makes is not."""
+AT_ONCE = Settings(stop_abandoned=True, stop_after=0)
+SERVERS = ["websockets", "wsproto", "websockets-sansio", "hypercorn"]
+
+
+@pytest.fixture
+def notes():
+    return Notes(pause=0.04)
+
+
+@pytest.fixture
+def sockets(notes):
+    return Sockets(Work(notes))
+
+
+@pytest.fixture(params=[{}], ids=["default"])
+def stopping(request):
+    with stopping_at_once(**request.param) as measured:
+        yield measured
+
+
+def left(app, path, notes, **how):
+    """Leaves; returns how many tokens are made in all, and after the client has left."""
+    with serving(app) as client:
+        leave(client, path, notes, **how)
+        since = time.monotonic()
+        total = Caller(client.base_url, notes).rest()
+    return total, sum(token > since for token in notes.tokens)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_more_is_made_than_was_in_flight_and_the_handler_cleans_up(
+    stopping, sockets, notes, path, capfd
+):
+    total, after = left(sockets.app, path, notes)
+    _, kind, shape = path.split("/")
+    if kind == "threads":
+        assert total == TOKENS  # of the call that ran
+    else:
+        assert after <= IN_FLIGHT * BRANCHES.get(shape, 1)
+        assert total < TOKENS
+    assert sockets.seen == ["CancelledError" if path in CANCELLED else "WebSocketDisconnect"]
+    assert "cleaned up" in notes.raised or shape not in {"graph", "workflow"} or kind == "threads"
+    page = stopping.page()
+    endpoint = {"endpoint": path}
+    assert page.sum(STOPPED, **endpoint) == RUNS.get(path, 1)
+    assert page.sum("app_ai_request_duration_seconds_count", **endpoint, status="aborted") == 1
+    assert page.sum("app_ai_request_duration_seconds_count") == 1
+    assert page.sum("agent_llm_requests_total", status="error") == 0
+    assert page.sum("otel_coach_errors_total") == 0
+    assert "Traceback" not in capfd.readouterr().err
+    for span in stopping.spans:
+        assert span.status.is_unset, span.name
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("path", ["/streams/graph", "/answers/graph", "/tasks"])
+def test_every_server_tells_of_the_leaving(stopping, sockets, notes, path, server, capfd):
+    is_hypercorn = server == "hypercorn"
+    served = serving_by_hypercorn(sockets.app) if is_hypercorn else serving(sockets.app, ws=server)
+    with served as client:
+        leave(client, path, notes)
+        since = time.monotonic()
+        Caller(client.base_url, notes).rest()
+        assert sum(token > since for token in notes.tokens) <= IN_FLIGHT
+        eventually(lambda: sockets.seen == ["WebSocketDisconnect"])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_turns_that_overlap_are_all_stopped(stopping, sockets, notes):
+    total, after = left(sockets.app, "/tasks", notes, after=9, messages=3)
+    assert total < TOKENS
+    assert after <= 3 * IN_FLIGHT
+    assert sockets.seen == ["WebSocketDisconnect"]
+    assert stopping.page().sum(STOPPED) == 3
+    assert notes.raised.count("cleaned up") == 3
+
+
+def test_a_later_turn_is_stopped_and_the_earlier_ones_are_not_counted(stopping, sockets, notes):
+    notes.pause = 0.002
+    with serving(sockets.app) as client:
+        with socket_to(client, "/streams/model") as connection:
+            for _ in range(2):
+                connection.send("hi")
+                while connection.recv(timeout=10) != "end":
+                    pass
+            notes.pause = 0.04
+            connection.send("hi")
+            assert connection.recv(timeout=10) == "x"
+        Caller(client.base_url, notes).rest()
+    assert 2 * TOKENS < len(notes.tokens) < 2 * TOKENS + SOON
+    requests = "app_ai_request_duration_seconds_count"
+    assert stopping.page().sum(requests, status="ok") == 2
+    assert stopping.page().sum(requests, status="aborted") == 1
+    assert stopping.page().sum(STOPPED) == 1
+
+
+def test_work_that_the_handler_started_to_go_on_goes_on(stopping, sockets, notes):
+    notes.pause = 0.01
+    total, _ = left(sockets.app, "/beside", notes)
+    assert ALL < total < ALL + TOKENS
+    assert stopping.page().sum(STOPPED) == 1
+
+
+def test_a_handlers_clean_up_may_ask_a_model(stopping, notes):
+    work = Work(notes)
+    app = FastAPI()
+    said = []
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        try:
+            await websocket.receive_text()
+            await work.graph.ainvoke(EMPTY)
+        except WebSocketDisconnect:
+            notes.pause = 0.001
+            said.append((await work.model.ainvoke("sum it up")).content)
+
+    total, _ = left(app, "/chat", notes)
+    assert said == ["w"]
+    assert TOKENS < total < TOKENS + SOON
+
+
+def test_a_tool_that_has_begun_ends(stopping, sockets, notes):
+    notes.pause = 0.01
+    total, _ = left(sockets.app, "/tool", notes)
+    assert notes.tool == TOOL_STEPS
+    assert total == 0
+    assert sockets.seen == ["WebSocketDisconnect"]
+
+
+@pytest.mark.parametrize("stopping", [{"stop_abandoned": {"/answers/graph"}}], indirect=True)
+def test_only_the_endpoints_that_are_listed_are_stopped(stopping, sockets, notes):
+    notes.pause = 0.002
+    assert left(sockets.app, "/answers/model", notes)[0] == TOKENS
+    notes.forget()
+    notes.pause = 0.04
+    assert left(sockets.app, "/answers/graph", notes)[1] <= IN_FLIGHT
+
+
+def test_nothing_is_stopped_by_default(measured, sockets, notes):
+    notes.pause = 0.002
+    assert left(sockets.app, "/answers/graph", notes)[0] == ALL
+    assert not measured.page().samples(STOPPED)
+
+
+@pytest.fixture
+def wanted(monkeypatch):
+    """Takes back what the code of a test asks for."""
+    monkeypatch.setattr(stopping_module.wishes, "_is_wanted", False)
+
+
+def test_code_asks_for_it_around_a_handler(wanted, measured, notes):
+    work = Work(notes)
+    app = FastAPI()
+    seen = []
+
+    @app.websocket("/chat")
+    @otel_coach.stop_abandoned(after=0)
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        try:
+            while True:
+                await websocket.receive_text()
+                await work.graph.ainvoke(EMPTY)
+        except WebSocketDisconnect:
+            seen.append(True)
+
+    assert left(app, "/chat", notes)[1] <= IN_FLIGHT
+    assert seen
+    assert measured.page().sum(STOPPED) == 1
+
+
+def chat_by(client, seen, *, streams):
+    """A handler that calls the openai package itself, three times a turn."""
+    app = FastAPI()
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        ask = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}
+        try:
+            await websocket.receive_text()
+            for _ in range(3):
+                answer = await client.chat.completions.create(**ask, stream=streams)
+                if streams:
+                    async for _ in answer:
+                        await websocket.send_text("x")
+        except WebSocketDisconnect:
+            seen.append("WebSocketDisconnect")
+        except BaseException as error:
+            seen.append(type(error).__name__)
+            raise
+
+    return app
+
+
+def slow_provider(asked):
+    """Answers each call after two seconds."""
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def answer():
+        asked.append(True)
+        await asyncio.sleep(2)
+
+    return app
+
+
+def test_a_direct_stream_of_a_providers_package_is_stopped():
+    seen = []
+    with ScriptedProvider(" ".join(["word"] * 40), pace=0.02) as provider:
+        client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+        app = chat_by(client, seen, streams=True)
+        with measuring(AT_ONCE) as measured, serving(app) as http:
+            with socket_to(http, "/chat") as connection:
+                connection.send("hi")
+                assert connection.recv(timeout=10) == "x"
+            eventually(lambda: measured.page().sum(STOPPED) == 1)
+            time.sleep(1)
+        assert len(provider.calls) == 1
+    assert seen == ["WebSocketDisconnect"]
+    assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+def test_a_direct_call_of_a_providers_package_is_stopped():
+    seen, asked = [], []
+    with serving(slow_provider(asked)) as provider:
+        client = AsyncOpenAI(base_url=f"{provider.base_url}/v1", api_key="x", max_retries=0)
+        app = chat_by(client, seen, streams=False)
+        with measuring(AT_ONCE) as measured, serving(app) as http:
+            with socket_to(http, "/chat") as connection:
+                connection.send("hi")
+                eventually(lambda: asked)
+            eventually(lambda: measured.page().sum(STOPPED) == 1)
+            time.sleep(0.5)
+        assert asked == [True]
+    assert seen == ["WebSocketDisconnect"]
+    assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+def messages(client, path):
+    with socket_to(client, path) as connection:
+        connection.send("hi")
+        received = []
+        while not received or received[-1] != "end":
+            received.append(connection.recv(timeout=10))
+    return received
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"), STOPPING_SOCKETS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_fault_in_it_changes_no_answer(monkeypatch, sockets, notes, cls, name):
+    def failing(*_args, **_kwargs):
+        raise LookupError
+
+    inject(monkeypatch, cls, name, failing)
+    notes.pause = 0.001
+    with measuring(AT_ONCE), serving(sockets.app) as client:
+        leave(client, "/streams/graph", notes)
+        eventually(lambda: sockets.seen)
+        received = messages(client, "/streams/graph")
+    with serving(Sockets(Work(notes)).app) as client:
+        assert messages(client, "/streams/graph") == received
+
+
+def test_a_hundred_sockets_that_are_left_leave_no_task(stopping, sockets, notes):
+    notes.pause = 0.01
+    tasks = []
+
+    @sockets.app.get("/tasks-now")
+    async def count():
+        tasks.append(len(asyncio.all_tasks()))
+
+    with serving(sockets.app) as client:
+        client.get("/tasks-now")
+        for number in range(100):
+            with socket_to(client, ("/streams/graph", "/answers/graph")[number % 2]) as connection:
+                connection.send("hi")
+                time.sleep(0.01)
+        eventually(lambda: client.get("/tasks-now") and tasks[-1] <= tasks[0], within=20)
+        assert len(sockets.seen) == 100
+    page = stopping.page()
+    assert page.sum("app_ai_streams_active") == 0
+    assert page.sum("app_websockets_active") == 0
+    assert page.sum("otel_coach_errors_total") == 0

@@ -1,0 +1,188 @@
+"""By what the stopping of abandoned work is asked for, and that it costs nothing otherwise."""
+
+import subprocess
+import sys
+
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+import otel_coach
+from otel_coach import Settings
+from otel_coach.core import stopping as stopping_module
+from otel_coach.testing import measuring
+from tests.support.abandoned_work import (
+    ALL,
+    EMPTY,
+    SOON,
+    STEPS,
+    STOPPED,
+    Caller,
+    Notes,
+    Work,
+    made,
+    stopping_at_once,
+)
+from tests.support.hooks import STOPPING, inject
+from tests.support.serving import serving
+
+
+@pytest.fixture
+def notes():
+    return Notes(pause=0.01)
+
+
+@pytest.fixture
+def work(notes):
+    return Work(notes)
+
+
+@pytest.fixture(params=[{}], ids=["default"])
+def stopping(request):
+    with stopping_at_once(**request.param) as measured:
+        yield measured
+
+
+@pytest.mark.server
+def test_nothing_is_stopped_by_default(measured, work, notes):
+    app = FastAPI()
+
+    @app.get("/answer")
+    async def answer():
+        await work.graph.ainvoke(EMPTY)
+
+    assert made(app, "/answer", notes)[0] == ALL
+    assert not measured.page().samples(STOPPED)
+
+
+@pytest.mark.server
+def test_a_listed_endpoint_that_no_route_has_is_said(work, caplog):
+    app = FastAPI()
+    inner = FastAPI()
+    app.get("/v1/answer/{number}")(lambda number: number)
+    inner.get("/chat")(lambda: None)
+    app.mount("/inner", inner)
+    listed = {"/v1/answer/{number}", "/inner/chat", "/v1/answers/{number}", "/nowhere"}
+    with measuring(Settings(stop_abandoned=listed)), serving(app) as client:
+        client.get("/v1/answer/1")
+    lines = [line for line in caplog.messages if "OTEL_COACH_STOP_ABANDONED" in line]
+    assert len(lines) == 2
+    assert "'/nowhere', but no route of the application has that template. Cure" in lines[0]
+    assert "'/v1/answers/{number}'" in lines[1]
+    assert "perhaps /v1/answer/{number} is meant" in lines[1]
+
+
+def failing(*_args, **_kwargs):
+    raise LookupError("injected")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    STOPPING,
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_fault_in_it_changes_no_answer(monkeypatch, notes, cls, name):
+    inject(monkeypatch, cls, name, failing)
+    app = FastAPI()
+    work = Work(notes)
+    notes.pause = 0.001
+
+    @app.get("/answer")
+    async def answer():
+        return (await work.graph.ainvoke(EMPTY))["said"]
+
+    @app.get("/stream")
+    async def stream():
+        async def parts():
+            async for _ in work.graph.astream(EMPTY, stream_mode="updates"):
+                yield "x"
+
+        return StreamingResponse(parts())
+
+    settings = Settings(stop_abandoned=True, stop_after=0)
+    with measuring(settings), serving(app) as client:
+        for path in ("/answer", "/stream"):
+            Caller(client.base_url, notes).leave(path)
+            notes.forget()
+            notes.pause = 0.001
+        assert client.get("/answer").json() == [1] * STEPS
+        assert client.get("/stream").text == "x" * STEPS
+
+
+OFF = """
+import asyncio, sys
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from langchain_core.language_models import FakeListChatModel
+import otel_coach
+
+app = FastAPI()
+
+@app.get("/")
+async def route():
+    return (await FakeListChatModel(responses=["hi"]).ainvoke("hi")).content
+
+otel_coach.instrument(app)
+assert TestClient(app).get("/").json() == "hi"
+print([name for name in sys.modules if name.startswith("otel_coach") and (
+    name.rpartition(".")[2] in {
+    "stopping_exchange", "stopping_socket", "stopping_work", "server_messages", "awaiting",
+    "refusals", "late_patches"})])
+"""
+
+
+def test_nothing_of_it_is_on_the_path_by_default():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OFF], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+# By the application's own code
+
+
+@pytest.fixture
+def wanted(monkeypatch):
+    """As in a process in which code asks for it."""
+    monkeypatch.setattr(stopping_module.wishes, "_is_wanted", False)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("how", ["decorator", "block", "generator"])
+def test_code_asks_for_it_where_no_variable_does(wanted, measured, work, notes, how):
+    app = FastAPI()
+    stop = otel_coach.stop_abandoned(after=0)
+
+    async def answer():
+        if how == "block":
+            with stop:
+                await work.graph.ainvoke(EMPTY)
+        elif how == "generator":
+
+            @stop
+            async def parts():
+                async for _ in work.graph.astream(EMPTY, stream_mode="messages"):
+                    yield "x"
+
+            return StreamingResponse(parts())
+        else:
+            await work.graph.ainvoke(EMPTY)
+        return "x"
+
+    @app.get("/other")
+    async def other():
+        await work.graph.ainvoke(EMPTY)
+
+    app.get("/answer")(stop(answer) if how == "decorator" else answer)
+    assert made(app, "/answer", notes)[1] <= SOON
+    notes.forget()
+    notes.pause = 0.01
+    assert made(app, "/other", notes)[0] == ALL
+    assert measured.page().sum(STOPPED) == 1
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), 1e9])
+def test_a_time_that_is_none_is_refused(wanted, after):
+    with pytest.raises(ValueError, match="is not between 0 and 86400 seconds"):
+        otel_coach.stop_abandoned(after=after)

@@ -1,0 +1,124 @@
+"""WebSockets whose turns are the work of `abandoned_work`, and what their handlers see."""
+
+import asyncio
+from contextlib import suppress
+
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.concurrency import run_in_threadpool
+from websockets.sync.client import connect
+
+from tests.support.abandoned_work import EMPTY, answers, streams
+from tests.support.waiting import eventually
+
+CANCELLED = {"/streams/from-a-queue", "/answers/gather", "/answers/wait-for", "/answers/group"}
+"""Where the handler awaits a task that runs the work, and not the work itself."""
+
+
+def threads(work):
+    """By name, what a handler awaits that a thread does."""
+
+    def two():
+        work.model.invoke("hi")
+        work.model.invoke("hi")
+
+    return {
+        "graph": lambda: run_in_threadpool(work.sync_graph.invoke, EMPTY),
+        "model": lambda: run_in_threadpool(work.model.invoke, "hi"),
+        "two": lambda: asyncio.to_thread(two),
+    }
+
+
+class Sockets:
+    """Has a route for each shape of work; `seen` is what ended the handlers."""
+
+    def __init__(self, work):
+        self.app = FastAPI()
+        self.work = work
+        self.seen = []
+        self.paths = []
+        for name, stream in streams(work).items():
+            self._add(f"/streams/{name}", self._streaming(stream))
+        for name, answer in answers(work).items():
+            self._add(f"/answers/{name}", self._awaiting(answer))
+        for name, answer in threads(work).items():
+            self._add(f"/threads/{name}", self._awaiting(answer))
+        self.app.get("/health")(lambda: "ok")
+        self.app.add_api_websocket_route("/tasks", self.in_tasks)
+        self.app.add_api_websocket_route("/beside", self.beside)
+        self.app.add_api_websocket_route("/tool", self.handler(self._tool))
+
+    def _add(self, path, answer):
+        self.paths.append(path)
+        self.app.add_api_websocket_route(path, self.handler(answer))
+
+    @staticmethod
+    def _streaming(stream):
+        async def answer(websocket):
+            async for _ in stream():
+                await websocket.send_text("x")
+
+        return answer
+
+    @staticmethod
+    def _awaiting(work):
+        async def answer(_websocket):
+            await work()
+
+        return answer
+
+    async def _tool(self, _websocket):
+        await self.work.tool_then_model.ainvoke(EMPTY)
+
+    def handler(self, answer):
+        """A handler as the documentation of FastAPI has it: it cleans up at WebSocketDisconnect."""
+
+        async def handle(websocket: WebSocket):
+            await websocket.accept()
+            try:
+                while True:
+                    await websocket.receive_text()
+                    await answer(websocket)
+                    await websocket.send_text("end")
+            except WebSocketDisconnect:
+                await asyncio.sleep(0.01)  # is not cancelled
+                self.seen.append("WebSocketDisconnect")
+            except BaseException as error:
+                self.seen.append(type(error).__name__)
+                raise
+
+        return handle
+
+    async def in_tasks(self, websocket: WebSocket):
+        """Each message is answered in a task of its own, while the next one is received."""
+        await websocket.accept()
+        tasks = []
+
+        async def answer():
+            async for _ in self.work.graph.astream(EMPTY, stream_mode="messages"):
+                await websocket.send_text("x")
+
+        try:
+            while True:
+                await websocket.receive_text()
+                tasks.append(asyncio.create_task(answer()))
+        except WebSocketDisconnect:
+            self.seen.append("WebSocketDisconnect")
+        finally:
+            with suppress(asyncio.CancelledError, WebSocketDisconnect):
+                await asyncio.gather(*tasks)
+
+    async def beside(self, websocket: WebSocket):
+        """Starts work that is to go on, and answers."""
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            await websocket.receive_text()
+            self.beside_task = asyncio.create_task(self.work.subgraph.ainvoke(EMPTY))
+            await self._streaming(lambda: self.work.model.astream("hi"))(websocket)
+
+
+def leave(client, path, notes, *, after=4, messages=1):
+    """Sends messages, and leaves once so much has been made."""
+    with connect(f"ws://{client.base_url.netloc.decode()}{path}") as connection:
+        for _ in range(messages):
+            connection.send("hi")
+        eventually(lambda: len(notes.tokens) + notes.tool >= after, within=10)
