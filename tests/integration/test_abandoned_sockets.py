@@ -10,6 +10,7 @@ from openai import AsyncOpenAI
 import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
+from otel_coach.instrumentors.genai.client_calls import ClientCalls
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_sockets import CANCELLED, Sockets, leave
 from tests.support.abandoned_work import (
@@ -259,6 +260,25 @@ def test_a_direct_stream_of_a_providers_package_is_stopped():
         assert len(provider.calls) == 1
     assert seen == ["WebSocketDisconnect"]
     assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch):
+    seen = []
+
+    def failing(*_args):
+        raise LookupError
+
+    inject(monkeypatch, ClientCalls, "told_instead", failing)
+    with ScriptedProvider(" ".join(["word"] * 40), pace=0.02) as provider:
+        client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+        app = chat_by(client, seen, streams=True)
+        with measuring(AT_ONCE) as measured, serving(app) as http:
+            with socket_to(http, "/chat") as connection:
+                connection.send("hi")
+                assert connection.recv(timeout=10) == "x"
+            eventually(lambda: seen)
+    assert seen == ["CancelledError"]
+    assert measured.page().sum("otel_coach_errors_total") > 0
 
 
 def test_a_direct_call_of_a_providers_package_is_stopped():

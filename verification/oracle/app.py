@@ -19,7 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from pydantic import BaseModel
 
-from verification.oracle import direct, witness
+from verification.oracle import direct, sockets, witness
 from verification.oracle.direct import in_steps
 from verification.oracle.drive import LAST
 from verification.oracle.graphs import calling_agent, graph, nested, weather, with_retriever
@@ -321,6 +321,19 @@ async def _awaiting(work: Awaitable[Any]) -> Any:
 async def streamed(way: str, request: Request) -> StreamingResponse:
     call = Call(await request.json())
     return StreamingResponse(_lines(way, call), media_type="text/plain")
+
+
+async def _parts(way: str, order: dict[str, Any]) -> AsyncIterator[str]:
+    call = Call(order)
+    if way in STREAMED:
+        async for line in _lines(way, call):
+            yield line
+    else:
+        await AWAITED[way](call)
+        yield "done\n"
+
+
+sockets.add_to(app, _parts)
 
 
 async def _lines(way: str, call: Call) -> AsyncIterator[str]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
-from verification.oracle.matrix import AWAIT, STREAM
+from verification.oracle.matrix import AWAIT, SOCKET, STREAM
 from verification.oracle.received import Received
+from verification.oracle.sockets import END
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -56,6 +60,9 @@ async def _send(
         "calls": order.way.calls,
     }
     endpoint = order.way.endpoint
+    if order.way.route == SOCKET:
+        await _speak(client, order, body, received, headers, asked)
+        return
     if order.way.route != STREAM:
         await _ask(client, order, body, received, headers, asked)
         return
@@ -104,6 +111,39 @@ async def _until_the_user_leaves(
         finally:
             if leaving is not None:
                 leaving.cancel()
+
+
+async def _speak(  # noqa: PLR0913, PLR0917 - all parts of one turn
+    client: httpx.AsyncClient,
+    order: Order,
+    body: dict[str, object],
+    received: Received,
+    headers: dict[str, str],
+    asked: Callable[[Order], int],
+) -> None:
+    """Sends an order through a WebSocket of its own, and leaves it as its ending says."""
+    url = f"ws://{client.base_url.netloc.decode()}{order.way.path}"
+    connection = await connect(url, additional_headers=headers, open_timeout=60)
+    messages = 0
+    try:
+        await connection.send(json.dumps(body))
+        leaves = order.ending.name == "leaves_before_first_chunk"
+        async with _until_the_user_leaves(order, asked, leaves=leaves):
+            async for message in connection:
+                messages += 1
+                leaves_now = order.ending.name == "leaves_mid_stream" and messages == order.way.parts
+                if message == END or leaves_now:
+                    break
+    except (ConnectionClosed, TimeoutError):
+        pass  # the application failed, or the user left
+    if order.ending.leaves:
+        received.left[order.number] = time.time()
+    received.first_chunks += bool(messages)
+    if not order.ending.leaves:
+        received.chunks[order.way.endpoint] += messages
+    if order.ending.leaves and order.number % 2:
+        connection.transport.abort()  # without a word
+    await connection.close()
 
 
 async def _ask(  # noqa: PLR0913, PLR0917 - all parts of one request

@@ -8,7 +8,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.versions import STREAMS_TELL_PARTS
-from verification.oracle.matrix import AI_ABORTED, BACKGROUND, NO_AI_REQUEST, STREAM
+from verification.oracle.matrix import AI_ABORTED, BACKGROUND, NO_AI_REQUEST, SOCKET, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -145,7 +145,7 @@ def expected(calls: Mapping[Order, Calls], received: Received) -> Figures:
         is_ai = order.way.route not in NO_AI_REQUEST and not order.way.embeds
         if is_ai and (order_calls.all or order.way.agents):
             figures[f"AI requests {order.ending.outcome}"] += 1
-        left = order.ending.outcome == AI_ABORTED and order.way.route == STREAM
+        left = order.ending.outcome == AI_ABORTED and order.way.route in {STREAM, SOCKET}
         figures["aborts"] += left
     for (endpoint, status), count in received.statuses.items():
         figures[f"HTTP {endpoint} {status}"] = count

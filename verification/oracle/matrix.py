@@ -9,12 +9,15 @@ from tests.support.versions import HAS_EVENTS_V3, HAS_MESSAGES
 
 AI_OK, AI_ERROR, AI_ABORTED = "ok", "error", "aborted"
 
-AWAIT, STREAM, BACKGROUND, OUTSIDE = "await", "stream", "background", "outside"
+AWAIT, STREAM, SOCKET = "await", "stream", "socket"
+BACKGROUND, OUTSIDE = "background", "outside"
 NO_AI_REQUEST: Final = frozenset({BACKGROUND, OUTSIDE})
-_EVERYWHERE: Final = (AWAIT, STREAM, BACKGROUND, OUTSIDE)
+_EVERYWHERE: Final = (AWAIT, STREAM, SOCKET, BACKGROUND, OUTSIDE)
+_IN_PARTS: Final = (STREAM, SOCKET)
 ROUTES: Final = {
     AWAIT: "answered with one JSON document",
     STREAM: "answered with a stream",
+    SOCKET: "answered in a turn of a WebSocket, part by part",
     BACKGROUND: "from BackgroundTasks, after the answer",
     OUTSIDE: "outside any request, in a thread of its own, as in a script",
 }
@@ -64,7 +67,7 @@ class Ending:
     text: str
     outcome: str
     """The status of the AI request."""
-    routes: tuple[str, ...] = (AWAIT, STREAM)
+    routes: tuple[str, ...] = (AWAIT, STREAM, SOCKET)
     status: int = 200
     """The status of the response, if the route awaits the model."""
     leaves: bool = False
@@ -141,6 +144,15 @@ ALL_WAYS: Final = (
     Way("graph_stream_all", STREAM, "graph.stream, all modes at once, in worker threads", agents=1),
     Way("graph_events_v2", STREAM, "graph.astream_events, version 2", agents=1, parts=16),
     Way("graph_tools_astream", STREAM, "graph.astream with tools", agents=1, parts=6),
+    Way("turn_astream", SOCKET, "model.astream"),
+    Way("turn_chain", SOCKET, "(prompt | model | parser).astream"),
+    Way("turn_events", SOCKET, "chain.astream_events, version 2", parts=12),
+    Way("turn_graph", SOCKET, "graph.astream, mode messages", agents=1),
+    Way("turn_openai", SOCKET, "AsyncOpenAI: chat.completions.create, stream"),
+    Way("turn_task", SOCKET, "graph.astream in a task, while the next is received", agents=1),
+    Way("turn_ainvoke", SOCKET, "model.ainvoke", collects=True),
+    Way("turn_graph_ainvoke", SOCKET, "graph.ainvoke", agents=1, collects=True),
+    Way("turn_thread", SOCKET, "model.invoke in a worker thread", collects=True),
     Way("ainvoke", BACKGROUND, "model.ainvoke"),
     Way("graph_ainvoke", BACKGROUND, "graph.ainvoke", agents=1),
     Way("graph_invoke", BACKGROUND, "graph.invoke in a worker thread", agents=1),
@@ -228,10 +240,10 @@ ENDINGS: Final = (
     ),
     Ending(
         "hidden",
-        "the application answers 200 although the provider fails",
+        "the application answers as if nothing had happened although the provider fails",
         "[fail:500]",
         AI_ERROR,
-        routes=(AWAIT,),
+        routes=(AWAIT, SOCKET),
     ),
     Ending(
         "asyncio_timeout", "asyncio.timeout cancels the call", "[delay:2.5]", AI_OK, routes=(AWAIT,)
@@ -254,17 +266,17 @@ ENDINGS: Final = (
         _SLOW,
         AI_ERROR,
         cut=True,
-        routes=(STREAM,),
+        routes=_IN_PARTS,
     ),
-    Ending("break", "the application stops reading", _SLOW, AI_OK, cut=True, routes=(STREAM,)),
-    Ending("closed", "the application closes the stream", _SLOW, AI_OK, cut=True, routes=(STREAM,)),
+    Ending("break", "the application stops reading", _SLOW, AI_OK, cut=True, routes=_IN_PARTS),
+    Ending("closed", "the application closes the stream", _SLOW, AI_OK, cut=True, routes=_IN_PARTS),
     Ending(
         "dropped",
         "the garbage collector closes the stream",
         _SLOW,
         AI_OK,
         cut=True,
-        routes=(STREAM,),
+        routes=_IN_PARTS,
     ),
     Ending(
         "leaves_before_response",
@@ -280,7 +292,7 @@ ENDINGS: Final = (
         "[delay:2.5] [tokens:3]",
         AI_ABORTED,
         leaves=True,
-        routes=(STREAM,),
+        routes=_IN_PARTS,
     ),
     Ending(
         "leaves_mid_stream",
@@ -289,7 +301,7 @@ ENDINGS: Final = (
         AI_ABORTED,
         leaves=True,
         cut=True,
-        routes=(STREAM,),
+        routes=_IN_PARTS,
     ),
     Ending(
         "leaves_after_last_chunk",
@@ -309,7 +321,14 @@ _IN_THE_MIDDLE = frozenset("application_raises break closed dropped leaves_mid_s
 
 LEFT_OUT: Final = (
     LeftOut(
-        frozenset({"graph_updates", "graph_values"}),
+        frozenset({"turn_task"}),
+        _FAILING | {"application_raises", "break", "closed", "dropped"},
+        "The handler awaits the next message: what ends in a task of its own does not end it.",
+    ),
+    LeftOut(
+        frozenset(
+            {"graph_updates", "graph_values", "turn_ainvoke", "turn_graph_ainvoke", "turn_thread"}
+        ),
         _IN_THE_MIDDLE,
         "The first part arrives when the model has finished: the stream has no middle to end in.",
     ),
@@ -341,7 +360,7 @@ LEFT_OUT: Final = (
     LeftOut(
         frozenset(
             "events_v1 events_v2 events_v3 graph_messages graph_all graph_stream "
-            "graph_stream_all graph_events_v2 graph_tools_astream".split()
+            "graph_stream_all graph_events_v2 graph_tools_astream turn_events turn_graph".split()
         ),
         frozenset({"application_raises"}),
         "The exception's traceback keeps the stream alive until the garbage collector runs.",

@@ -6,7 +6,7 @@ import secrets
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from verification.oracle.matrix import AI_ABORTED, AI_ERROR, NO_AI_REQUEST, OUTSIDE
+from verification.oracle.matrix import AI_ABORTED, AI_ERROR, NO_AI_REQUEST, OUTSIDE, SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,6 +93,10 @@ def _ai_spans(order: Order, counts: Calls) -> Counter[str]:
     for entry in counts.answered:
         if entry.tool_call:
             kinds["execute_tool " + ("ok" if entry.tool_call == "weather" else "error")] += 1
+    if order.way.route == SOCKET and (counts.all or order.way.agents):
+        # The turn's: an error, like that of a server span, only if an exception left it.
+        is_hidden = order.ending.name == "hidden"
+        kinds[f"websocket {'ok' if is_hidden else order.ending.outcome}"] += 1
     kinds["invoke_agent"] = order.way.agents
     failed = counts.error > order.way.refused_before or order.ending.name == "tool_raises"
     kinds["invoke_agent error"] = order.way.agents if failed else 0

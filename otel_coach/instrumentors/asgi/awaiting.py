@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     _Task = asyncio.Task[Any]
 
 _TO_THREAD: Final = asyncio.to_thread.__code__
-_CONSUMER: Final = ".<locals>.consume_astream"
-_STREAMS: Final = ("_astream_log_implementation", "_astream_events_implementation")
-"""langchain-core's coroutine in which an event stream consumes the runnable's stream."""
 _ANYIO: Final = "AnyIO worker thread"
 """The name that anyio gives its threads, in which Starlette runs functions."""
 
@@ -89,15 +86,6 @@ def awaits_thread(task: _Task) -> bool:
             return True
         awaited = getattr(awaited, "cr_await", None)
     return False
-
-
-def feeds_events(task: _Task) -> bool:
-    """Returns whether `task` is the one in which LangChain's event streams run their runnable.
-
-    The stream of version 1 waits for it to end, even if the stream itself is cancelled.
-    """
-    name = getattr(task.get_coro(), "__qualname__", "")
-    return name.endswith(_CONSUMER) and name.startswith(_STREAMS)
 
 
 def answering_tasks(recorder: CountsFaults) -> LatePatches:

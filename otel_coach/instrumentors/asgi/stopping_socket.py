@@ -15,7 +15,7 @@ from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
-from otel_coach.instrumentors.asgi.awaiting import feeds_events
+from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS, can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
 from otel_coach.instrumentors.asgi.stopping_work import OwnTask, Stopping

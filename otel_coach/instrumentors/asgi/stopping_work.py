@@ -15,7 +15,8 @@ from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.stopping import Stop, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
-from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread, feeds_events
+from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread
+from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.metrics.catalogue import AI_STOPPED_RUNS
 from otel_coach.metrics.labels import NO_MODEL
 

@@ -10,6 +10,7 @@ from opentelemetry import trace
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.request_context import Request
+from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +45,10 @@ class Socket(Protocol):
 
     def look_for_client(self) -> None:
         """Checks whether the client has left."""
+        ...
+
+    def is_in_hand(self, turn: Turn) -> bool:
+        """Returns whether the code that received the message of `turn` still answers it."""
         ...
 
     def settle_later(self, turn: Turn) -> None:
@@ -105,6 +110,8 @@ class Turn(Request):
     def _begun(self) -> Turn:
         turn = self.connection.turn_of_work() if self.is_first else self
         if turn.task is None and (task := current_task()) is not None:
+            if feeds_events(task):  # for the code that answers
+                task = turn.reader or task
             turn.task = task
             if task is not turn.reader and not turn.was_handed_on:
                 task.add_done_callback(turn.task_done)
@@ -113,7 +120,7 @@ class Turn(Request):
     @guarded
     def task_done(self, _task: object) -> None:
         """Called when the task has ended in which the work of this turn began."""
-        if self.is_done:
+        if self.is_done and not self.connection.is_in_hand(self):
             self.connection.finish_turn(self)
 
     @guarded

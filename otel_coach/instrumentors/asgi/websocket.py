@@ -122,16 +122,18 @@ class Connection(Answering):
             self._note_client_left()
             raise
         if turn is not None:
-            turn.last = perf_counter()
-            if turn.is_done:
-                self.settle_later(turn)
+            self._note_sent(turn)
 
     @guarded
     def _note_receiving(self) -> None:
-        """Ends the turn of the code that asks for the next message, if its work has ended."""
+        """Ends the turn of the code that asks for the next message, if its work has ended.
+
+        A run in this same task can only have been left: what streams it was closed or dropped.
+        """
         task, current = current_task(), current_request.get()
         for turn in tuple(self.open_turns):
-            if turn.is_done and (turn is current or (task is not None and turn.task is task)):
+            is_in_task = task is not None and turn.task is task
+            if is_in_task or (turn is current and turn.is_done):
                 self.finish_turn(turn)
 
     @guarded
@@ -154,10 +156,8 @@ class Connection(Answering):
         kind = message["type"]
         if kind == "websocket.send":
             turn = self._turn_of_message()
-            if turn is not None and not self._client_left:
-                turn.chunks += 1
-                if turn.first_chunk is None:
-                    turn.first_chunk = perf_counter()
+            if turn is not None and not turn.chunks:
+                self.look_for_client()
             return turn
         if kind == "websocket.accept":
             self.accepted = True
@@ -172,6 +172,17 @@ class Connection(Answering):
             self._status = message["status"]
             self._headers = message["headers"] = list(message.get("headers", ()))
         return None
+
+    @guarded
+    def _note_sent(self, turn: Turn) -> None:
+        """Counts a message, which the server has taken."""
+        turn.last = perf_counter()
+        if not self._client_left:
+            turn.chunks += 1
+            if turn.first_chunk is None:
+                turn.first_chunk = turn.last
+        if turn.is_done:
+            self.settle_later(turn)
 
     def _turn_of_message(self) -> Turn | None:
         turn = current_request.get()
@@ -218,6 +229,10 @@ class Connection(Answering):
         )
         self._turn_spans.add(span)
         return span
+
+    def is_in_hand(self, turn: Turn) -> bool:
+        """Returns whether the code that received the message of `turn` still answers it."""
+        return turn is self._latest and turn.reader is not None and not self._is_receiving
 
     @guarded
     def settle_later(self, turn: Turn) -> None:

@@ -54,7 +54,8 @@ def test_a_fault_at_any_hook_changes_no_answer(name, monkeypatch, bare, clients)
     monkeypatch.setattr(ClientCalls, name, guard.guarded(failing))
     with measuring() as measured:
         assert said(clients["openai"]) == bare
-        assert measured.page().sum(FAULTS, error_type="LookupError") > 0 or name == "end_runs"
+        faults = measured.page().sum(FAULTS, error_type="LookupError")
+        assert faults > 0 or name in {"end_runs", "told_instead"}  # of calls that are stopped
 
 
 @pytest.mark.parametrize(
