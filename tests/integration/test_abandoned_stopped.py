@@ -89,7 +89,8 @@ def test_no_more_is_made_than_was_in_flight(stopping, path, middlewares, capfd):
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    "path", ["/streams/graph", "/streams/inner-graph", "/streams/from-a-queue"]
+    "path",
+    [f"/streams/{name}" for name in ("graph", "inner-graph", "from-a-queue", "task-per-chunk")],
 )
 def test_a_stream_that_is_left_while_it_sends_ends_without_the_garbage_collector(stopping, path):
     notes = Notes(pause=0.04)

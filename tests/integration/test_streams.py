@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import random
 import socket
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -150,3 +152,41 @@ def test_an_abandoned_stream_counts_what_it_handed_over(measured, kind):
     assert page.sum(CHUNKS) == page.sum(CHUNKS, status="aborted")
     assert page.sum(AI, status="aborted") == page.sum(AI) == 1
     assert page.sum(OPEN) == 0
+
+
+SLOW = FakeListChatModel(responses=["one two three"], sleep=0.05)
+BESIDE = {
+    "parallel": (2, "hi", RunnableParallel(a=SLOW, b=SLOW)),
+    "in a chain": (2, "hi", RunnableLambda(str) | RunnableParallel(a=SLOW, b=SLOW)),
+    "assigned": (1, {"x": 1}, RunnablePassthrough.assign(a=RunnableLambda(str) | SLOW)),
+}
+"""Chains that run in tasks beside the one that streams: the calls they make, and their input."""
+
+
+@pytest.mark.parametrize("how", ["the client leaves", "the application stops reading"])
+@pytest.mark.parametrize("kind", BESIDE)
+def test_calls_in_tasks_of_a_stream_that_is_left_are_told_without_the_collector(
+    measured, kind, how
+):
+    calls, question, chain = BESIDE[kind]
+    app = FastAPI()
+
+    async def parts():
+        async for _ in chain.astream(question):
+            yield "x"
+            if how == "the application stops reading":
+                break
+
+    app.get("/stream")(lambda: StreamingResponse(parts()))
+    gc.collect()
+    gc.disable()
+    try:
+        with serving(app) as client:
+            listener = Listener(client.base_url, "/stream")
+            # The first part of what is assigned is the input, before any call.
+            assert all(listener.next_chunk() for _ in range(4 if "client" in how else 1))
+            listener.leave()
+            eventually(lambda: measured.page().sum("agent_llm_requests_total") == calls, within=1)
+    finally:
+        gc.enable()
+    assert measured.page().sum("agent_llm_requests_total", status="aborted") == calls

@@ -248,6 +248,15 @@ def streams(work):
         finally:
             producer.cancel()
 
+    async def task_per_chunk():
+        stream = work.model.astream("hi")
+
+        async def step():
+            return await anext(stream, None)
+
+        while (part := await asyncio.create_task(step())) is not None:
+            yield part
+
     messages = {"stream_mode": "messages"}
     return {
         "model": lambda: work.model.astream("hi"),
@@ -263,6 +272,7 @@ def streams(work):
         "events-v2": lambda: work.graph.astream_events(EMPTY, version="v2"),
         **({"workflow": lambda: work.workflow.astream("hi")} if work.workflow else {}),
         "from-a-queue": from_a_queue,
+        "task-per-chunk": task_per_chunk,
         "sync-nodes": lambda: work.sync_graph.astream(EMPTY, **messages),
     }
 

@@ -131,8 +131,9 @@ async def _speak(  # noqa: PLR0913, PLR0917 - all parts of one turn
         async with _until_the_user_leaves(order, asked, leaves=leaves):
             async for message in connection:
                 messages += 1
-                leaves_now = order.ending.name == "leaves_mid_stream" and messages == order.way.parts
-                if message == END or leaves_now:
+                if order.ending.name == "leaves_mid_stream" and messages == order.way.parts:
+                    break
+                if message == END:
                     break
     except (ConnectionClosed, TimeoutError):
         pass  # the application failed, or the user left

@@ -120,10 +120,11 @@ def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
             request.streaming_task = current_task()
         try:
             await original(self, *args, **kwargs)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             # Cancelled while it sends, it leaves the generator with its work to the garbage
-            # collector: the exception's traceback keeps it.
+            # collector: the exception's traceback keeps it, and what its frames have.
             if (stop := current_stop()) is not None and stop.has_cancelled:
+                error.__traceback__ = None
                 await _close(getattr(self, "body_iterator", None))
             raise
 
