@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,13 @@ class Users:
         """Ask for a training plan."""
         key = self._stack.api_key if key is None else key
         return self._post(endpoint, {"goal": goal, "weeks": 4}, {"X-API-Key": key} if key else {})
+
+    def leave_plan(self, goal: str, *, after: float) -> None:
+        """Ask for a training plan, and leave after some seconds, before the answer."""
+        with suppress(httpx.ReadTimeout):
+            headers = {"X-API-Key": self._stack.api_key}
+            body = {"goal": goal, "weeks": 4}
+            self._client.post(PLAN, json=body, headers=headers, timeout=after)
 
     def get(self, path: str, method: str = "GET", endpoint: str | None = None) -> httpx.Response:
         """Ask for anything; `endpoint` is the route's template where it is not the path."""

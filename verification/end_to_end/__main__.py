@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.support.programs import ProgramError
 from tests.support.users import Users
-from verification.end_to_end import checks, gateways, invoice
+from verification.end_to_end import abandoned, checks, gateways, invoice
 from verification.end_to_end.backends import Ports, Programs
 from verification.end_to_end.report import Report
 from verification.end_to_end.stack import whole_stack
@@ -54,7 +54,8 @@ def main() -> int:
 
 
 def _run(report: Report, folder: Path) -> None:
-    with whole_stack(folder, Ports.free(), seconds=1, COACH_CHAT_LEGACY_LIMIT="8/minute") as stack:
+    variables = {"COACH_CHAT_LEGACY_LIMIT": "8/minute", **abandoned.STOPPED}
+    with whole_stack(folder, Ports.free(), seconds=1, **variables) as stack:
         users = Users(stack.service)
         checks.configurations(report, folder)
         checks.counts(report, stack, users)
@@ -63,6 +64,7 @@ def _run(report: Report, folder: Path) -> None:
         checks.exemplars(report, stack, users)
         invoice.check(report, stack, users, folder)
         checks.collector_killed(report, stack, users)
+        abandoned.check(report, stack, users)
         checks.database_killed(report, stack, users)
         checks.queries(report, stack.prometheus)
         users.close()
