@@ -18,7 +18,8 @@ CELLS ?= *
 # --stop: with OTEL_COACH_STOP_ABANDONED.
 STOP ?=
 MINUTES ?= 20
-SIDE_BY_SIDE ?= --numprocesses auto --dist loadfile
+# Twice as many as there are processors: most tests wait, for servers and for time to pass.
+SIDE_BY_SIDE ?= --numprocesses $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
 UPGRADE ?=
 SEED ?= $(shell date +%s)
 COLLECTOR := v0.145.0
@@ -31,7 +32,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
+.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-crowd bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -187,6 +188,9 @@ bench-weighed: install ## optimisations that cost readability: with and without,
 
 bench-sockets: install ## messages a second through a WebSocket, beside bare
 	@$(BIN)/python -m verification.bench.sockets --write docs/benchmarks.md $(BENCH)
+
+bench-crowd: install ## many label sets, 5,000 open streams and their leaving at once, beside bare
+	@$(BIN)/python -m verification.bench.crowd --write docs/benchmarks.md $(BENCH)
 
 bench-profiles: install ## whose the CPU time of the service is, with otel-coach and without
 	@$(BIN)/python -m verification.bench.profiles

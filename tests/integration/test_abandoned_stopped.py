@@ -90,7 +90,10 @@ def test_no_more_is_made_than_was_in_flight(stopping, path, middlewares, capfd):
 @pytest.mark.server
 @pytest.mark.parametrize(
     "path",
-    [f"/streams/{name}" for name in ("graph", "inner-graph", "from-a-queue", "task-per-chunk")],
+    [
+        f"/streams/{name}"
+        for name in ("graph", "inner-graph", "from-a-queue", "task-per-chunk", "in-steps")
+    ],
 )
 def test_a_stream_that_is_left_while_it_sends_ends_without_the_garbage_collector(stopping, path):
     notes = Notes(pause=0.04)
@@ -105,4 +108,7 @@ def test_a_stream_that_is_left_while_it_sends_ends_without_the_garbage_collector
     finally:
         gc.enable()
     assert sum(made > left for made in notes.tokens) <= IN_FLIGHT
-    assert stopping.page().sum(STOPPED, endpoint=path) == 1
+    page = stopping.page()
+    # Between two steps no thread works: Starlette drops the stream, and that ends it.
+    assert page.sum(STOPPED, endpoint=path) == (not path.endswith("/in-steps"))
+    assert page.sum("agent_llm_requests_total", status="aborted") > 0

@@ -222,6 +222,21 @@ class Work:
 EMPTY = {"said": []}
 
 
+async def task_per_chunk(stream):
+    async def step():
+        return await anext(stream, None)
+
+    while (part := await asyncio.create_task(step())) is not None:
+        yield part
+
+
+async def in_steps(stream):
+    """Reads a synchronous stream in threads."""
+    done = object()
+    while (part := await asyncio.to_thread(next, stream, done)) is not done:
+        yield part
+
+
 def streams(work):
     """By name, what a route streams."""
 
@@ -248,15 +263,6 @@ def streams(work):
         finally:
             producer.cancel()
 
-    async def task_per_chunk():
-        stream = work.model.astream("hi")
-
-        async def step():
-            return await anext(stream, None)
-
-        while (part := await asyncio.create_task(step())) is not None:
-            yield part
-
     messages = {"stream_mode": "messages"}
     return {
         "model": lambda: work.model.astream("hi"),
@@ -272,7 +278,8 @@ def streams(work):
         "events-v2": lambda: work.graph.astream_events(EMPTY, version="v2"),
         **({"workflow": lambda: work.workflow.astream("hi")} if work.workflow else {}),
         "from-a-queue": from_a_queue,
-        "task-per-chunk": task_per_chunk,
+        "task-per-chunk": lambda: task_per_chunk(work.model.astream("hi")),
+        "in-steps": lambda: in_steps(work.model.stream("hi")),
         "sync-nodes": lambda: work.sync_graph.astream(EMPTY, **messages),
     }
 

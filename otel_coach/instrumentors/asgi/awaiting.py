@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
 from functools import wraps
@@ -79,13 +80,22 @@ def _with_parents(task: int | None) -> set[int]:
 
 
 def awaits_thread(task: _Task) -> bool:
-    """Returns whether `task` awaits `asyncio.to_thread` now."""
+    """Returns whether `task` awaits `asyncio.to_thread` now, perhaps in asynchronous generators."""
     awaited: Any = task.get_coro()
     while awaited is not None:
         if getattr(awaited, "cr_code", None) is _TO_THREAD:
             return True
-        awaited = getattr(awaited, "cr_await", None)
+        awaited = _awaited_by(awaited)
     return False
+
+
+def _awaited_by(awaiting: Any) -> Any:
+    """Returns what a coroutine or generator awaits now; None if nothing, or if nothing tells it."""
+    for name in ("cr_await", "ag_await"):
+        if hasattr(awaiting, name):
+            return getattr(awaiting, name)
+    # A step of an asynchronous generator names it nowhere, but refers to it.
+    return next(filter(inspect.isasyncgen, gc.get_referents(awaiting)), None)
 
 
 def answering_tasks(recorder: CountsFaults) -> LatePatches:
@@ -121,11 +131,12 @@ def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             await original(self, *args, **kwargs)
         except asyncio.CancelledError as error:
-            # Cancelled while it sends, it leaves the generator with its work to the garbage
-            # collector: the exception's traceback keeps it, and what its frames have.
-            if (stop := current_stop()) is not None and stop.has_cancelled:
+            # Cancelled while it sends, or while a thread makes the next part, it leaves the work to
+            # the garbage collector: the exception's traceback keeps its frames, and what they have.
+            if (stop := current_stop()) is not None and stop.is_on:
                 error.__traceback__ = None
-                await _close(getattr(self, "body_iterator", None))
+                if stop.has_cancelled:
+                    await _close(getattr(self, "body_iterator", None))
             raise
 
     return stream_response
