@@ -63,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.update is not None:
         return _update(arguments.update)
     if arguments.model is None:
-        return _failed("name a model, or a file to --update", _MISUSED)
+        return _failed(
+            "name a model (otel-coach prices gpt-4o-mini), or a file to --update", _MISUSED
+        )
     return _show(arguments)
 
 
@@ -107,7 +109,12 @@ def _show(arguments: argparse.Namespace) -> int:
     priced = prices.priced(usage, (arguments.model,), Call(arguments.provider))
     if priced is None:
         of = f" of {arguments.provider}" if arguments.provider else ""
-        return _failed(f"{arguments.model}{of} has no price; calls of it count as no_price", 1)
+        return _failed(
+            f"{arguments.model}{of} has no price; calls of it count as no_price. Cure: a price of "
+            f'your own in the file of OTEL_COACH_PRICES: {{"{arguments.model}": '
+            '{"input_mtok": 1.0, "output_mtok": 2.0}}',
+            1,
+        )
     entry = priced.entry
     lines = _listed(entry, prices.listed) if isinstance(entry, Found) else _own(entry)
     for line in lines:

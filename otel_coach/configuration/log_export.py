@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from otel_coach.configuration.environment_variables import is_true
+from otel_coach.core.installed import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -58,13 +58,7 @@ def _is_instrumented(switch: str, disabled: Collection[str]) -> bool:
         switch.lower() in {"", "true"}
         and "logging" not in disabled
         and "*" not in disabled
-        and all(map(_is_installed, ("distro", "instrumentation.logging")))
+        and all(
+            map(is_installed, ("opentelemetry.distro", "opentelemetry.instrumentation.logging"))
+        )
     )
-
-
-def _is_installed(part: str) -> bool:
-    """Whether that part of OpenTelemetry is installed; does not import it."""
-    try:
-        return find_spec(f"opentelemetry.{part}") is not None
-    except ImportError:
-        return False

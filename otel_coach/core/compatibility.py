@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.guard import belongs_to_host
+from otel_coach.core.installed import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class PrivatePart:
     @property
     def is_there(self) -> bool:
         """Whether the library is installed."""
-        return find_spec(self.module) is not None
+        return is_installed(self.module)
 
     def holds(self) -> bool:
         """Runs the trial and returns whether the part is as otel-coach expects."""

@@ -129,7 +129,8 @@ NO_USAGE: Final = Trap(
     "{calls} of {model} lack usage, or a part of it: their tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
-    "for a stream of ChatOpenAI: stream_usage=True",
+    "for a stream of ChatOpenAI: stream_usage=True; a model that reports no tokens, such as a fake "
+    "one, has none that could be counted",
     Severity.WARNING,
     Way.PAGE,
 )

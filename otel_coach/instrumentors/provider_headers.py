@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import wraps
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -38,6 +37,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.installed import is_installed
 from otel_coach.core.known_scopes import calls_a_provider
 from otel_coach.core.patching import replaced, undone
 from otel_coach.core.spans import distrusts_caller, is_inside_call
@@ -207,7 +207,7 @@ def knows_trace_headers() -> bool:
 
     Versions before 2.14 do not trace, and have no such module.
     """
-    if find_spec("anthropic") is None or find_spec(_ANTHROPIC) is None:
+    if not is_installed(_ANTHROPIC):
         return True
     return hasattr(import_module(_ANTHROPIC), "trace_headers")
 

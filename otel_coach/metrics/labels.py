@@ -188,6 +188,11 @@ def model_text(model: object) -> str:
     return OTHER if not text or is_address(text) else text
 
 
+def spoken(model: str) -> str:
+    """Returns a model's label as a sentence names it."""
+    return "a model without a name" if model == NO_MODEL else model
+
+
 def fault_type(fault: BaseException) -> str:
     """Returns the label value under which `fault` is counted, out of a closed set."""
     names = {cls.__name__ for cls in type(fault).__mro__}

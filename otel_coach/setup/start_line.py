@@ -10,6 +10,7 @@ import otel_coach
 from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.otlp_endpoints import endpoint_of, host_of
 from otel_coach.configuration.process import process_environment
+from otel_coach.core.plugins import exporter_component, has_exporter
 from otel_coach.instrumentors import ANTHROPIC, ASGI, LANGCHAIN, OPENAI, PSYCOPG
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def _metrics(settings: EffectiveSettings, *, has_port: bool) -> str:
         places.append(
             f"at {path}" if port is None else f"at http://{settings.metrics_host}:{port}{path}"
         )
-    if "otlp" in settings.metric_exporters:
-        places.append(_sent_to("metrics", settings.otlp_metrics_protocol))
+    protocol = settings.otlp_metrics_protocol
+    is_pushed = "otlp" in settings.metric_exporters
+    if is_pushed and has_exporter("metrics", exporter_component("otlp", protocol)):
+        places.append(_sent_to("metrics", protocol))
     return f"metrics {' and '.join(places)}" if places else "no metrics"
 
 
@@ -57,9 +60,11 @@ def _traces(settings: EffectiveSettings) -> str:
         return f"traces as {' and '.join(vendors)} sends them"
     if settings.config_file is not None:
         return "traces as OTEL_CONFIG_FILE says"
+    protocol = settings.otlp_traces_protocol
     places = [
-        _sent_to("traces", settings.otlp_traces_protocol) if name == "otlp" else f"to {name}"
+        _sent_to("traces", protocol) if name == "otlp" else f"to {name}"
         for name in settings.trace_exporters
+        if has_exporter("traces", exporter_component(name, protocol))
     ]
     return f"traces {' and '.join(places)}" if places else "no traces"
 

@@ -45,7 +45,7 @@ def test_what_is_printed_can_be_pasted_and_its_figures_are_seen(stack):
     assert page().sum(AI, endpoint=CHAT, status="ok") == 1
     assert page().sum("auth_failures_total", endpoint=CHAT) == 1
 
-    browser = printed["watch the figures move"].split()[0]
+    browser = printed["watch the figures move"].split()[2]
     page = httpx.get(browser, headers={"accept": "text/html"})
     assert "text/html" in page.headers["content-type"]
     top = printed["the same in a terminal"].replace(" top ", " top --once ")

@@ -104,6 +104,9 @@ def _install(environment: Environment, wheel: Path) -> list[str]:
         run([program / "otel-coach", "--version"]),
         run([program / "python", "-m", "otel_coach", "--version"]),
     }
+    # Only what the command names is there: no exporter, for example.
+    named = {**environment.variables, "OTEL_SERVICE_NAME": "shop"}
+    run([program / "otel-coach", "doctor"], named)
     version = wheel.name.split("-")[1]
     if result != {f"otel-coach {version}\n"}:
         problems.append(f"otel-coach --version says {result}, the wheel {version}")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from tests.support.stack import Stack
 
-_MESSAGE: Final = '{"message": "How was my week?"}'
+_MESSAGE: Final = '{"message": "[tool:recent_activities] How was my week?"}'
+"""The local provider answers this with a call of that tool first."""
 _SLOW: Final = '{"message": "[pace:0.2] [tokens:80] How was my week?"}'
 """The local provider answers this with 80 tokens, one each 0.2 s."""
 
@@ -28,6 +29,6 @@ def commands(stack: Stack) -> Iterator[tuple[str, str]]:
     yield "chat", f"curl -N {authorized} {shlex.join([*body, _MESSAGE, url])}"
     yield "leave in the middle", f"curl -N -m 2 {authorized} {shlex.join([*body, _SLOW, url])}"
     yield "be refused", f"curl -i {shlex.join([*body, _MESSAGE, url])}"
-    yield "watch the figures move", f"{stack.url}/metrics (in a browser)"
+    yield "watch the figures move", f"# open {stack.url}/metrics in a browser"
     otel_coach = os.path.relpath(bin_path("otel-coach"))
     yield "the same in a terminal", f"{otel_coach} top {stack.url}/metrics"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import otel_coach
@@ -20,6 +19,7 @@ from otel_coach.configuration.environment_variables import (
     vendors_in_place,
 )
 from otel_coach.core.entry_points import entry_points
+from otel_coach.core.installed import is_installed
 from otel_coach.core.traps import CONFIG_PACKAGE, VENDOR
 from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
 
@@ -49,7 +49,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     yield from _distros()
     yield from _instrumentors(examined)
     path = examined.settings.config_file
-    if path is not None and not _is_importable("opentelemetry.configuration"):
+    if path is not None and not is_installed("opentelemetry.configuration"):
         yield found(CONFIG_PACKAGE, path=path)
 
 
@@ -72,13 +72,6 @@ def _instrumentors(examined: Examined) -> Iterator[Finding]:
             variable = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
             cure = f"export {variable}={rest}" if rest else f"unset {variable}"
             yield found(INSTRUMENTOR_DISABLED, name=name, lost=lost, cure=cure)
-
-
-def _is_importable(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ImportError:
-        return False
 
 
 def _version(name: str) -> str | None:

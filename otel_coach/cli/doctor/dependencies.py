@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 from contextlib import suppress
-from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -23,6 +22,7 @@ from otel_coach.cli.doctor.traps.environment import (
     NO_PSYCOPG,
 )
 from otel_coach.cli.terminal import within
+from otel_coach.core.installed import is_installed
 from otel_coach.instrumentors.dependencies.probes import (
     UnexpectedAnswerError,
     UnknownAddressError,
@@ -80,7 +80,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         else:
             milliseconds = 1000 * (perf_counter() - started)
             yield Fact(f"dependency {name} answers in {milliseconds:.0f} ms")
-        if _POSTGRESQL.match(address) and find_spec("psycopg") is None:
+        if _POSTGRESQL.match(address) and not is_installed("psycopg"):
             yield found(NO_PSYCOPG, name=name)
 
 

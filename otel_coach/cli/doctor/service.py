@@ -38,6 +38,7 @@ from otel_coach.metrics.labels import (
     OTHER,
     OUR_OWN_VALUES,
     SPANS_QUEUE_FULL,
+    spoken,
 )
 from otel_coach.pricing.listed import OLD_DAYS
 
@@ -223,8 +224,8 @@ def _unmeasured(_examined: Examined, sample: Sample, token: str | None) -> Itera
     if not sample.value:
         return
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
-    calls, model = f"{sample.value:g} calls", quoted(sample.labels.get(MODEL, ""), token)
-    finding = found(trap, calls=calls, model=model, details="")
+    model = quoted(spoken(sample.labels.get(MODEL, "")), token)
+    finding = found(trap, calls=f"{sample.value:g} calls", model=model, details="")
     yield replace(finding, what=f"{_figure(sample, token)}: {finding.what}")
 
 

@@ -104,7 +104,12 @@ class Live(App[None]):
         before = None if first is now else first
         seconds = now.at - first.at
         state = self._problem or ("paused" if self._is_paused else "")
-        window = f"rates and quantiles of the last {seconds:.0f} s" if before else "since the start"
+        window = (
+            f"rates and quantiles of the last {seconds:.0f} s (without new requests: since the "
+            "start); quantiles are estimates, from buckets"
+            if before
+            else "since the start"
+        )
         style = "bold red" if self._problem else ""
         head = Text(f"{', '.join(map(shown, self._urls))}: {window}. {state}", style)
         width = self.size.width - _MARGIN

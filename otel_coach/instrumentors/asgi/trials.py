@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from importlib import import_module
 from importlib.abc import InspectLoader
-from importlib.util import find_spec
 from types import CodeType
 from typing import Final
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
+
+from otel_coach.core.installed import is_installed
 
 MARK: Final = "otel_coach.exchange"
 """Key in the scope of a request that is watched already, or must not be watched."""
@@ -46,7 +47,7 @@ def silences_fastapi() -> bool:
     the compiled code of FastAPI's application is searched for the key. Its methods may be replaced
     already, and reading its source would keep half a megabyte in memory.
     """
-    if find_spec("fastapi.telemetry") is None:
+    if not is_installed("fastapi.telemetry"):
         return True
     module = "fastapi.applications"
     loader = getattr(import_module(module).__spec__, "loader", None)

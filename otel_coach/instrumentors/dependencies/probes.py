@@ -10,10 +10,11 @@ from base64 import b64encode
 from contextlib import ExitStack
 from http import HTTPStatus
 from importlib import import_module
-from importlib.util import find_spec
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+from otel_coach.core.installed import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,7 +113,7 @@ def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, in
 
 
 def _postgresql(address: str) -> Probe:
-    if find_spec("psycopg") is not None:
+    if is_installed("psycopg"):
         import_module("psycopg")  # now: in the first probe, it would count towards the timeout
         # libpq parses the rest itself: several hosts, the directory of a Unix socket, or no host.
         return functools.partial(_select_one, *_for_libpq(address))

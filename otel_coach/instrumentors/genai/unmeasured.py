@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from otel_coach.core import traps
-from otel_coach.metrics.labels import EXTRA_FEE, NO_PRICE, NO_USAGE, model_text
+from otel_coach.metrics.labels import EXTRA_FEE, NO_PRICE, NO_USAGE, model_text, spoken
 
 _logger = logging.getLogger("otel_coach")
 
@@ -27,7 +27,7 @@ class UnmeasuredLog:
         self._logged.add((model, reason))
         line = _TRAPS[reason].line(
             calls="calls",
-            model=model_text(model),
+            model=spoken(model_text(model)),
             details=f" ({', '.join(details)})" * bool(details),
         )
         _logger.warning("otel-coach: %s", line)

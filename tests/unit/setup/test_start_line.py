@@ -85,3 +85,16 @@ def test_it_names_what_is_imported_and_watched(monkeypatch):
     disabled = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "otel_coach_langchain,psycopg"}
     text = line(monkeypatch, modules[1:], **disabled)
     assert f"watching Starlette {short('starlette')}, openai {short('openai')}." in text
+
+
+def test_an_exporter_that_is_not_installed_is_not_named(monkeypatch):
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_env()
+    assert "and to http://127.0.0.1:4318; traces to http://127.0.0.1:4318" in start_line(settings)
+    monkeypatch.setattr(start_line_module, "has_exporter", lambda *_: False)
+    assert "metrics at /metrics; no traces" in start_line(settings)
