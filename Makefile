@@ -32,7 +32,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-crowd bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
+.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-crowd bench-preload bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -191,6 +191,9 @@ bench-sockets: install ## messages a second through a WebSocket, beside bare
 
 bench-crowd: install ## many label sets, 5,000 open streams and their leaving at once, beside bare
 	@$(BIN)/python -m verification.bench.crowd --write docs/benchmarks.md $(BENCH)
+
+bench-preload: install ## the private memory of a worker of gunicorn --preload, with and without gc.freeze
+	@$(BIN)/python -m verification.bench.preload --write docs/benchmarks.md $(BENCH)
 
 bench-profiles: install ## whose the CPU time of the service is, with otel-coach and without
 	@$(BIN)/python -m verification.bench.profiles

@@ -81,7 +81,9 @@ def test_no_more_is_made_than_was_in_flight_and_the_handler_cleans_up(
     assert "cleaned up" in notes.raised or shape not in {"graph", "workflow"} or kind == "threads"
     page = stopping.page()
     endpoint = {"endpoint": path}
-    assert page.sum(STOPPED, **endpoint) == RUNS.get(path, 1)
+    # Between two steps no thread works: then the stream ends because it is dropped.
+    possible = {0, 1} if path == "/streams/in-steps" else {RUNS.get(path, 1)}
+    assert page.sum(STOPPED, **endpoint) in possible
     assert page.sum("app_ai_request_duration_seconds_count", **endpoint, status="aborted") == 1
     assert page.sum("app_ai_request_duration_seconds_count") == 1
     assert page.sum("agent_llm_requests_total", status="error") == 0
@@ -334,9 +336,9 @@ def test_a_hundred_sockets_that_are_left_leave_no_task(stopping, sockets, notes)
     with serving(sockets.app) as client:
         client.get("/tasks-now")
         for number in range(100):
-            with socket_to(client, ("/streams/graph", "/answers/graph")[number % 2]) as connection:
-                connection.send("hi")
-                time.sleep(0.01)
+            # In the midst of a call: one that is cancelled while it starts is none.
+            made = len(notes.tokens)
+            leave(client, ("/streams/graph", "/answers/graph")[number % 2], notes, after=made + 1)
         eventually(lambda: client.get("/tasks-now") and tasks[-1] <= tasks[0], within=20)
         assert len(sockets.seen) == 100
     page = stopping.page()

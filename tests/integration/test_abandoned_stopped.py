@@ -77,7 +77,9 @@ def test_no_more_is_made_than_was_in_flight(stopping, path, middlewares, capfd):
     assert "cleaned up" in notes.raised or not {"graph", "workflow"}.intersection(path.split("/"))
     page = stopping.page()
     endpoint = {"endpoint": path}
-    assert page.sum(STOPPED, **endpoint) == RUNS.get(path, 1)
+    # Between two steps no thread works: then the stream ends because it is dropped.
+    possible = {0, 1} if path == "/streams/in-steps" else {RUNS.get(path, 1)}
+    assert page.sum(STOPPED, **endpoint) in possible
     assert page.sum("app_ai_request_duration_seconds_count", **endpoint, status="aborted") == 1
     assert page.sum("app_ai_request_duration_seconds_count") == 1
     assert page.sum("agent_llm_requests_total", status="error") == 0

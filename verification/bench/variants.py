@@ -69,9 +69,10 @@ ALL: Final = (BARE, OURS, OURS_METRICS, STOCK, BUILT_IN)
 ALONE_WITH_BARE: Final = (BARE, OURS, OURS_METRICS)
 
 _APP: Final = "verification.bench.app:app"
-PLAIN: Final = ("--http", "h11", "--loop", "asyncio")
+_UVICORN: Final = ("uvicorn", "--port", "{port}", "--no-access-log", "--log-level", "warning")
+PLAIN: Final = (*_UVICORN, "--http", "h11", "--loop", "asyncio")
 """uvicorn as `pip install uvicorn` installs it."""
-STANDARD: Final = ("--http", "httptools", "--loop", "uvloop")
+STANDARD: Final = (*_UVICORN, "--http", "httptools", "--loop", "uvloop")
 """uvicorn as `pip install 'uvicorn[standard]'` installs it, which takes a third of the time."""
 
 
@@ -94,15 +95,16 @@ def running(
     variant: Variant,
     folder: Path,
     endpoint: str,
-    options: Sequence[str] = PLAIN,
+    server: Sequence[str] = PLAIN,
     app: str = _APP,
 ) -> Generator[Service]:
     """Starts `app` with `variant`; stops it at the end of the block.
 
-    Its spans are sent to `endpoint`, where the doubles listen; `options` are uvicorn's.
+    Its spans are sent to `endpoint`, where the doubles listen; `server` is the command, in which
+    `{port}` stands for the port.
     """
     port = free_port()
-    command = ["uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    command = [word.format(port=port) for word in server]
     instrument = [bin_path(word) if not at else word for at, word in enumerate(variant.command)]
     variables = {
         key: value.format(endpoint=endpoint) for key, value in (variant.variables or {}).items()
@@ -110,7 +112,7 @@ def running(
     if variant.sends_spans:
         variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
     program = Program(
-        [*instrument, bin_path(command[0]), *command[1:], *options, app],
+        [*instrument, bin_path(command[0]), *command[1:], app],
         cwd=ROOT,
         ready=f"http://127.0.0.1:{port}/health",
         environment={
@@ -136,14 +138,14 @@ def running(
 
 @contextmanager
 def services(
-    variants: Sequence[Variant], options: Sequence[str] = PLAIN, app: str = _APP
+    variants: Sequence[Variant], server: Sequence[str] = PLAIN, app: str = _APP
 ) -> Generator[list[Service]]:
     """Starts `app` with each variant, and the doubles; stops all at the end of the block."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-coach-bench-")))
         endpoint = stack.enter_context(doubles())
         yield [
-            stack.enter_context(running(variant, folder, endpoint, options, app))
+            stack.enter_context(running(variant, folder, endpoint, server, app))
             for variant in variants
         ]
 
