@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import httpx
 import psutil
 
+from otel_coach.core.plugins import has_exporter
 from verification.bench.cold import cpu_clock
 from verification.bench.goals import (
     MEMORY,
@@ -29,6 +30,7 @@ from verification.bench.goals import (
 from verification.bench.variants import (
     BARE,
     OURS,
+    OURS_JSON,
     OURS_METRICS,
     OURS_OWN_PRICES,
     OURS_RUN,
@@ -44,7 +46,11 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 5
 _SETTLED: Final = 2.0
 """Seconds in which imports in the background end."""
-_VARIANTS: Final = (BARE, OURS, OURS_RUN, OURS_METRICS, OURS_OWN_PRICES, STOCK)
+_HAS_JSON: Final = has_exporter("traces", "otlp_json_http")
+_VARIANTS: Final = (
+    *(BARE, OURS, OURS_RUN, *(OURS_JSON,) * _HAS_JSON),
+    *(OURS_METRICS, OURS_OWN_PRICES, STOCK),
+)
 HEADINGS: Final = ("more than bare", "start-up, s", "start-up, s of CPU", "memory, MB")
 
 
