@@ -378,3 +378,17 @@ def made(app, path, notes, after=4):
         left = caller.leave(path, after)
         total = caller.rest()
     return total, sum(token > left for token in notes.tokens)
+
+
+def expect_one_aborted_request(measured, path, stopped_runs):
+    """Nothing is an error; `stopped_runs` of its outermost runs were stopped."""
+    page = measured.page()
+    # Between two steps no thread works: then the stream ends because it is dropped.
+    possible = {0, 1} if path == "/streams/in-steps" else {stopped_runs}
+    assert page.sum(STOPPED, endpoint=path) in possible
+    requests = "app_ai_request_duration_seconds_count"
+    assert page.sum(requests, endpoint=path, status="aborted") == page.sum(requests) == 1
+    assert page.sum("agent_llm_requests_total", status="error") == 0
+    assert page.sum("otel_coach_errors_total") == 0
+    for span in measured.spans:
+        assert span.status.is_unset, span.name

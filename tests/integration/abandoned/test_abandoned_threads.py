@@ -14,27 +14,8 @@ from tests.support.abandoned_work import (
     STEPS,
     STOPPED,
     TOKENS,
-    Notes,
-    Work,
     made,
-    stopping_at_once,
 )
-
-
-@pytest.fixture
-def notes():
-    return Notes(pause=0.01)
-
-
-@pytest.fixture
-def work(notes):
-    return Work(notes)
-
-
-@pytest.fixture(params=[{}], ids=["default"])
-def stopping(request):
-    with stopping_at_once(**request.param) as measured:
-        yield measured
 
 
 def sync_route(work):

@@ -18,29 +18,11 @@ from tests.support.abandoned_work import (
     TOKENS,
     TOOL_STEPS,
     Caller,
-    Notes,
-    Work,
     made,
     stopping_at_once,
 )
 from tests.support.serving import serving
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def notes():
-    return Notes(pause=0.01)
-
-
-@pytest.fixture
-def work(notes):
-    return Work(notes)
-
-
-@pytest.fixture(params=[{}], ids=["default"])
-def stopping(request):
-    with stopping_at_once(**request.param) as measured:
-        yield measured
 
 
 @pytest.mark.server
