@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         """The run around it, None if it is an outermost run."""
         ended: bool
         is_tool: bool
+        task: Any
+        """The task that waits for a call, None if none does."""
 
 
 DEFAULT_AFTER: Final = 0.2
@@ -75,14 +77,28 @@ class Stop:
         self.roots: set[AnyRun] = set()
         """The outermost runs that are stopped."""
         self.told_by: Callable[[BaseException, AnyRun | None], BaseException | None] | None = None
-        """Returns by which exception the application is told that the client has left, instead of
-        `error`, with which an outermost run ends: the one given, or what the current task awaits.
-        None, or if it returns None: by `error` itself."""
+        """Takes the exception with which an outermost run ends, and the run (None: what the current
+        task awaits). Returns the exception that the application gets in its place, or None."""
         self._tools: list[AnyRun] = []
+        self._calls: list[AnyRun] = []
 
-    def tool_started(self, run: AnyRun) -> None:
-        """Notes a tool, which may have to end first."""
-        self._tools.append(run)
+    def let_go(self) -> None:
+        """Drops what refers to the request, which has ended: nothing makes its answer any more."""
+        self._is_of_answer = bool
+        self._refused = _nothing
+        self.told_by = None
+
+    def call_started(self, run: AnyRun) -> None:
+        """Notes a call of a model, a retriever or a tool; a tool may have to end first."""
+        self._calls = [call for call in self._calls if not call.ended]
+        self._calls.append(run)
+        if run.is_tool:
+            self._tools.append(run)
+
+    def calls_to_stop(self) -> list[AnyRun]:
+        """Returns the calls that are open in the runs that are stopped."""
+        open_now = [call for call in self._calls if not call.ended]
+        return [call for call in open_now if self.refuses(call, is_outermost=False)]
 
     def waits_for_tools(self) -> bool:
         """Returns whether a tool that has begun is let end first."""
@@ -114,6 +130,10 @@ class Stop:
             if run.parent is None:
                 return run in self.roots
             run = run.parent
+
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
 async def refuse_async(stop: Stop, *, is_outermost: bool) -> NoReturn:
@@ -173,7 +193,10 @@ async def told_if_stopped(answer: Awaitable[Any]) -> Any:
         told = told_instead(current_stop(), error)
         if told is None:
             raise
-        raise told from error
+        try:
+            raise told from error
+        finally:
+            told = None  # its traceback has this frame: avoids a reference cycle
 
 
 class Watcher(Protocol):

@@ -4,7 +4,6 @@ import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from importlib.util import find_spec
 
 import pytest
 from opentelemetry.trace import SpanKind
@@ -20,6 +19,7 @@ from tests.support.applications import counted
 from tests.support.hooks import HOOKS, inject
 from tests.support.serving import serving, serving_by_hypercorn
 from tests.support.sockets import HAS_DENIALS, SLOW, WORDS, Sockets, rest_of_turn, socket_to, turn
+from tests.support.versions import WEBSOCKET_SERVERS
 from tests.support.waiting import eventually
 
 REQUESTS = "app_ai_request_duration_seconds_count"
@@ -30,9 +30,6 @@ FIRST = "app_ai_time_to_first_chunk_seconds_sum"
 OPEN = "app_websockets_active"
 AUTH = "auth_failures_total"
 STREAMED = [*WORDS, "end"]
-HAS_SANSIO = find_spec("uvicorn.protocols.websockets.websockets_sansio_impl") is not None
-SERVERS = ["websockets", "wsproto", *(["websockets-sansio"] if HAS_SANSIO else []), "hypercorn"]
-"""uvicorn's implementations of the protocol, and hypercorn."""
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def sockets():
     return Sockets()
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=WEBSOCKET_SERVERS)
 def client(request, sockets, measured):
     is_hypercorn = request.param == "hypercorn"
     served = serving_by_hypercorn(sockets.app) if is_hypercorn else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from inspect import signature
 from typing import Final
 
@@ -32,3 +33,13 @@ HAS_FRONTENDS: Final = hasattr(FastAPI, "frontend")
 
 HAS_MESSAGES: Final = Version(version("anthropic")) >= Version("0.16")
 """Whether the anthropic package has messages outside of its beta part, with tools and helpers."""
+
+LANGGRAPH_LEAVES_ITS_QUEUE = find_spec("langgraph.utils.queue") is not None
+"""Whether LangGraph leaves what waits for its queue to the garbage collector, so that Python says
+that an event loop is closed."""
+HAS_SANSIO = find_spec("uvicorn.protocols.websockets.websockets_sansio_impl") is not None
+WEBSOCKET_SERVERS = [
+    *("websockets", "wsproto", "hypercorn"),
+    *(["websockets-sansio"] if HAS_SANSIO else []),
+]
+"""uvicorn's implementations of the protocol, and hypercorn."""

@@ -114,6 +114,8 @@ class Answering:
     _is_receiving = False
     """Whether the application waits for the server's next message."""
     _received_ahead: deque[Message] | None = None
+    _is_disconnected = False
+    """Whether the server has told that the connection has ended; nothing follows."""
 
     @property
     def open_streams(self) -> int:
@@ -125,7 +127,7 @@ class Answering:
         raise NotImplementedError
 
     def absorbs(self, error: BaseException) -> bool | None:
-        """Returns whether `error`, which leaves the application, was made here, and ends here."""
+        """Returns whether nobody else is to get `error`, which leaves the application."""
         return False
 
     async def receive(self) -> Message:
@@ -138,6 +140,8 @@ class Answering:
                 message = await self._receive()
             finally:
                 self._is_receiving = False
+        if message["type"] in DISCONNECTS:
+            self._is_disconnected = True
         self._note_received(message)
         return message
 
@@ -155,7 +159,7 @@ class Answering:
 
         Messages that are read are kept for the application.
         """
-        if not can_look_ahead(self._receive):
+        if self._is_disconnected or not can_look_ahead(self._receive):
             return
         ahead = self._received_ahead = self._received_ahead or deque()
         while not self._client_left and len(ahead) < MAX_AHEAD:
@@ -163,7 +167,8 @@ class Answering:
             if message is None:
                 return
             ahead.append(message)
-            if message["type"] in DISCONNECTS:  # nothing follows it
+            if message["type"] in DISCONNECTS:
+                self._is_disconnected = True
                 self._note_disconnect(message)
                 return
 

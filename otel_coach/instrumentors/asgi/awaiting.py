@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     _Task = asyncio.Task[Any]
 
 _TO_THREAD: Final = asyncio.to_thread.__code__
+_LIBRARIES: Final = ("langchain", "langgraph", "openai", "anthropic")
 _ANYIO: Final = "AnyIO worker thread"
 """The name that anyio gives its threads, in which Starlette runs functions."""
 
@@ -84,6 +85,17 @@ def awaits_thread(task: _Task) -> bool:
     awaited: Any = task.get_coro()
     while awaited is not None:
         if getattr(awaited, "cr_code", None) is _TO_THREAD:
+            return True
+        awaited = _awaited_by(awaited)
+    return False
+
+
+def awaits_run(task: _Task) -> bool:
+    """Returns whether `task` awaits, directly, code of a library that calls models."""
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+        if frame is not None and frame.f_globals.get("__name__", "").startswith(_LIBRARIES):
             return True
         awaited = _awaited_by(awaited)
     return False

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
+from otel_coach.instrumentors.asgi.awaiting import awaits_run
 from otel_coach.instrumentors.asgi.event_feeders import feeds_events
-from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS, can_look_ahead
+from otel_coach.instrumentors.asgi.look_ahead import can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
-from otel_coach.instrumentors.asgi.stopping_work import OwnTask, Stopping
+from otel_coach.instrumentors.asgi.stopping_work import TICK, OwnTask, Stopping
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.instrumentors.asgi.websocket import Connection
 from otel_coach.metrics.labels import STREAM
@@ -68,8 +69,6 @@ class StoppingConnection(Connection):
     """
 
     _turn_class = StoppableTurn
-    receiver: _Task | None = None
-    """The task that waits for the server's next message."""
     told: BaseException | None = None
     """What an awaited run raised instead of the cancellation."""
 
@@ -81,8 +80,6 @@ class StoppingConnection(Connection):
         self.own = OwnTask(task)
         self._stoppings: dict[StoppableTurn, TurnStopping] = {}
         """Of the turns that have runs and are not recorded yet."""
-        self.waiting: set[_Task] = set()
-        """Tasks that wait in `receive` or `send` to be told that the client has left."""
         self._messages = ServerMessages(self._receive, self._note_disconnect)
         self._receive = self._messages.next
 
@@ -102,25 +99,36 @@ class StoppingConnection(Connection):
         of_connection = first.stop_rule if isinstance(first, StoppableTurn) else None
         return turn.stop_rule or of_connection or self._rule_of(self.route.template)
 
+    @property
+    def will_know(self) -> bool:
+        """Whether the application knows that its client has left, or waits for what tells it."""
+        return self._is_told or self._is_receiving
+
     async def receive(self) -> Message:
-        """Returns the next message; a disconnect only when the work has been stopped."""
-        self.receiver = current_task()
-        try:
-            message = await super().receive()
-            if message["type"] in DISCONNECTS:
-                await self._until_stopped()
-        finally:
-            self.receiver = None
+        """Returns the next message."""
+        message = await super().receive()
+        if self._is_told:
+            self._note_told()
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes `message` on; that the client has left is told when the work has been stopped."""
+        """Passes `message` on. If the client has left, what it answers is stopped now."""
         self._note_sender(message)
         try:
-            await super().send(message)
+            await self._send_or_left(message)
         except OSError:
-            await self._until_stopped()
+            self._stop_now()
             raise
+
+    async def _send_or_left(self, message: Message) -> None:
+        try:
+            await super().send(message)
+        except RuntimeError as error:
+            # Servers may take a message after a disconnect, which was read ahead, for a mistake.
+            if not (self._client_left and message["type"] == "websocket.send"):
+                raise
+            self._is_told = True
+            raise OSError(_LEFT) from error
 
     @guarded
     def _note_sender(self, message: Message) -> None:
@@ -131,18 +139,17 @@ class StoppingConnection(Connection):
         if isinstance(turn, StoppableTurn) and (stopping := self._stoppings.get(turn)) is not None:
             stopping.senders.add(task)
 
-    async def _until_stopped(self) -> None:
-        task = current_task()
-        stoppings = tuple(self._stoppings.items())
-        if not stoppings or task is None:
-            return
-        self.waiting.add(task)
-        try:
-            for _, stopping in stoppings:
-                await stopping.until_stopped()
-        finally:
-            self.waiting.discard(task)
-        for turn, _ in stoppings:
+    @guarded
+    def _stop_now(self) -> None:
+        """Stops what can be stopped in no time: the application is about to be told."""
+        for turn, stopping in tuple(self._stoppings.items()):
+            if turn.abandoned_endpoint is not None:
+                stopping.stop_now()
+        self._note_told()
+
+    @guarded
+    def _note_told(self) -> None:
+        for turn in tuple(self._stoppings):
             if turn.stop is not None:
                 turn.stop.is_told = True
 
@@ -156,8 +163,15 @@ class StoppingConnection(Connection):
 
     def _look_ahead(self) -> None:
         # A server may refuse to be asked a second time while a task waits for its next message.
-        if not self._messages.is_watched:
+        if not (self._messages.is_watched or self._messages.is_over):
             super()._look_ahead()
+
+    @guarded
+    def work_started(self, turn: Turn) -> None:
+        super().work_started(turn)
+        stopping = self._stoppings.get(cast("StoppableTurn", turn))
+        if stopping is not None and turn.abandoned_endpoint is not None:
+            stopping.begin()
 
     @guarded
     def _note_client_left(self) -> None:
@@ -222,6 +236,37 @@ class TurnStopping(Stopping):
         super().request_ended()
         self.senders.clear()
 
+    def stop_now(self) -> None:
+        """Refuses further calls, and cancels the open ones, but not the current task.
+
+        That is about to be told, and awaits none of them.
+        """
+        stop = self.request.stop
+        if stop is None:
+            return
+        self.tell(stop)
+        stop.has_cancelled = True
+        for call in stop.calls_to_stop():
+            task = call.task
+            if task is None or task.get_loop() is not self.own.task.get_loop():
+                continue
+            if task not in {current_task(), self.own.task}:
+                self.own.cancel(task)
+
+    async def until_interruptible(self) -> None:
+        """Waits while the handler does other things than to await the run in its task.
+
+        It is told where it next awaits the run, or sends: a cancellation would reach it elsewhere.
+        """
+        while not self.request.closed and self._is_elsewhere():  # noqa: ASYNC110 - code has no event
+            await asyncio.sleep(TICK)
+
+    def _is_elsewhere(self) -> bool:
+        """Returns whether the server's task has an open run that it does not await now."""
+        own = self.own.task
+        has_run = any(root.place.task is own for root in self.open_roots())
+        return has_run and not own.done() and not awaits_run(own)
+
     def known_answerers(self) -> set[_Task | None]:
         return {self.own.task, self.request.reader, *self.senders}
 
@@ -231,25 +276,21 @@ class TurnStopping(Stopping):
     def answerer_around(self, place: Place) -> _Task | None:
         """Returns the task that makes the answer, and may await the task of `place`.
 
-        One that has asked for the next message does not await it. A stream of events ends with the
-        task that feeds it, and then the handler's next message tells that the client has left.
+        Code that asks for the next message does not await it, and is told of the leaving there. A
+        stream of events ends with the task that feeds it; then the handler's next message tells.
         """
         if place.task in self.senders or (place.task is not None and feeds_events(place.task)):
             return place.task
-        reader = self.request.reader or self.own.task
-        return None if reader is self.answerer.receiver else reader
-
-    def tasks_to_cancel(self) -> set[_Task]:
-        tasks = super().tasks_to_cancel()
-        waiting = tasks & self.answerer.waiting
-        if waiting and self.request.stop is not None:
-            self.request.stop.has_cancelled = True  # what is streamed ends at its next chunk
-        return tasks - waiting
+        if self.answerer.will_know:
+            return None
+        reader = self.request.reader
+        return self.own.task if reader is None or reader.done() else reader
 
     @guarded
     def _told_by(self, error: BaseException, run: AnyRun | None) -> BaseException | None:
         if isinstance(error, CancelledError):
-            task = current_task() if run is None else self.roots[run].place.task
+            root = None if run is None else self.roots.get(run)
+            task = current_task() if run is None else root and root.place.task
             if task is not self.own.task or not self.own.is_cancelled:
                 return None
             if self.own.is_cancelled_by_others:

@@ -10,6 +10,7 @@ from asyncio import CancelledError
 from contextvars import Context
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakSet
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     _Task = asyncio.Task[Any]
 
-_TICK: Final = 0.02
+TICK: Final = 0.02
 """Seconds between two looks whether the tools have ended."""
 _MAX_CLEANUP: Final = 30.0
 """Seconds that cancelled tasks may take to end before the application is told all the same."""
@@ -41,7 +42,7 @@ class OwnTask:
         self.thread = get_ident()
         """That of its event loop."""
         self._cancellations = 0
-        self._was_cancelled = False
+        self._cancelled: WeakSet[_Task] = WeakSet()
 
     @property
     def is_cancelled(self) -> bool:
@@ -53,12 +54,14 @@ class OwnTask:
         """Whether somebody else has cancelled it, such as the server."""
         return self.task.cancelling() > self._cancellations
 
-    def cancel(self) -> None:
-        """Cancels it, unless it was cancelled here before: it may be cleaning up."""
-        if not self._was_cancelled:
-            self._was_cancelled = True
+    def cancel(self, task: _Task) -> None:
+        """Cancels it, or another task of its connection, once: it may be cleaning up."""
+        if task in self._cancelled or task.cancelling() > 0:
+            return
+        self._cancelled.add(task)
+        if task is self.task:
             self._cancellations = 1
-            self.task.cancel()
+        task.cancel()
 
     def uncancel(self) -> None:
         """Takes the cancellation back, whose exception has ended here."""
@@ -141,8 +144,15 @@ class Stopping:
 
     def _awaits_threads(self, place: Place) -> bool:
         """Returns whether what makes the answer awaits a thread, perhaps that of `place`."""
+        if self.is_over:
+            return False
         answerers = {place.answering, *self.known_answerers()}
         return any(awaits_thread(one) for one in answerers if one is not None and not one.done())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the request has ended, so that nothing makes its answer any more."""
+        return self._labels is not None
 
     # What the request tells
 
@@ -181,8 +191,8 @@ class Stopping:
     def route_failed(self, error: BaseException) -> None:
         """Notes what leaves the route, in its task.
 
-        A middleware that runs the route in a task of its own waits for its answer, and would take
-        it for a fault that there is none.
+        A middleware that runs the route in a task of its own waits there for its answer. That there
+        is none would look like a fault of the application.
         """
         request = self.request
         is_done = request.closed or self.own.is_cancelled or request.is_answering
@@ -219,6 +229,8 @@ class Stopping:
     def _forget_request(self) -> None:
         if not self.roots:
             self.request.watcher = None  # it refers to the request: avoids a reference cycle
+            if self.request.stop is not None:
+                self.request.stop.let_go()
 
     @guarded
     def _watch(self) -> None:
@@ -255,12 +267,15 @@ class Stopping:
             await asyncio.sleep(stop.rule.after)
             if request.closed:
                 return
-            self._tell(stop)
+            self.tell(stop)
             while stop.waits_for_tools() and not request.closed:  # noqa: ASYNC110 - runs have no event
-                await asyncio.sleep(_TICK)
+                await asyncio.sleep(TICK)
             if request.closed:
                 return
-            self._tell(stop)
+            self.tell(stop)
+            await self.until_interruptible()
+            if request.closed:
+                return
             tasks = self.tasks_to_cancel()
             for task in tasks:
                 self.cancel(task)
@@ -270,13 +285,16 @@ class Stopping:
             stop.is_told = True  # nothing is refused that is not stopped
             raise
 
-    def _open_roots(self) -> list[_Root]:
+    async def until_interruptible(self) -> None:
+        """Waits until the tasks may be cancelled."""
+
+    def open_roots(self) -> list[_Root]:
         return [root for root in tuple(self.roots.values()) if not root.run.ended]
 
-    def _tell(self, stop: Stop) -> None:
+    def tell(self, stop: Stop) -> None:
         """Refuses further calls in the runs that are open now."""
         stop.is_on = True
-        for root in self._open_roots():
+        for root in self.open_roots():
             if self.makes_answer(root.place):
                 root.is_told = True
                 stop.roots.add(root.run)
@@ -287,7 +305,7 @@ class Stopping:
     def tasks_to_cancel(self) -> set[_Task]:
         """Returns the tasks that make the answer, or await what does."""
         tasks: set[_Task | None] = set()
-        for root in self._open_roots():
+        for root in self.open_roots():
             task = root.place.task_in(self._thread)
             if task is None:
                 continue
@@ -303,10 +321,7 @@ class Stopping:
         """Cancels a task that makes the answer."""
         if (stop := self.request.stop) is not None:
             stop.has_cancelled = stop.is_told = True
-        if task is self.own.task:
-            self.own.cancel()
-        else:
-            task.cancel()
+        self.own.cancel(task)
 
 
 def _mark(run: Any) -> None:

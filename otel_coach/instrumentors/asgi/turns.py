@@ -47,6 +47,10 @@ class Socket(Protocol):
         """Checks whether the client has left."""
         ...
 
+    def work_started(self, turn: Turn) -> None:
+        """Notes that AI work of `turn` has begun."""
+        ...
+
     def is_in_hand(self, turn: Turn) -> bool:
         """Returns whether the code that received the message of `turn` still answers it."""
         ...
@@ -88,6 +92,9 @@ class Turn(Request):
         self.was_handed_on = False
         """Whether the message went to a task that runs all the time, so that no task and no further
         message tells the end of the turn."""
+        self.is_left = False
+        """Whether the task of its open run has asked for the next message, and nothing was sent
+        since: the stream of that run was dropped."""
         self.open_runs: set[int] = set()
         """The ids of its outermost runs that have not ended."""
         self.span: Span | None = None
@@ -110,9 +117,9 @@ class Turn(Request):
     def _begun(self) -> Turn:
         turn = self.connection.turn_of_work() if self.is_first else self
         if turn.task is None and (task := current_task()) is not None:
-            if feeds_events(task):  # for the code that answers
-                task = turn.reader or task
             turn.task = task
+            if feeds_events(task):  # other code sends what it makes, after its end, too
+                turn.was_handed_on = True
             if task is not turn.reader and not turn.was_handed_on:
                 task.add_done_callback(turn.task_done)
         return turn
@@ -138,6 +145,7 @@ class Turn(Request):
         super().ai_work_started(model=model, mode=mode)
         if not self.closed:
             self.connection.open_turns[self] = None
+            self.connection.work_started(self)
 
     def outermost_run_started(self, run: object) -> None:
         super().outermost_run_started(run)

@@ -16,6 +16,7 @@ from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import time_at
 from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, Stream
 from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, original_of, unwrapped
+from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
@@ -41,6 +42,8 @@ _FORBIDDEN: Final = 403
 _SWITCHING_PROTOCOLS: Final = 101
 _SERVER_RESTARTS: Final = 1012
 """The close code by which a server that stops tells the application that the connection ends."""
+_STEPS: Final = 20
+"""Steps of the event loop in which a stream is closed that was dropped."""
 _LINGER: Final = 0.1
 """Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
 tells that the next turn begins."""
@@ -57,6 +60,8 @@ class Connection(Answering):
     context: Context | None = None
     """The context in which `span` is current."""
     accepted = False
+    _is_told = False
+    """Whether the application knows that the connection has ended; what it begins is its matter."""
     method = "GET"  # of every handshake
     _application_left = False
     _first_turn: Turn | None
@@ -109,8 +114,32 @@ class Connection(Answering):
 
     async def receive(self) -> Message:
         """Returns the server's next message. A message of the client begins a turn."""
+        if self.open_turns and self._note_left():
+            await self._until_dropped_streams_end()
         self._note_receiving()
-        return await super().receive()
+        message = await super().receive()
+        if self._is_disconnected:
+            self._is_told = True
+        return message
+
+    @guarded
+    def _note_left(self) -> bool:
+        """Notes the turns whose stream the code that asks for the next message has left, if any."""
+        task, current = current_task(), current_request.get()
+        if task is None:
+            return False
+        for turn in tuple(self.open_turns):
+            is_fed = turn is current and turn.chunks and turn.task and feeds_events(turn.task)
+            if turn.open_runs and (turn.task is task or is_fed):
+                turn.is_left = True
+        return any(turn.is_left for turn in self.open_turns)
+
+    async def _until_dropped_streams_end(self) -> None:
+        """Lets the event loop close the streams that the turn's code has just dropped, if any."""
+        for _ in range(_STEPS):
+            if not any(turn.is_left and turn.open_runs for turn in self.open_turns):
+                return
+            await asyncio.sleep(0)
 
     async def send(self, message: Message) -> None:
         """Passes `message` to the server, and notes what it is."""
@@ -120,20 +149,17 @@ class Connection(Answering):
         except OSError:
             # From ASGI spec 2.4 on, servers raise it when the client has disconnected.
             self._note_client_left()
+            self._is_told = True
             raise
         if turn is not None:
             self._note_sent(turn)
 
     @guarded
     def _note_receiving(self) -> None:
-        """Ends the turn of the code that asks for the next message, if its work has ended.
-
-        A run in this same task can only have been left: what streams it was closed or dropped.
-        """
+        """Ends the turn of the code that asks for the next message, if its work has ended."""
         task, current = current_task(), current_request.get()
         for turn in tuple(self.open_turns):
-            is_in_task = task is not None and turn.task is task
-            if is_in_task or (turn is current and turn.is_done):
+            if turn.is_done and (turn is current or (task is not None and turn.task is task)):
                 self.finish_turn(turn)
 
     @guarded
@@ -177,6 +203,7 @@ class Connection(Answering):
     def _note_sent(self, turn: Turn) -> None:
         """Counts a message, which the server has taken."""
         turn.last = perf_counter()
+        turn.is_left = False
         if not self._client_left:
             turn.chunks += 1
             if turn.first_chunk is None:
@@ -249,8 +276,15 @@ class Connection(Answering):
     @guarded
     def _settle(self, turn: Turn) -> None:
         # One that has sent nothing yet has an answer to send: `send` comes here again.
-        if turn.is_done and turn.chunks and perf_counter() - turn.last >= _LINGER / 2:
+        is_quiet = turn.chunks and perf_counter() - turn.last >= _LINGER / 2
+        if turn.is_done and is_quiet and not self.is_in_hand(turn):
             self.finish_turn(turn)
+
+    @guarded
+    def work_started(self, turn: Turn) -> None:
+        """Notes that AI work of `turn` has begun, perhaps after its client has left."""
+        if self._client_left and not self._is_told:
+            turn.abandoned_endpoint = self.route.template
 
     def look_for_client(self) -> None:
         """Checks whether the client has left, without waiting; messages are kept for later."""
@@ -263,7 +297,9 @@ class Connection(Answering):
             return
         self._client_left = True
         for turn in tuple(self.open_turns):
-            if turn.open_runs or not turn.chunks:
+            if turn.is_left:
+                self.finish_turn(turn)
+            elif turn.open_runs or not turn.chunks:
                 turn.abandoned_endpoint = self.route.template
 
     @guarded
@@ -312,7 +348,8 @@ class Connection(Answering):
         elif error is not None or turn.run_failed:
             outcome = ERROR
         first = None if turn.first_chunk is None else turn.first_chunk - turn.started
-        seconds = (perf_counter() if turn.open_runs else turn.last) - turn.started
+        is_running = turn.open_runs and not turn.is_left
+        seconds = (perf_counter() if is_running else turn.last) - turn.started
         self._shared.ai.record(
             turn, self.route.template, outcome, seconds, Stream(turn.chunks, first), turn.context
         )
@@ -326,4 +363,5 @@ class Connection(Answering):
                 None if error is None else type(unwrapped(error)).__qualname__,
             )
             self.recorder.later(end_turn_span, turn.span, answered)
+        turn.context = None  # it has the run before, and that its turn, and so on
         self.recorder.flush()

@@ -22,20 +22,32 @@ def refusing(calls: ClientCalls, client: type, *, is_async: bool) -> Callable[[]
     """Patches `request` of the class `client`; returns the undo function."""
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(original)
-        def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-            around, stop = _run_around(calls), current_stop()
-            if stop is not None and _is_refused(calls, stop, around, args, kwargs):
-                is_outermost = around is None
-                if is_async:
-                    return refuse_async(stop, is_outermost=is_outermost)
-                refuse(stop, is_outermost=is_outermost)
-            answer = original(self, *args, **kwargs)
-            return told_if_stopped(answer) if is_async and around is None else answer
-
-        return request
+        return (_asynchronous if is_async else _synchronous)(calls, original)
 
     return replaced(client, "request", make)
+
+
+def _synchronous(calls: ClientCalls, original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        around, stop = _run_around(calls), current_stop()
+        if stop is not None and _is_refused(calls, stop, around, args, kwargs):
+            refuse(stop, is_outermost=around is None)
+        return original(self, *args, **kwargs)
+
+    return request
+
+
+def _asynchronous(calls: ClientCalls, original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        around, stop = _run_around(calls), current_stop()
+        if stop is not None and _is_refused(calls, stop, around, args, kwargs):
+            await refuse_async(stop, is_outermost=around is None)
+        answer = original(self, *args, **kwargs)
+        return await (told_if_stopped(answer) if around is None else answer)
+
+    return request
 
 
 @guarded

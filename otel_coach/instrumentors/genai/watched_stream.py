@@ -142,7 +142,10 @@ class _Watched:
             told = self._calls.told_instead(self._call, error)
             if told is None:
                 raise
-            raise told from error
+            try:
+                raise told from error
+            finally:
+                told = None  # its traceback has this frame: avoids a reference cycle
         try:
             self._took(chunk)
         except BaseException as raised:

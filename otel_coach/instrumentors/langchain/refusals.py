@@ -46,12 +46,7 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
         manager = getattr(module, f"{flavour}CallbackManager")
         for kind in filter(is_observed, _REFUSED):
             for name in STARTS[kind]:
-                make = partial(
-                    _refusing,
-                    instrumentor=instrumentor,
-                    is_async=bool(flavour),
-                    is_tool=kind == "Tool",
-                )
+                make = partial(_refusing, instrumentor=instrumentor, is_async=bool(flavour))
                 yield replaced(manager, name, make)
         telling = _telling_async if flavour else _telling
         for kind in filter(is_observed, _REPORTED):
@@ -80,15 +75,15 @@ def told_where_unreported(recorder: CountsFaults) -> LatePatches:
 
 def _awaiting(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
-    def ainvoke(*args: Any, **kwargs: Any) -> Any:
+    async def ainvoke(*args: Any, **kwargs: Any) -> Any:  # others ask whether it is asynchronous
         answer = original(*args, **kwargs)
-        return answer if current_parent_id() is not None else told_if_stopped(answer)
+        return await (answer if current_parent_id() is not None else told_if_stopped(answer))
 
     return ainvoke
 
 
 def _refusing(
-    original: Callable[..., Any], instrumentor: Observed, *, is_async: bool, is_tool: bool
+    original: Callable[..., Any], instrumentor: Observed, *, is_async: bool
 ) -> Callable[..., Any]:
     @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -101,11 +96,9 @@ def _refusing(
                 return refuse_async(stop, is_outermost=is_outermost)
             refuse(stop, is_outermost=is_outermost)
         started = original(self, *args, **kwargs)
-        if not is_tool:
-            return started
         if isawaitable(started):
             return _noted(started, stop, instrumentor)
-        _note_tool(instrumentor, stop, started)
+        _note_calls(instrumentor, stop, started)
         return started
 
     return start
@@ -150,9 +143,12 @@ def _telling(original: Callable[..., Any], instrumentor: Observed) -> Callable[.
     def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
         told = _told(instrumentor, self, error)
         answer = original(self, error, *args, **kwargs)
-        if told is not None:
+        if told is None:
+            return answer
+        try:
             raise told from error
-        return answer
+        finally:
+            told = None  # its traceback has this frame: avoids a reference cycle
 
     return on_error
 
@@ -164,9 +160,12 @@ def _telling_async(original: Callable[..., Any], instrumentor: Observed) -> Call
     async def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
         told = _told(instrumentor, self, error)
         answer = await original(self, error, *args, **kwargs)
-        if told is not None:
+        if told is None:
+            return answer
+        try:
             raise told from error
-        return answer
+        finally:
+            told = None  # its traceback has this frame: avoids a reference cycle
 
     return on_error
 
@@ -196,14 +195,17 @@ def _is_stopped(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
 
 
 async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: Observed) -> Any:
-    manager = await started
-    _note_tool(instrumentor, stop, manager)
-    return manager
+    managers = await started
+    _note_calls(instrumentor, stop, managers)
+    return managers
 
 
 @guarded
-def _note_tool(instrumentor: Observed, stop: Stop, manager: Any) -> None:
-    if (observer := instrumentor.observer) is not None:
+def _note_calls(instrumentor: Observed, stop: Stop, started: Any) -> None:
+    if (observer := instrumentor.observer) is None:
+        return
+    managers: list[Any] = started if isinstance(started, list) else [started]
+    for manager in managers:
         run = observer.run_of(manager.run_id)
         if run is not None:
-            stop.tool_started(run)
+            stop.call_started(run)
