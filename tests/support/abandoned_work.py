@@ -362,12 +362,13 @@ class Caller:
         return time.monotonic()
 
     def rest(self):
-        """Waits until nothing is made any more; returns how many tokens there are."""
-        seconds = max(0.3, 10 * self._notes.pause)
+        """Waits until nothing happens any more; returns how many tokens there are."""
+        notes = self._notes
+        seconds = max(0.3, 10 * notes.pause)
         while True:
-            before = len(self._notes.tokens), self._notes.tool
+            before = len(notes.tokens), notes.tool, len(notes.raised)
             time.sleep(seconds)
-            if before == (len(self._notes.tokens), self._notes.tool):
+            if before == (len(notes.tokens), notes.tool, len(notes.raised)):
                 return before[0]
 
 

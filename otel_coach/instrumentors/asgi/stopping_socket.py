@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
+from otel_coach.core.request_context import current_request
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
 from otel_coach.instrumentors.asgi.awaiting import awaits_run
@@ -52,6 +53,8 @@ class StoppableTurn(Turn, StoppableRequest):
     """A turn whose work can be stopped."""
 
     connection: StoppingConnection
+    knows = False
+    """Whether code of this turn got an exception that says that the client has left."""
 
     def outermost_run_started(self, run: Any) -> None:
         if self.watcher is None and not self.closed:
@@ -149,6 +152,8 @@ class StoppingConnection(Connection):
 
     @guarded
     def _note_told(self) -> None:
+        if isinstance(current := current_request.get(), StoppableTurn):
+            current.knows = True
         for turn in tuple(self._stoppings):
             if turn.stop is not None:
                 turn.stop.is_told = True
@@ -235,6 +240,10 @@ class TurnStopping(Stopping):
     def request_ended(self) -> None:
         super().request_ended()
         self.senders.clear()
+
+    def tasks_to_cancel(self) -> set[_Task]:
+        tasks = super().tasks_to_cancel()
+        return tasks - {self.own.task} if self.request.knows else tasks
 
     def stop_now(self) -> None:
         """Refuses further calls, and cancels the open ones, but not the current task.

@@ -29,7 +29,7 @@ class Socket(Protocol):
     span: Span | None
     """Its server span."""
     open_turns: dict[Turn, None]
-    """The turns whose AI work has begun and that are not recorded yet, oldest first."""
+    """The turns whose work has begun and that are not recorded yet, oldest first."""
 
     def turn_of_work(self) -> Turn:
         """Returns the turn of work whose context is older than the client's last message."""
@@ -139,6 +139,8 @@ class Turn(Request):
         if self.span is None:
             self.span = connection.start_turn(self)
             self.context = trace.set_span_in_context(self.span, context)
+            if not self.closed:  # it has a span to end, even if no work of it is AI work
+                connection.open_turns[self] = None
         return trace.set_span_in_context(self.span, context)
 
     def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
@@ -156,10 +158,11 @@ class Turn(Request):
         self.connection.look_for_client()
         self.open_runs.discard(id(run))
         self.last = perf_counter()
-        if self.is_ai and not self.open_runs:
+        if self.is_done:
             self.connection.settle_later(self)
 
     @property
     def is_done(self) -> bool:
-        """Whether all AI work that it began has ended."""
-        return self.is_ai and not self.open_runs and not self.closed
+        """Whether all work that it began has ended."""
+        has_begun = self.is_ai or self.span is not None
+        return has_begun and not self.open_runs and not self.closed

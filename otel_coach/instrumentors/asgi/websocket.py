@@ -97,7 +97,7 @@ class Connection(Answering):
         """ns since the epoch."""
         self._turn_spans: WeakSet[Span] = WeakSet()
         self.open_turns: dict[Turn, None] = {}
-        """The turns whose AI work has begun and that are not recorded yet, oldest first."""
+        """The turns whose work has begun and that are not recorded yet, oldest first."""
 
     def begin(self) -> Token[Any]:
         """Makes the first turn current; returns the token that takes this back."""
@@ -110,7 +110,7 @@ class Connection(Answering):
 
     @property
     def open_streams(self) -> int:
-        return len(self.open_turns)
+        return sum(turn.is_ai for turn in self.open_turns)
 
     async def receive(self) -> Message:
         """Returns the server's next message. A message of the client begins a turn."""
@@ -350,9 +350,10 @@ class Connection(Answering):
         first = None if turn.first_chunk is None else turn.first_chunk - turn.started
         is_running = turn.open_runs and not turn.is_left
         seconds = (perf_counter() if is_running else turn.last) - turn.started
-        self._shared.ai.record(
-            turn, self.route.template, outcome, seconds, Stream(turn.chunks, first), turn.context
-        )
+        if turn.is_ai:
+            stream = Stream(turn.chunks, first)
+            endpoint = self.route.template
+            self._shared.ai.record(turn, endpoint, outcome, seconds, stream, turn.context)
         if turn.span is not None:
             answered = Answered(
                 time_at(turn.start_of_clock, turn.started + seconds),

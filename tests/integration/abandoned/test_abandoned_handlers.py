@@ -1,0 +1,207 @@
+"""Handlers of WebSockets that do more than to await: they clean up, use tools, take turns."""
+
+import asyncio
+import gc
+import inspect
+import time
+from contextlib import suppress
+
+import pytest
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+
+from otel_coach import Settings
+from otel_coach.instrumentors.asgi.turns import Turn
+from otel_coach.testing import measuring
+from tests.support.abandoned_sockets import hang_up, leave
+from tests.support.abandoned_work import EMPTY, SOON, STOPPED, Caller, Notes
+from tests.support.serving import serving
+from tests.support.sockets import socket_to
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.server
+REQUESTS = "app_ai_request_duration_seconds_count"
+
+
+@pytest.fixture
+def notes():
+    return Notes(pause=0.04)
+
+
+def seconds_until(done, since):
+    eventually(done, within=10)
+    return time.monotonic() - since
+
+
+@pytest.mark.parametrize("how", ["closes", "sends"])
+def test_a_handler_that_cleans_up_by_its_socket_does_not_wait(stopping, work, notes, how):
+    app = FastAPI()
+    seen = []
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        try:
+            await websocket.receive_text()
+            async for _ in work.graph.astream(EMPTY, stream_mode="messages"):
+                await websocket.send_text("x")
+        finally:
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await (websocket.close() if how == "closes" else websocket.send_text("bye"))
+            seen.append("cleaned up")
+
+    with serving(app) as client:
+        leave(client, "/chat", notes)
+        assert seconds_until(lambda: seen, time.monotonic()) < 5
+
+
+def test_a_tool_that_awaits_the_client_is_told(stopping, work, notes):
+    app = FastAPI()
+    seen = []
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        @tool
+        async def ask(question: str) -> str:
+            """Asks the user."""
+            notes.tool += 4
+            return await websocket.receive_text()
+
+        await websocket.accept()
+        try:
+            await websocket.receive_text()
+            await ask.ainvoke({"question": "really?"})
+        except WebSocketDisconnect:
+            seen.append("told")
+
+    with serving(app) as client:
+        leave(client, "/chat", notes)
+        assert seconds_until(lambda: seen, time.monotonic()) < 5
+    assert seen == ["told"]
+
+
+def test_a_handler_that_pauses_between_two_parts_is_told(stopping, work, notes):
+    app = FastAPI()
+    seen = []
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        try:
+            await websocket.receive_text()
+            async for _ in work.model.astream("hi"):
+                await websocket.send_text("x")
+                await asyncio.sleep(0.2)
+        except BaseException as error:
+            seen.append(type(error).__name__)
+            raise
+
+    with serving(app) as client:
+        leave(client, "/chat", notes, after=1)
+        eventually(lambda: seen)
+    assert seen == ["WebSocketDisconnect"]
+    assert len(notes.tokens) < SOON
+
+
+def test_a_turn_that_begins_after_the_leaving_is_stopped_too(stopping, work, notes):
+    app = FastAPI()
+    seen = []
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        try:
+            await websocket.receive_text()
+            await work.model.ainvoke("hi")
+            await websocket.receive_text()
+            await work.graph.ainvoke(EMPTY)
+        except WebSocketDisconnect:
+            seen.append("told")
+
+    with serving(app) as client:
+        with socket_to(client, "/chat") as connection:
+            connection.send("a")
+            connection.send("b")
+            eventually(lambda: len(notes.tokens) > 3)
+            hang_up(connection)
+        total = Caller(client.base_url, notes).rest()
+        eventually(lambda: seen)
+    assert total < SOON
+
+
+def test_a_model_stays_asynchronous_for_those_who_ask(stopping):
+    model = FakeListChatModel(responses=["hi"])
+    assert inspect.iscoroutinefunction(model.ainvoke)
+    chain = RunnableLambda(model.ainvoke) | RunnableLambda(lambda answer: answer.content)
+    assert asyncio.run(chain.ainvoke("hello")) == "hi"
+
+
+# Without stopping, too
+
+
+SETTINGS = [Settings(), Settings(stop_abandoned=True, stop_after=0)]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["", "stopping"])
+def test_a_long_conversation_keeps_no_earlier_turns(settings):
+    app = FastAPI()
+    model = FakeListChatModel(responses=["hi"])
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                await websocket.send_text(
+                    (await model.ainvoke(await websocket.receive_text())).content
+                )
+
+    with (
+        measuring(settings) as measured,
+        serving(app) as client,
+        socket_to(client, "/chat") as user,
+    ):
+        for _ in range(100):
+            user.send("hello")
+            assert user.recv(timeout=10) == "hi"
+        eventually(lambda: measured.page().sum(REQUESTS, status="ok") >= 99)
+        gc.collect()
+        alive = [one for one in gc.get_objects() if isinstance(one, Turn)]
+        assert len(alive) < 10
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["", "stopping"])
+def test_event_streams_of_turns_that_overlap_are_counted_whole(settings):
+    app = FastAPI()
+    model = FakeListChatModel(responses=["four"], sleep=0.02)
+    sent = []
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        async def answer(text):
+            async for _ in model.astream_events(text, version="v2"):
+                await websocket.send_text("x")
+                sent.append(text)
+            await websocket.send_text("end")
+            sent.append(text)
+
+        await websocket.accept()
+        tasks = []
+        with suppress(WebSocketDisconnect):
+            while True:
+                tasks.append(asyncio.create_task(answer(await websocket.receive_text())))
+        await asyncio.gather(*tasks)
+
+    with measuring(settings) as measured, serving(app) as client:
+        with socket_to(client, "/chat") as user:
+            user.send("a")
+            user.send("b")
+            ends = 0
+            while ends < 2:
+                ends += user.recv(timeout=10) == "end"
+            eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 2)
+        chunks = measured.page().sum("app_ai_stream_chunks_total", status="ok")
+    assert chunks == len(sent)
+    assert not measured.page().sum(STOPPED)
