@@ -64,8 +64,8 @@ def _run(report: Report, folder: Path) -> None:
         checks.exemplars(report, stack, users)
         invoice.check(report, stack, users, folder)
         checks.collector_killed(report, stack, users)
-        abandoned.check(report, stack, users)
         checks.database_killed(report, stack, users)
+        abandoned.check(report, stack, users)  # the rate limit of its chat is over by now
         checks.queries(report, stack.prometheus)
         users.close()
     with Programs(folder / "gateways") as programs:
