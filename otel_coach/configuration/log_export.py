@@ -58,7 +58,6 @@ def _is_instrumented(switch: str, disabled: Collection[str]) -> bool:
         switch.lower() in {"", "true"}
         and "logging" not in disabled
         and "*" not in disabled
-        and all(
-            map(is_installed, ("opentelemetry.distro", "opentelemetry.instrumentation.logging"))
-        )
+        and is_installed("opentelemetry.distro")
+        and is_installed("opentelemetry.instrumentation.logging")
     )

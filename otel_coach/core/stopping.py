@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         task: Any
         """The task that waits for a call, None if none does."""
 
+    _ToldBy = Callable[[BaseException, AnyRun | None], "list[BaseException] | None"]
 
 DEFAULT_AFTER: Final = 0.2
 _MAX_AFTER: Final = 86_400.0
@@ -76,11 +77,11 @@ class Stop:
         """Whether the application knows that the client has left: what it starts is its matter."""
         self.roots: set[AnyRun] = set()
         """The outermost runs that are stopped."""
-        self.told_by: Callable[[BaseException, AnyRun | None], BaseException | None] | None = None
+        self.told_by: _ToldBy | None = None
         """Takes the exception with which an outermost run ends, and the run (None: what the current
-        task awaits). Returns the exception that the application gets in its place, or None."""
-        self._tools: list[AnyRun] = []
-        self._calls: list[AnyRun] = []
+        task awaits). Returns the exception that the application gets in its place, if any."""
+        self._calls: set[AnyRun] = set()
+        """Those of models, retrievers and tools that are open, and some that have ended."""
 
     def let_go(self) -> None:
         """Drops what refers to the request, which has ended: nothing makes its answer any more."""
@@ -90,20 +91,19 @@ class Stop:
 
     def call_started(self, run: AnyRun) -> None:
         """Notes a call of a model, a retriever or a tool; a tool may have to end first."""
-        self._calls = [call for call in self._calls if not call.ended]
-        self._calls.append(run)
-        if run.is_tool:
-            self._tools.append(run)
+        self._calls.difference_update(call for call in tuple(self._calls) if call.ended)
+        self._calls.add(run)
+
+    def _open_calls(self) -> list[AnyRun]:
+        return [call for call in tuple(self._calls) if not call.ended]
 
     def calls_to_stop(self) -> list[AnyRun]:
         """Returns the calls that are open in the runs that are stopped."""
-        open_now = [call for call in self._calls if not call.ended]
-        return [call for call in open_now if self.refuses(call, is_outermost=False)]
+        return [call for call in self._open_calls() if self.refuses(call, is_outermost=False)]
 
     def waits_for_tools(self) -> bool:
         """Returns whether a tool that has begun is let end first."""
-        self._tools = [run for run in self._tools if not run.ended]
-        return bool(self._tools) and not self.rule.tools
+        return not self.rule.tools and any(call.is_tool for call in self._open_calls())
 
     def refuses(self, parent: AnyRun | None, *, is_outermost: bool) -> bool:
         """Returns whether a call is refused.
@@ -165,13 +165,17 @@ def refuse(stop: Stop, *, is_outermost: bool) -> NoReturn:
 
 def _refusal(stop: Stop, *, is_outermost: bool) -> BaseException:
     refusal = StoppedError()
-    return (told_instead(stop, refusal) if is_outermost else None) or refusal
+    told = told_instead(stop, refusal) if is_outermost else []
+    return told.pop() if told else refusal
 
 
 def told_instead(
     stop: Stop | None, error: BaseException, run: AnyRun | None = None
-) -> BaseException | None:
-    """Returns what the application gets in the place of `error`, as `Stop.told_by` does.
+) -> list[BaseException]:
+    """Returns what the application gets in the place of `error`, as `Stop.told_by` does, if any.
+
+    To be raised by `raise told.pop() from error`: a frame that kept the exception, whose traceback
+    keeps the frame, would leave both to the garbage collector.
 
     Args:
         stop: the stopping of the current request's work, if it is to be stopped.
@@ -179,10 +183,10 @@ def told_instead(
         run: that run; None if it is what the current task awaits.
     """
     if stop is None or stop.told_by is None:
-        return None
+        return []
     if not (stop.is_on and isinstance(error, asyncio.CancelledError | StoppedError)):
-        return None
-    return stop.told_by(error, run)
+        return []
+    return stop.told_by(error, run) or []
 
 
 async def told_if_stopped(answer: Awaitable[Any]) -> Any:
@@ -190,13 +194,9 @@ async def told_if_stopped(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except BaseException as error:
-        told = told_instead(current_stop(), error)
-        if told is None:
-            raise
-        try:
-            raise told from error
-        finally:
-            told = None  # its traceback has this frame: avoids a reference cycle
+        if told := told_instead(current_stop(), error):
+            raise told.pop() from error
+        raise
 
 
 class Watcher(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +49,7 @@ def add_to(app: FastAPI, parts_of: Callable[[str, dict[str, Any]], AsyncIterator
         tasks: list[asyncio.Task[None]] = []
         with suppress(WebSocketDisconnect):
             while True:
-                order = json.loads(await websocket.receive_text())
+                order = await websocket.receive_json()
                 if way == "turn_task":
                     tasks.append(asyncio.create_task(answer(order)))
                 else:

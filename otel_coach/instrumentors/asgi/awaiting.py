@@ -19,7 +19,7 @@ from otel_coach.core.request_context import current_request
 from otel_coach.core.stopping import StoppableRequest, answering_task, current_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from otel_coach.core.guard import CountsFaults
 
@@ -82,27 +82,31 @@ def _with_parents(task: int | None) -> set[int]:
 
 def awaits_thread(task: _Task) -> bool:
     """Returns whether `task` awaits `asyncio.to_thread` now, perhaps in asynchronous generators."""
-    awaited: Any = task.get_coro()
-    while awaited is not None:
-        if getattr(awaited, "cr_code", None) is _TO_THREAD:
-            return True
-        awaited = _awaited_by(awaited)
-    return False
+    return any(getattr(one, "cr_code", None) is _TO_THREAD for one in _awaiting(task))
 
 
 def awaits_run(task: _Task) -> bool:
-    """Returns whether `task` awaits, directly, code of a library that calls models."""
-    awaited: Any = task.get_coro()
-    while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-        if frame is not None and frame.f_globals.get("__name__", "").startswith(_LIBRARIES):
-            return True
-        awaited = _awaited_by(awaited)
-    return False
+    """Returns whether `task` awaits code of a library that calls models now."""
+    frames = (
+        getattr(one, "cr_frame", None) or getattr(one, "ag_frame", None) for one in _awaiting(task)
+    )
+    return any(
+        frame.f_globals.get("__name__", "").startswith(_LIBRARIES)
+        for frame in frames
+        if frame is not None
+    )
+
+
+def _awaiting(task: _Task) -> Iterator[Any]:
+    """Yields the coroutines and generators of `task`, each of which awaits the next one now."""
+    one: Any = task.get_coro()
+    while one is not None:
+        yield one
+        one = _awaited_by(one)
 
 
 def _awaited_by(awaiting: Any) -> Any:
-    """Returns what a coroutine or generator awaits now; None if nothing, or if nothing tells it."""
+    """Returns what a coroutine or generator awaits; None if nothing, or if nothing tells it."""
     for name in ("cr_await", "ag_await"):
         if hasattr(awaiting, name):
             return getattr(awaiting, name)

@@ -102,8 +102,7 @@ class Middleware:
         self._stops = stops
         self._on_routes = on_routes
         self._new_exchange: Callable[..., Exchange] = Exchange
-        self._new_connection: Callable[..., Connection] | None = None
-        self._lets_stop = False
+        self._new_connection: Callable[..., Connection] = _connection
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
         recorder.observe(WEBSOCKETS_ACTIVE, self._exchanges.active_sockets)
 
@@ -118,8 +117,9 @@ class Middleware:
         from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
 
         yield awaiting.answering_tasks(self.recorder).undo
-        self._new_exchange = partial(stopping_exchange.exchange_of, self._stops or _nothing)
-        self._lets_stop, self._new_connection = True, None
+        rule_of = self._stops or _nothing
+        self._new_exchange = partial(stopping_exchange.exchange_of, rule_of)
+        self._new_connection = partial(_stopping_connection, rule_of)
 
     def around(self, original: Application) -> Application:
         """Wraps `original`, an application class's `__call__`, to watch each request once."""
@@ -213,9 +213,9 @@ class Middleware:
         self, app: Any, scope: Scope, receive: Receive, send: Send
     ) -> tuple[Connection, _Tokens]:
         known, tracer = self._applications.get(app) or self._register(app), self._tracer
-        if (new := self._new_connection) is None:
-            new = self._new_connection = self._connection()
-        connection = new(self._exchanges, app, known.routes, scope, receive, send, tracer)
+        connection = self._new_connection(
+            self._exchanges, app, known.routes, scope, receive, send, tracer
+        )
         context = None if tracer is None else self._server_context(tracer, connection, known, scope)
         tokens = (
             connection.begin(),
@@ -223,15 +223,6 @@ class Middleware:
         )
         self._exchanges.sockets.add(connection)
         return connection, tokens
-
-    def _connection(self) -> Callable[..., Connection]:
-        if self._lets_stop:
-            from otel_coach.instrumentors.asgi import stopping_socket  # noqa: PLC0415 - few have any
-
-            return partial(stopping_socket.connection_of, self._stops or _nothing)
-        from otel_coach.instrumentors.asgi.websocket import Connection  # noqa: PLC0415 - few have any
-
-        return Connection
 
     @guarded  # without a span, the request is measured all the same
     def _server_context(
@@ -340,6 +331,18 @@ class Middleware:
 def _is_being_cancelled() -> bool:
     """Returns whether tasks of this event loop have been cancelled and have not ended yet."""
     return runs_asyncio() and any(task.cancelling() for task in asyncio.all_tasks())
+
+
+def _connection(*arguments: Any) -> Connection:
+    from otel_coach.instrumentors.asgi.websocket import Connection  # noqa: PLC0415 - few have any
+
+    return Connection(*arguments)
+
+
+def _stopping_connection(rule_of: Callable[[str], StopRule | None], *arguments: Any) -> Connection:
+    from otel_coach.instrumentors.asgi.stopping_socket import connection_of  # noqa: PLC0415 - few have any
+
+    return connection_of(rule_of, *arguments)
 
 
 def _nothing(_endpoint: str) -> None:

@@ -32,8 +32,6 @@ class ServerMessages:
         self._ahead: deque[Message] = deque()
         self._task: asyncio.Task[None] | None = None
         self._is_wanted = False
-        self.is_over = False
-        """Whether the server has told the end of the connection; nothing follows."""
         self._reading = 0
         """How many calls of the application read from the server itself."""
         self._changed: asyncio.Event | None = None
@@ -88,7 +86,7 @@ class ServerMessages:
                 message = await self._receive()
                 self._ahead.append(message)
                 if message["type"] in DISCONNECTS:
-                    self._is_wanted, self.is_over = False, True
+                    self._is_wanted = False
                     self._left(message)
                     return
                 self._change()

@@ -163,12 +163,12 @@ class StoppingConnection(Connection):
         """Returns whether `error` ends work that was stopped here, and nobody else is to get it."""
         error = unwrapped(error)
         if isinstance(error, CancelledError):
-            return self.own.is_cancelled and not self.own.is_cancelled_by_others
+            return self.own.is_cancelled_here_alone
         return error is self.told or isinstance(error, StoppedError)
 
     def _look_ahead(self) -> None:
         # A server may refuse to be asked a second time while a task waits for its next message.
-        if not (self._messages.is_watched or self._messages.is_over):
+        if not self._messages.is_watched:
             super()._look_ahead()
 
     @guarded
@@ -296,16 +296,14 @@ class TurnStopping(Stopping):
         return self.own.task if reader is None or reader.done() else reader
 
     @guarded
-    def _told_by(self, error: BaseException, run: AnyRun | None) -> BaseException | None:
+    def _told_by(self, error: BaseException, run: AnyRun | None) -> list[BaseException]:
         if isinstance(error, CancelledError):
             root = None if run is None else self.roots.get(run)
             task = current_task() if run is None else root and root.place.task
-            if task is not self.own.task or not self.own.is_cancelled:
-                return None
-            if self.own.is_cancelled_by_others:
-                return None
+            if task is not self.own.task or not self.own.is_cancelled_here_alone:
+                return []
             self.own.uncancel()
         from starlette.websockets import WebSocketDisconnect  # noqa: PLC0415 - the application has imported it
 
-        self.answerer.told = told = WebSocketDisconnect(_LEFT)
-        return told
+        self.answerer.told = WebSocketDisconnect(_LEFT)
+        return [self.answerer.told]

@@ -54,6 +54,11 @@ class OwnTask:
         """Whether somebody else has cancelled it, such as the server."""
         return self.task.cancelling() > self._cancellations
 
+    @property
+    def is_cancelled_here_alone(self) -> bool:
+        """Whether it has been cancelled here, and by nobody else."""
+        return self.is_cancelled and not self.is_cancelled_by_others
+
     def cancel(self, task: _Task) -> None:
         """Cancels it, or another task of its connection, once: it may be cleaning up."""
         if task in self._cancelled or task.cancelling() > 0:

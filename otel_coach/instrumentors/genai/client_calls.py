@@ -246,10 +246,10 @@ class ClientCalls:
     @guarded
     def told_instead(
         self, call: AnyCall | EmbeddingPart, error: BaseException
-    ) -> BaseException | None:
+    ) -> list[BaseException]:
         """Returns what the application gets instead of `error`, if the call was stopped."""
         is_outermost = not isinstance(call, EmbeddingPart) and call.parent is None
-        return told_instead(current_stop(), error) if is_outermost else None
+        return told_instead(current_stop(), error) if is_outermost else []
 
     @guarded
     def leave(self, call: AnyCall | EmbeddingPart) -> None:

@@ -48,7 +48,7 @@ class Closes(Protocol):
         """Closes a call that was read to its end, or that failed."""
         ...
 
-    def told_instead(self, call: Any, error: BaseException) -> BaseException | None:
+    def told_instead(self, call: Any, error: BaseException) -> list[BaseException] | None:
         """Returns what the application gets instead of `error`, if the call was stopped."""
         ...
 
@@ -139,13 +139,9 @@ class _Watched:
             raise
         except BaseException as error:
             self._calls.end(self._call, error)
-            told = self._calls.told_instead(self._call, error)
-            if told is None:
-                raise
-            try:
-                raise told from error
-            finally:
-                told = None  # its traceback has this frame: avoids a reference cycle
+            if told := self._calls.told_instead(self._call, error):
+                raise told.pop() from error
+            raise
         try:
             self._took(chunk)
         except BaseException as raised:

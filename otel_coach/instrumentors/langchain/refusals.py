@@ -143,12 +143,9 @@ def _telling(original: Callable[..., Any], instrumentor: Observed) -> Callable[.
     def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
         told = _told(instrumentor, self, error)
         answer = original(self, error, *args, **kwargs)
-        if told is None:
-            return answer
-        try:
-            raise told from error
-        finally:
-            told = None  # its traceback has this frame: avoids a reference cycle
+        if told:
+            raise told.pop() from error
+        return answer
 
     return on_error
 
@@ -160,23 +157,20 @@ def _telling_async(original: Callable[..., Any], instrumentor: Observed) -> Call
     async def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
         told = _told(instrumentor, self, error)
         answer = await original(self, error, *args, **kwargs)
-        if told is None:
-            return answer
-        try:
-            raise told from error
-        finally:
-            told = None  # its traceback has this frame: avoids a reference cycle
+        if told:
+            raise told.pop() from error
+        return answer
 
     return on_error
 
 
 @guarded
-def _told(instrumentor: Observed, manager: Any, error: BaseException) -> BaseException | None:
+def _told(instrumentor: Observed, manager: Any, error: BaseException) -> list[BaseException]:
     stop, observer = current_stop(), instrumentor.observer
     if stop is None or observer is None or manager.parent_run_id is not None:
-        return None
+        return []
     run = observer.run_of(manager.run_id)
-    return None if run is None else told_instead(stop, error, run)
+    return [] if run is None else told_instead(stop, error, run)
 
 
 @guarded

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from contextlib import contextmanager
 
 import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
@@ -239,8 +240,9 @@ def slow_provider(asked):
     return app
 
 
-def test_a_direct_stream_of_a_providers_package_is_stopped():
-    seen = []
+@contextmanager
+def left_in_a_direct_stream(seen):
+    """The provider, and what is measured, when a client has left such a stream."""
     with ScriptedProvider(" ".join(["word"] * 40), pace=0.02) as provider:
         client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
         app = chat_by(client, seen, streams=True)
@@ -249,11 +251,17 @@ def test_a_direct_stream_of_a_providers_package_is_stopped():
                 connection.send("hi")
                 assert connection.recv(timeout=10) == "x"
                 hang_up(connection)
-            eventually(lambda: measured.page().sum(STOPPED) == 1)
-            time.sleep(1)
+            yield provider, measured
+
+
+def test_a_direct_stream_of_a_providers_package_is_stopped():
+    seen = []
+    with left_in_a_direct_stream(seen) as (provider, measured):
+        eventually(lambda: measured.page().sum(STOPPED) == 1)
+        time.sleep(1)
         assert len(provider.calls) == 1
-    assert seen == ["WebSocketDisconnect"]
-    assert measured.page().sum("otel_coach_errors_total") == 0
+        assert seen == ["WebSocketDisconnect"]
+        assert measured.page().sum("otel_coach_errors_total") == 0
 
 
 def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch):
@@ -263,17 +271,10 @@ def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch)
         raise LookupError
 
     inject(monkeypatch, ClientCalls, "told_instead", failing)
-    with ScriptedProvider(" ".join(["word"] * 40), pace=0.02) as provider:
-        client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
-        app = chat_by(client, seen, streams=True)
-        with measuring(AT_ONCE) as measured, serving(app) as http:
-            with socket_to(http, "/chat") as connection:
-                connection.send("hi")
-                assert connection.recv(timeout=10) == "x"
-                hang_up(connection)
-            eventually(lambda: seen)
-    assert seen == ["CancelledError"]
-    assert measured.page().sum("otel_coach_errors_total") > 0
+    with left_in_a_direct_stream(seen) as (_, measured):
+        eventually(lambda: seen)
+        assert seen == ["CancelledError"]
+        assert measured.page().sum("otel_coach_errors_total") > 0
 
 
 def test_a_direct_call_of_a_providers_package_is_stopped():
