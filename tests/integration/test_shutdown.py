@@ -17,7 +17,7 @@ from tests.support.programs import Program, free_port
 from tests.support.stack import bin_path, coaching_stack
 from tests.support.sums import sums
 from tests.support.waiting import eventually
-from verification.oracle.matrix import STREAM, WAYS
+from verification.oracle.ways import STREAM, WAYS
 
 STREAMS = [
     way.name

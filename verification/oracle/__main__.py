@@ -21,10 +21,11 @@ from otel_coach.testing import Page
 from tests.support.paths import ROOT
 from tests.support.stack import INSTRUMENTED, coaching_stack
 from verification.oracle.drive import send
+from verification.oracle.endings import PACE
 from verification.oracle.expect import calls_of, difference, expected, found
-from verification.oracle.matrix import KEPT_OPEN, PACE
 from verification.oracle.plan import orders
 from verification.oracle.spans import Traces
+from verification.oracle.ways import KEPT_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from verification.oracle import direct, sockets, witness
 from verification.oracle.direct import in_steps
-from verification.oracle.drive import LAST
+from verification.oracle.endings import LAST
 from verification.oracle.graphs import calling_agent, graph, nested, weather, with_retriever
 from verification.oracle.models import (
     CLOSED,

@@ -13,9 +13,10 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from verification.oracle.matrix import AWAIT, SOCKET, STREAM
+from verification.oracle.endings import LAST
 from verification.oracle.received import Received
 from verification.oracle.sockets import END
+from verification.oracle.ways import AWAIT, SOCKET, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     _Headers = dict[str, str]
 
 _STALL = 0.3
-LAST = "last"
-"""The line after which the user of the ending `leaves_after_last_chunk` leaves."""
 
 
 async def send(

@@ -8,7 +8,8 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.versions import STREAMS_TELL_PARTS
-from verification.oracle.matrix import AI_ABORTED, BACKGROUND, NO_AI_REQUEST, SOCKET, STREAM
+from verification.oracle.endings import AI_ABORTED
+from verification.oracle.ways import BACKGROUND, NO_AI_REQUEST, SOCKET, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

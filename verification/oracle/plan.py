@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from verification.oracle.matrix import CELLS, OUTLIVES
 
 if TYPE_CHECKING:
-    from verification.oracle.matrix import Ending, Way
+    from verification.oracle.endings import Ending
+    from verification.oracle.ways import Way
 
 
 @dataclass(frozen=True)

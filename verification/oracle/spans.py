@@ -6,7 +6,8 @@ import secrets
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from verification.oracle.matrix import AI_ABORTED, AI_ERROR, NO_AI_REQUEST, OUTSIDE, SOCKET
+from verification.oracle.endings import AI_ABORTED, AI_ERROR
+from verification.oracle.ways import NO_AI_REQUEST, OUTSIDE, SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

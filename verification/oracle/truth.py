@@ -7,22 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from verification.oracle.matrix import (
-    CELLS,
-    ENDINGS,
-    LEFT_OUT,
-    NO_AI_REQUEST,
-    OUTLIVES,
-    ROUTES,
-    WAYS,
-    LeftOut,
-    why_not,
-)
+from verification.oracle.endings import ENDINGS
+from verification.oracle.matrix import CELLS, LEFT_OUT, OUTLIVES, LeftOut, why_not
+from verification.oracle.ways import NO_AI_REQUEST, ROUTES, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from verification.oracle.matrix import Ending, Way
+    from verification.oracle.endings import Ending
+    from verification.oracle.ways import Way
 
 _MARKS: Final = {"ok": "●", "error": "✕", "aborted": "○"}
 _INTRODUCTION: Final = """\

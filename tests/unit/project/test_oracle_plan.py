@@ -1,7 +1,9 @@
 """The plan of the random oracle."""
 
-from verification.oracle.matrix import ALL_WAYS, CELLS, ENDINGS, LEFT_OUT
+from verification.oracle.endings import ENDINGS
+from verification.oracle.matrix import CELLS, LEFT_OUT
 from verification.oracle.plan import orders
+from verification.oracle.ways import ALL_WAYS
 
 
 def test_a_plan_is_its_seeds_and_draws_every_cell():
