@@ -28,7 +28,7 @@ JAEGER := v1.76.0
 VERSIONS ?= 3.12.1 3.13.0
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	--no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links
 LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help

@@ -16,10 +16,22 @@ def named(requirements):
     return {canonicalize_name(Requirement(one).name) for one in requirements}
 
 
+_PIN = re.compile(
+    r"^([\w.-]+)(?:\[([\w, -]+)\])?==([^\s;]+)[^\n\\]*((?:\\\n[^\n\\]*)*)$", re.MULTILINE
+)
+
+
 def pinned(lock):
     """The version of each distribution of a lock; each has the hashes of its files."""
-    entries = re.findall(
-        r"^([\w.-]+)==([^\s;]+)[^\n\\]*((?:\\\n[^\n\\]*)*)$", lock.read_text(), re.MULTILINE
-    )
-    assert all("--hash=sha256:" in hashes for _, _, hashes in entries)
-    return {canonicalize_name(name): version for name, version, _ in entries}
+    entries = _PIN.findall(lock.read_text())
+    assert all("--hash=sha256:" in hashes for *_, hashes in entries)
+    return {canonicalize_name(name): version for name, _, version, _ in entries}
+
+
+def pinned_extras(lock):
+    """The extras that each distribution of a lock is installed with."""
+    entries = _PIN.findall(lock.read_text())
+    return {
+        canonicalize_name(name): {one.strip() for one in extras.split(",")} - {""}
+        for name, extras, _, _ in entries
+    }
