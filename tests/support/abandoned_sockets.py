@@ -12,12 +12,19 @@ from websockets.sync.client import connect
 from tests.support.abandoned_work import EMPTY, answers, streams
 from tests.support.waiting import eventually
 
-CANCELLED = {
+_WAITS_FOR_A_TASK = {
     *("/streams/from-a-queue", "/streams/task-per-chunk"),
     *("/answers/gather", "/answers/group"),
     *(() if sys.version_info >= (3, 12) else ("/answers/wait-for",)),
 }
 """Where the handler awaits a task that runs the work, and not the work itself."""
+
+
+def endings(path):
+    """The errors of which one ends the handler: a stream's handler may send before it is told."""
+    if path not in _WAITS_FOR_A_TASK:
+        return {"WebSocketDisconnect"}
+    return {"CancelledError"} | ({"WebSocketDisconnect"} if path.startswith("/streams") else set())
 
 
 def threads(work):

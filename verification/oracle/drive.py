@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
-from websockets.asyncio.client import connect
+import websockets
 from websockets.exceptions import ConnectionClosed
 
 from verification.oracle.endings import LAST
@@ -89,7 +89,7 @@ class _Users:
     async def _speak(self, order: Order, body: _Body, headers: _Headers) -> None:
         """Sends the order through a WebSocket of its own."""
         url = f"ws://{self.client.base_url.netloc.decode()}{order.way.path}"
-        connection = await connect(url, additional_headers=headers, open_timeout=60)
+        connection = await websockets.connect(url, additional_headers=headers, open_timeout=60)
         messages = 0
         try:
             await connection.send(json.dumps(body))

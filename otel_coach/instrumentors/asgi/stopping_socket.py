@@ -246,21 +246,26 @@ class TurnStopping(Stopping):
         return tasks - {self.own.task} if self.request.knows else tasks
 
     def stop_now(self) -> None:
-        """Refuses further calls, and cancels the open ones, but not the current task.
+        """Refuses further calls now, and cancels the tasks of open ones soon.
 
-        That is about to be told, and awaits none of them.
+        The current task is about to be told. What it then closes, LangGraph cancels by itself: a
+        cancellation before would make two of it, and disturb the clean-up.
         """
         stop = self.request.stop
         if stop is None:
             return
         self.tell(stop)
+        loop = self.own.task.get_loop()
+        told = {None, current_task(), self.own.task}
+        tasks = {call.task for call in stop.calls_to_stop()} - told
+        tasks = {task for task in tasks if task.get_loop() is loop}
+        loop.call_later(TICK, self._cancel, stop, tasks)
+
+    @guarded
+    def _cancel(self, stop: Stop, tasks: set[_Task]) -> None:
         stop.has_cancelled = True
-        for call in stop.calls_to_stop():
-            task = call.task
-            if task is None or task.get_loop() is not self.own.task.get_loop():
-                continue
-            if task not in {current_task(), self.own.task}:
-                self.own.cancel(task)
+        for task in tasks:
+            self.own.cancel(task)
 
     async def until_interruptible(self) -> None:
         """Waits while the handler does other things than to await the run in its task.

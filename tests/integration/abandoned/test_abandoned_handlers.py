@@ -98,6 +98,52 @@ def test_a_handler_that_pauses_between_two_parts_is_told(stopping, work, notes):
     assert len(notes.tokens) < SOON
 
 
+async def a_server_whose_third_send_fails(app):
+    """Serves one socket; it knows that the client has left when it sends."""
+    received = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hi"}]
+    sent = []
+
+    async def receive():
+        if not received:
+            await asyncio.Event().wait()
+        return received.pop(0)
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) == 1 + 3:
+            raise OSError
+
+    scope = {"type": "websocket", "path": "/chat", "headers": [], "query_string": b""}
+    with suppress(WebSocketDisconnect):
+        await app(scope, receive, send)
+    await asyncio.sleep(0.1)  # in which what was stopped cleans up
+
+
+def test_a_send_that_fails_does_not_cancel_what_its_handler_closes(stopping, work, notes):
+    seen = []
+
+    async def answer(websocket):
+        async for _ in work.graph.astream(EMPTY, stream_mode="messages"):
+            await websocket.send_text("x")
+
+    asyncio.run(a_server_whose_third_send_fails(chat(answer, seen)))
+    assert seen == ["WebSocketDisconnect"]
+    assert notes.raised == ["CancelledError", "cleaned up"]
+
+
+def test_what_a_handler_leaves_open_ends_after_a_send_that_failed(stopping, work, notes):
+    kept, seen = [], []
+
+    async def answer(websocket):
+        kept.append(work.graph.astream(EMPTY, stream_mode="messages"))
+        async for _ in kept[0]:
+            await websocket.send_text("x")
+
+    asyncio.run(a_server_whose_third_send_fails(chat(answer, seen)))
+    assert seen == ["WebSocketDisconnect"]
+    assert notes.raised == ["CancelledError", "cleaned up"]
+
+
 def test_a_turn_that_begins_after_the_leaving_is_stopped_too(stopping, work, notes):
     seen = []
 
