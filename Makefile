@@ -195,7 +195,7 @@ bench-crowd: install ## many label sets, 5,000 open streams and their leaving at
 bench-preload: install ## the private memory of a worker of gunicorn --preload, with and without gc.freeze
 	@$(BIN)/python -m verification.bench.preload --write docs/benchmarks.md $(BENCH)
 
-bench-profiles: install ## whose the CPU time of the service is, with otel-coach and without
+bench-profiles: install ## where the CPU time goes that a single request takes more, in rows that add up
 	@$(BIN)/python -m verification.bench.profiles
 
 bench-scale: install ## streams and /health with 1, 2 and 4 workers

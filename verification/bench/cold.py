@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 ROUNDS: Final = 5
 """Rounds, each with services of its own: where a process's code lies in memory matters, too."""
 _PAIRS: Final = 150
-_WARM_UP: Final = 20
-_APART: Final = 0.001
+WARM_UP: Final = 20
+APART: Final = 0.001
 """Seconds between two slices."""
 _SETTLED: Final = 1.2
 """Seconds after the last slice, in which a process does what it has put off."""
@@ -97,7 +97,7 @@ def compared(variant: Variant, rounds: int = ROUNDS) -> dict[str, list[Compared]
 def _round(pair: Sequence[Service], asked: Target) -> Compared:
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(service.port)) for service in pair]
-        for _ in range(_WARM_UP):
+        for _ in range(WARM_UP):
             for client in clients:
                 client.ask(asked.path, asked.answers)
         threads = [telemetry_threads(service) for service in pair]
@@ -109,7 +109,7 @@ def _round(pair: Sequence[Service], asked: Target) -> Compared:
                 start = cpu_clock(service) - thread_clocks(service, own)
                 client.ask(asked.path, asked.answers)
                 took.append(cpu_clock(service) - thread_clocks(service, own) - start)
-                time.sleep(_APART)
+                time.sleep(APART)
         time.sleep(_SETTLED)
         background = [
             (thread_clocks(service, own) - start) / _PAIRS
