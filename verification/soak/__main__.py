@@ -14,13 +14,13 @@ import argparse
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import httpx
 import psutil
 
-from verification.soak.clients import PROMTOOL, Scraper, Users
+from verification.soak.clients import LEFT, PROMTOOL, Scraper, Users
 from verification.soak.parts import Outcome, clocks, disk, holder, kills, memory, shutdown
 from verification.soak.rest import differences_at_rest, rest
 from verification.soak.servers import KILL, RELOAD, SERVERS, TERM, WORKERS, Running, Server, running
@@ -47,15 +47,18 @@ PARTS: Final[Mapping[str, Callable[[float, int], Outcome]]] = {
 }
 """The fault scenarios by name: each is called with a number of seconds and a seed."""
 _HTTP: Final = "http_server_request_duration_seconds_count"
+_STOPPED: Final = "app_ai_stopped_runs_total"
 
 
 @dataclass
 class Report:
     """The results for one server."""
 
-    problems: list[str]
-    answered: int
-    scrapes: int
+    problems: list[str] = field(default_factory=list[str])
+    answered: int = 0
+    left: int = 0
+    """The streams that users left."""
+    scrapes: int = 0
     accidents: dict[str, int] = field(default_factory=dict[str, int])
     lost_at_most: int = 0
     lost: int = 0
@@ -78,8 +81,8 @@ def soak(
     options = server.recycles if accidents is None or accidents else ()
     with running(server, *options) as service:
         service.wait()
-        users, scraper = Users(service.url), Scraper(service.url)
-        report = Report([], 0, 0, dict.fromkeys(kinds, 0))
+        users, scraper = Users(service.url, leave=server.stops), Scraper(service.url)
+        report = Report(accidents=dict.fromkeys(kinds, 0))
         with scraper.reading():
             with users.asking():
                 deadline = time.monotonic() + seconds
@@ -104,6 +107,7 @@ def soak(
             ]
         report.problems += [f"{server.name}: fell: {line}" for line in scraper.fallen]
         report.answered, report.scrapes = users.answers(), scraper.scrapes
+        report.left = users.left
         _compare(server, users, scraper, report)
         if service.program.process.poll() is None:
             report.problems += [f"{server.name}: {line}" for line in scraper.complaints()]
@@ -171,6 +175,10 @@ def _compare(server: Server, users: Users, scraper: Scraper, report: Report) -> 
         report.lost += max(0, answered - int(count))
         if count > answered + users.broken[endpoint]:
             report.problems.append(f"{server.name}: {endpoint} {status}: {count:g} of {answered}")
+    stopped = sum(value for (name, _), value in scraper.last.items() if name == _STOPPED)
+    report.lost += max(0, users.left - int(stopped))
+    if stopped > users.left + users.broken[LEFT]:
+        report.problems.append(f"{server.name}: {stopped:g} runs stopped, {users.left} left")
     if report.lost > report.lost_at_most:
         report.problems.append(
             f"{server.name}: {report.lost} answers are not counted; kills may lose "
@@ -212,6 +220,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-rest", type=int, metavar="N", help="compare pages at rest, N times")
     parser.add_argument("--server", choices=[*SERVERS], action="append", help="only these")
+    parser.add_argument("--stop", action="store_true", help="users leave, and work is stopped")
     parser.add_argument("--part", choices=[*PARTS, "all"], action="append", help="a scenario")
     arguments = parser.parse_args()
     if arguments.part:
@@ -227,14 +236,15 @@ def main() -> int:
     problems: list[str] = []
     for name in chosen:
         report = soak(
-            SERVERS[name],
+            replace(SERVERS[name], stops=arguments.stop),
             seconds,
             arguments.seed,
             say=lambda line: print(f"\r{line:<90}", end="", flush=True),
         )
         done = ", ".join(f"{count} x {kind}" for kind, count in report.accidents.items())
         print(
-            f"\r{name}: {report.answered} answers, {report.scrapes} scrapes, {done}; "
+            f"\r{name}: {report.answered} answers, {report.left} streams left, "
+            f"{report.scrapes} scrapes, {done}; "
             f"{report.lost} lost of {report.lost_at_most} that kills may lose, "
             f"{len(report.problems)} problems"
         )

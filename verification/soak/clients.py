@@ -25,6 +25,8 @@ _REQUESTS: Final = {
     "/broken": ("/broken", 500),
     "/no/such/page": ("unmatched", 404),
 }
+LEFT: Final = "/tokens"
+"""A stream that goes on for seconds."""
 PROMTOOL: Final = shutil.which("promtool")
 _TIMEOUT: Final = 5.0
 _BETWEEN_SCRAPES: Final = 0.1
@@ -36,9 +38,13 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 class Users:
     """Several users, each in a thread of its own, with a new connection for each request."""
 
-    def __init__(self, url: str, count: int = 3) -> None:
+    def __init__(self, url: str, count: int = 3, *, leave: bool = False) -> None:
         self._url = url
         self._count = count
+        self._leave = leave
+        """Whether they also ask for a stream, and leave it after its first part."""
+        self.left = 0
+        """The streams that they left."""
         self._noting = threading.Lock()
         self._leaving = threading.Event()
         self.answered: Counter[tuple[str, int]] = Counter()
@@ -84,8 +90,25 @@ class Users:
                     self.answered[endpoint, answer.status_code] += 1
                     if answer.status_code != status:
                         self.broken[endpoint] += 1
-                    worker = answer.headers.get("x-worker")
-                    self.by_worker[int(worker) if worker else None].append(time.monotonic())
+                    self._note_worker(answer)
+            if self._leave:
+                self._leave_a_stream()
+
+    def _leave_a_stream(self) -> None:
+        try:
+            with httpx.stream("GET", self._url + LEFT, timeout=_TIMEOUT) as answer:
+                is_begun = bool(next(answer.iter_raw(), b""))
+        except httpx.HTTPError:
+            is_begun = False
+        with self._noting:
+            self.left += is_begun
+            self.broken[LEFT] += not is_begun
+            if is_begun:
+                self._note_worker(answer)
+
+    def _note_worker(self, answer: httpx.Response) -> None:
+        worker = answer.headers.get("x-worker")
+        self.by_worker[int(worker) if worker else None].append(time.monotonic())
 
 
 class Scraper:

@@ -28,6 +28,7 @@ _CHOSEN_BY_COMMAND: Final = {
     "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
 }
 _START_UP: Final = 120.0
+_STOPS: Final = {"OTEL_COACH_STOP_ABANDONED": "true", "OTEL_COACH_STOP_AFTER": "0"}
 WORKERS: Final = 4
 """The number of workers, unless a test needs fewer."""
 
@@ -47,6 +48,8 @@ class Server:
     """Options with which workers end after some requests and are replaced."""
     crash_loop: float = 0.0
     """Seconds: if a worker ends sooner after its start or a reload, the whole server ends."""
+    stops: bool = False
+    """Whether the work of clients who have left is stopped."""
 
 
 _ALL = frozenset({KILL, TERM, STOP, RELOAD})
@@ -217,6 +220,7 @@ def running(
                 "OTEL_COACH_SHARED_DIR": str(shared),
                 "SMALL_APP": "says who answers",
                 **by_clock,
+                **(_STOPS if server.stops else {}),
                 **(environment or {}),
             },
             log=Path(folder) / "server.log",

@@ -39,6 +39,28 @@ async def stream(pause: float = 0.0):
     return StreamingResponse(chunks())
 
 
+@app.get("/tokens")
+async def tokens():
+    """A stream of a graph whose model takes two seconds, so that a client can leave it."""
+    from langgraph.graph import START, MessagesState, StateGraph
+
+    slow = FakeListChatModel(responses=["w" * 100], sleep=0.02)
+
+    async def answer(state: MessagesState):
+        return {"messages": [await slow.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", answer)
+    builder.add_edge(START, "answer")
+    graph = builder.compile()
+
+    async def chunks():
+        async for chunk, _ in graph.astream({"messages": "hi"}, stream_mode="messages"):
+            yield chunk.content
+
+    return StreamingResponse(chunks())
+
+
 @app.get("/refuse")
 async def refuse():
     from fastapi import HTTPException
