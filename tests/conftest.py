@@ -95,6 +95,11 @@ def database_url():
 def provider():
     with Provider() as running:
         yield running
+    # Another test may get the same port: it must not get clients whose event loop is closed.
+    clients = sys.modules.get("langchain_openai.chat_models._client_utils")
+    for name in ("_cached_httpx_client", "_cached_async_httpx_client"):
+        if hasattr(clients, name):
+            getattr(clients, name).cache_clear()
 
 
 @pytest.fixture

@@ -97,6 +97,9 @@ class Request:
             self.run_failed = failed
             self._last_outermost = None  # the run refers to this request: avoids a reference cycle
 
+    def run_aborted(self, run: object) -> None:
+        """Notes that a run, outermost or not, ended before its own end; its span is open."""
+
 
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)
 current_application: ContextVar[object] = ContextVar("otel_coach_application", default=None)

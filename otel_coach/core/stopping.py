@@ -76,7 +76,9 @@ class Stop:
         self.is_told = False
         """Whether the application knows that the client has left: what it starts is its matter."""
         self.roots: set[AnyRun] = set()
-        """The outermost runs that are stopped."""
+        """The outermost runs whose further calls are refused."""
+        self.told: set[AnyRun] = set()
+        """These, and the outermost runs that are cancelled with a task that awaits them."""
         self.told_by: _ToldBy | None = None
         """Takes the exception with which an outermost run ends, and the run (None: what the current
         task awaits). Returns the exception that the application gets in its place, if any."""
@@ -130,6 +132,12 @@ class Stop:
             if run.parent is None:
                 return run in self.roots
             run = run.parent
+
+    def covers(self, run: AnyRun) -> bool:
+        """Returns whether `run` is, or is a part of, an outermost run that is stopped."""
+        while run.parent is not None:
+            run = run.parent
+        return run in self.told
 
 
 def _nothing() -> None:
@@ -238,6 +246,12 @@ class StoppableRequest(Request):
         super().outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
         if self.watcher is not None:
             self.watcher.run_ended(run, was_aborted=was_aborted)
+
+    def run_aborted(self, run: Any) -> None:
+        """Notes on the span of a run that was stopped that it was."""
+        stop, span = self.stop, run.span
+        if stop is not None and stop.is_on and stop.covers(run) and span is not None:
+            span.set_attributes({"otel_coach.stopped": True})
 
     def route_failed(self, error: BaseException) -> None:
         """Notes what leaves the route, in its task."""

@@ -259,7 +259,7 @@ class Membership:
                     has_tidied = True
                     self._tidy()
                 self._doorbell.wait(max(0.01, ticked + _TICK - monotonic()), self.refresh)
-                if monotonic() - ticked >= _TICK:
+                if monotonic() - ticked >= _TICK and not self._closed:
                     ticked = monotonic()
                     self._tick()
             except BaseException as fault:  # noqa: BLE001 - the next tick tries again

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.event_loop import current_task
-from otel_coach.core.guard import guarded
+from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.request_context import current_request
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
@@ -214,6 +215,8 @@ class TurnStopping(Stopping):
 
     request: StoppableTurn
     answerer: StoppingConnection
+    _late: asyncio.Task[None] | None = None
+    """Cancels what goes on after the handler was told."""
 
     def __init__(self, turn: StoppableTurn, connection: StoppingConnection) -> None:
         super().__init__(turn, connection)
@@ -259,13 +262,13 @@ class TurnStopping(Stopping):
         told = {None, current_task(), self.own.task}
         tasks = {call.task for call in stop.calls_to_stop()} - told
         tasks = {task for task in tasks if task.get_loop() is loop}
-        loop.call_later(TICK, self._cancel, stop, tasks)
+        self._late = loop.create_task(self._cancel_soon(stop, tasks), context=Context())
 
-    @guarded
-    def _cancel(self, stop: Stop, tasks: set[_Task]) -> None:
+    @guarded_async
+    async def _cancel_soon(self, stop: Stop, tasks: set[_Task]) -> None:
+        await asyncio.sleep(TICK)
         stop.has_cancelled = True
-        for task in tasks:
-            self.own.cancel(task)
+        await self.cancel_all(tasks)
 
     async def until_interruptible(self) -> None:
         """Waits while the handler does other things than to await the run in its task.

@@ -9,6 +9,7 @@ import asyncio
 from asyncio import CancelledError
 from contextvars import Context
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
@@ -59,14 +60,20 @@ class OwnTask:
         """Whether it has been cancelled here, and by nobody else."""
         return self.is_cancelled and not self.is_cancelled_by_others
 
-    def cancel(self, task: _Task) -> None:
-        """Cancels it, or another task of its connection, once: it may be cleaning up."""
-        if task in self._cancelled or task.cancelling() > 0:
-            return
+    def cancel(self, task: _Task) -> bool:
+        """Cancels it, or another task of its connection, once: it may be cleaning up.
+
+        Returns whether it has been cancelled here, now or before; not if others are cancelling it.
+        """
+        if task in self._cancelled:
+            return True
+        if task.cancelling() > 0:
+            return False
         self._cancelled.add(task)
         if task is self.task:
             self._cancellations = 1
         task.cancel()
+        return True
 
     def uncancel(self) -> None:
         """Takes the cancellation back, whose exception has ended here."""
@@ -100,6 +107,11 @@ class _Root:
         self.run = run
         self.place = Place(getattr(run, "task", None))
         self.is_told = False
+
+    def tell(self, stop: Stop) -> None:
+        """Notes that the run is stopped, if it does not end by itself."""
+        self.is_told = True
+        stop.told.add(self.run)
 
 
 class Stopping:
@@ -177,7 +189,7 @@ class Stopping:
         self.roots[run] = root = _Root(run)
         if request.stop.is_on and self.makes_answer(root.place):
             request.stop.roots.add(run)  # it has begun since the others were told
-            root.is_told = True
+            root.tell(request.stop)
         if get_ident() == self._thread:
             self._watch()
         else:
@@ -281,11 +293,7 @@ class Stopping:
             await self.until_interruptible()
             if request.closed:
                 return
-            tasks = self.tasks_to_cancel()
-            for task in tasks:
-                self.cancel(task)
-            if tasks:
-                await asyncio.wait(tasks, timeout=_MAX_CLEANUP)
+            await self.cancel_all(self.tasks_to_cancel())
         except BaseException:
             stop.is_told = True  # nothing is refused that is not stopped
             raise
@@ -301,11 +309,10 @@ class Stopping:
         stop.is_on = True
         for root in self.open_roots():
             if self.makes_answer(root.place):
-                root.is_told = True
                 stop.roots.add(root.run)
-                _mark(root.run)
+                root.tell(stop)
             elif root.place.task_in(self._thread) is not None:
-                root.is_told = True  # cancelled with the task that awaits it, if any does
+                root.tell(stop)  # cancelled with the task that awaits it, if any does
 
     def tasks_to_cancel(self) -> set[_Task]:
         """Returns the tasks that make the answer, or await what does."""
@@ -322,13 +329,24 @@ class Stopping:
             tasks.add(self.answerer_around(root.place))
         return {task for task in tasks if task is not None and not task.done()}
 
-    def cancel(self, task: _Task) -> None:
-        """Cancels a task that makes the answer."""
-        if (stop := self.request.stop) is not None:
+    async def cancel_all(self, tasks: set[_Task]) -> None:
+        """Cancels tasks that make the answer, and waits until they have ended.
+
+        One that somebody else is cancelling has its turn when that is over, as it may be taken
+        back: anyio cancels the task that connects when one of its attempts has succeeded. One that
+        feeds a stream of events is cancelled by LangChain when that stream is closed; only if it is
+        not, it is cancelled here.
+        """
+        until = monotonic() + _MAX_CLEANUP
+        later = set(filter(feeds_events, tasks))
+        while tasks and (left := until - monotonic()) > 0:
+            waiting = [task for task in tasks if task in later or not self.cancel(task)]
+            later.clear()
+            _, tasks = await asyncio.wait(tasks, timeout=TICK if waiting else left)
+
+    def cancel(self, task: _Task) -> bool:
+        """Cancels a task that makes the answer; returns False while others are cancelling it."""
+        is_cancelled = self.own.cancel(task)
+        if is_cancelled and (stop := self.request.stop) is not None:
             stop.has_cancelled = stop.is_told = True
-        self.own.cancel(task)
-
-
-def _mark(run: Any) -> None:
-    if run.span is not None and run.span.is_recording():
-        run.span.set_attributes({"otel_coach.stopped": True})
+        return is_cancelled

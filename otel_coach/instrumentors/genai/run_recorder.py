@@ -126,6 +126,8 @@ class RunRecorder:
             status = OK  # the consumer had read all there was to read
         if run.parent is None and run.request is not None:
             run.request.outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
+        if was_aborted and run.request is not None:
+            run.request.run_aborted(run)
         if run.span is None:
             run.let_go()  # it only links other runs: nothing is recorded for it
             return

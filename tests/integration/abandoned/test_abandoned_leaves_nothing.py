@@ -48,6 +48,7 @@ def asking_directly(provider):  # noqa: C901 - one function for each route
     """Routes that call the openai package itself, whose connections are counted."""
     app = FastAPI()
     client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+    app.state.client = client
     sync_client = OpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
     model = ChatOpenAI(base_url=provider.base_url, api_key="x", model="gpt-5", stream_usage=True)
     question = [{"role": "user", "content": "hi"}]
@@ -94,6 +95,37 @@ def test_calls_by_a_providers_package_are_stopped(path):
             eventually(lambda: measured.page().sum(STOPPED, endpoint=path) == 1)
             time.sleep(1)
         assert len(provider.calls) == 1
+        assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("path", ["/stream", "/answer"])
+def test_work_that_is_just_connecting_is_stopped_when_it_has_connected(path, monkeypatch):
+    """anyio cancels the task that connects once an attempt succeeded, and takes that back."""
+    connecting = []
+
+    async def connect_and_send(*args, **kwargs):
+        task = asyncio.current_task()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        connecting.append(True)
+        await asyncio.sleep(0.3)
+        task.uncancel()
+        return await send(*args, **kwargs)
+
+    with ScriptedProvider(ANSWER, pace=0.02) as provider, stopping(provider) as measured:
+        app = asking_directly(provider)
+        http_client = app.state.client._client
+        send = http_client.send
+        monkeypatch.setattr(http_client, "send", connect_and_send)
+        with serving(app) as client:
+            with asked(client.base_url, path):
+                eventually(lambda: connecting)
+            eventually(lambda: measured.page().sum(STOPPED, endpoint=path) == 1)
+            time.sleep(0.5)
+        assert len(connecting) == 1
+        assert measured.page().sum("agent_llm_requests_total", status="ok") == 0
         assert measured.page().sum("otel_coach_errors_total") == 0
 
 
