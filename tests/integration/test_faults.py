@@ -22,7 +22,7 @@ from otel_coach.core import guard
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.instrumentors.asgi.websocket import Connection
 from otel_coach.testing import measuring
-from tests.support.hooks import HOOKS, STOPPING, STOPPING_SOCKETS, inject
+from tests.support.hooks import HOOKS, REFUSALS, STOPPING, STOPPING_SOCKETS, inject
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
@@ -204,8 +204,7 @@ NOT_CALLED_HERE = {
     *("Serving.stop", "MetricsEndpoint.with_ours"),  # at the end; a page of the application's own
     *("ProviderHeaders._patch", "ProviderHeaders.is_for_a_provider"),  # no provider is called here
     # tests/integration/abandoned, test_abandoned_wishes.py and _sockets.py, make these fail.
-    *(f"{cls.__name__}.{name}" for cls, name in (*STOPPING, *STOPPING_SOCKETS)),
-    "ClientCalls.told_instead",
+    *(f"{cls.__name__}.{name}" for cls, name in (*STOPPING, *STOPPING_SOCKETS, *REFUSALS)),
     # tests/integration/test_websockets.py makes these fail.
     *(f"{cls.__name__}.{name}" for cls, name in HOOKS if cls in {Connection, Turn}),
     "Middleware._watch_socket",

@@ -10,6 +10,7 @@ from otel_coach.core.late_patches import LatePatches
 from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
 from otel_coach.instrumentors.asgi.stopping_socket import StoppingConnection, TurnStopping
 from otel_coach.instrumentors.asgi.stopping_work import Stopping
+from otel_coach.instrumentors.genai.refusals import Refusals
 
 GUARDS = {
     guard.guarded(lambda self: None).__code__,
@@ -37,6 +38,8 @@ def hooks_of(*classes):
     return [(cls, name) for cls, name in HOOKS if cls in classes]
 
 
+REFUSALS = hooks_of(Refusals)
+"""What ends the calls of a provider's package."""
 STOPPING = hooks_of(LatePatches, Stopping, StoppingExchange)
 STOPPING_SOCKETS = hooks_of(LatePatches, Stopping, StoppingConnection, TurnStopping)
 """What stops the work of those who have left."""

@@ -17,7 +17,6 @@ from opentelemetry import context as otel_context
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
 from otel_coach.core.spans import CURRENT_RUN
-from otel_coach.core.stopping import current_stop, told_instead
 from otel_coach.instrumentors.genai.direct_call import DirectCall, as_object
 from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding, EmbeddingPart
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
@@ -242,14 +241,6 @@ class ClientCalls:
     def end(self, call: AnyCall | EmbeddingPart, error: BaseException | None = None) -> None:
         """Closes a call that was answered or read to its end, or that failed."""
         self._close(call, error)
-
-    @guarded
-    def told_instead(
-        self, call: AnyCall | EmbeddingPart, error: BaseException
-    ) -> list[BaseException]:
-        """Returns what the application gets instead of `error`, if the call was stopped."""
-        is_outermost = not isinstance(call, EmbeddingPart) and call.parent is None
-        return told_instead(current_stop(), error) if is_outermost else []
 
     @guarded
     def leave(self, call: AnyCall | EmbeddingPart) -> None:

@@ -88,10 +88,11 @@ class ClientInstrumentor(Instrumentor):
         return [(getattr(module, prefix + self.clients), bool(prefix)) for prefix in ("", "Async")]
 
     def _refusals(self, module: ModuleType, calls: ClientCalls) -> Iterator[Callable[[], None]]:
-        from otel_coach.instrumentors.genai.refusals import refusing  # noqa: PLC0415 - only where asked for
+        from otel_coach.instrumentors.genai.refusals import Refusals  # noqa: PLC0415 - only where asked for
 
+        refusals = Refusals(calls)
         for client, is_async in self._clients_of(module):
-            yield refusing(calls, client, is_async=is_async)
+            yield refusals.patch(client, is_async=is_async)
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Refuses the next call by a provider's package in work that is stopped."""
+"""Refuses and ends calls by a provider's package in work that is stopped."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
-from otel_coach.core.stopping import current_stop, refuse, refuse_async, told_if_stopped
+from otel_coach.core.stopping import (
+    StoppedError,
+    current_stop,
+    refuse,
+    refuse_async,
+    told_if_stopped,
+    told_instead,
+)
+from otel_coach.instrumentors.genai.direct_embedding import EmbeddingPart
 from otel_coach.instrumentors.genai.enclosing import enclosing
+from otel_coach.instrumentors.genai.watched_stream import watched_iterator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,51 +27,82 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.genai.runs import Run
 
 
-def refusing(calls: ClientCalls, client: type, *, is_async: bool) -> Callable[[], None]:
-    """Patches `request` of the class `client`; returns the undo function."""
+class Refusals:
+    """What stopping adds to the calls of one package; exists only where somebody asks for it."""
 
-    def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        return (_asynchronous if is_async else _synchronous)(calls, original)
+    def __init__(self, calls: ClientCalls) -> None:
+        self._calls = calls
+        self.recorder = calls.recorder
 
-    return replaced(client, "request", make)
+    def patch(self, client: type, *, is_async: bool) -> Callable[[], None]:
+        """Patches `request` of the class `client`; returns the undo function."""
+        return replaced(client, "request", self._asynchronous if is_async else self._synchronous)
 
+    def _synchronous(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            around, stop = self.run_around(), current_stop()
+            if stop is not None and self.is_refused(stop, around, args, kwargs):
+                refuse(stop, is_outermost=around is None)
+            answer = original(client, *args, **kwargs)
+            if (stop := current_stop()) is not None:  # the call itself may have been the first run
+                self.end_at_a_chunk(stop, answer)
+            return answer
 
-def _synchronous(calls: ClientCalls, original: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(original)
-    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        around, stop = _run_around(calls), current_stop()
-        if stop is not None and _is_refused(calls, stop, around, args, kwargs):
-            refuse(stop, is_outermost=around is None)
-        return original(self, *args, **kwargs)
+        return request
 
-    return request
+    def _asynchronous(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        async def request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            around, stop = self.run_around(), current_stop()
+            if stop is not None and self.is_refused(stop, around, args, kwargs):
+                await refuse_async(stop, is_outermost=around is None)
+            asked = original(client, *args, **kwargs)
+            answer = await (told_if_stopped(asked) if around is None else asked)
+            if around is None and current_stop() is not None:
+                self.tell_at_its_end(answer)
+            return answer
 
+        return request
 
-def _asynchronous(calls: ClientCalls, original: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(original)
-    async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        around, stop = _run_around(calls), current_stop()
-        if stop is not None and _is_refused(calls, stop, around, args, kwargs):
-            await refuse_async(stop, is_outermost=around is None)
-        answer = original(self, *args, **kwargs)
-        return await (told_if_stopped(answer) if around is None else answer)
+    @guarded
+    def run_around(self) -> Run | None:
+        """Returns the open run in which the current code runs."""
+        return enclosing().run
 
-    return request
+    @guarded
+    def is_refused(
+        self, stop: Stop, around: Run | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> bool:
+        """Returns whether a request is a call that is not to begin."""
+        if not stop.is_on or not self._calls.is_call(args, kwargs):
+            return False
+        return stop.refuses(around, is_outermost=around is None)
 
+    @guarded
+    def end_at_a_chunk(self, stop: Stop, answer: Any) -> None:
+        """Makes a stream that a thread reads end at the chunk at which it is stopped."""
+        if (watched := watched_iterator(answer)) is None:
+            return
 
-@guarded
-def _run_around(_calls: ClientCalls) -> Run | None:
-    return enclosing().run
+        def check(call: Any) -> None:
+            if self.is_stopped(stop, call):
+                raise StoppedError
 
+        watched.check_before_chunks(check)
 
-@guarded
-def _is_refused(
-    calls: ClientCalls,
-    stop: Stop,
-    around: Run | None,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> bool:
-    if not stop.is_on or not calls.is_call(args, kwargs):
-        return False
-    return stop.refuses(around, is_outermost=around is None)
+    @guarded
+    def is_stopped(self, stop: Stop, call: Any) -> bool:
+        """Returns whether an open call is to end."""
+        return stop.is_on and stop.refuses(call, is_outermost=False)
+
+    @guarded
+    def tell_at_its_end(self, answer: Any) -> None:
+        """Makes an outermost stream that a task reads end as the application is to see it."""
+        if (watched := watched_iterator(answer)) is not None:
+            watched.told = self.told
+
+    @guarded
+    def told(self, call: Any, error: BaseException) -> list[BaseException]:
+        """Returns what the application gets instead of `error`, if the call was stopped."""
+        return [] if isinstance(call, EmbeddingPart) else told_instead(current_stop(), error)

@@ -15,7 +15,7 @@ from otel_coach.core.guard import swallowed
 from otel_coach.instrumentors.genai.direct_call import as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from otel_coach.metrics.recorder import Recorder
 
@@ -48,16 +48,12 @@ class Closes(Protocol):
         """Closes a call that was read to its end, or that failed."""
         ...
 
-    def told_instead(self, call: Any, error: BaseException) -> list[BaseException] | None:
-        """Returns what the application gets instead of `error`, if the call was stopped."""
-        ...
-
     def leave(self, call: Any) -> None:
         """Closes a call whose consumer stopped reading."""
         ...
 
 
-class _Watched:
+class WatchedIterator:
     """An iterator of a stream. When it is freed, nobody can read the stream any more.
 
     Args:
@@ -68,7 +64,7 @@ class _Watched:
         ended: called when the stream was read to its end.
     """
 
-    __slots__ = ("__weakref__", "_call", "_calls", "_ended", "_iterator", "_took")
+    __slots__ = ("__weakref__", "_call", "_calls", "_ended", "_iterator", "_took", "told")
 
     def __init__(
         self,
@@ -78,11 +74,13 @@ class _Watched:
         took: Callable[[Any], None],
         ended: Callable[[], None] | None = None,
     ) -> None:
-        self._iterator = iterator
+        self._iterator: Any = iterator
         self._call = call
         self._calls = calls
         self._took = took
         self._ended = ended
+        self.told: Callable[[Any, BaseException], list[BaseException] | None] | None = None
+        """Returns what the application gets instead of an error, if the call was stopped."""
 
     @property
     def is_running(self) -> bool:
@@ -90,12 +88,16 @@ class _Watched:
         iterator = self._iterator
         return getattr(iterator, "gi_running", False) or getattr(iterator, "ag_running", False)
 
+    def check_before_chunks(self, check: Callable[[Any], None]) -> None:
+        """Calls `check` with the call before each chunk; what it raises ends the stream."""
+        self._iterator = _checked(self._iterator, partial(check, self._call))
+
     def _end(self) -> None:
         try:
             if self._ended is not None:
                 self._ended()
         except BaseException as raised:
-            if not swallowed(self._calls, raised, "_Watched.end"):
+            if not swallowed(self._calls, raised, "WatchedIterator.end"):
                 raise
         self._calls.end(self._call)
 
@@ -124,7 +126,7 @@ class _Watched:
         try:
             self._took(chunk)
         except BaseException as raised:
-            if not swallowed(self._calls, raised, "_Watched.__next__"):
+            if not swallowed(self._calls, raised, "WatchedIterator.__next__"):
                 raise
         return chunk
 
@@ -139,15 +141,21 @@ class _Watched:
             raise
         except BaseException as error:
             self._calls.end(self._call, error)
-            if told := self._calls.told_instead(self._call, error):
+            if self.told is not None and (told := self.told(self._call, error)):
                 raise told.pop() from error
             raise
         try:
             self._took(chunk)
         except BaseException as raised:
-            if not swallowed(self._calls, raised, "_Watched.__anext__"):
+            if not swallowed(self._calls, raised, "WatchedIterator.__anext__"):
                 raise
         return chunk
+
+
+def _checked(chunks: Iterable[Any], check: Callable[[], None]) -> Iterator[Any]:
+    for chunk in chunks:
+        check()
+        yield chunk
 
 
 class _Events:
@@ -198,7 +206,7 @@ class _WatchedResponse:
         self._response = response
         self._call = call
         self._calls = calls
-        self._reader: weakref.ref[_Watched] | None = None
+        self._reader: weakref.ref[WatchedIterator] | None = None
         self._names: list[str] = []
         for name in ("close", "aclose"):
             self.override(name, self._closing)
@@ -210,7 +218,7 @@ class _WatchedResponse:
             attributes[name] = partial(make, getattr(self._response, name))
             self._names.append(name)
 
-    def read_by(self, iterator: _Watched) -> _Watched:
+    def read_by(self, iterator: WatchedIterator) -> WatchedIterator:
         """Notes the iterator by which the response is read, and returns it."""
         self._reader = weakref.ref(iterator)
         return iterator
@@ -224,7 +232,7 @@ class _WatchedResponse:
             self._calls.leave(self._call)
         return original()
 
-    def _alive_reader(self) -> _Watched | None:
+    def _alive_reader(self) -> WatchedIterator | None:
         return None if self._reader is None else self._reader()
 
     def __del__(self) -> None:
@@ -237,10 +245,16 @@ def watch_chunks(stream: Any, call: Watchable, calls: Closes) -> bool:
     iterator = getattr(stream, "_iterator", None)
     if iterator is None:
         return False
-    watched = _Watched(iterator, call, calls, call.chunk_came)
+    watched = WatchedIterator(iterator, call, calls, call.chunk_came)
     _WatchedResponse(stream.response, call, calls).read_by(watched)
     stream._iterator = watched  # noqa: SLF001 - as above
     return True
+
+
+def watched_iterator(stream: Any) -> WatchedIterator | None:
+    """Returns the iterator of a package's stream object, if it is watched."""
+    iterator = getattr(stream, "_iterator", None)
+    return iterator if isinstance(iterator, WatchedIterator) else None
 
 
 def watch_bytes(response: Any, call: Watchable, calls: Closes, *, streams: bool) -> None:
@@ -253,7 +267,7 @@ def watch_bytes(response: Any, call: Watchable, calls: Closes, *, streams: bool)
     def reading(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         reads = _Events(call) if streams else _Body(call)
         iterator = original(*args, **kwargs)
-        return watched.read_by(_Watched(iterator, call, calls, reads.took, reads.ended))
+        return watched.read_by(WatchedIterator(iterator, call, calls, reads.took, reads.ended))
 
     for name in ("iter_bytes", "aiter_bytes"):
         watched.override(name, reading)

@@ -6,7 +6,9 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib import import_module
 
 import httpx
 import psutil
@@ -14,15 +16,22 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from langchain_openai import ChatOpenAI
-from openai import AsyncOpenAI, OpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
 from otel_coach import Settings
+from otel_coach.instrumentors.genai.refusals import Refusals
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_work import EMPTY, Notes, Work, answers, application, streams
+from tests.support.hooks import REFUSALS, inject
 from tests.support.leaving import asked
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
+ON_THE_PATH = {
+    "/stream": {"run_around", "tell_at_its_end"},
+    "/thread": {"run_around", "is_refused", "end_at_a_chunk", "is_stopped"},
+}
 STOPPED = "app_ai_stopped_runs_total"
 ANSWER = " ".join(["word"] * 40)
 
@@ -44,12 +53,19 @@ def sockets():
     return len(psutil.Process().net_connections("tcp"))
 
 
-def asking_directly(provider):  # noqa: C901 - one function for each route
+def with_places(kind, places):
+    """An HTTP client of the openai package that has so many connections."""
+    module = import_module(kind.__mro__[2].__module__.partition(".")[0])  # httpx, or its successor
+    return kind(limits=module.Limits(max_connections=places))
+
+
+def asking_directly(provider, places=1000):  # noqa: C901 - one function for each route
     """Routes that call the openai package itself, whose connections are counted."""
     app = FastAPI()
-    client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+    how = {"base_url": provider.base_url, "api_key": "x", "max_retries": 0}
+    client = AsyncOpenAI(http_client=with_places(DefaultAsyncHttpxClient, places), **how)
     app.state.client = client
-    sync_client = OpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+    sync_client = OpenAI(http_client=with_places(DefaultHttpxClient, places), **how)
     model = ChatOpenAI(base_url=provider.base_url, api_key="x", model="gpt-5", stream_usage=True)
     question = [{"role": "user", "content": "hi"}]
     ask = {"model": "gpt-5", "messages": question}
@@ -83,11 +99,27 @@ def asking_directly(provider):  # noqa: C901 - one function for each route
 
         return StreamingResponse(parts())
 
+    async def node(state: MessagesState):
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("node", node)
+    builder.add_edge(START, "node")
+    compiled = builder.compile()
+
+    @app.get("/graph")
+    async def graph():
+        async def parts():
+            async for _ in compiled.astream({"messages": question}, stream_mode="messages"):
+                yield "x"
+
+        return StreamingResponse(parts())
+
     return app
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("path", ["/stream", "/answer", "/thread", "/langchain"])
+@pytest.mark.parametrize("path", ["/stream", "/answer", "/thread", "/langchain", "/graph"])
 def test_calls_by_a_providers_package_are_stopped(path):
     with ScriptedProvider(ANSWER, pace=0.02) as provider, stopping(provider) as measured:
         with serving(asking_directly(provider)) as client:
@@ -95,7 +127,24 @@ def test_calls_by_a_providers_package_are_stopped(path):
             eventually(lambda: measured.page().sum(STOPPED, endpoint=path) == 1)
             time.sleep(1)
         assert len(provider.calls) == 1
+        assert measured.page().sum("agent_llm_requests_total", status="ok") == 0
         assert measured.page().sum("otel_coach_errors_total") == 0
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("path", ["/stream", "/thread"])
+@pytest.mark.parametrize("name", [name for _, name in REFUSALS])
+def test_a_fault_in_what_ends_calls_changes_no_answer(path, name, monkeypatch):
+    def failing(*_args):
+        raise LookupError
+
+    inject(monkeypatch, Refusals, name, failing)
+    with ScriptedProvider("a word", pace=0) as provider, stopping(provider) as measured:
+        with serving(asking_directly(provider)) as client:
+            assert client.get(path).status_code == 200
+            leaving(client, path, 0.05)
+        faults = measured.page().sum("otel_coach_errors_total")
+        assert (faults > 0) is (name in ON_THE_PATH[path])
 
 
 @pytest.mark.server
@@ -129,12 +178,17 @@ def test_work_that_is_just_connecting_is_stopped_when_it_has_connected(path, mon
         assert measured.page().sum("otel_coach_errors_total") == 0
 
 
+PLACES = 12
+"""Connections in each pool of the package's client: one that stays taken is missed."""
+
+
 @pytest.mark.long
 @pytest.mark.server
 @pytest.mark.timeout(240)
-def test_a_thousand_abandonments_leave_no_task_and_no_connection():
-    with ScriptedProvider(ANSWER, pace=0.01) as provider, stopping(provider) as measured:
-        app = asking_directly(provider)
+def test_a_thousand_abandonments_leave_no_task_no_connection_and_no_place_in_a_pool():
+    paths = ("/stream", "/langchain", "/answer", "/graph", "/thread")
+    with ScriptedProvider(ANSWER, pace=0.02) as provider, stopping(provider) as measured:
+        app = asking_directly(provider, places=PLACES)
         tasks = []
 
         @app.get("/tasks")
@@ -142,27 +196,30 @@ def test_a_thousand_abandonments_leave_no_task_and_no_connection():
             gc.collect()
             tasks.append(len(asyncio.all_tasks()))
 
-        def leave(paths, times):
-            for number in range(times):
-                leaving(client, paths[number % len(paths)], 0.03)
+        def leave(first):
+            for number in range(100):
+                leaving(client, paths[(first + number) % len(paths)], 0.15)
+
+        def all_ask(times):
+            with ThreadPoolExecutor(times) as users:
+                asked_for = [*users.map(lambda _: client.get("/stream", timeout=30), range(times))]
+            assert all(len(answer.content) >= 40 for answer in asked_for)
 
         with serving(app) as client:
-            for path in ("/stream", "/langchain"):
-                leaving(client, path)
-            time.sleep(1)
+            all_ask(PLACES)
             client.get("/tasks")
             before = sockets()
-            crowd = [
-                threading.Thread(target=leave, args=(("/stream", "/langchain"), 100))
-                for _ in range(10)
-            ]
-            for one in crowd:
-                one.start()
-            for one in crowd:
-                one.join()
+            calls = len(provider.calls)
+            with ThreadPoolExecutor(10) as crowd:
+                list(crowd.map(leave, range(10)))
             eventually(lambda: client.get("/tasks") and tasks[-1] <= tasks[0], within=20)
             eventually(lambda: sockets() <= before + 5, within=20)
+            calls = len(provider.calls) - calls
+            all_ask(PLACES)
         page = measured.page()
+        assert calls > 900
+        assert page.sum(STOPPED) >= calls
+        assert page.sum("agent_llm_requests_total", status="ok") == 2 * PLACES
         assert page.sum("app_ai_streams_active") == 0
         assert page.sum("otel_coach_errors_total") == 0
         assert page.sum("agent_llm_requests_total", status="error") == 0

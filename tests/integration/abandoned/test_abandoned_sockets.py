@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
-from otel_coach.instrumentors.genai.client_calls import ClientCalls
+from otel_coach.instrumentors.genai.refusals import Refusals
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_sockets import Sockets, endings, hang_up, leave
 from tests.support.abandoned_work import (
@@ -265,13 +265,14 @@ def test_a_direct_stream_of_a_providers_package_is_stopped():
         assert measured.page().sum("otel_coach_errors_total") == 0
 
 
-def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch):
+@pytest.mark.parametrize("name", ["told", "tell_at_its_end"])
+def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch, name):
     seen = []
 
     def failing(*_args):
         raise LookupError
 
-    inject(monkeypatch, ClientCalls, "told_instead", failing)
+    inject(monkeypatch, Refusals, name, failing)
     with left_in_a_direct_stream(seen) as (_, measured):
         eventually(lambda: seen)
         assert seen == ["CancelledError"]

@@ -1,16 +1,18 @@
 """By what the stopping of abandoned work is asked for, and that it costs nothing otherwise."""
 
-import subprocess
-import sys
+import threading
+import time
 
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
+from openai import AsyncOpenAI
 
 import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
-from otel_coach.testing import measuring
+from otel_coach.testing import ScriptedProvider, measuring
+from tests.support.abandoned_sockets import Sockets, leave
 from tests.support.abandoned_work import (
     ALL,
     EMPTY,
@@ -18,11 +20,15 @@ from tests.support.abandoned_work import (
     STEPS,
     STOPPED,
     Caller,
+    Notes,
     Work,
+    application,
     made,
 )
 from tests.support.hooks import STOPPING, inject
+from tests.support.leaving import asked
 from tests.support.serving import serving
+from tests.support.waiting import eventually
 
 
 @pytest.mark.server
@@ -92,33 +98,53 @@ def test_a_fault_in_it_changes_no_answer(monkeypatch, notes, cls, name):
         assert client.get("/stream").text == "x" * STEPS
 
 
-OFF = """
-import asyncio, sys
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-from langchain_core.language_models import FakeListChatModel
-import otel_coach
-
-app = FastAPI()
-
-@app.get("/")
-async def route():
-    return (await FakeListChatModel(responses=["hi"]).ainvoke("hi")).content
-
-otel_coach.instrument(app)
-assert TestClient(app).get("/").json() == "hi"
-print([name for name in sys.modules if name.startswith("otel_coach") and (
-    name.rpartition(".")[2] in {
-    "stopping_exchange", "stopping_socket", "stopping_work", "server_messages", "awaiting",
-    "refusals", "late_patches"})])
-"""
+STOPPING_MODULES = {
+    *("stopping", "stopping_exchange", "stopping_socket", "stopping_work", "server_messages"),
+    *("awaiting", "refusals", "late_patches"),
+}
 
 
+@pytest.mark.server
 def test_nothing_of_it_is_on_the_path_by_default():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OFF], capture_output=True, text=True, check=False
-    )
-    assert done.stdout == "[]\n", done.stderr
+    """Not a function of it is called, whatever ends: answers, streams, sockets, direct calls."""
+    notes = Notes(pause=0.005)
+    called = set()
+
+    def note(frame, event, _argument):
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and name.startswith("otel_coach."):
+            called.add((name.rpartition(".")[2], frame.f_code.co_qualname))
+
+    with ScriptedProvider(" ".join(["word"] * 40), pace=0.01) as provider, measuring() as measured:
+        client = AsyncOpenAI(base_url=provider.base_url, api_key="x", max_retries=0)
+        app = Sockets(Work(notes)).app
+        app.mount("/http", application(Work(notes)))
+        ask = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}
+
+        @app.get("/direct")
+        async def direct():
+            async def parts():
+                async for _ in await client.chat.completions.create(**ask, stream=True):
+                    yield "x"
+
+            return StreamingResponse(parts())
+
+        threading.setprofile(note)
+        try:
+            with serving(app) as served:
+                served.get("/http/answers/graph")
+                served.get("/direct")
+                for path in ("/http/streams/graph", "/http/answers/model", "/direct"):
+                    with asked(served.base_url, path):
+                        time.sleep(0.1)
+                leave(served, "/streams/graph", notes, after=len(notes.tokens) + 3)  # a socket
+                eventually(lambda: measured.page().sum("app_websockets_active") == 0)
+        finally:
+            threading.setprofile(None)
+        requests = "app_ai_request_duration_seconds_count"
+        eventually(lambda: measured.page().sum(requests, status="aborted") == 4)
+    assert {"exchange", "websocket", "watched_stream"} <= {module for module, _ in called}
+    assert not [one for one in called if one[0] in STOPPING_MODULES]
 
 
 # By the application's own code
