@@ -7,7 +7,9 @@ worker threads, and note on it what they observe. So neither instrumentor needs 
 from __future__ import annotations
 
 import re
+from asyncio import get_running_loop
 from contextvars import ContextVar
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from otel_coach.core.spans import start_of_clock
@@ -62,6 +64,11 @@ class Request:
     def __init__(self, application: object) -> None:
         self.application = application
         self.start_of_clock = start_of_clock()
+        self._thread = get_ident()
+        try:
+            self._loop = get_running_loop()
+        except RuntimeError:  # it is not asyncio's
+            self._loop = None
 
     def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
         """Notes that an agent or LLM run started; the first model and the first mode are kept."""
@@ -84,6 +91,19 @@ class Request:
         if self.abandoned_endpoint is None and self.look_for_client is not None:
             self.look_for_client()
         return self.abandoned_endpoint is not None
+
+    def look_in_loop(self, then: Callable[[], None]) -> bool:
+        """Calls `then` soon where it can be found out whether the client has left, if not here.
+
+        Returns whether it will: a thread cannot ask the server, whose event loop reads messages.
+        """
+        if self.closed or self._loop is None or get_ident() == self._thread:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(then)
+        except RuntimeError:  # it is closed
+            return False
+        return True
 
     def outermost_run_started(self, run: object) -> None:
         """Notes that a run without a parent started; only the last one can fail the request."""

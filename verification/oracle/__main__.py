@@ -25,15 +25,18 @@ from verification.oracle.endings import PACE
 from verification.oracle.expect import calls_of, difference, expected, found
 from verification.oracle.plan import orders
 from verification.oracle.spans import Traces
-from verification.oracle.ways import KEPT_OPEN
+from verification.oracle.ways import IN_THREADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from tests.support.otlp import Receiver
     from verification.oracle.plan import Order
     from verification.oracle.received import Received
 
+_MOST_FOR_NOBODY = 40
+"""Chunks of a stream that are sent before the service has noticed that its user has left: some, on
+a machine that is busy with eighty other requests at once; a stream has eighty in all."""
 _MAX_ALONE = 3
 """Requests of a batch that are shown to differ alone: each such attempt waits to the end."""
 _BATCH = 80
@@ -71,7 +74,7 @@ class Oracle:
                 spans = self.receiver.spans_since(exported)
                 lines += traces.differences(calls, spans, stops=self.stops)
                 if not lines:
-                    return received.surprises + self._not_stopped(batch, received)
+                    return received.surprises + self._not_stopped(batch, received, heard)
                 httpx.post(f"{self.url}/collect")
                 if time.monotonic() > deadline:
                     return lines
@@ -85,24 +88,36 @@ class Oracle:
             entry.user == str(order.number) and entry.kind == kind for entry in self.provider.ledger
         )
 
-    def _not_stopped(self, batch: list[Order], received: Received) -> list[str]:
-        """Returns a line for each stream that went on to its end though its user had left."""
-        if not self.stops:
-            return []
+    def _not_stopped(
+        self, batch: list[Order], received: Received, heard: list[dict[str, Any]]
+    ) -> list[str]:
+        """Returns a line for each call that went on though its user had left.
+
+        `heard` is the witness's record: whether the service has read an answer to its end.
+        """
         lines: list[str] = []
-        for order in batch:
+        for order in batch if self.stops else ():
             left = received.left.get(order.number)
-            mid_stream = order.ending.name == "leaves_mid_stream"
-            if left is None or not mid_stream or order.way.name in KEPT_OPEN:
-                continue
-            for entry in self.provider.ledger:
-                if entry.user != str(order.number) or entry.kind != "chat" or not entry.stream:
-                    continue
-                after = max(0.0, (entry.ended or left) - left) / PACE
-                self.sent_for_nobody.append(round(after))
-                if entry.outcome == "complete":
-                    lines.append(f"{order}: went on to its end")
+            if left is None or order.way.name in IN_THREADS or order.way.embeds:
+                continue  # an embedding is let end: it is short
+            own = [request for request in heard if request["user"] == str(order.number)]
+            # A task of the handler's that has sent nothing is the handler's to cancel.
+            is_early = order.ending.name != "leaves_after_last_chunk" and (
+                order.way.name != "turn_task" or order.ending.name != "leaves_before_first_chunk"
+            )
+            if is_early and own and all(request["read_to_end"] for request in own):
+                lines.append(f"{order}: its calls were read to their end")
+            if order.ending.name == "leaves_mid_stream":
+                lines += self._sent_too_much(order, left)
         return lines
+
+    def _sent_too_much(self, order: Order, left: float) -> Iterator[str]:
+        for entry in self.provider.ledger:
+            if entry.user == str(order.number) and entry.kind == "chat" and entry.stream:
+                sent = round(max(0.0, (entry.ended or left) - left) / PACE)
+                self.sent_for_nobody.append(sent)
+                if sent > _MOST_FOR_NOBODY:
+                    yield f"{order}: {sent} chunks were sent after its user had left"
 
     def _page(self) -> Page:
         return Page(httpx.get(f"{self.url}/metrics", timeout=30).text)

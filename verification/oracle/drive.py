@@ -114,6 +114,7 @@ class _Users:
             async with self._until_the_user_leaves(order, leaves=order.ending.before_response):
                 response = await self.client.post(order.way.path, json=body, headers=headers)
         except TimeoutError:
+            received.left[order.number] = time.time()
             received.unanswered.append((endpoint, order.number))
             received.statuses[endpoint, order.ending.status] += 1
         else:

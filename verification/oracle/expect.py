@@ -148,6 +148,8 @@ def expected(calls: Mapping[Order, Calls], received: Received) -> Figures:
             figures[f"AI requests {order.ending.outcome}"] += 1
         left = order.ending.outcome == AI_ABORTED and order.way.route in {STREAM, SOCKET}
         figures["aborts"] += left
+        if is_ai and order.number in received.left:
+            _count_abandoned(figures, order_calls, received.left[order.number])
     for (endpoint, status), count in received.statuses.items():
         figures[f"HTTP {endpoint} {status}"] = count
     for endpoint, chunks in received.chunks.items():
@@ -177,6 +179,14 @@ def _count_calls(figures: Counter[str], order_calls: Calls) -> None:
         if entry.tool_call:
             figures["tools ok" if entry.tool_call == "weather" else "tools error"] += 1
     figures["calls measured or refused"] += order_calls.told + order_calls.refused
+
+
+def _count_abandoned(figures: Counter[str], order_calls: Calls, left: float) -> None:
+    """Calls that ended after their user had left, at `left` in seconds since the epoch."""
+    for entry in order_calls.answered:
+        if entry.usage_sent and entry.ended > left:
+            figures["abandoned tokens"] += entry.prompt_tokens + entry.completion_tokens
+            figures["abandoned microdollars"] += _microdollars(entry)
 
 
 def _count_embeddings(figures: Counter[str], order_calls: Calls) -> None:
@@ -221,6 +231,8 @@ def found(page: Page) -> Figures:
     figures["cached tokens"] = page.sum("agent_llm_cached_tokens_total")
     figures["reasoning tokens"] = page.sum("agent_llm_reasoning_tokens_total")
     figures["microdollars"] = page.sum("agent_llm_cost_usd_total") * 1e6
+    figures["abandoned tokens"] = page.sum("app_ai_abandoned_tokens_total")
+    figures["abandoned microdollars"] = page.sum("app_ai_abandoned_cost_usd_total") * 1e6
     figures["embedded tokens"] = page.sum("agent_llm_tokens_total", mode="embedding")
     figures["embedding latency"] = page.sum("agent_embedding_latency_seconds_count")
     for status in ("ok", "error", "aborted"):

@@ -144,6 +144,9 @@ WAYS: Final = tuple(
     and (HAS_MESSAGES or not way.name.startswith("anthropic"))
 )
 
-KEPT_OPEN: Final = frozenset({"openai_stream_sync"})
-"""The ways whose connection to the provider stays open after their generator was dropped, until the
-garbage collector runs: the openai package closes a synchronous stream only if it is told to."""
+IN_THREADS: Final = frozenset(
+    "invoke batch generate thread_pool graph_ainvoke_sync_nodes graph_invoke graph_in_thread "
+    "graph_values invoke_blocking stream graph_stream graph_stream_all turn_thread "
+    "openai_chat_sync anthropic_messages_sync openai_stream_sync embed_documents".split()
+)
+"""The ways whose call is made in a thread, or blocks the event loop: it ends in its own time."""

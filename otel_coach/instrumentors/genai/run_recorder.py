@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,13 +138,19 @@ class RunRecorder:
             error_type=error_type,
             seconds=ended - run.started,
             time_ns=time_at(run.start_of_clock, ended),
-            was_abandoned=isinstance(run, ModelCall)
-            and run.request is not None
-            and run.request.client_has_left(),
             billing=billing,
             response=response if self.content.is_on else None,
         )
-        self.recorder.later(self._record_later, run, end)
+        if not isinstance(run, ModelCall) or run.request is None:
+            self.recorder.later(self._record_later, run, end)
+        elif status != OK or not run.request.look_in_loop(partial(self._end_call, run, end)):
+            self._end_call(run, end)
+
+    @guarded
+    def _end_call(self, run: ModelCall, end: End) -> None:
+        """Ends a call in the thread in which its request can look for its client."""
+        was_abandoned = run.request is not None and run.request.client_has_left()
+        self.recorder.later(self._record_later, run, end._replace(was_abandoned=was_abandoned))
 
     def _record(self, run: Run, end: End) -> None:
         """Records `run` and ends its span; called by the recorder when it flushes."""

@@ -28,12 +28,17 @@ def slow_model(notes, told):
         async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
             await asyncio.sleep(PAUSE)
             notes.append(time.monotonic())
-            return self._generate(messages)
+            return super()._generate(messages)
+
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            time.sleep(PAUSE)
+            notes.append(time.monotonic())
+            return super()._generate(messages)
 
     return Slow(answer=AIMessage("hi", usage_metadata=told))
 
 
-def asking(notes):
+def asking(notes):  # noqa: C901 - one function for each route
     """An application whose graph of several steps goes on, whatever its client does."""
     model = slow_model(notes, counted(1000, 100))
 
@@ -49,6 +54,7 @@ def asking(notes):
         builder.add_edge(one, other)
     graph = builder.compile()
     app = FastAPI()
+    kept = []
 
     @app.get("/stream")
     async def stream():
@@ -57,6 +63,27 @@ def asking(notes):
                 yield f"{update}\n"
 
         return StreamingResponse(parts())
+
+    @app.get("/beside")
+    async def beside():
+        async def parts():
+            work = asyncio.create_task(graph.ainvoke({}))
+            kept.append(work)
+            while not work.done():
+                yield "working\n"
+                await asyncio.sleep(0.01)
+
+        return StreamingResponse(parts())
+
+    def ask_one_by_one():
+        for _ in range(STEPS):
+            model.invoke("hi")
+
+    app.get("/thread")(ask_one_by_one)
+
+    @app.get("/to-thread")
+    async def to_thread():
+        await asyncio.to_thread(ask_one_by_one)
 
     @app.get("/answer")
     async def answer():
@@ -84,7 +111,11 @@ def leave_after(url, path, calls, notes, body=b""):
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("path", "body"), [("/stream", b""), ("/answer", b""), ("/posted", b'{"q": 1}')]
+    ("path", "body"),
+    [
+        *((path, b"") for path in ("/stream", "/beside", "/answer", "/thread", "/to-thread")),
+        ("/posted", b'{"q": 1}'),
+    ],
 )
 def test_calls_that_end_after_the_client_left_are_counted_whole(measured, path, body):
     notes = []
@@ -93,6 +124,8 @@ def test_calls_that_end_after_the_client_left_are_counted_whole(measured, path, 
         # Whether the rest of the graph runs is its own matter: a stream's does not always.
         eventually(lambda: measured.page().sum("http_server_request_duration_seconds_count"))
         time.sleep(0.3)
+        if path != "/stream":
+            eventually(lambda: len(notes) == STEPS)
     after = sum(note > left for note in notes)
     page = measured.page()
     assert page.sum("agent_llm_requests_total", status="ok") == len(notes)
