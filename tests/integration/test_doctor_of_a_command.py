@@ -60,7 +60,7 @@ def test_the_routes_and_the_bound_of_the_page_are_told():
     facts = "\n".join(report["facts"])
     # /health, /ask/{name}, /mode/{mode}, /stream, /refuse, /broken, /what-is-on-the-path, and
     # FastAPI's four: /openapi.json, /docs, /docs/oauth2-redirect, /redoc
-    assert "with 11 routes" in facts
+    assert "with 12 routes" in facts
     assert "the page has at most " in facts
     assert "GET /metrics is answered with otel-coach's page" in facts
     assert "the application" in report["right"]

@@ -184,8 +184,8 @@ def test_generators_that_are_left_in_their_block_leave_nothing():
         for _ in range(20):
             async for _one in labelled():
                 break
-            gc.collect()
             await asyncio.sleep(0)
+        gc.collect()
         await asyncio.sleep(0.01)
         assert labelled_mode() is None
         with PLANNER:
