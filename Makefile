@@ -195,8 +195,8 @@ bench-crowd: install ## many label sets, 5,000 open streams and their leaving at
 bench-preload: install ## the private memory of a worker of gunicorn --preload, with and without gc.freeze
 	@$(BIN)/python -m verification.bench.preload --write docs/benchmarks.md $(BENCH)
 
-bench-profiles: install ## where the CPU time goes that a single request takes more, in rows that add up
-	@$(BIN)/python -m verification.bench.profiles
+bench-profiles: install ## where the memory and the CPU time go that the service takes more, in rows that add up
+	@$(BIN)/python -m verification.bench.profiles --write docs/benchmarks.md $(BENCH)
 
 bench-scale: install ## streams and /health with 1, 2 and 4 workers
 	@$(BIN)/python -m verification.bench.throughput --scale --rounds 40 --write docs/benchmarks.md $(BENCH)

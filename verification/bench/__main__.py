@@ -12,7 +12,7 @@ from typing import Final
 import psutil
 
 from tests.support import pages
-from verification.bench import cold, memory, micro, profiles, scrape, start, throughput
+from verification.bench import cold, micro, scrape, start, throughput
 from verification.bench.goals import Measured, as_markdown
 
 _LIBRARIES: Final = (
@@ -52,9 +52,6 @@ def main() -> int:
     found, rows = start.measured()
     goals += found
     details.append(as_markdown(rows, start.HEADINGS))
-    details.append(memory.table())
-    _say("profiles")
-    details += profiles.tables()
     page = "\n\n".join(
         text.strip() for text in (_machine(), as_markdown(goal.row for goal in goals), *details)
     )

@@ -9,6 +9,7 @@ what the kernel takes is thus divided among all rows.
 from __future__ import annotations
 
 import argparse
+import random
 import subprocess
 import sys
 import time
@@ -18,7 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from tests.support import pages
 from tests.support.stack import bin_path
+from verification.bench import memory
 from verification.bench.cold import APART, SLICES, WARM_UP, cpu_clock
 from verification.bench.goals import ALL_ON, METRICS, as_markdown
 from verification.bench.load import Client
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     _Times = dict[str, float]
 
 _SECONDS: Final = 60
-_RATE: Final = 300
+_RATE: Final = 211
 _ROOMS: Final = {
     "otel-coach: requests": ("otel_coach/instrumentors/asgi",),
     "otel-coach: calls and runs": ("otel_coach/instrumentors",),
@@ -73,10 +76,13 @@ def _profiles(
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(service.port)) for service in started]
 
+        chance = random.Random(1)  # noqa: S311 - no secret
+
         def ask_all(number: int) -> None:
             for client in clients[:: -1 if number % 2 else 1]:
                 client.ask(asked.path, asked.answers)
-                time.sleep(APART)
+                # At random, so that the samples do not fall on the same moments of the requests.
+                time.sleep(2 * APART * chance.random())
 
         for number in range(WARM_UP):
             ask_all(number)
@@ -144,13 +150,15 @@ def _cells(row: str, bare: _Times, others: Sequence[_Times]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Prints the tables."""
+    """Prints the table of the memory, and those of the CPU time."""
     parser = argparse.ArgumentParser(
         prog="python -m verification.bench.profiles", description=__doc__
     )
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="for each kind of request")
-    for table in tables(parser.parse_args().seconds):
-        print(table, flush=True)
+    pages.add_write(parser)
+    arguments = parser.parse_args()
+    text = "\n\n".join((memory.table(), *tables(arguments.seconds)))
+    pages.show("bench-profiles", text, arguments.write)
     return 0
 
 

@@ -21,7 +21,7 @@ from verification.bench.goals import (
     Measured,
     as_markdown,
 )
-from verification.bench.memory import SETTLED, table, used_by
+from verification.bench.memory import SETTLED, used_by
 from verification.bench.variants import (
     BARE,
     OURS,
@@ -100,5 +100,4 @@ if __name__ == "__main__":
     found, added = measured()
     print(as_markdown(goal.row for goal in found))
     print(as_markdown(added, HEADINGS))
-    print(table())
     sys.exit(0)
