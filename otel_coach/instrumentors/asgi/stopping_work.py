@@ -343,6 +343,8 @@ class Stopping:
             waiting = [task for task in tasks if task in later or not self.cancel(task)]
             later.clear()
             _, tasks = await asyncio.wait(tasks, timeout=TICK if waiting else left)
+            if self.is_over:
+                tasks.discard(self.own.task)  # it may be cleaning up
 
     def cancel(self, task: _Task) -> bool:
         """Cancels a task that makes the answer; returns False while others are cancelling it."""
