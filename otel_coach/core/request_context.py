@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from otel_coach.core.spans import start_of_clock
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from opentelemetry.context import Context
@@ -64,11 +65,14 @@ class Request:
     def __init__(self, application: object) -> None:
         self.application = application
         self.start_of_clock = start_of_clock()
-        self._thread = get_ident()
+        self.thread = get_ident()
+        """That of the server's event loop."""
+        self.loop: AbstractEventLoop | None
+        """The server's event loop; None if it is not asyncio's."""
         try:
-            self._loop = get_running_loop()
-        except RuntimeError:  # it is not asyncio's
-            self._loop = None
+            self.loop = get_running_loop()
+        except RuntimeError:
+            self.loop = None
 
     def ai_work_started(self, *, model: str | None = None, mode: str | None = None) -> None:
         """Notes that an agent or LLM run started; the first model and the first mode are kept."""
@@ -92,15 +96,15 @@ class Request:
             self.look_for_client()
         return self.abandoned_endpoint is not None
 
-    def look_in_loop(self, then: Callable[[], None]) -> bool:
+    def look_in_loop(self, then: Callable[..., None], *arguments: object) -> bool:
         """Calls `then` soon where it can be found out whether the client has left, if not here.
 
         Returns whether it will: a thread cannot ask the server, whose event loop reads messages.
         """
-        if self.closed or self._loop is None or get_ident() == self._thread:
+        if self.closed or self.loop is None or get_ident() == self.thread:
             return False
         try:
-            self._loop.call_soon_threadsafe(then)
+            self.loop.call_soon_threadsafe(then, *arguments)
         except RuntimeError:  # it is closed
             return False
         return True

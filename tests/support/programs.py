@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy,system_metrics"}
 """For services that are measured by otel-coach alone, whatever else the tests have installed."""
 
+CHOSEN = {"OTEL_PYTHON_DISTRO": "otel_coach", "OTEL_PYTHON_CONFIGURATOR": "otel_coach"}
+"""What the command `opentelemetry-instrument` sets for otel-coach."""
 _PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60"}
 """uvicorn kills a worker that does not answer it for 5 s, as on a busy machine."""
 _START_UP = 120.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httpx
 
+from tests.support.programs import CHOSEN
 from verification.bench.goals import ALL_ON, METRICS, as_markdown
 from verification.bench.variants import PLAIN, Variant, doubles, running
 
@@ -48,11 +49,9 @@ _SETTING_UP: Final = "made before the first request"
 _SERVING: Final = "made for streams and pages"
 _ALL: Final = "all"
 _BARE: Final = Variant("bare")
-_CHOSEN: Final = dict.fromkeys(("OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"), "otel_coach")
-"""What `opentelemetry-instrument` sets for otel-coach."""
 _VARIANTS: Final = {
-    ALL_ON: Variant(ALL_ON, variables=_CHOSEN, sends_spans=True),
-    METRICS: Variant(METRICS, variables=_CHOSEN),
+    ALL_ON: Variant(ALL_ON, variables=CHOSEN, sends_spans=True),
+    METRICS: Variant(METRICS, variables=CHOSEN),
 }
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _MOST_FOR_NOBODY = 40
 """Chunks of a stream that are sent before the service has noticed that its user has left: some, on
-a machine that is busy with eighty other requests at once; a stream has eighty in all."""
+a machine that is busy with twenty other requests at once; a stream has eighty in all."""
 _MAX_ALONE = 3
 """Requests of a batch that are shown to differ alone: each such attempt waits to the end."""
 _BATCH = 80
@@ -98,14 +98,10 @@ class Oracle:
         lines: list[str] = []
         for order in batch if self.stops else ():
             left = received.left.get(order.number)
-            if left is None or order.way.name in IN_THREADS or order.way.embeds:
-                continue  # an embedding is let end: it is short
+            if left is None:
+                continue
             own = [request for request in heard if request["user"] == str(order.number)]
-            # A task of the handler's that has sent nothing is the handler's to cancel.
-            is_early = order.ending.name != "leaves_after_last_chunk" and (
-                order.way.name != "turn_task" or order.ending.name != "leaves_before_first_chunk"
-            )
-            if is_early and own and all(request["read_to_end"] for request in own):
+            if _can_be_stopped(order) and own and all(request["read_to_end"] for request in own):
                 lines.append(f"{order}: its calls were read to their end")
             if order.ending.name == "leaves_mid_stream":
                 lines += self._sent_too_much(order, left)
@@ -121,6 +117,16 @@ class Oracle:
 
     def _page(self) -> Page:
         return Page(httpx.get(f"{self.url}/metrics", timeout=30).text)
+
+
+def _can_be_stopped(order: Order) -> bool:
+    """Returns whether what the order calls does not go on to its end when its user has left."""
+    way, ending = order.way.name, order.ending.name
+    if way in IN_THREADS or order.way.embeds:  # an embedding is short
+        return False
+    if way == "turn_task" and ending == "leaves_before_first_chunk":
+        return False  # a task of the handler's that has sent nothing is the handler's to cancel
+    return ending != "leaves_after_last_chunk"
 
 
 @contextmanager

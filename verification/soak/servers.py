@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from tests.support.paths import APPS
-from tests.support.programs import ALONE, Program, free_port
+from tests.support.programs import ALONE, CHOSEN, Program, free_port
 from tests.support.stack import bin_path
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 APP_FOLDER: Final = APPS
 APP: Final = "small_app:app"
 CLOCK: Final = Path(__file__).parent / "clock"
-_CHOSEN_BY_COMMAND: Final = {
-    "OTEL_PYTHON_DISTRO": "otel_coach",
-    "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
-}
 _START_UP: Final = 120.0
 _STOPS: Final = {"OTEL_COACH_STOP_ABANDONED": "true", "OTEL_COACH_STOP_AFTER": "0"}
 WORKERS: Final = 4
@@ -204,7 +200,7 @@ def running(
     ]
     instrument, by_clock = [bin_path("opentelemetry-instrument")], dict[str, str]()
     if clock is not None:  # sitecustomize sets the clock, then initialises as that command does
-        by_clock = {"PYTHONPATH": str(CLOCK), "SOAK_CLOCK": str(clock), **_CHOSEN_BY_COMMAND}
+        by_clock = {"PYTHONPATH": str(CLOCK), "SOAK_CLOCK": str(clock), **CHOSEN}
         instrument.clear()
     with TemporaryDirectory(prefix="otel-coach-soak-") as folder:
         shared = Path(folder) / "shared"

@@ -99,7 +99,6 @@ class Exchange(Answering):
         }
         self._receive = receive
         self._send = send
-        self._thread = get_ident()
         self.request.look_for_client = self._look_for_client
         self._started = perf_counter()
         # `time_at`, inlined to save a call.
@@ -127,7 +126,7 @@ class Exchange(Answering):
         What the server tells next is the application's: while that waits for the body, no message
         may be read for it. Nor may a message be read in another thread than the server's.
         """
-        if get_ident() == self._thread and (self._has_body or not self._is_receiving):
+        if get_ident() == self.request.thread and (self._has_body or not self._is_receiving):
             self._look_ahead()
 
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one stack frame per chunk

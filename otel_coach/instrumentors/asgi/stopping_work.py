@@ -101,17 +101,11 @@ class Answerer(Protocol):
 class _Root:
     """An outermost run that is open, and where it runs."""
 
-    __slots__ = ("is_told", "place", "run")
+    __slots__ = ("place", "run")
 
     def __init__(self, run: AnyRun) -> None:
         self.run = run
         self.place = Place(getattr(run, "task", None))
-        self.is_told = False
-
-    def tell(self, stop: Stop) -> None:
-        """Notes that the run is stopped, if it does not end by itself."""
-        self.is_told = True
-        stop.told.add(self.run)
 
 
 class Stopping:
@@ -189,7 +183,7 @@ class Stopping:
         self.roots[run] = root = _Root(run)
         if request.stop.is_on and self.makes_answer(root.place):
             request.stop.roots.add(run)  # it has begun since the others were told
-            root.tell(request.stop)
+            request.stop.told.add(run)
         if get_ident() == self._thread:
             self._watch()
         else:
@@ -198,8 +192,7 @@ class Stopping:
     @guarded
     def run_ended(self, run: AnyRun, *, was_aborted: bool) -> None:
         """Counts an outermost run that was stopped."""
-        root = self.roots.pop(run, None)
-        if root is not None and root.is_told and was_aborted:
+        if self.roots.pop(run, None) is not None and was_aborted and self._is_told(run):
             self.count()
         if self.request.closed:
             self._forget_request()
@@ -228,6 +221,9 @@ class Stopping:
         """Counts outermost runs that were stopped."""
         self.recorder.record(AI_STOPPED_RUNS, runs, self._labels or self._labels_now())
 
+    def _is_told(self, run: AnyRun) -> bool:
+        return self.request.stop is not None and run in self.request.stop.told
+
     def _labels_now(self) -> tuple[str, str, str]:
         request = self.request
         mode = request.mode or self.mode()
@@ -238,7 +234,7 @@ class Stopping:
         if self._labels is None:
             self._labels = self._labels_now()
             del self.answerer  # it refers to this object: avoids a reference cycle
-        self.roots = {run: root for run, root in self.roots.items() if root.is_told}
+        self.roots = {run: root for run, root in self.roots.items() if self._is_told(run)}
         for root in self.roots.values():
             root.place.let_go()
         self._forget_request()
@@ -310,9 +306,9 @@ class Stopping:
         for root in self.open_roots():
             if self.makes_answer(root.place):
                 stop.roots.add(root.run)
-                root.tell(stop)
+                stop.told.add(root.run)
             elif root.place.task_in(self._thread) is not None:
-                root.tell(stop)  # cancelled with the task that awaits it, if any does
+                stop.told.add(root.run)  # cancelled with the task that awaits it, if any does
 
     def tasks_to_cancel(self) -> set[_Task]:
         """Returns the tasks that make the answer, or await what does."""

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from opentelemetry.trace import SpanKind
 
-from otel_coach.core.event_loop import current_task, runs_asyncio
+from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import time_at
@@ -89,9 +89,8 @@ class Connection(Answering):
         self._receive = receive
         self._send = send
         self._tracer = tracer
-        self._thread = get_ident()
-        self._loop = asyncio.get_running_loop() if runs_asyncio() else None
         first = self._first_turn = self._turn_class(self, is_first=True)
+        self._thread, self._loop = first.thread, first.loop
         self._start_of_clock = first.start_of_clock
         self.start_time = time_at(first.start_of_clock, first.started)
         """ns since the epoch."""

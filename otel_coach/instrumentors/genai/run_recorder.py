@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
+    from otel_coach.core.request_context import Request
     from otel_coach.instrumentors.genai.billing import Billing
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.catalogue import Metric
@@ -141,16 +141,18 @@ class RunRecorder:
             billing=billing,
             response=response if self.content.is_on else None,
         )
-        if not isinstance(run, ModelCall) or run.request is None:
-            self.recorder.later(self._record_later, run, end)
-        elif status != OK or not run.request.look_in_loop(partial(self._end_call, run, end)):
-            self._end_call(run, end)
+        if isinstance(run, ModelCall) and run.request is not None:
+            if status == OK and run.request.look_in_loop(self._end_in_loop, run, end):
+                return
+            end = _abandoned_or_not(end, run.request)
+        self.recorder.later(self._record_later, run, end)
 
     @guarded
-    def _end_call(self, run: ModelCall, end: End) -> None:
+    def _end_in_loop(self, run: ModelCall, end: End) -> None:
         """Ends a call in the thread in which its request can look for its client."""
-        was_abandoned = run.request is not None and run.request.client_has_left()
-        self.recorder.later(self._record_later, run, end._replace(was_abandoned=was_abandoned))
+        if run.request is not None:
+            end = _abandoned_or_not(end, run.request)
+        self.recorder.later(self._record_later, run, end)
 
     def _record(self, run: Run, end: End) -> None:
         """Records `run` and ends its span; called by the recorder when it flushes."""
@@ -219,6 +221,10 @@ class RunRecorder:
 def _is_handled_error(output: object) -> bool:
     """Whether a tool has handled its error itself, and answers with a ToolMessage that says so."""
     return getattr(output, "type", None) == "tool" and getattr(output, "status", None) == "error"
+
+
+def _abandoned_or_not(end: End, request: Request) -> End:
+    return end._replace(was_abandoned=True) if request.client_has_left() else end
 
 
 def _status(error: BaseException | None) -> str:

@@ -9,6 +9,9 @@ from fastapi.responses import StreamingResponse
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 
+from otel_coach.instrumentors.genai.run_recorder import RunRecorder
+from otel_coach.testing import measuring
+from tests.support.hooks import inject
 from tests.support.leaving import asked
 from tests.support.scripted_model import Scripted, counted
 from tests.support.serving import serving
@@ -148,6 +151,19 @@ def test_a_request_that_is_read_to_its_end_costs_nothing_for_nobody(measured, pa
     assert len(notes) == STEPS
     assert page.samples(COST, endpoint=path) == [({"endpoint": path, "model": "gpt-5"}, 0)]
     assert page.sum(TOKENS) == 0
+
+
+@pytest.mark.server
+def test_a_fault_where_the_end_of_a_threads_call_is_noted_changes_no_answer(monkeypatch):
+    def failing(*_args):
+        raise LookupError
+
+    inject(monkeypatch, RunRecorder, "_end_in_loop", failing)
+    notes = []
+    with measuring() as measured, serving(asking(notes)) as client:
+        assert client.get("/thread").status_code == 200
+    assert len(notes) == STEPS
+    assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") == STEPS
 
 
 @pytest.mark.server

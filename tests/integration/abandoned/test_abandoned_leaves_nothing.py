@@ -16,7 +16,6 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from langchain_openai import ChatOpenAI
-from langgraph.graph import START, MessagesState, StateGraph
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
 from otel_coach import Settings
@@ -27,6 +26,7 @@ from tests.support.hooks import REFUSALS, inject
 from tests.support.leaving import asked
 from tests.support.serving import serving
 from tests.support.waiting import eventually
+from verification.oracle.graphs import graph as calling
 
 ON_THE_PATH = {
     "/stream": {"run_around", "tell_at_its_end"},
@@ -99,13 +99,7 @@ def asking_directly(provider, places=1000):  # noqa: C901 - one function for eac
 
         return StreamingResponse(parts())
 
-    async def node(state: MessagesState):
-        return {"messages": [await model.ainvoke(state["messages"])]}
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("node", node)
-    builder.add_edge(START, "node")
-    compiled = builder.compile()
+    compiled = calling(model, asynchronous=True)
 
     @app.get("/graph")
     async def graph():

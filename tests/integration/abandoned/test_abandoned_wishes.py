@@ -1,5 +1,7 @@
 """By what the stopping of abandoned work is asked for, and that it costs nothing otherwise."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -145,6 +147,33 @@ def test_nothing_of_it_is_on_the_path_by_default():
         eventually(lambda: measured.page().sum(requests, status="aborted") == 4)
     assert {"exchange", "websocket", "watched_stream"} <= {module for module, _ in called}
     assert not [one for one in called if one[0] in STOPPING_MODULES]
+
+
+OFF = """
+import sys
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from langchain_core.language_models import FakeListChatModel
+import otel_coach
+
+app = FastAPI()
+
+@app.get("/")
+async def route():
+    return (await FakeListChatModel(responses=["hi"]).ainvoke("hi")).content
+
+otel_coach.instrument(app)
+assert TestClient(app).get("/").json() == "hi"
+print(*(name.rpartition(".")[2] for name in sys.modules if name.startswith("otel_coach.")))
+"""
+
+
+def test_nothing_of_it_is_imported_by_default():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OFF], capture_output=True, text=True, check=False
+    )
+    # The wishes themselves: code may ask later.
+    assert STOPPING_MODULES.intersection(done.stdout.split()) == {"stopping"}, done.stderr
 
 
 # By the application's own code
