@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.paths import ROOT
 from tools.rooms import arrows, circle, imports, modules, room_of
 
 INSTRUMENTORS = {
@@ -57,6 +58,12 @@ READ_THE_ENVIRONMENT = {"configuration", "settings"}
 
 def test_each_room_imports_only_what_it_may():
     assert arrows() == ALLOWED
+
+
+def test_the_page_counts_rooms_and_arrows_as_they_are():
+    graph = arrows()
+    counted = f"{len(graph)} rooms, {sum(map(len, graph.values()))} arrows, no circle"
+    assert counted in " ".join((ROOT / "docs" / "architecture.md").read_text().split())
 
 
 def test_rooms_and_modules_form_no_circle():
