@@ -248,9 +248,9 @@ def main() -> int:
             f"{report.lost} lost of {report.lost_at_most} that kills may lose, "
             f"{len(report.problems)} problems"
         )
-        for line in report.problems:
-            print(line)
+        print(*report.problems, sep="\n", end="\n" if report.problems else "")
         problems += report.problems
+    print(f"{len(problems)} problems in all", *problems, sep="\n")  # a log may keep its end only
     return 1 if problems else 0
 
 
