@@ -42,14 +42,19 @@ def instrument(app: Starlette | None = None, *, settings: Settings | None = None
     Raises:
         TypeError: `app` is not a Starlette or FastAPI application.
     """
-    from otel_coach.setup.installation import INSTRUMENTORS, install  # noqa: PLC0415 - imports the SDK
-
     if app is not None and not hasattr(type(app), "build_middleware_stack"):
         message = (
             f"instrument() takes a FastAPI or Starlette application, not {type(app).__name__}; "
             "pass the application itself, before it is wrapped"
         )
         raise TypeError(message)
+    try:
+        from otel_coach.setup.installation import INSTRUMENTORS, install  # noqa: PLC0415 - imports the SDK
+    except ValueError as error:  # the SDK reads the limits of spans when it is imported
+        import logging  # noqa: PLC0415 - not imported if all is well
+
+        logging.getLogger("otel_coach").error("otel-coach: it cannot start: %s", error)  # noqa: TRY400 - one line, which names the variable
+        return
     if (installation := install(settings)) is not None:
         for name in INSTRUMENTORS:
             installation.instrument(name, app)

@@ -14,6 +14,7 @@ from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+_PREFIX: Final = "OTEL_COACH_"
 _VARIABLE: Final = re.compile(r"OTEL_[A-Z0-9_]*[A-Z0-9]")
 _ALIKE: Final = re.compile(r"o(?:tel|tle|tlp|ltp|etl|te_|pen_?tel)", re.IGNORECASE)
 """The beginning of a name that may be meant for one of OpenTelemetry's."""
@@ -21,6 +22,7 @@ _OF_MANY_PACKAGES: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION)_")
 """Each instrumentation has variables of its own there, whose names are like those of others."""
 _USUAL: Final = 0.6
 """How like each other two names are, from 0 to 1; the default of difflib."""
+_LIKENESS_OF_OWN: Final = 0.85
 _LIKENESS: Final = 0.86
 _LIKENESS_OF_MANY: Final = 0.97
 _EXCLUDED_URLS: Final = re.compile(r"OTEL_PYTHON_\w+_EXCLUDED_URLS")
@@ -43,6 +45,17 @@ _ALIASES: Final = {
     **dict.fromkeys(("OTEL_RESOURCE", "OTEL_ATTRIBUTES"), "OTEL_RESOURCE_ATTRIBUTES"),
 }
 """Names that are too far from the right one to be like it."""
+_OWN_ALIASES: Final = {
+    **dict.fromkeys(("PORT", "METRICS_PORT"), "OTEL_EXPORTER_PROMETHEUS_PORT"),
+    **dict.fromkeys(("HOST", "METRICS_HOST"), "OTEL_EXPORTER_PROMETHEUS_HOST"),
+    **dict.fromkeys(("ENDPOINT", "OTLP_ENDPOINT"), "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    "SERVICE_NAME": "OTEL_SERVICE_NAME",
+    **dict.fromkeys(("TOKEN", "BEARER_TOKEN"), "OTEL_COACH_METRICS_TOKEN"),
+    "PRICES_FILE": "OTEL_COACH_PRICES",
+    "SHARED_FOLDER": "OTEL_COACH_SHARED_DIR",
+    "STOP_ABANDONED_AFTER": "OTEL_COACH_STOP_AFTER",
+}
+"""The same for names that begin like otel-coach's own, without that beginning."""
 
 
 def budget_variable(label: str) -> str:
@@ -67,9 +80,13 @@ OWN_NAMES: Final = frozenset(
 
 def unknown_own(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     """Yields the names that begin like otel-coach's, but are none, each with the nearest one."""
+    # The prefix is left out: by it alone, any two of otel-coach's names would be alike.
+    known = {name.removeprefix(_PREFIX): name for name in OWN_NAMES}
     for name in sorted(names):
-        if name.startswith("OTEL_COACH_") and name not in OWN_NAMES:
-            yield name, nearest(name, OWN_NAMES)
+        if name.startswith(_PREFIX) and name not in OWN_NAMES:
+            rest = name.removeprefix(_PREFIX)
+            alike = nearest(rest, known, _LIKENESS_OF_OWN)
+            yield name, _OWN_ALIASES.get(rest) or (known[alike] if alike else None)
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = _USUAL) -> str | None:
@@ -93,7 +110,7 @@ def unknown_endpoints(
 
 def unknown_line(name: str, meant: str | None) -> str:
     """Returns the line for the log about a variable that nothing reads."""
-    whose = "otel-coach" if name.startswith("OTEL_COACH_") else "otel-coach or OpenTelemetry"
+    whose = "otel-coach" if name.startswith(_PREFIX) else "otel-coach or OpenTelemetry"
     return f"{name} is not a variable of {whose}{hint(meant)}; it is ignored"
 
 
@@ -105,7 +122,7 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str
     """
     right = {*known, *OWN_NAMES, *WITHOUT_EFFECT, *_documented()}
     for name in sorted(names):
-        if name in right or name.startswith("OTEL_COACH_") or not _ALIKE.match(name):
+        if name in right or name.startswith(_PREFIX) or not _ALIKE.match(name):
             continue
         upper = name.upper()
         if (meant := _meant(upper, right)) is not None:

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
 
 
 class Severity(Enum):
@@ -49,9 +53,24 @@ class Trap:
     example_cure: str = ""
     """Stands for `cure` there, where that depends on what is found."""
 
-    def line(self, **values: object) -> str:
+    def line(self, **values: object) -> Line:
         """Returns the row as one line for the log."""
-        return f"{self.what.format_map(values)}. Cure: {self.cure.format_map(values)}"
+        return Line(self, values)
+
+
+class Line(str):
+    """A row as one line for the log, which keeps what it is made of."""
+
+    __slots__ = ("trap", "values")
+    trap: Trap
+    values: Mapping[str, object]
+
+    def __new__(cls, trap: Trap, values: Mapping[str, object]) -> Self:
+        """Puts the values into the row's templates."""
+        what, cure = trap.what.format_map(values), trap.cure.format_map(values)
+        line = super().__new__(cls, f"{what}. Cure: {cure}")
+        line.trap, line.values = trap, values
+        return line
 
 
 NO_EXPORTER: Final = Trap(
@@ -97,6 +116,28 @@ VENDOR: Final = Trap(
     "a vendor.",
     "to choose otel-coach's own: export OTEL_PYTHON_DISTRO=otel_coach "
     "OTEL_PYTHON_CONFIGURATOR=otel_coach",
+    Severity.NOTE,
+)
+CONFIG_FILE: Final = Trap(
+    "configuration-file",
+    "OTEL_CONFIG_FILE={path!r} cannot be used ({reason}; opentelemetry.configuration may have "
+    "logged why); the other OTEL_* variables configure what it has not built",
+    "The providers that the file describes are missing, or some of them.",
+    "correct the file (opentelemetry.io/docs/specs/otel/configuration), or: unset OTEL_CONFIG_FILE",
+)
+CONFIG_DISABLES: Final = Trap(
+    "disabled-by-file",
+    "OTEL_CONFIG_FILE={path!r} contains `disabled: true`: nothing is measured",
+    "The file switches off the SDK, and otel-coach with it.",
+    "sed -i '/^disabled:/d' {path}, or: unset OTEL_CONFIG_FILE",
+)
+CONFIG_PROVIDERS: Final = Trap(
+    "configuration-file-providers",
+    "OTEL_CONFIG_FILE={path!r} has set the global providers: otel-coach's metrics are on its page "
+    "only, and the file's processors export its spans",
+    "otel-coach does not redact the spans of other instrumentations then, and the variables that "
+    "choose exporters are not read.",
+    "for all that otel-coach does: unset OTEL_CONFIG_FILE, and set OTEL_* variables",
     Severity.NOTE,
 )
 CONFIG_PACKAGE: Final = Trap(
@@ -156,6 +197,15 @@ EXTRA_FEE: Final = Trap(
 
 LOGGED: Final = (
     *(NO_EXPORTER, COMPONENT, PORT, REDACTOR, SHARED_FOLDER, VENDOR, CONFIG_PACKAGE),
-    *(OWN_PAGE, STOPPED_ENDPOINT, NO_USAGE, NO_PRICE, EXTRA_FEE),
+    *(
+        CONFIG_FILE,
+        CONFIG_PROVIDERS,
+        CONFIG_DISABLES,
+        OWN_PAGE,
+        STOPPED_ENDPOINT,
+        NO_USAGE,
+        NO_PRICE,
+        EXTRA_FEE,
+    ),
 )
 """The rows that the log has too."""

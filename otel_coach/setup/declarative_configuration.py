@@ -11,7 +11,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from otel_coach.core.traps import CONFIG_PACKAGE
+from otel_coach.core.traps import CONFIG_DISABLES, CONFIG_FILE, CONFIG_PACKAGE, CONFIG_PROVIDERS
 
 if TYPE_CHECKING:
     from otel_coach.settings import Settings
@@ -23,7 +23,8 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
     """Builds the providers of `settings.config_file`; returns settings for what is left to build.
 
     If `is_done`, the global providers are set already, and none are built. If the file cannot be
-    used, one line is logged, and the other variables take effect as if there were no file.
+    used, one line is logged, and the other variables take effect as if there were no file: then
+    the settings name none.
     """
     path = settings.config_file
     if path is None:
@@ -33,29 +34,20 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
 
         config = load_config_file(path)
         if config.disabled:
-            _logger.warning("otel-coach: disabled by OTEL_CONFIG_FILE=%r", path)
+            _logger.warning("otel-coach: %s", CONFIG_DISABLES.line(path=path))
             return replace(settings, enabled=False)
         if not is_done:
             configure_sdk(config)
     except ImportError:
         line = CONFIG_PACKAGE.line(path=path)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
-        return settings
+        return replace(settings, config_file=None)
     except Exception as error:  # noqa: BLE001 - anything may be wrong with the file or its exporters
         # The exception's message is not logged: it may contain a header's value.
-        _logger.error(  # noqa: TRY400 - as above
-            "otel-coach: OTEL_CONFIG_FILE=%r cannot be used (%s; opentelemetry.configuration may "
-            "have logged why); the other OTEL_* variables configure what it has not built",
-            path,
-            type(error).__name__,
-        )
-        return settings
-    _logger.warning(
-        "otel-coach: OTEL_CONFIG_FILE=%r has set the global providers: otel-coach's metrics are on "
-        "its page only, and the file's processors export its spans; otel-coach does not redact the "
-        "spans of other instrumentations; the variables that choose exporters are not read",
-        path,
-    )
+        line = CONFIG_FILE.line(path=path, reason=type(error).__name__)
+        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - as above
+        return replace(settings, config_file=None)
+    _logger.warning("otel-coach: %s", CONFIG_PROVIDERS.line(path=path))
     return replace(
         settings,
         trace_exporters=(),

@@ -210,7 +210,8 @@ def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMe
 
 
 _installed: Installation | None = None
-_cannot_start = False
+_stays_off = False
+"""Whether OTEL_CONFIG_FILE disables otel-coach, or it cannot start: either is logged once."""
 _installing = threading.RLock()
 
 
@@ -219,12 +220,13 @@ def install(settings: Settings | None = None) -> Installation | None:
 
     Returns None if otel-coach is disabled, or if it cannot start, which is logged once.
     """
-    global _installed, _cannot_start  # noqa: PLW0603 - the only state that entry points share
+    global _installed, _stays_off  # noqa: PLW0603 - the only state that entry points share
     with _installing:
-        if _installed is None and not _cannot_start:
+        if _installed is None and not _stays_off:
             settings = effective(settings or Settings.from_env())
             if settings.enabled and settings.config_file:
                 settings = configured(settings, is_done=providers_are_set())
+                _stays_off = not settings.enabled
             if not settings.enabled:
                 return None
             if settings.quiet:
@@ -236,7 +238,7 @@ def install(settings: Settings | None = None) -> Installation | None:
             except Exception as error:  # the service starts without otel-coach
                 if belongs_to_host(error):
                     raise
-                _cannot_start = True
+                _stays_off = True
                 # The exception's message is not logged: it may contain an address with a password.
                 _logger.error(  # noqa: TRY400 - one line, with what to do next
                     "otel-coach: it cannot start (%s in %s) and measures nothing; `otel-coach "

@@ -10,11 +10,13 @@ import pytest
 
 from otel_coach.cli.doctor import application
 from otel_coach.cli.doctor.finding import Examined, Fact
+from otel_coach.core.traps import Severity
 from otel_coach.settings import Settings
 from tests.support.doctor import findings
 from tests.support.paths import APPS
 from tests.support.stack import bin_path
 
+INSTRUMENT = "opentelemetry-instrument"
 PAGE = """
 from fastapi import FastAPI
 app = FastAPI()
@@ -42,7 +44,7 @@ def told(tmp_path, monkeypatch):
     """Says what is found about an application of a text, by name, and the facts."""
     monkeypatch.chdir(tmp_path)
 
-    def look(text, command="uvicorn app:app", **environ):
+    def look(text, command=f"{INSTRUMENT} uvicorn app:app", **environ):
         (tmp_path / "app.py").write_text(text)
         environ = {"PATH": os.environ["PATH"], **environ}
         examined = Examined(Settings.from_env(environ), environ)
@@ -70,21 +72,80 @@ def test_the_routes_and_the_bound_of_the_page_are_told():
     "command",
     [
         *("python -m uvicorn app:app", "gunicorn -k uvicorn.workers.UvicornWorker app:app"),
-        *("hypercorn app", "fastapi run", "fastapi run app.py --app app"),
-        "opentelemetry-instrument uvicorn app:app",
+        *("hypercorn app", "fastapi run", "fastapi run app.py --app app", "uvicorn app:app"),
     ],
 )
 def test_the_application_is_found_for_each_server(told, command):
-    found, facts = told(PAGE, command)
+    for prefix in (INSTRUMENT, "otel-coach run", "python -m otel_coach run"):
+        found, facts = told(PAGE, f"{prefix} {command}")
+        assert found == {}
+        assert "with 5 routes" in facts
+        assert "\nGET /metrics is answered with otel-coach's page" in facts
+
+
+def test_a_command_that_does_not_instrument_is_a_note(told):
+    found, facts = told(PAGE, "uvicorn app:app")
+    assert found.keys() == {"command-not-instrumented"}
+    note = found["command-not-instrumented"]
+    assert note.severity is Severity.NOTE
+    assert note.cure == "opentelemetry-instrument uvicorn app:app"
+    assert "\nunder opentelemetry-instrument, GET /metrics is answered" in facts
+
+
+def test_a_folder_on_the_python_path_instruments_too(told, tmp_path):
+    site = tmp_path / "auto_instrumentation"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("")
+    found, _ = told(PAGE, "uvicorn app:app", PYTHONPATH=f"{tmp_path}:{site}")
     assert found == {}
-    assert "with 5 routes" in facts
+
+
+IN_CODE = f"""
+import otel_coach
+{PAGE}
+otel_coach.instrument(app, settings=otel_coach.Settings(
+    metrics_path="/figures", metrics_token="sesame", trace_exporters=("otlp",),
+    budgets={{"endpoint": 3}},
+))
+"""
+
+
+def test_an_application_that_starts_otel_coach_itself_has_its_own_settings(told):
+    found, facts = told(IN_CODE, "uvicorn app:app")
+    assert found.keys() == {"more-routes-than-budget"}
+    assert "the application calls otel_coach.instrument()" in facts
+    assert "\nGET /figures is answered with otel-coach's page" in facts
+
+
+def test_settings_in_code_that_come_too_late(told):
+    found, facts = told(IN_CODE)
+    assert found.keys() == {"settings-unused"}
+    assert "GET /metrics is answered" in facts
+
+
+@pytest.mark.parametrize(
+    "options", ["--port 9464", "--port=9464", "-b 127.0.0.1:9464", "--bind=[::1]:9464"]
+)
+def test_a_port_of_the_page_that_the_application_has(told, options):
+    command = f"{INSTRUMENT} gunicorn {options} app:app"
+    found, _ = told(PAGE, command, OTEL_EXPORTER_PROMETHEUS_PORT="9464")
+    assert found.keys() == {"port-taken"}
+    assert "the command serves the application there" in found["port-taken"].what
+    assert told(PAGE, command, OTEL_EXPORTER_PROMETHEUS_PORT="9465")[0] == {}
+
+
+def test_what_is_logged_while_the_application_is_imported_is_told(told):
+    text = f"import logging; logging.getLogger('opentelemetry.x').error('it is odd'){PAGE}"
+    found, _ = told(text)
+    assert found.keys() == {"logged-at-start"}
+    assert found["logged-at-start"].what == "it is odd"
 
 
 def test_it_is_imported_and_not_served(told, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         text = f"import os; open('imported', 'a').write(f'{{os.getpid()}} ')\n{PAGE}"
-        found, _ = told(text, f"uvicorn app:app --port {port}")
+        found, _ = told(text, f"{INSTRUMENT} uvicorn app:app --port {port}")
     assert found == {}
     assert len((tmp_path / "imported").read_text().split()) == 1
 
@@ -229,7 +290,7 @@ def test_where_the_application_has_no_page_none_is_asked_for(told, environ):
 def test_a_factory_in_another_folder(told, tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "shop.py").write_text(f"{PAGE}\ndef create():\n    return app\n")
-    found, facts = told("", "uvicorn --app-dir src --factory shop:create")
+    found, facts = told("", f"{INSTRUMENT} uvicorn --app-dir src --factory shop:create")
     assert found == {}
     assert "with 5 routes" in facts
 

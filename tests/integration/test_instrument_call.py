@@ -1,5 +1,9 @@
 """`otel_coach.instrument()`, called by an application that serves."""
 
+import os
+import subprocess
+import sys
+
 from otel_coach.testing import Page
 from tests.support.serving import serving
 from tests.support.small_service import HTTP
@@ -61,3 +65,16 @@ def test_instrument_without_an_application_watches_all():
             assert client.get("/metrics").status_code == 200
     finally:
         otel_coach.uninstrument()
+
+
+def test_a_limit_with_which_the_sdk_cannot_be_imported_lets_the_host_go_on():
+    done = subprocess.run(
+        [sys.executable, "-c", "import otel_coach; otel_coach.instrument(); print('goes on')"],
+        env={**os.environ, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "goes on\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("otel-coach: it cannot start: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be ")

@@ -51,10 +51,13 @@ def reported(url, token):
     return said(service.look(examined(**environ), url))
 
 
-def diagnosis(command=(), url=None, **environ):
-    """By the name of the trap, what is said by all looks, as one text each: what, and its cure."""
+def diagnosis(command=(), url=None, *, starts=False, **environ):
+    """By the name of the trap, what is said by all looks, as one text each: what, and its cure.
+
+    If `starts`, otel-coach is started in another process, too, which takes a second.
+    """
     by_name = {}
-    for results in diagnosed(environ, command=command, url=url).values():
+    for results in diagnosed(environ, command=command, url=url, starts=starts).values():
         for finding in findings(results):
             by_name.setdefault(finding.trap.name, []).append(str(finding))
     return by_name

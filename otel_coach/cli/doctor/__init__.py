@@ -19,6 +19,7 @@ from otel_coach.cli.doctor import (
     pricing,
     report,
     service,
+    start,
     tracing,
     variables,
 )
@@ -75,20 +76,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def diagnosed(
-    environment: Mapping[str, str], *, command: Sequence[str] = (), url: str | None = None
+    environment: Mapping[str, str],
+    *,
+    command: Sequence[str] = (),
+    url: str | None = None,
+    starts: bool = True,
 ) -> dict[str, list[Finding | Fact]]:
     """Returns what is found in `environment`, around `command`, and on the page at `url`.
 
-    The results are by subject, and each is there once.
+    The results are by subject, and each is there once. Unless `starts` is false, otel-coach is
+    started in another process, which takes a second.
     """
     examined = Examined(Settings.from_env(environment), environment)
-    looks = {name: look(examined) for name, look in _SUBJECTS.items()}
-    if command:
-        looks["the application"] = application.look(examined, command)
-    if url is not None:
-        looks["the running service"] = service.look(examined, url)
     results: dict[str, list[Finding | Fact]] = {}
     known = set[Finding | Fact]()
+    looks = {name: look(examined) for name, look in _SUBJECTS.items()}
+    if starts:
+        looks["the start"] = start.look(examined, known)
+    if command:
+        looks["the application"] = application.look(examined, command, known)
+    if url is not None:
+        looks["the running service"] = service.look(examined, url)
     for subject, look in looks.items():
         results[subject] = [one for one in _all(subject, look) if one not in known]
         known.update(results[subject])

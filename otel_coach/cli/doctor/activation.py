@@ -9,10 +9,12 @@ import otel_coach
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.traps.environment import (
     DISABLED,
+    DISTRO,
     INSTRUMENTOR_DISABLED,
     SEVERAL_DISTROS,
 )
 from otel_coach.configuration.environment_variables import (
+    CHOICE,
     SWITCHES,
     is_true,
     vendors,
@@ -46,14 +48,18 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     if not examined.settings.enabled:
         names = " ".join(name for name in SWITCHES if is_true(examined.text(name)))
         yield found(DISABLED, variables=names)
-    yield from _distros()
+    yield from _distros(examined)
     yield from _instrumentors(examined)
     path = examined.settings.config_file
     if path is not None and not is_installed("opentelemetry.configuration"):
         yield found(CONFIG_PACKAGE, path=path)
 
 
-def _distros() -> Iterator[Finding]:
+def _distros(examined: Examined) -> Iterator[Finding]:
+    for group, variable in CHOICE.items():
+        value = examined.text(variable)
+        if value and not any(entry_points(group=group, name=value)):
+            yield found(DISTRO, variable=variable, value=value, group=group)
     if in_place := vendors_in_place():
         yield found(VENDOR, names=", ".join(in_place))
     for names in vendors().values():

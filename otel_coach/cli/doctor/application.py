@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.cli.doctor import fetch
+from otel_coach.cli.doctor.child_process import ChildError, result_of
 from otel_coach.cli.doctor.command_line import CommandError, served
 from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.log_lines import findings
 from otel_coach.cli.doctor.traps import application as traps
 from otel_coach.configuration.names import unknown_endpoints
-from otel_coach.core.traps import OWN_PAGE, STOPPED_ENDPOINT
+from otel_coach.core.traps import OWN_PAGE, PORT, STOPPED_ENDPOINT
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.labels import ENDPOINT
 from otel_coach.metrics.series_bound import longest_line, most_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from otel_coach.cli.doctor.command_line import Served
     from otel_coach.cli.doctor.finding import Examined, Finding
@@ -31,11 +29,16 @@ _LONGEST: Final = 90.0
 _OK: Final = 200
 
 
-def look(examined: Examined, command: Sequence[str]) -> Iterator[Finding | Fact]:
-    """Imports the application of `command`, without serving it, and yields what it says."""
+def look(
+    examined: Examined, command: Sequence[str], known: Collection[Finding | Fact] = ()
+) -> Iterator[Finding | Fact]:
+    """Imports the application of `command`, without serving it, and yields what it says.
+
+    `known` are the results of other looks, of which the log has some, too.
+    """
     shown = " ".join(command)
     try:
-        application = served(command)
+        application = served(command, examined.text("PYTHONPATH"))
     except CommandError as error:
         yield found(traps.COMMAND, command=shown, reason=error)
         return
@@ -43,37 +46,47 @@ def look(examined: Examined, command: Sequence[str]) -> Iterator[Finding | Fact]
     target = application.target or "the application"
     if "error" in told:
         yield found(traps.NOT_IMPORTED, target=target, reason=told["error"], command=shown)
-    elif "routes" not in told:
+        return
+    if examined.settings.enabled:
+        yield from _ways(application, shown, told)
+        yield from findings(told["lines"], examined, known)
+    if "routes" not in told:
         yield found(traps.NOT_WATCHED, target=target, kind=told["kind"])
-    else:
-        yield from _routes(examined, target, told)
-        yield from _page(examined, told)
+        return
+    yield from _routes(target, told)
+    yield from _page(told)
+    yield from _port(examined, application)
 
 
 def _told(examined: Examined, application: Served) -> dict[str, Any]:
     """Returns what the child process says about the application."""
-    with TemporaryDirectory(prefix="otel-coach-doctor-") as folder:
-        result = Path(folder) / "result.json"
-        arguments = [json.dumps(application.as_dict()), str(result)]
-        try:
-            done = subprocess.run(  # noqa: S603 - this interpreter, with a module of this package
-                [sys.executable, "-m", _CHILD, *arguments],
-                capture_output=True,
-                check=False,
-                env=dict(examined.variables),
-                stdin=subprocess.DEVNULL,
-                timeout=_LONGEST,
-            )
-        except subprocess.TimeoutExpired:
-            return {"error": f"its import takes longer than {_LONGEST:g} s"}
-        if not result.exists():
-            return {"error": f"the process ended with {done.returncode} while importing it"}
-        return json.loads(result.read_text("utf-8"))
+    arguments = json.dumps(application.as_dict())
+    try:
+        return result_of(_CHILD, arguments, environment=examined.variables, seconds=_LONGEST)
+    except ChildError as error:
+        return {"error": f"{error} while importing it"}
 
 
-def _routes(examined: Examined, target: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:
+def _ways(application: Served, command: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:
+    """Yields what instruments the application, and a finding if nothing does, or two things do."""
+    if not told["is_instrumented"]:
+        yield found(traps.NOT_INSTRUMENTED, command=command)
+    elif not application.instruments:
+        yield Fact("the application calls otel_coach.instrument()")
+    elif told["has_unused_settings"]:
+        yield found(traps.UNUSED_SETTINGS)
+
+
+def _port(examined: Examined, application: Served) -> Iterator[Finding]:
+    settings = examined.settings
+    if settings.serves_metrics and settings.metrics_port == application.port:
+        reason = "the command serves the application there"
+        yield found(PORT, host=settings.metrics_host, port=application.port, reason=reason)
+
+
+def _routes(target: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:
     routes: list[str] = told["routes"]
-    budgets = examined.settings.budgets
+    budgets: dict[str, int] = told["settings"]["budgets"]
     yield Fact(f"{target}: {told['kind']} with {len(routes)} routes")
     values = {**budgets, ENDPOINT: min(budgets[ENDPOINT], len(routes))}
     longest = max(map(len, routes), default=0)
@@ -90,13 +103,12 @@ def _routes(examined: Examined, target: str, told: dict[str, Any]) -> Iterator[F
             budget=budgets[ENDPOINT],
             enough=len(routes) + len(routes) // 4,
         )
-    if isinstance(stopped := examined.settings.stop_abandoned, frozenset):
-        for values in unknown_endpoints(stopped, routes):
-            yield found(STOPPED_ENDPOINT, **values)
+    for values in unknown_endpoints(told["settings"]["stopped"], routes):
+        yield found(STOPPED_ENDPOINT, **values)
 
 
-def _page(examined: Examined, told: dict[str, Any]) -> Iterator[Finding | Fact]:
-    path = examined.settings.metrics_path
+def _page(told: dict[str, Any]) -> Iterator[Finding | Fact]:
+    path: str = told["settings"]["metrics_path"]
     page: dict[str, Any] | None = told.get("page")
     if page is None:
         return
@@ -112,7 +124,8 @@ def _page(examined: Examined, told: dict[str, Any]) -> Iterator[Finding | Fact]:
         by = by or f", by what is around it ({told['kind']})" * told["is_wrapped"]
         yield found(traps.PAGE_REFUSED, path=path, status=page["status"], by=by)
     elif fetch.is_ours(page["body"]):
-        yield Fact(f"GET {path} is answered with otel-coach's page")
+        by = "" if told["is_instrumented"] else "under opentelemetry-instrument, "
+        yield Fact(f"{by}GET {path} is answered with otel-coach's page")
     else:
         reason = page["type"] or "it has no content type"
         yield found(OWN_PAGE, path=path, reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,16 +18,29 @@ if TYPE_CHECKING:
 
 
 def look(_examined: Examined) -> Iterator[Finding | Fact]:
-    """Yields a fact or a finding for each row of the table whose library is installed."""
-    for part in PARTS:
-        if not part.is_there:
-            continue
-        with _silent():  # a library that has changed may log warnings
-            holds = part.holds()
-        if holds:
-            yield Fact(f"relied on: {part.name}: yes")
-        else:
-            yield found(ASSUMPTION, name=part.name, lost=part.lost)
+    """Yields a finding for each row of the table that does not hold, and how many do.
+
+    Rows of libraries that are not installed are left out.
+    """
+    if not _can_propagate():
+        yield Fact("libraries: not looked at, because of OTEL_PROPAGATORS")
+        return
+    there = [part for part in PARTS if part.is_there]
+    with _silent():  # a library that has changed may log warnings
+        changed = [part for part in there if not part.holds()]
+    right = len(there) - len(changed)
+    yield Fact(f"libraries: {right} of {len(there)} private parts are as otel-coach expects")
+    for part in changed:
+        yield found(ASSUMPTION, name=part.name, lost=part.lost)
+
+
+def _can_propagate() -> bool:
+    """Whether OpenTelemetry's API, which all rows need, can be imported."""
+    try:
+        importlib.import_module("opentelemetry.propagate")
+    except ValueError:  # it names what is not installed; `start.py` has the finding
+        return False
+    return True
 
 
 @contextmanager

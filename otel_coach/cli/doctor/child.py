@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 import otel_coach
 from otel_coach.cli.doctor.command_line import Served
 from otel_coach.cli.doctor.imports import as_the_command_does
+from otel_coach.cli.doctor.log_lines import LogLines
 from otel_coach.instrumentors import ASGI
-from otel_coach.settings import Settings
+from otel_coach.settings import Settings, effective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from otel_coach.settings import EffectiveSettings
 
 _TELLING: Final = (ImportError, AttributeError, SyntaxError, FileNotFoundError, NameError)
 """Exceptions whose message is about code and files; others may have a secret in theirs."""
@@ -43,22 +46,61 @@ def main() -> int:
     return 0
 
 
+class _Instrumenting:
+    """Stands for `otel_coach.instrument`: notes the settings of each call, and exports nothing."""
+
+    def __init__(self) -> None:
+        self._instrument = otel_coach.instrument
+        self.settings: list[EffectiveSettings] = []
+        """Of each call. The first ones count."""
+        self.is_with_settings = False
+        """Whether a call of the application had settings."""
+
+    def __call__(self, app: Any = None, *, settings: Settings | None = None) -> None:
+        self.is_with_settings |= settings is not None
+        self.settings.append(effective(settings or Settings.from_env()))
+        self._instrument(app, settings=replace(self.settings[0], **_APART))
+
+
 def _look(served: Served) -> dict[str, Any]:
-    settings = Settings.from_env()
-    path, token = settings.metrics_path, settings.metrics_token
-    otel_coach.instrument(settings=replace(settings, **_APART))
+    lines = LogLines()
+    otel_coach.instrument = instrument = _Instrumenting()
+    if served.instruments:
+        instrument()
+    calls = len(instrument.settings)
     try:
         with as_the_command_does(Path(served.folder)):
             target = _imported(served)
     except BaseException as error:  # noqa: BLE001 - the module may raise anything, also SystemExit
         return {"error": _told(error)}
+    is_called = len(instrument.settings) > calls
+    told: dict[str, Any] = {
+        "lines": lines.found,
+        "is_instrumented": served.instruments or is_called,
+        "has_unused_settings": served.instruments and instrument.is_with_settings,
+    }
+    if not instrument.settings:
+        instrument()  # as it would be with `opentelemetry-instrument`
+    settings = instrument.settings[0]
+    told["settings"] = {
+        "metrics_path": settings.metrics_path,
+        "budgets": dict(settings.budgets),
+        "stopped": sorted(settings.stop_abandoned)
+        if isinstance(settings.stop_abandoned, frozenset)
+        else [],
+    }
+    return told | _seen(target, settings)
+
+
+def _seen(target: Any, settings: EffectiveSettings) -> dict[str, Any]:
+    """Returns what the imported object is, its routes, and how it answers GET for the page."""
     kind = f"a {type(target).__module__}.{type(target).__qualname__}"
     app = _application(target)
     if app is None:
         return {"kind": kind}
     from otel_coach.instrumentors.asgi.routes import has_own_route, templates  # noqa: PLC0415 - needs starlette
 
-    scope = _scope(path, token)
+    scope = _scope(settings.metrics_path, settings.metrics_token)
     found: dict[str, Any] = {
         "kind": kind,
         "is_wrapped": app is not target,
@@ -72,7 +114,7 @@ def _look(served: Served) -> dict[str, Any]:
 
 
 _APART: Final[dict[str, Any]] = {
-    **dict.fromkeys(("trace_exporters", "log_exporters"), ()),
+    **dict.fromkeys(("trace_exporters", "log_exporters", "problems", "without_effect"), ()),
     "metric_exporters": ("prometheus",),
     "dependencies": {},
     "metrics_port": None,

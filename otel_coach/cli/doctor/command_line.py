@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +30,12 @@ _FLAG: Final = re.compile(
 """Options without a value."""
 _FOLDERS: Final = ("--app-dir", "--chdir", "--working-dir", "-d")
 _INSTRUMENT: Final = "opentelemetry-instrument"
+_SITES: Final = frozenset({"auto_instrumentation", "site"})
+"""Folders on PYTHONPATH from which OpenTelemetry or otel-coach instrument each Python process."""
+_BINDS: Final = ("--bind", "-b", "--port", "-p")
+_PORT: Final = re.compile(r"(?:.*:)?([0-9]{1,5})")
+_DEFAULT_PORT: Final = 8000
+"""Of each of the programs."""
 
 
 class CommandError(Exception):
@@ -45,20 +54,48 @@ class Served:
     is_factory: bool = False
     attribute: str = ""
     """For `fastapi`, the name of the application in that file."""
+    instruments: bool = False
+    """Whether the command instruments the application, or PYTHONPATH does."""
+    port: int = _DEFAULT_PORT
+    """On which the application is served."""
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON types."""
         return asdict(self)
 
 
-def served(command: Sequence[str]) -> Served:
-    """Returns the application that `command` serves.
+def served(command: Sequence[str], python_path: str = "") -> Served:
+    """Returns the application that `command` serves, where PYTHONPATH is `python_path`.
 
     Raises:
         CommandError: it is no command of a known server, or names no application.
     """
     position = _position(command)
-    program, arguments = Path(command[position]).name, command[position + 1 :]
+    arguments = command[position + 1 :]
+    return replace(
+        _application(Path(command[position]).name, arguments),
+        instruments=_instruments(command[:position], python_path),
+        port=_port(arguments),
+    )
+
+
+def _instruments(before: Sequence[str], python_path: str) -> bool:
+    """Whether the words `before` the server's instrument it, or a folder on PYTHONPATH does."""
+    words = [Path(word).name.replace("_", "-") for word in before]
+    runs = ("otel-coach", "run") in pairwise(words)
+    sites = (Path(folder) for folder in python_path.split(os.pathsep) if folder)
+    on_path = any(site.name in _SITES and (site / "sitecustomize.py").exists() for site in sites)
+    return runs or on_path or _INSTRUMENT in words
+
+
+def _port(arguments: Sequence[str]) -> int:
+    with suppress(ValueError):
+        if match := _PORT.fullmatch(_value(arguments, _BINDS) or ""):
+            return int(match[1])
+    return _DEFAULT_PORT
+
+
+def _application(program: str, arguments: Sequence[str]) -> Served:
     folder = _value(arguments, _FOLDERS) or "."
     if program == "fastapi":
         return _of_fastapi(arguments, folder)

@@ -5,7 +5,6 @@ test_doctor_pages.py, those that need a process of their own in test_doctor_of_a
 """
 
 import importlib
-import json
 import re
 import sys
 
@@ -13,7 +12,6 @@ import pytest
 from opentelemetry.sdk.trace import SpanProcessor
 
 from otel_coach.cli.doctor.traps import TRAPS
-from otel_coach.core.traps import Severity
 from tests.support.doctor import diagnosis, hostile
 from tests.support.otel_variables import documented
 from tests.support.paths import TESTS
@@ -58,6 +56,7 @@ def test_where_nothing_is_wrong_nothing_is_found():
     [
         ("OTEL_COACH_METRIC_PATH", "OTEL_COACH_METRICS_PATH"),
         ("OTEL_COACH_DEPENDENCYS", "OTEL_COACH_DEPENDENCIES"),
+        ("OTEL_COACH_METRICS_PORT", "OTEL_EXPORTER_PROMETHEUS_PORT"),
         ("OTEL_COCAH_PRICES", "OTEL_COACH_PRICES"),
         ("OTEL_EXPORTER_OLTP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("OTEL_EXPORTER_OTLP_TRACE_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
@@ -73,6 +72,14 @@ def test_a_misspelt_name_is_told_what_it_may_be_meant_for(name, meant):
     assert text.startswith(f"{name} is not a variable")
     assert f"perhaps {meant} is meant" in text
     assert f'export {meant}="${name}"; unset {name}' in text
+
+
+@pytest.mark.parametrize("name", ["ENABLED", "LOG_LEVEL", "TYPO", "METRICS_URL", "MODE"])
+def test_a_name_that_is_like_no_other_is_only_to_be_unset(name):
+    """Whoever follows a wrong guess, such as DISABLED for ENABLED, is worse off than before."""
+    text = only(diagnosis(**{f"OTEL_COACH_{name}": "true"}), "misspelt-variable")
+    assert "meant" not in text
+    assert text.endswith(f"; unset OTEL_COACH_{name}")
 
 
 def test_names_that_packages_document_are_not_misspelt():
@@ -309,47 +316,3 @@ def test_a_look_that_fails_ends_no_other(monkeypatch):
     found = diagnosis(OTEL_COACH_DISABLED="true")
     assert found.keys() == {"look-failed", "disabled"}
     assert "prices (ZeroDivisionError)" in found["look-failed"][0]
-
-
-# The report
-
-
-def report(capsys, *arguments):
-    from otel_coach.cli import main
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["otel-coach", "doctor", *arguments])
-        code = main()
-    return code, capsys.readouterr().out
-
-
-def test_the_exit_code_is_0_if_nothing_or_only_a_note_is_found(capsys, monkeypatch):
-    assert report(capsys)[0] == 0
-    monkeypatch.setenv("OTEL_LOG_LEVEL", "debug")
-    code, text = report(capsys)
-    assert code == 0
-    assert "note: OTEL_LOG_LEVEL has no effect" in text
-    assert text.endswith("nothing to mend\n")
-    monkeypatch.setenv("OTEL_COACH_DISABLED", "yes")
-    code, text = report(capsys)
-    assert code == 1
-    assert "to mend: otel-coach is disabled by OTEL_COACH_DISABLED" in text
-    assert "\n    why: " in text
-    assert "\n    cure: unset OTEL_COACH_DISABLED\n" in text
-    assert "\nright: variables, the page, traces," in text
-    assert text.endswith("1 to mend\n")
-
-
-def test_the_report_as_json_has_the_same(capsys, monkeypatch):
-    monkeypatch.setenv("OTEL_COACH_BUDGET_MODEL", "many")
-    code, text = report(capsys, "--json")
-    told = json.loads(text)
-    assert code == 1
-    assert told["ok"] is False
-    (finding,) = told["findings"]
-    assert finding["trap"] == "invalid-value"
-    assert finding["severity"] == Severity.ERROR.value
-    assert finding.keys() == {"trap", "severity", "what", "why", "cure"}
-    assert any("metrics: /metrics" in fact for fact in told["facts"])
-    assert "prices" in told["right"]
-    assert "variables" not in told["right"]

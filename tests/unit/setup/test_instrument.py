@@ -26,7 +26,7 @@ def test_uninstrument_restores_everything():
     assert patched() == before
 
 
-def test_an_installation_that_cannot_start_says_so_once_and_the_host_goes_on(monkeypatch, caplog):
+def test_an_installation_that_stays_off_says_so_once_and_the_host_goes_on(monkeypatch, caplog):
     import otel_coach
     from otel_coach.setup import installation
 
@@ -34,7 +34,7 @@ def test_an_installation_that_cannot_start_says_so_once_and_the_host_goes_on(mon
         raise LookupError("no SDK at postgresql://me:secret@host")
 
     monkeypatch.setattr(installation, "Providers", broken)
-    monkeypatch.setattr(installation, "_cannot_start", False)
+    monkeypatch.setattr(installation, "_stays_off", False)
     otel_coach.instrument()
     otel_coach.instrument()
     assert installation.install() is None

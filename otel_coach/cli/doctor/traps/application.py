@@ -27,6 +27,24 @@ NOT_WATCHED: Final = Trap(
     "name the application itself: otel-coach doctor -- uvicorn module:app",
     way=Way.COMMAND,
 )
+NOT_INSTRUMENTED: Final = Trap(
+    "command-not-instrumented",
+    "neither this command nor the application starts otel-coach: {command} measures nothing by "
+    "itself",
+    "The rest of this report is about the same command under opentelemetry-instrument.",
+    "opentelemetry-instrument {command}",
+    Severity.NOTE,
+    Way.COMMAND,
+)
+UNUSED_SETTINGS: Final = Trap(
+    "settings-unused",
+    "the application calls otel_coach.instrument(settings=...), but the command has started "
+    "otel-coach before: these settings have no effect",
+    "Only the settings of the first start count; the command takes them from the environment.",
+    "serve without opentelemetry-instrument, or set OTEL_COACH_* variables instead of settings",
+    Severity.WARNING,
+    Way.COMMAND,
+)
 PAGE_REFUSED: Final = Trap(
     "page-refused",
     "the application itself answers GET {path} with {status}{by}; Prometheus gets no page",
@@ -43,4 +61,7 @@ MORE_ROUTES: Final = Trap(
     Way.COMMAND,
 )
 
-ROWS: Final = (COMMAND, NOT_IMPORTED, NOT_WATCHED, PAGE_REFUSED, MORE_ROUTES)
+ROWS: Final = (
+    *(COMMAND, NOT_IMPORTED, NOT_WATCHED, NOT_INSTRUMENTED, UNUSED_SETTINGS),
+    *(PAGE_REFUSED, MORE_ROUTES),
+)

@@ -38,6 +38,28 @@ WITHOUT_EFFECT: Final = Trap(
     Severity.NOTE,
     example="OTEL_LOG_LEVEL has no effect: the OpenTelemetry SDK for Python does not read it",
 )
+LOGGED_AT_START: Final = Trap(
+    "logged-at-start",
+    "{line}",
+    "The service logs it when it starts: something is not as its variables ask for.",
+    "{cure}",
+    Severity.WARNING,
+    example="Unable to parse value for OTEL_BSP_SCHEDULE_DELAY as integer. Defaulting to 5000.",
+    example_cure="correct OTEL_BSP_SCHEDULE_DELAY, or: unset OTEL_BSP_SCHEDULE_DELAY",
+)
+PROPAGATORS: Final = Trap(
+    "propagator-unknown",
+    "OTEL_PROPAGATORS={value}: {reason}; the service does not start",
+    "OpenTelemetry's API reads the variable when it is imported, and raises an error.",
+    "export OTEL_PROPAGATORS=tracecontext,baggage, or install what the value needs, such as: "
+    "pip install opentelemetry-propagator-b3",
+)
+DISTRO: Final = Trap(
+    "distro-unknown",
+    "{variable}={value}: no installed package has that in its entry points {group}",
+    "opentelemetry-instrument loads OpenTelemetry's default, or nothing, instead.",
+    "unset {variable}",
+)
 SEVERAL_DISTROS: Final = Trap(
     "several-distros",
     "{count} vendors' distros or configurators are installed: {names}",
@@ -148,7 +170,17 @@ LOOK_FAILED: Final = Trap(
 
 ROWS: Final = (
     *(DISABLED, MISSPELT, INVALID_VALUE, WITHOUT_EFFECT, SEVERAL_DISTROS, INSTRUMENTOR_DISABLED),
-    *(NO_PAGE, SAMPLED_OUT, NO_SERVICE_NAME, PRICES_FILE, PRICES_OLD, PRICES_UNREADABLE),
+    *(
+        LOGGED_AT_START,
+        PROPAGATORS,
+        DISTRO,
+        NO_PAGE,
+        SAMPLED_OUT,
+        NO_SERVICE_NAME,
+        PRICES_FILE,
+        PRICES_OLD,
+        PRICES_UNREADABLE,
+    ),
     *(MALFORMED_DEPENDENCY, DEPENDENCY_ADDRESS, DEPENDENCY_DOWN, NO_PSYCOPG, ASSUMPTION),
     LOOK_FAILED,
 )

@@ -1,0 +1,48 @@
+"""Runs a module of the doctor's in a process of its own, which has the service's environment.
+
+Whatever the module imports or starts, its threads and connections end with that process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ChildError(Exception):
+    """The process gave no result; the message says why."""
+
+
+def result_of(
+    module: str, *arguments: str, environment: Mapping[str, str], seconds: float
+) -> dict[str, Any]:
+    """Returns what `module` writes to the file that is its last argument, as JSON.
+
+    Raises:
+        ChildError: it takes longer than `seconds`, or ends without a result.
+    """
+    with TemporaryDirectory(prefix="otel-coach-doctor-") as folder:
+        result = Path(folder) / "result.json"
+        try:
+            done = subprocess.run(  # noqa: S603 - this interpreter, with a module of this package
+                [sys.executable, "-m", module, *arguments, str(result)],
+                capture_output=True,
+                check=False,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            message = f"it takes longer than {seconds:g} s"
+            raise ChildError(message) from None
+        if not result.exists():
+            message = f"the process ended with {done.returncode}"
+            raise ChildError(message)
+        return json.loads(result.read_text("utf-8"))
