@@ -311,7 +311,7 @@ DEPENDENCIES: Final = setting(
     variables.OTEL_COACH_DEPENDENCIES,
     ByName("a name", ADDRESS, hides_values=True),
     "The dependencies to probe: `postgres_django=env:DATABASE_URL,cache=redis://h:6379`; also "
-    "`http(s)://` and `tcp://host:port`.",
+    "`rediss://`, `http(s)://` and `tcp://host:port`.",
     factory=dict,
     is_secret=True,
     is_read_apart=True,

@@ -1,16 +1,19 @@
 """A service that probes: real servers, silent ones and none."""
 
 import socket
+import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from fastapi import FastAPI
 
+from otel_coach.instrumentors.dependencies.probes import probe_of
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.dependencies import http_server, port, say, up
+from tests.support.paths import SUPPORT
 from tests.support.programs import free_port
 from tests.support.serving import serving, tcp_server
 from tests.support.waiting import eventually
@@ -113,7 +116,10 @@ def test_a_dependency_that_comes_back_is_up_again(caplog):
 
 @pytest.mark.parametrize(
     ("answer", "value"),
-    [(b"+PONG\r\n", 1), (b"-NOAUTH Authentication required.\r\n", 1), (b"HTTP/1.1", 0)],
+    [
+        *((b"+PONG\r\n", 1), (b"-NOAUTH Authentication required.\r\n", 1)),
+        *((b"-LOADING Redis is loading the dataset in memory\r\n", 0), (b"HTTP/1.1", 0)),
+    ],
 )
 def test_redis_by_its_own_ping(answer, value):
     with (
@@ -122,6 +128,27 @@ def test_redis_by_its_own_ping(answer, value):
     ):
         eventually(lambda: measured.page().samples("dependency_up"))
         assert up(measured) == value
+
+
+def test_redis_with_user_password_and_tls():
+    """The commands are those of the Redis protocol (RESP): AUTH, then PING, each answered."""
+    asked = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(SUPPORT / "localhost.pem")
+
+    def answer(connection):
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            for reply in (b"+OK\r\n", b"+PONG\r\n"):
+                asked.append(secure.recv(100))
+                secure.sendall(reply)
+
+    with pytest.MonkeyPatch.context() as patch, tcp_server(answer) as server:
+        patch.setenv("SSL_CERT_FILE", str(SUPPORT / "localhost.pem"))
+        probe_of(f"rediss://anna:geh%20eim@localhost:{port(server)}/0")(2.0)
+    assert asked == [
+        b"*3\r\n$4\r\nAUTH\r\n$4\r\nanna\r\n$7\r\ngeh eim\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+    ]
 
 
 @pytest.mark.parametrize(("status", "value"), [(200, 1), (204, 1), (404, 0), (503, 0)])

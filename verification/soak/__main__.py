@@ -119,10 +119,10 @@ def soak(
             for path in service.shared.rglob("*")
             if path.stat().st_mode & _GROUP_AND_OTHERS
         ]
-        shared = service.shared
         service.flush()
         service.program.stop()
-        report.problems += [f"{server.name}: left behind: {path}" for path in shared.rglob("*")]
+        if left := [f"{server.name}: left behind: {path}" for path in service.shared.rglob("*")]:
+            report.problems += [*left, f"Its log ends:\n{service.program.last_lines(60)}"]
     return report
 
 

@@ -45,7 +45,6 @@ def differences_at_rest(service: Running) -> list[str]:
         found = sorted(line for line, count in counts.items() if count < _SCRAPES)
         if not found:
             return []
-        print("DEBUG", found, before, _pids(service))
         time.sleep(_QUIET)  # a worker that ends has left before its process is gone
         if _pids(service) == before:
             return [f"on {counts[line]} of {_SCRAPES} pages: {line}" for line in found]

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _POSTGRESQL: Final = re.compile(r"postgres(?:ql)?(?:\+[\w.-]+)?://", re.IGNORECASE)
 _FROM_THE_SERVER: Final = re.compile(r"FATAL:\s+([^\n]{1,200})")
 _FROM_LIBPQ: Final = (
+    (
+        r"invalid response to (?:SSL|GSSAPI) negotiation|expected authentication request",
+        "something answers there, but not as PostgreSQL does",
+    ),
     (r"could not translate host name|Name or service not known", "DNS: its host is not known"),
     (r"Connection refused", "connection refused"),
     (r"timeout expired|timed? ?out", "no answer in time"),
@@ -54,6 +58,8 @@ _CURES: Final = (
     ("DNS", "correct the host's name, or try here: getent hosts {host}"),
     ("password", "correct user and password in its address"),
     ("TLS", "correct its certificate, or the scheme and port: openssl s_client -connect {where}"),
+    ("it says", "look into its log, or up that error in its documentation"),
+    ("answers there, but not", "correct host and port, or the scheme, of its address"),
     ("HTTP status", "look into its log; from here: curl -i its address"),
     ("refused", "start it, or correct host and port: nc -vz {host} {port}"),
     (

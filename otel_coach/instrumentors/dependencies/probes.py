@@ -24,13 +24,16 @@ _OTHER_SCHEMES: Final = frozenset(
     {
         *("amqp", "amqps", "bolt", "cassandra", "clickhouse", "cockroachdb", "couchdb", "db2"),
         *("elasticsearch", "file", "ftp", "grpc", "kafka", "ldap", "ldaps", "mariadb", "memcached"),
-        *("mongodb", "mssql", "mysql", "nats", "neo4j", "oracle", "pulsar", "rediss", "s3", "smtp"),
+        *("mongodb", "mssql", "mysql", "nats", "neo4j", "oracle", "pulsar", "s3", "smtp"),
         *("sqlite", "ssh", "udp", "unix", "ws", "wss"),
     }
 )
 """Schemes that are not supported, and that an error message may name: they are no secret."""
 _SAFE_IN_TARGET: Final = "/%:@!$&'()*+,;=?~-._"
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
+_OF_POSTGRESQL: Final = re.compile(rb"[SN]")
+_OF_REDIS: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
+_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 _MAX_FIRST_LINE: Final = 256
 """Bytes; no more of a response is read."""
 _MIN_TIMEOUT: Final = 0.001
@@ -55,7 +58,8 @@ class UnknownAddressError(ValueError):
 class UnexpectedAnswerError(Exception):
     """Something answers at the address, but not as the dependency would.
 
-    The message says how; it repeats neither the address nor the answer.
+    The message says how; it does not repeat the address, and of the answer at most an error of
+    Redis, which has been told no secret then.
     """
 
 
@@ -76,7 +80,7 @@ class _KnownProbe:
 def probe_of(address: str) -> Probe:
     """Returns the probe for `address`.
 
-    Supports postgresql:// (also as SQLAlchemy writes it, postgresql+psycopg://), redis://,
+    Supports postgresql:// (also as SQLAlchemy writes it, postgresql+psycopg://), redis(s)://,
     http(s):// and tcp://host:port.
 
     Raises:
@@ -149,22 +153,77 @@ def _select_one(conninfo: str, is_sqlalchemy: bool, timeout: float, /) -> None: 
 
 def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
     """Probes without a driver: PostgreSQL answers an SSLRequest with one letter."""
-    answer = _ask(host, port, b"\x00\x00\x00\x08\x04\xd2\x16\x2f", timeout)
-    if answer[:1] not in {b"S", b"N"}:
-        message = "something answers there, but not as PostgreSQL does"
-        raise UnexpectedAnswerError(message)
+    with socket.create_connection((host, port), timeout) as connection:
+        connection.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
+        _first_line(connection, monotonic() + timeout, _OF_POSTGRESQL, "as PostgreSQL does")
 
 
 def _redis(address: str) -> Probe:
-    _, host, port = _split(address, 6379)
-    return functools.partial(_ping_redis, host, port)
+    url, host, port = _split(address, 6379)
+    login = [unquote(part) for part in (url.username, url.password) if part] if url.password else []
+    uses_tls = url.scheme.lower() == "rediss"
+    return functools.partial(_ping_redis, host, port, tuple(login), uses_tls)
 
 
-def _ping_redis(host: str, port: int, timeout: float, /) -> None:
-    # A server that requires a password (-NOAUTH) is up.
-    if not _ask(host, port, b"PING\r\n", timeout).startswith((b"+PONG", b"-NOAUTH")):
-        message = "something answers there, but not as Redis does"
-        raise UnexpectedAnswerError(message)
+def _ping_redis(
+    host: str,
+    port: int,
+    login: tuple[str, ...],
+    uses_tls: bool,  # noqa: FBT001
+    timeout: float,
+    /,
+) -> None:
+    deadline = monotonic() + timeout
+    with ExitStack() as closing:
+        connection = _connected(host, port, timeout, uses_tls=uses_tls, closing=closing)
+        if login and (error := _redis_error(connection, deadline, "AUTH", *login)):
+            message = f"it refuses the password ({error.partition(' ')[0]})"
+            raise UnexpectedAnswerError(message)
+        error = _redis_error(connection, deadline, "PING")
+        # A server that requires a password, where the address has none, is up.
+        if error and (login or not error.startswith("NOAUTH")):
+            message = f"it says: {error}"
+            raise UnexpectedAnswerError(message)
+
+
+def _redis_error(connection: socket.socket, deadline: float, *command: str) -> str:
+    """Sends a command by the Redis protocol; returns the error of the answer, "" if it has none."""
+    words = [word.encode() for word in command]
+    parts = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    connection.sendall(b"*%d\r\n%s" % (len(words), parts))
+    found = _first_line(connection, deadline, _OF_REDIS, "as Redis does")
+    return _NOT_PRINTABLE.sub(" ", found[1].decode("ascii", "replace")) if found[1] else ""
+
+
+def _first_line(
+    connection: socket.socket, deadline: float, form: re.Pattern[bytes], like: str
+) -> re.Match[bytes]:
+    """Returns the match of `form`, which is the first line of the answer.
+
+    Raises:
+        UnexpectedAnswerError: the answer has another form; the message says that it is not `like`.
+        TimeoutError: it has not come in time.
+    """
+    data = b""
+    while (found := form.match(data)) is None:
+        connection.settimeout(max(deadline - monotonic(), _MIN_TIMEOUT))
+        piece = connection.recv(_MAX_FIRST_LINE - len(data))
+        data += piece
+        if not piece or monotonic() > deadline:
+            message = f"something answers there, but not {like}"
+            raise UnexpectedAnswerError(message)
+    return found
+
+
+def _connected(
+    host: str, port: int, timeout: float, *, uses_tls: bool, closing: ExitStack
+) -> socket.socket:
+    """Returns a connection, by TLS if asked for, which `closing` closes."""
+    connection = closing.enter_context(socket.create_connection((host, port), timeout))
+    if not uses_tls:
+        return connection
+    context = ssl.create_default_context()
+    return closing.enter_context(context.wrap_socket(connection, server_hostname=host))
 
 
 def _http(address: str) -> Probe:
@@ -194,29 +253,13 @@ def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /
     """
     deadline = monotonic() + timeout
     with ExitStack() as closing:
-        connection = closing.enter_context(socket.create_connection((host, port), timeout))
-        if uses_tls:
-            context = ssl.create_default_context()
-            connection = closing.enter_context(
-                context.wrap_socket(connection, server_hostname=host)
-            )
+        connection = _connected(host, port, timeout, uses_tls=uses_tls, closing=closing)
         connection.sendall(request)
-        if (status := _status(connection, deadline)) >= HTTPStatus.BAD_REQUEST:
+        # Of the response, only the first line is read.
+        status = int(_first_line(connection, deadline, _STATUS, "by HTTP")[1])
+        if status >= HTTPStatus.BAD_REQUEST:
             message = f"it answers with HTTP status {status}"
             raise UnexpectedAnswerError(message)
-
-
-def _status(connection: socket.socket, deadline: float) -> int:
-    """Returns the status code of the response, of which only the first line is read."""
-    data = b""
-    while (found := _STATUS.match(data)) is None:
-        connection.settimeout(max(deadline - monotonic(), _MIN_TIMEOUT))
-        piece = connection.recv(_MAX_FIRST_LINE - len(data))
-        data += piece
-        if not piece or monotonic() > deadline:
-            message = "something answers there, but not by HTTP"
-            raise UnexpectedAnswerError(message)
-    return int(found[1])
 
 
 def _tcp(address: str) -> Probe:
@@ -228,16 +271,11 @@ def _connect(host: str, port: int, timeout: float, /) -> None:
     socket.create_connection((host, port), timeout).close()
 
 
-def _ask(host: str, port: int, question: bytes, timeout: float) -> bytes:
-    with socket.create_connection((host, port), timeout) as connection:
-        connection.sendall(question)
-        return connection.recv(64)
-
-
 _PROBES: Final[Mapping[str, Callable[[str], Probe]]] = {
     "postgresql": _postgresql,
     "postgres": _postgresql,
     "redis": _redis,
+    "rediss": _redis,
     "http": _http,
     "https": _http,
     "tcp": _tcp,

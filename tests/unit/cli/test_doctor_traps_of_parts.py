@@ -117,7 +117,10 @@ def test_a_dependency_that_is_not_there_says_how():
 def test_a_dependency_that_answers_with_an_error_says_which():
     with hostile([b"HTTP/1.1 503 No\r\n\r\n"]) as (url, _):
         assert "HTTP status 503" in down(url)
-        assert "not as Redis does" in down(url.replace("http://", "redis://"))
+        for scheme, name in (("redis", "Redis"), ("postgresql", "PostgreSQL")):
+            told = down(url.replace("http", scheme))
+            assert f"something answers there, but not as {name} does" in told
+            assert "correct host and port, or the scheme" in told
     with hostile([b""], pause=3) as (url, _):
         assert "no answer in time (0.5 s)" in down(url)
 
@@ -155,6 +158,31 @@ def test_a_wrong_password_is_said_in_the_servers_words():
     with tcp_server(answer) as server:
         told = down(f"postgresql://u:hunter2@127.0.0.1:{server.getsockname()[1]}/db")
     assert 'password authentication failed for user "u"' in told
+    assert "correct user and password" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "it says: LOADING Redis is load"),
+        (b"-ERR \x1b[31mmax number of clients reached\r\n", "it says: ERR  [31mmax number of "),
+        (b"-MISCONF " + 200 * b"x" + b"\r\n", "it says: MISCONF xxx"),
+    ],
+)
+def test_an_error_of_redis_is_said_in_its_words(answer, said):
+    with hostile([answer]) as (url, _):
+        told = down(url.replace("http://", "redis://"))
+    assert said in told
+    assert "\x1b" not in told
+    assert len(told) < 300
+
+
+def test_a_password_that_redis_refuses_is_not_repeated():
+    with hostile([b"-WRONGPASS invalid username-password pair hunter2\r\n"]) as (url, asked):
+        told = down(url.replace("http://", "redis://:hunter2@"))
+        assert asked == [b"*2\r\n$4\r\nAUTH\r\n$7\r\nhunter2\r\n"]
+    assert "it refuses the password (WRONGPASS)" in told
     assert "correct user and password" in told
     assert "hunter2" not in told
 
