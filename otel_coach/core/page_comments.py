@@ -1,4 +1,4 @@
-"""The comments in which a page says that it does not show everything; `doctor` reads them.
+"""The comments in which a page says what its figures do not; `doctor` reads them.
 
 OpenMetrics has no free comments: they are in the text format only.
 """
@@ -13,6 +13,8 @@ STALE: Final = f"{PREFIX}worker %s does not answer or cannot write; these are it
 ALONE: Final = (
     f"{PREFIX}these are the figures of worker %s only; it cannot share them with the others\n"
 )
+BUDGETS: Final = f"{PREFIX}budgets that differ from their defaults: %s\n"
+"""The value is `model=200 endpoint=500`."""
 
 
 def value(line: str, template: str) -> str | None:

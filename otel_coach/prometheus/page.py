@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.exposition import choose_encoder
 
 from otel_coach.core.forks import in_each_child
-from otel_coach.core.page_comments import ALONE, HIDDEN, STALE
+from otel_coach.core.page_comments import ALONE, BUDGETS, HIDDEN, STALE
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.prometheus.all_workers import AllWorkers
 from otel_coach.prometheus.encoding import EOF, Encoded
@@ -19,7 +19,7 @@ from otel_coach.prometheus.negotiation import format_of
 from otel_coach.workers.log_once import LogOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from otel_coach.prometheus.all_workers import WorkersFigures
     from otel_coach.prometheus.application_page import ApplicationPage
@@ -49,10 +49,12 @@ class Page:
 
     Args:
         local: the metrics of this process.
+        budgets: those that differ from their defaults.
     """
 
-    def __init__(self, local: LocalMetrics) -> None:
+    def __init__(self, local: LocalMetrics, budgets: Mapping[str, int] | None = None) -> None:
         self._local = local
+        self._budgets = " ".join(f"{name}={size}" for name, size in (budgets or {}).items())
         self._families = local.families
         self._all_workers: AllWorkers | None = None
         self._rendering = threading.Lock()
@@ -108,6 +110,8 @@ class Page:
         else:
             comments = [STALE % worker.partition("-")[0] for worker in stale]
             comments.extend(HIDDEN % name for name in sorted(self._families.hidden))
+            if self._budgets:
+                comments.append(BUDGETS % self._budgets)
             if self._is_one_of_many:
                 comments.append(ALONE % os.getpid())
             parts.append("".join(comments).encode())

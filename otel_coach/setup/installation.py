@@ -23,6 +23,7 @@ from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.langchain import LangChainInstrumentor
 from otel_coach.instrumentors.openai import OpenAIInstrumentor
 from otel_coach.instrumentors.provider_headers import ProviderHeaders
+from otel_coach.metrics.labels import DEFAULT_SIZES
 from otel_coach.pricing.price_list import PriceList
 from otel_coach.prometheus.families import LocalFamilies
 from otel_coach.prometheus.http.shared_renders import Renders
@@ -73,7 +74,9 @@ class Installation:
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
         self.prices = PriceList.from_file(settings.prices_file, settings.gateways)
         self.local_metrics = _local_metrics(self.providers, settings)
-        self.page = Page(self.local_metrics)
+        self.page = Page(
+            self.local_metrics, dict(sorted(settings.budgets.items() - DEFAULT_SIZES.items()))
+        )
         self.renders = Renders(self.page, self.recorder.fault)
         self.contrib = ContribInstrumentations(
             self.providers.tracer_provider,

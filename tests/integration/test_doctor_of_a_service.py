@@ -70,6 +70,23 @@ def test_a_closed_page_is_opened_by_the_token_of_the_environment(token, cure):
 # Real services
 
 
+def test_the_budgets_are_the_services_and_not_those_of_the_doctors_environment():
+    settings = Settings(budgets={"endpoint": 5})
+    app = FastAPI(openapi_url=None)
+    for number in range(4):
+        app.get(f"/r{number}")(lambda: 0)
+    with measuring(settings), serving(app) as client:
+        for number in range(4):
+            client.get(f"/r{number}")
+        url = f"{client.base_url}/metrics"
+        assert client.get("/metrics").text.endswith(
+            "# otel-coach: budgets that differ from their defaults: endpoint=5\n"
+        )
+        (told,) = reported(url, None)
+    assert "4 of 5 values of label endpoint" in told
+    assert "export OTEL_COACH_BUDGET_ENDPOINT=10" in told
+
+
 def test_a_service_that_was_started_without_the_command_has_no_page(tmp_path):
     with small_service(tmp_path, command=BARE) as service:
         (told,) = reported(f"{service.client.base_url}/metrics", None)

@@ -58,6 +58,7 @@ _SAMPLE: Final = re.compile(
 )
 _LABEL: Final = re.compile(rf"([a-zA-Z_]\w*)=({_VALUE})", re.ASCII)
 _FAMILY: Final = re.compile(r"# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) \w+", re.ASCII)
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,9}")
 _ESCAPES: Final = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 _OF_UNMEASURED: Final = {
     NO_USAGE: logged.NO_USAGE,
@@ -90,20 +91,21 @@ def look(examined: Examined, url: str) -> Iterator[Finding | Fact]:
     token = examined.settings.metrics_token
     try:
         # Parsing takes time, too: a page may be large, and is untrusted.
-        yield from within(fetch.LONGEST, lambda: [*_look(examined, url, token)])
+        yield from within(fetch.LONGEST, lambda: [*_look(url, token)])
     except PageError as error:
         yield error.finding
     except Exception as error:  # noqa: BLE001 - an untrusted answer may make a parser raise anything
         yield fetch.unreadable(url, error)
 
 
-def _look(examined: Examined, url: str, token: str | None) -> Iterator[Finding | Fact]:
+def _look(url: str, token: str | None) -> Iterator[Finding | Fact]:
     page = fetch.fetched(url, token)
     _check_kind(page, url, token)
     known = [*samples(page.text)]
     if not any(sample.name == ERRORS.prometheus_name for sample in known):
         raise PageError(found(traps.NOT_METRICS, url=shown(url), kind="a damaged page"))
-    findings = [*_comments(page.text, token), *_figures(examined, known, token)]
+    sizes = _sizes(page.text)
+    findings = [*_comments(page.text, token), *_figures(sizes, known, token)]
     if page.skew is not None and abs(page.skew) >= _MIN_SKEW:
         direction = "ahead of" if page.skew > 0 else "behind"
         seconds = f"{abs(page.skew):.0f}"
@@ -151,6 +153,17 @@ def _comments(text: str, token: str | None) -> Iterator[Finding]:
                     yield found(trap, **{key: quoted(value, token)})
 
 
+def _sizes(text: str) -> Mapping[str, int]:
+    """Returns the budgets of the service: the defaults, but for those that its page tells."""
+    sizes = dict(DEFAULT_SIZES)
+    for line in text.split("\n"):
+        for pair in (page_comments.value(line, page_comments.BUDGETS) or "").split(" "):
+            name, _, size = pair.partition("=")
+            if name in sizes and _SIZE.fullmatch(size):
+                sizes[name] = int(size)
+    return sizes
+
+
 def samples(text: str) -> Iterator[Sample]:
     """Yields the samples of the page, as far as they can be read."""
     for line in text.split("\n"):
@@ -168,7 +181,9 @@ def _unescaped(quote: str) -> str:
     return re.sub(r"\\.", lambda match: _ESCAPES.get(match[0], match[0]), quote[1:-1])
 
 
-def _figures(examined: Examined, page: Iterable[Sample], token: str | None) -> Iterator[Finding]:
+def _figures(
+    sizes: Mapping[str, int], page: Iterable[Sample], token: str | None
+) -> Iterator[Finding]:
     values: dict[str, set[str]] = defaultdict(set)
     combinations: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     names = {metric.prometheus_name: metric for metric in CATALOGUE}
@@ -184,8 +199,8 @@ def _figures(examined: Examined, page: Iterable[Sample], token: str | None) -> I
             tuple(sample.labels.get(label, "") for label in metric.labels)
         )
         if (judge := _JUDGES.get(sample.name)) is not None:
-            yield from judge(examined, sample, token)
-    yield from _budgets(examined, values, combinations)
+            yield from judge(sizes, sample, token)
+    yield from _budgets(sizes, values, combinations)
 
 
 def _figure(sample: Sample, token: str | None) -> str:
@@ -193,12 +208,12 @@ def _figure(sample: Sample, token: str | None) -> str:
     return f"{sample.name} {labels}: {sample.value:g}"
 
 
-def _overflow(examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+def _overflow(sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
     if not sample.value:
         return
     label = sample.labels.get(ERROR_TYPE, "")
     known = label in DEFAULT_SIZES
-    size = examined.settings.budgets[label] if known else 0
+    size = sizes[label] if known else 0
     yield found(
         traps.OVERFLOW,
         figure=_figure(sample, token),
@@ -208,19 +223,19 @@ def _overflow(examined: Examined, sample: Sample, token: str | None) -> Iterator
     )
 
 
-def _fault(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+def _fault(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
     if sample.value:
         yield found(traps.FAULTS, figure=_figure(sample, token))
 
 
-def _loss(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+def _loss(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
     if sample.value:
         is_queue = sample.labels.get(ERROR_TYPE) == SPANS_QUEUE_FULL
         text, cure = _OF_THE_QUEUE if is_queue else _OF_LOSSES
         yield found(traps.LOST, figure=_figure(sample, token), text=text, cure=cure)
 
 
-def _unmeasured(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+def _unmeasured(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
     if not sample.value:
         return
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
@@ -229,18 +244,20 @@ def _unmeasured(_examined: Examined, sample: Sample, token: str | None) -> Itera
     yield replace(finding, what=f"{_figure(sample, token)}: {finding.what}")
 
 
-def _down(_examined: Examined, sample: Sample, token: str | None) -> Iterator[Finding]:
+def _down(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
     if sample.value == 0:
         name = quoted(next(iter(sample.labels.values()), ""), token)
         yield found(traps.DOWN, name=name)
 
 
-def _old_prices(_examined: Examined, sample: Sample, _token: str | None) -> Iterator[Finding]:
+def _old_prices(_sizes: Mapping[str, int], sample: Sample, _token: str | None) -> Iterator[Finding]:
     if sample.value > OLD_DAYS:
         yield found(PRICES_OLD, days=f"{sample.value:.0f}", origin="that of the running service")
 
 
-_JUDGES: Final[Mapping[str, Callable[[Examined, Sample, str | None], Iterator[Finding]]]] = {
+_JUDGES: Final[
+    Mapping[str, Callable[[Mapping[str, int], Sample, str | None], Iterator[Finding]]]
+] = {
     LABEL_OVERFLOW.prometheus_name: _overflow,
     ERRORS.prometheus_name: _fault,
     LOST.prometheus_name: _loss,
@@ -251,12 +268,11 @@ _JUDGES: Final[Mapping[str, Callable[[Examined, Sample, str | None], Iterator[Fi
 
 
 def _budgets(
-    examined: Examined,
+    sizes: Mapping[str, int],
     values: Mapping[str, set[str]],
     combinations: Mapping[str, Iterable[object]],
 ) -> Iterator[Finding]:
-    """Yields the budgets that are nearly full, by the sizes of this environment."""
-    sizes = examined.settings.budgets
+    """Yields the budgets that are nearly full, by the sizes of the service."""
     for label, seen in values.items():
         if label in DEFAULT_SIZES and label not in LIMITS:
             used = len(seen - {OTHER} - OUR_OWN_VALUES.get(label, frozenset()))

@@ -6,6 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from otel_coach.cli.doctor import service
+from otel_coach.core.page_comments import BUDGETS
 from otel_coach.core.traps import Severity
 from otel_coach.metrics.labels import DEFAULT_BUDGETS
 from tests.support.doctor import ERRORS, examined, findings, hostile, page
@@ -164,9 +165,16 @@ def requests(count):
 
 @pytest.mark.parametrize(("used", "size"), [(16, 20), (4, 5), (5, 5)])
 def test_a_budget_that_is_nearly_full_says_which_and_its_variable(used, size):
-    told = only(ours(requests(used)), "budget-nearly-full", OTEL_COACH_BUDGET_MODEL=str(size))
+    text = f"{requests(used)}{BUDGETS % f'endpoint=7 model={size}'}"
+    # The doctor's environment is another one than the service's.
+    told = only(ours(text), "budget-nearly-full", OTEL_COACH_BUDGET_MODEL="1000")
     assert f"{used} of {size} values of label model" in told
     assert f"export OTEL_COACH_BUDGET_MODEL={2 * size}" in told
+
+
+@pytest.mark.parametrize("value", ["model=0", "model=-1", "model=99999999999", "x=1", "model", ""])
+def test_a_comment_about_budgets_that_cannot_be_is_ignored(value):
+    assert "16 of 20" in only(ours(requests(16) + BUDGETS % value), "budget-nearly-full")
 
 
 def test_a_budget_with_room_is_right_and_our_own_values_take_none():
@@ -181,7 +189,7 @@ def test_the_combinations_of_labels_have_a_budget_too():
         f'agent_tool_calls_total{{tool_name="t{n % 10}",status="ok",error_type="E{n // 10}"}} 1\n'
         for n in range(85)
     )
-    told = only(ours(rows), "budget-nearly-full", OTEL_COACH_BUDGET_LABEL_SET="100")
+    told = only(ours(rows + BUDGETS % "label_set=100"), "budget-nearly-full")
     assert "85 of 100 values of the label combinations of agent_tool_calls_total" in told
     assert "export OTEL_COACH_BUDGET_LABEL_SET=200" in told
 
