@@ -7,8 +7,14 @@ logger of its own.
 from __future__ import annotations
 
 import logging
-from typing import Final
+import threading
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Announce: TypeAlias = "Callable[[str, Callable[[], str]], None]"
+"""Logs the line that a function returns, once for each topic in a service."""
 _SERVERS: Final = ("uvicorn.error", "gunicorn.error", "hypercorn.error", "_granian")
 """The loggers by which servers say that they have started."""
 _logger = logging.getLogger("otel_coach")
@@ -17,7 +23,9 @@ _logger = logging.getLogger("otel_coach")
 def announce(line: str) -> None:
     """Logs `line`; a service without any logging gets it on stderr.
 
-    Nothing is said if the server, or the application's own configuration, shows no line at INFO.
+    Nothing is said if the server, or the application's own configuration, shows no line at INFO,
+    nor by a script: without a server's logger, an application that runs beside the main thread is
+    that of a TestClient.
     """
     is_hidden = _logger.disabled or _logger.level > logging.INFO
     if is_hidden or logging.root.manager.disable >= logging.INFO:
@@ -25,6 +33,8 @@ def announce(line: str) -> None:
     known = logging.root.manager.loggerDict
     servers = (logging.getLogger(name) for name in _SERVERS if name in known)
     logger = next((one for one in servers if one.hasHandlers()), _logger)
+    if logger is _logger and threading.current_thread() is not threading.main_thread():
+        return
     if logger.hasHandlers():
         logger.info("otel-coach: %s", line)
     else:

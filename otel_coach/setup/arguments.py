@@ -64,6 +64,7 @@ def _asgi(host: Host) -> dict[str, Any]:
         **_stopping(settings),
         "on_start": host.application_started,
         "on_stop": host.application_stopped,
+        "announce": host.serving.announce,
     }
 
 

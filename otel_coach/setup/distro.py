@@ -149,10 +149,7 @@ def after_all() -> None:
     let_workers_be_instrumented()
     if OtelCoachDistro.chosen:
         return
-    if vendors := vendors_in_place():
-        from otel_coach.core.traps import VENDOR  # noqa: PLC0415 - as in `_install`
-
-        _logger.warning("otel-coach: %s", VENDOR.line(names=", ".join(vendors)))
+    if vendors_in_place():
         return
     from otel_coach.instrumentors.contrib import contrib_instrumentor, module_of  # noqa: PLC0415 - as in `_install`
 

@@ -8,8 +8,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.core.announcement import announce
 from otel_coach.core.guard import guarded
+from otel_coach.core.traps import VENDOR
 from otel_coach.setup.start_line import start_line
 from otel_coach.workers.log_once import cure
 from otel_coach.workers.supervisor import (
@@ -82,6 +84,8 @@ class Serving:
             if (port := settings.metrics_port) is not None:
                 self.once_for_all("port", functools.partial(self._serve_port, port))
         self.announce("start", lambda: start_line(settings, has_port=not self._lacks_port))
+        if vendors := vendors_in_place():
+            self.announce("vendor", lambda: VENDOR.line(names=", ".join(vendors)))
 
     @guarded
     def announce(self, topic: str, line: Callable[[], str]) -> None:

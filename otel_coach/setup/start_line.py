@@ -14,7 +14,7 @@ from otel_coach.core.plugins import exporter_component, has_exporter
 from otel_coach.instrumentors import ANTHROPIC, ASGI, LANGCHAIN, OPENAI, PSYCOPG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from otel_coach.settings import EffectiveSettings
 
@@ -74,15 +74,21 @@ def _sent_to(signal: str, protocol: str) -> str:
 
 
 def _watched(settings: EffectiveSettings) -> Iterator[str]:
-    """Yields what is imported and watched, and the dependencies that are probed."""
+    """Yields what is imported and watched, and the dependencies that are probed or checked."""
     named = set[str]()
     for module, name, distribution, entry in _LIBRARIES:
         is_known = entry == ASGI and ASGI in named  # FastAPI is built on Starlette
         if module in sys.modules and not is_known and not settings.disables(entry):
             named.add(entry)
             yield f"{name} {_version(distribution)}".rstrip()
-    if count := len(settings.dependencies):
+    if count := len({*settings.dependencies, *_checked()}):
         yield f"{count} {'dependency' if count == 1 else 'dependencies'}"
+
+
+def _checked() -> Iterable[str]:
+    """Returns the dependencies that the application checks itself, as far as it has told."""
+    module = sys.modules.get("otel_coach.instrumentors.dependencies.watch")
+    return () if module is None else module.decorated
 
 
 def _version(distribution: str) -> str:

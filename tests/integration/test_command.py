@@ -1,9 +1,11 @@
 """`opentelemetry-instrument uvicorn small_app:app`, whoever else is installed and comes first."""
 
+import httpx
 import pytest
 
 from tests.support.small_service import HTTP, check, server_spans, small_service
 from tests.support.stack import BARE, INSTRUMENTED
+from tests.support.waiting import eventually
 
 
 def check_spans(service, *, health):
@@ -70,15 +72,19 @@ def test_there_is_one_server_span_and_one_http_family_always(tmp_path, environme
             assert secret not in everything
 
 
-def test_the_applications_own_instrumentation_is_given_way_to_in_one_line(tmp_path):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_applications_own_instrumentation_is_given_way_to_in_one_line(tmp_path, workers):
     environment = {
         "SMALL_APP": "instruments itself",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi",
     }
-    with small_service(tmp_path, **environment) as service:
-        service.client.get("/ask/x")
+    command = (*INSTRUMENTED[:2], "--workers", workers, "app")
+    with small_service(tmp_path, command, **environment) as service:
+        eventually(lambda: service.log.count("Application startup complete") == int(workers))
+        for _ in range(20):  # each on a connection of its own: any worker may answer
+            httpx.get(service.client.base_url.join("/ask/x"))
         service.stop()
-        assert service.log.count("gives way") == 1
+        assert service.log.count("server span gives way") == 1
         assert {span.scope for span in server_spans(service)} == {
             "opentelemetry.instrumentation.fastapi"
         }

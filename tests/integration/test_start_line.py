@@ -88,6 +88,23 @@ def test_a_script_says_nothing(tmp_path):
     assert START not in done.stderr
 
 
+def test_a_script_with_a_test_client_says_nothing(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import otel_coach, logging\n"
+        "from fastapi import FastAPI\n"
+        "from fastapi.testclient import TestClient\n"
+        "app = FastAPI()\n"
+        "otel_coach.instrument(app)\n"
+        "with TestClient(app) as client: print(client.get('/metrics').status_code)\n"
+        "logging.basicConfig(level='INFO', force=True)\n"
+        "with TestClient(app) as client: print(client.get('/metrics').status_code)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout == "200\n200\n"
+    assert "otel-coach: " not in done.stderr
+
+
 def test_the_applications_own_page_is_one_line(tmp_path):
     with small_service(tmp_path, SMALL_APP="own page") as service:
         for _ in range(3):

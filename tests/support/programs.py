@@ -25,10 +25,14 @@ ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy
 
 CHOSEN = {"OTEL_PYTHON_DISTRO": "otel_coach", "OTEL_PYTHON_CONFIGURATOR": "otel_coach"}
 """What the command `opentelemetry-instrument` sets for otel-coach."""
-_PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60"}
-"""uvicorn kills a worker that does not answer it for 5 s, as on a busy machine."""
+_HEALTH_CHECK = 30.0
+_PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": f"{_HEALTH_CHECK:.0f}"}
+"""uvicorn kills a worker that does not answer it for 5 s, as on a busy machine.
+
+So long it also waits for a worker that has just been killed, and takes no signal meanwhile.
+"""
 _START_UP = 120.0
-_SHUT_DOWN = 15.0
+_SHUT_DOWN = _HEALTH_CHECK + 15.0
 _REST = 5.0
 
 
@@ -100,6 +104,8 @@ class Program:
     ) -> None:
         self.log = log
         self._name = Path(command[0]).name
+        self.was_killed = False
+        """Whether it, or what it started, did not end by itself when it was stopped."""
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
@@ -126,6 +132,7 @@ class Program:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             code = self.process.wait()
+            self.was_killed = True
         return code
 
     def _wait_for_the_rest(self) -> None:
@@ -134,6 +141,7 @@ class Program:
         while any(_is_in_group(other, self.process.pid) for other in psutil.process_iter()):
             if time.monotonic() > deadline:
                 os.killpg(self.process.pid, signal.SIGKILL)
+                self.was_killed = True
                 return
             time.sleep(0.02)
 

@@ -121,6 +121,8 @@ def soak(
         ]
         service.flush()
         service.program.stop()
+        if service.program.was_killed:
+            report.problems.append(f"{server.name}: did not end after SIGTERM, and was killed")
         if left := [f"{server.name}: left behind: {path}" for path in service.shared.rglob("*")]:
             report.problems += [*left, f"Its log ends:\n{service.program.last_lines(60)}"]
     return report

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.instrumentors.asgi.routes import OwnPage, Routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from otel_coach.core.announcement import Announce
+
+_GIVES_WAY: Final = (
+    "the application is instrumented by opentelemetry-instrumentation-fastapi or -asgi already; "
+    "otel-coach's server span gives way"
+)
 _logger = logging.getLogger("otel_coach")
 
 
@@ -27,15 +33,16 @@ class KnownApplication:
         """Whether another instrumentation makes the server spans; None before the first request."""
 
 
-def gives_way(app: Any) -> bool:
-    """Returns whether a contrib middleware in the stack of `app` makes the server spans."""
+def gives_way(app: Any, announce: Announce | None) -> bool:
+    """Returns whether a contrib middleware in the stack of `app` makes the server spans.
+
+    If so, `announce` is called with a line for the log.
+    """
     if app.middleware_stack is None:
         app.middleware_stack = app.build_middleware_stack()
     if any(map(_is_contrib, _stack(app))):
-        _logger.warning(
-            "otel-coach: the application is instrumented by opentelemetry-instrumentation-fastapi "
-            "or -asgi already; otel-coach's server span gives way"
-        )
+        if announce is not None:
+            announce("server spans", lambda: _GIVES_WAY)
         return True
     if hasattr(app, "_native_telemetry"):
         _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Tracer
 
+    from otel_coach.core.announcement import Announce
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.core.stopping import StopRule
     from otel_coach.instrumentors.asgi.websocket import Connection
@@ -69,6 +70,7 @@ class Middleware:
         stops: returns how the work of an endpoint is stopped if its client leaves, None if it is
             not; None stops it only where the application asks for it.
         on_routes: called with the templates of each application's routes, when it is registered.
+        announce: logs a line about a topic, once in a service.
     """
 
     def __init__(  # noqa: PLR0913 - keyword only
@@ -85,8 +87,10 @@ class Middleware:
         on_stop: Callable[[object], None] | None = None,
         stops: Callable[[str], StopRule | None] | None = None,
         on_routes: Callable[[Sequence[str]], None] | None = None,
+        announce: Announce | None = None,
     ) -> None:
         self.recorder = recorder
+        self._announce = announce
         self._tracer = tracer
         self._watches = watches
         self._trusts = trusts
@@ -230,7 +234,7 @@ class Middleware:
     ) -> Context | None:
         """Starts the server span and returns its context; None if there is nothing to attach."""
         if known.gives_way is None:
-            known.gives_way = gives_way(exchange.app)
+            known.gives_way = gives_way(exchange.app, self._announce)
         if known.gives_way:
             return None
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):

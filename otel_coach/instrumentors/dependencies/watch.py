@@ -11,10 +11,13 @@ from otel_coach.core.open_blocks import OpenBlocks
 from otel_coach.instrumentors.dependencies.health import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 _Check = TypeVar("_Check", bound="Callable[..., Any]")
 
+decorated = set[str]()
+"""The names of dependencies for which a check has been decorated, for the line at the start."""
+_MAX_NAMES: Final = 1000
 _FALSE: Final = "it returned False"
 
 
@@ -34,21 +37,27 @@ class Watch:
         note(self._name, perf_counter() - started, failure)
 
     def __call__(self, check: _Check) -> _Check:
-        """Returns `check`, wrapped so that each call is recorded."""
+        """Returns `check`, wrapped so that each call is recorded.
+
+        Raises:
+            TypeError: `check` is a generator: when its check is over, nothing tells.
+        """
+        if inspect.isgeneratorfunction(check) or inspect.isasyncgenfunction(check):
+            message = (
+                f"watch_dependency({self._name!r}) takes a function that returns when the check is "
+                f"over; {getattr(check, '__name__', 'this one')} is a generator. Put the check "
+                f"into a block inside of it: with watch_dependency({self._name!r}): ..."
+            )
+            raise TypeError(message)
+        if len(decorated) < _MAX_NAMES:
+            decorated.add(self._name)
         if inspect.iscoroutinefunction(check) or inspect.iscoroutinefunction(
             getattr(check, "__call__", None)  # noqa: B004 - an object with an async __call__
         ):
 
             @functools.wraps(check)
             async def watched_async(*args: Any, **kwargs: Any) -> Any:
-                started = perf_counter()
-                try:
-                    result = await check(*args, **kwargs)
-                except Exception as raised:
-                    self._note(started, type(raised).__name__)
-                    raise
-                self._note(started, _FALSE if result is False else None)
-                return result
+                return await self._awaited(check(*args, **kwargs), perf_counter())
 
             return cast("_Check", watched_async)
 
@@ -60,10 +69,22 @@ class Watch:
             except Exception as raised:
                 self._note(started, type(raised).__name__)
                 raise
+            if inspect.iscoroutine(result):  # a plain function that returns an async one's call
+                return self._awaited(result, started)
             self._note(started, _FALSE if result is False else None)
             return result
 
         return cast("_Check", watched)
+
+    async def _awaited(self, call: Coroutine[Any, Any, Any], started: float) -> Any:
+        """Awaits the application's call, and records it."""
+        try:
+            result = await call
+        except Exception as raised:
+            self._note(started, type(raised).__name__)
+            raise
+        self._note(started, _FALSE if result is False else None)
+        return result
 
     def __enter__(self) -> None:
         self._latest = started = perf_counter()

@@ -1,6 +1,5 @@
 """A library that is a little different costs what is listed for it, and nothing else."""
 
-import argparse
 import ast
 import asyncio
 import uuid
@@ -15,9 +14,9 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import SpanProcessor
 
 import otel_coach
-from otel_coach.cli import doctor
 from otel_coach.core import compatibility
 from otel_coach.testing import measuring
+from tests.support.doctor import diagnosis
 from tests.support.versions import HAS_FRONTENDS
 
 SUFFIXES = {"_bucket", "_count", "_sum", "_created"}
@@ -181,19 +180,16 @@ def test_arguments_go_on_as_they_came_whatever_the_signature(monkeypatch):
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_part_that_is_gone_is_shown_by_doctor_with_what_is_lost(
-    monkeypatch, capsys, part, owner, name
-):
+def test_a_part_that_is_gone_is_shown_by_doctor_with_what_is_lost(monkeypatch, part, owner, name):
     if name == "__init__":
         monkeypatch.setattr(owner, name, lambda *_: None)
     else:
         for cls in getattr(owner, "__mro__", (owner,)):
             if name in vars(cls):
                 monkeypatch.delattr(cls, name)
-    doctor.run(argparse.Namespace(url=None, served=[], json=False))
-    shown = capsys.readouterr().out
-    assert f"to mend: {part.name}: this does not hold" in shown
-    assert f"so {part.lost}\n" in shown
+    (told,) = [one for one in diagnosis()["library-changed"] if one.startswith(part.name)]
+    assert told.startswith(f"{part.name}: this does not hold")
+    assert f"so {part.lost}; pip install" in told
 
 
 def test_to_try_the_parts_is_not_measured():

@@ -21,6 +21,7 @@ OURS_ALONE = {
     "OwnThread": {"run"},
     # In a command, and in tests.
     "Live": {"compose"},
+    "LogLines": {"emit"},
     "_Handler": {"log_message"},
     "_Server": {"handle_error"},
     "OtelCoachDistro": {"_configure", "load_instrumentor"},

@@ -265,6 +265,33 @@ def test_an_object_whose_call_is_async_is_watched_to_its_end(measured):
     assert latencies(measured) == {"error": 1}
 
 
+@pytest.mark.parametrize(("result", "status"), [(True, "ok"), (False, "error")])
+def test_a_function_that_returns_a_coroutine_is_over_when_that_is(measured, result, status):
+    async def ping():
+        await asyncio.sleep(0.05)
+        return result
+
+    @otel_coach.watch_dependency("db")
+    def check():
+        return ping()
+
+    assert asyncio.run(check()) is result
+    assert latencies(measured) == {status: 1}
+    assert measured.page().sum("dependency_latency_seconds_sum") >= 0.05
+
+
+def test_a_generator_is_refused_with_the_cure():
+    def check():
+        yield
+
+    async def check_async():
+        yield
+
+    for one in (check, check_async):
+        with pytest.raises(TypeError, match=r"is a generator.*with watch_dependency\('db'\)"):
+            otel_coach.watch_dependency("db")(one)
+
+
 def test_watching_without_otel_coach_does_nothing():
     @otel_coach.watch_dependency("db")
     def check():

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import otel_coach
+from otel_coach.instrumentors.dependencies import watch
 from otel_coach.settings import Settings
 from otel_coach.setup import start_line as start_line_module
 from otel_coach.setup.start_line import start_line
@@ -68,6 +69,19 @@ def test_it_says_where_the_figures_are_and_no_secret(monkeypatch, variables, sai
 def test_a_vendors_distro_sends_the_traces(monkeypatch):
     monkeypatch.setattr(start_line_module, "vendors_in_place", lambda: ["acme", "acme_config"])
     assert "; traces as acme and acme_config sends them; " in line(monkeypatch)
+
+
+def test_a_check_of_the_applications_own_is_a_dependency_too(monkeypatch):
+    monkeypatch.setattr(watch, "decorated", set())
+
+    @otel_coach.watch_dependency("cache")
+    def check(): ...
+
+    @otel_coach.watch_dependency("db")
+    def also_probed(): ...
+
+    told = line(monkeypatch, OTEL_COACH_DEPENDENCIES="db=tcp://h:1")
+    assert "watching 2 dependencies." in told
 
 
 def test_it_names_what_is_imported_and_watched(monkeypatch):
