@@ -14,10 +14,13 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from otel_coach.core.around import Around
+from otel_coach.core.event_loop import current_task
 from otel_coach.core.request_context import Request, current_request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from otel_coach.core.asgi_types import Message
 
     class AnyRun(Protocol):
         """What is needed of a run."""
@@ -133,6 +136,15 @@ class Stop:
                 return run in self.roots
             run = run.parent
 
+    def has_lost_cancellation(self, run: AnyRun) -> bool:
+        """Returns whether the current task goes on with `run`, though somebody has cancelled it.
+
+        Until Python 3.12, `asyncio.wait_for` loses a cancellation that comes together with the
+        result. Integrations of LangChain wait so for each chunk of a stream.
+        """
+        task = current_task() if self.is_on else None
+        return task is not None and task.cancelling() > 0 and self.covers(run)
+
     def covers(self, run: AnyRun) -> bool:
         """Returns whether `run` is, or is a part of, an outermost run that is stopped."""
         while run.parent is not None:
@@ -222,6 +234,10 @@ class Watcher(Protocol):
         """Called in the task of the route."""
         ...
 
+    def goes_on_though_cancelled(self, message: Message) -> bool | None:
+        """Called in the task that sends `message`."""
+        ...
+
 
 class StoppableRequest(Request):
     """A request whose work can be stopped."""
@@ -257,6 +273,10 @@ class StoppableRequest(Request):
         """Notes what leaves the route, in its task."""
         if self.watcher is not None:
             self.watcher.route_failed(error)
+
+    def goes_on_though_cancelled(self, message: Message) -> bool:
+        """Returns whether the current task, which was cancelled, streams on with `message`."""
+        return self.watcher is not None and bool(self.watcher.goes_on_though_cancelled(message))
 
 
 answering_task: ContextVar[object] = ContextVar("otel_coach_answering_task", default=None)

@@ -13,7 +13,7 @@ from tests.support.abandoned_work import EMPTY, answers, streams
 from tests.support.waiting import eventually
 
 _WAITS_FOR_A_TASK = {
-    *("/streams/from-a-queue", "/streams/task-per-chunk"),
+    *("/streams/from-a-queue", "/streams/task-per-chunk", "/streams/lost-in-a-task"),
     *("/answers/gather", "/answers/group"),
     *(() if sys.version_info >= (3, 12) else ("/answers/wait-for",)),
 }

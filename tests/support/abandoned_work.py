@@ -1,4 +1,4 @@
-"""Work of many shapes that a client may leave, and notes of what a provider would bill."""
+"""Work of many shapes that a client may leave."""
 
 import asyncio
 import operator
@@ -9,9 +9,6 @@ from typing import Annotated, TypedDict
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
@@ -21,6 +18,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 from otel_coach import Settings
 from otel_coach.testing import measuring
+from tests.support.abandoned_models import TOKENS, Losing, Slow, losing
 from tests.support.conservation import conserved
 from tests.support.leaving import asked
 from tests.support.serving import serving
@@ -31,8 +29,6 @@ try:
 except ImportError:  # before LangGraph 0.2.62
     entrypoint = task = None
 
-TOKENS = 50
-"""Of each call."""
 STEPS = 3
 """Calls of a graph, one after the other."""
 TOOL_STEPS = 40
@@ -63,65 +59,6 @@ def stopping_at_once(**more):
         yield measured
 
 
-class Notes:
-    """What was done, with the time of each token."""
-
-    def __init__(self, pause=0.02):
-        self.pause = pause
-        self.tokens = []
-        self.tool = 0
-        self.raised = []
-
-    def forget(self):
-        self.__init__(self.pause)
-
-
-class Slow(BaseChatModel):
-    """A model that makes one token after the other, and notes each."""
-
-    notes: object
-    model_name: str = "gpt-5"
-
-    @property
-    def _llm_type(self):
-        return "openai"
-
-    def _get_ls_params(self, stop=None, **kwargs):
-        return {"ls_provider": "openai", "ls_model_name": self.model_name}
-
-    def _token(self):
-        self.notes.tokens.append(time.monotonic())
-        return ChatGenerationChunk(message=AIMessageChunk("w "))
-
-    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
-        for _ in range(TOKENS):
-            time.sleep(self.notes.pause)
-            chunk = self._token()
-            if run_manager:
-                run_manager.on_llm_new_token("w ", chunk=chunk)
-            yield chunk
-
-    async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
-        for _ in range(TOKENS):
-            await asyncio.sleep(self.notes.pause)
-            chunk = self._token()
-            if run_manager:
-                await run_manager.on_llm_new_token("w ", chunk=chunk)
-            yield chunk
-
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        for _ in range(TOKENS):
-            time.sleep(self.notes.pause)
-            self._token()
-        return ChatResult(generations=[ChatGeneration(message=AIMessage("w"))])
-
-    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
-        for _ in range(TOKENS):
-            await asyncio.sleep(self.notes.pause)
-            self._token()
-        return ChatResult(generations=[ChatGeneration(message=AIMessage("w"))])
-
-
 class State(TypedDict):
     said: Annotated[list, operator.add]
 
@@ -132,6 +69,8 @@ class Work:
     def __init__(self, notes):
         self.notes = notes
         self.model = model = Slow(notes=notes)
+        self.losing = Losing(notes=notes)
+        self.losing_graph = self.compiled(self.losing_node)
         self.chain = model | RunnableLambda(lambda said: said)
         self.graph = self.compiled(self.node)
         self.sync_graph = self.compiled(self.sync_node)
@@ -148,8 +87,18 @@ class Work:
         self.notes.raised.append(type(error).__name__)
 
     async def node(self, state):
+        return await self.noting(self.model.ainvoke("hi"))
+
+    async def losing_node(self, state):
+        async def read():
+            async for _ in self.losing.astream("hi"):
+                pass
+
+        return await self.noting(read())
+
+    async def noting(self, work):
         try:
-            await self.model.ainvoke("hi")
+            await work
         except BaseException as error:
             self.noted(error)
             # A clean-up that awaits, and is not disturbed.
@@ -230,6 +179,11 @@ async def task_per_chunk(stream):
         yield part
 
 
+async def lost_by_the_reader(stream):
+    while (part := await losing(anext(stream, None))) is not None:
+        yield part
+
+
 async def in_steps(stream):
     """Reads a synchronous stream in threads."""
     done = object()
@@ -279,6 +233,12 @@ def streams(work):
         **({"workflow": lambda: work.workflow.astream("hi")} if work.workflow else {}),
         "from-a-queue": from_a_queue,
         "task-per-chunk": lambda: task_per_chunk(work.model.astream("hi")),
+        "lost": lambda: work.losing.astream("hi"),
+        "lost-in-a-task": lambda: task_per_chunk(work.losing.astream("hi")),
+        "lost-in-nodes": lambda: work.losing_graph.astream(EMPTY, **messages),
+        "lost-in-events-v1": lambda: work.losing.astream_events("hi", version="v1"),
+        "lost-in-events-v2": lambda: work.losing.astream_events("hi", version="v2"),
+        "lost-by-the-reader": lambda: lost_by_the_reader(work.model.astream("hi")),
         "in-steps": lambda: in_steps(work.model.stream("hi")),
         "sync-nodes": lambda: work.sync_graph.astream(EMPTY, **messages),
     }

@@ -169,10 +169,8 @@ def run(
             say(line)
         findings.extend(lines)
 
-    # What is stopped, and when, shows only if the service is not busy for seconds meanwhile.
-    at_once = _BATCH // 4 if oracle.stops else _BATCH
-    for begin in range(0, len(plan), at_once):
-        batch = plan[begin : begin + at_once]
+    for begin in range(0, len(plan), _BATCH):
+        batch = plan[begin : begin + _BATCH]
         if lines := oracle.compare(batch):
             find([f"requests {begin} to {begin + len(batch) - 1}: {line}" for line in lines])
             alone = 0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from otel_coach import Settings
 from otel_coach.testing import measuring
 from tests.support import pages
-from tests.support.abandoned_work import TOKENS, Caller, Notes, Work, application
+from tests.support.abandoned_models import TOKENS, Notes
+from tests.support.abandoned_work import Caller, Work, application
 from tests.support.serving import serving
 
 if TYPE_CHECKING:

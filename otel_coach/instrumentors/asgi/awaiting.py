@@ -21,6 +21,7 @@ from otel_coach.core.stopping import StoppableRequest, answering_task, current_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from otel_coach.core.asgi_types import Message, Send
     from otel_coach.core.guard import CountsFaults
 
     _Task = asyncio.Task[Any]
@@ -140,12 +141,13 @@ def _noting_route(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
-    async def stream_response(self: Any, *args: Any, **kwargs: Any) -> None:
+    async def stream_response(self: Any, send: Send, *args: Any, **kwargs: Any) -> None:
         request = current_request.get()
         if isinstance(request, StoppableRequest):
             request.streaming_task = current_task()
+            send = _refusing_to_go_on(send, request)
         try:
-            await original(self, *args, **kwargs)
+            await original(self, send, *args, **kwargs)
         except asyncio.CancelledError as error:
             # Cancelled while it sends, or while a thread makes the next part, it leaves the work to
             # the garbage collector: the exception's traceback keeps its frames, and what they have.
@@ -156,6 +158,17 @@ def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return stream_response
+
+
+def _refusing_to_go_on(send: Send, request: StoppableRequest) -> Send:
+    """Wraps what a response sends with: a middleware may pass it on in another task."""
+
+    async def refusing(message: Message) -> None:
+        if request.goes_on_though_cancelled(message):
+            raise asyncio.CancelledError
+        await send(message)
+
+    return refusing
 
 
 async def _close(iterator: Any) -> None:

@@ -87,6 +87,8 @@ class StoppingExchange(Exchange):
     async def send(self, message: Message) -> None:
         """Passes `message` on; that the client has left is told when the work has been stopped."""
         self.sender = current_task()
+        if self.request.goes_on_though_cancelled(message):
+            raise CancelledError
         try:
             await super().send(message)
         except OSError:

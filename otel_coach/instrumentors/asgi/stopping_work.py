@@ -23,6 +23,7 @@ from otel_coach.metrics.catalogue import AI_STOPPED_RUNS
 from otel_coach.metrics.labels import NO_MODEL
 
 if TYPE_CHECKING:
+    from otel_coach.core.asgi_types import Message
     from otel_coach.core.stopping import AnyRun, StoppableRequest, StopRule
     from otel_coach.instrumentors.asgi.routes import Route
     from otel_coach.metrics.recorder import Recorder
@@ -74,6 +75,10 @@ class OwnTask:
             self._cancellations = 1
         task.cancel()
         return True
+
+    def has_cancelled(self, task: _Task) -> bool:
+        """Returns whether `task` has been cancelled here, and that has not been taken back."""
+        return task in self._cancelled and task.cancelling() > 0
 
     def uncancel(self) -> None:
         """Takes the cancellation back, whose exception has ended here."""
@@ -208,6 +213,20 @@ class Stopping:
         is_done = request.closed or self.own.is_cancelled or request.is_answering
         if not is_done and self.made(error) and self.own.task is not current_task():
             self.cancel(self.own.task)
+
+    @guarded
+    def goes_on_though_cancelled(self, message: Message) -> bool:
+        """Returns whether the current task, which was cancelled here, goes on with its stream.
+
+        See `Stop.has_lost_cancellation`. A task that has had its cancellation, and cleans up, has
+        no open run of those that are stopped.
+        """
+        stop, task = self.request.stop, current_task()
+        if stop is None or not stop.has_cancelled or task is None:
+            return False
+        is_part = message["type"] == "http.response.body" and message.get("more_body", False)
+        is_stopped = is_part and self.own.has_cancelled(task)
+        return is_stopped and any(root.run in stop.told for root in self.open_roots())
 
     def made(self, error: BaseException) -> bool:
         """Returns whether `error` comes from the stopping."""

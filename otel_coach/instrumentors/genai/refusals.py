@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,10 @@ class Refusals:
                 await refuse_async(stop, is_outermost=around is None)
             asked = original(client, *args, **kwargs)
             answer = await (told_if_stopped(asked) if around is None else asked)
-            if around is None and current_stop() is not None:
-                self.tell_at_its_end(answer)
+            if (stop := current_stop()) is not None:
+                self.end_if_cancelled(stop, answer)
+                if around is None:
+                    self.tell_at_its_end(answer)
             return answer
 
         return request
@@ -89,7 +92,24 @@ class Refusals:
             if self.is_stopped(stop, call):
                 raise StoppedError
 
-        watched.check_before_chunks(check)
+        watched.check = check
+
+    @guarded
+    def end_if_cancelled(self, stop: Stop, answer: Any) -> None:
+        """Makes a stream end in a task that goes on though it has been cancelled."""
+        if (watched := watched_iterator(answer)) is None:
+            return
+
+        def check(call: Any) -> None:
+            if stop.is_on and self.has_lost_cancellation(stop, call):
+                raise CancelledError
+
+        watched.check = check
+
+    @guarded
+    def has_lost_cancellation(self, stop: Stop, call: Any) -> bool:
+        """Returns whether the current task was cancelled while it reads an open call."""
+        return stop.has_lost_cancellation(call)
 
     @guarded
     def is_stopped(self, stop: Stop, call: Any) -> bool:

@@ -15,7 +15,7 @@ from otel_coach.core.guard import swallowed
 from otel_coach.instrumentors.genai.direct_call import as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from otel_coach.metrics.recorder import Recorder
 
@@ -64,7 +64,7 @@ class WatchedIterator:
         ended: called when the stream was read to its end.
     """
 
-    __slots__ = ("__weakref__", "_call", "_calls", "_ended", "_iterator", "_took", "told")
+    __slots__ = ("__weakref__", "_call", "_calls", "_ended", "_iterator", "_took", "check", "told")
 
     def __init__(
         self,
@@ -79,6 +79,8 @@ class WatchedIterator:
         self._calls = calls
         self._took = took
         self._ended = ended
+        self.check: Callable[[Any], None] | None = None
+        """Called with the call when a chunk has come; what it raises ends the stream."""
         self.told: Callable[[Any, BaseException], list[BaseException] | None] | None = None
         """Returns what the application gets instead of an error, if the call was stopped."""
 
@@ -87,10 +89,6 @@ class WatchedIterator:
         """Whether the iterator is executing: what happens then is not the consumer's doing."""
         iterator = self._iterator
         return getattr(iterator, "gi_running", False) or getattr(iterator, "ag_running", False)
-
-    def check_before_chunks(self, check: Callable[[Any], None]) -> None:
-        """Calls `check` with the call before each chunk; what it raises ends the stream."""
-        self._iterator = _checked(self._iterator, partial(check, self._call))
 
     def _end(self) -> None:
         try:
@@ -117,6 +115,8 @@ class WatchedIterator:
     def __next__(self) -> Any:
         try:
             chunk = next(self._iterator)
+            if self.check is not None:
+                self.check(self._call)
         except StopIteration:
             self._end()
             raise
@@ -136,6 +136,8 @@ class WatchedIterator:
     async def __anext__(self) -> Any:
         try:
             chunk = await self._iterator.__anext__()
+            if self.check is not None:
+                self.check(self._call)
         except StopAsyncIteration:
             self._end()
             raise
@@ -150,12 +152,6 @@ class WatchedIterator:
             if not swallowed(self._calls, raised, "WatchedIterator.__anext__"):
                 raise
         return chunk
-
-
-def _checked(chunks: Iterable[Any], check: Callable[[], None]) -> Iterator[Any]:
-    for chunk in chunks:
-        check()
-        yield chunk
 
 
 class _Events:

@@ -121,15 +121,16 @@ def _stopping(original: Callable[..., Any], instrumentor: Observed) -> Callable[
 def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
     """Wraps the async method: it ends a stream that a task of LangChain's reads.
 
-    The task that consumes the stream is cancelled, but not the other one. For that, this
-    is as if it were cancelled; asyncio would log any other exception, which nobody retrieves.
+    The task that consumes the stream is cancelled, but not the other one, and the cancellation of
+    either may be lost. This is as if it were cancelled now; asyncio would log any other exception,
+    which nobody retrieves.
     """
 
     @wraps(original)
     async def chunk_came(self: Any, *args: Any, **kwargs: Any) -> Any:
         answer = await original(self, *args, **kwargs)
         stop = current_stop()
-        if stop is not None and stop.has_cancelled and _is_stopped(instrumentor, stop, self):
+        if stop is not None and stop.is_on and _is_cancelled(instrumentor, stop, self):
             raise CancelledError
         return answer
 
@@ -186,6 +187,16 @@ def _is_stopped(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
     observer = instrumentor.observer
     run = None if observer is None else observer.run_of(manager.run_id)
     return run is not None and stop.refuses(run, is_outermost=False)
+
+
+@guarded
+def _is_cancelled(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
+    observer = instrumentor.observer
+    run = None if observer is None else observer.run_of(manager.run_id)
+    if run is None:
+        return False
+    is_stopped = stop.has_cancelled and stop.refuses(run, is_outermost=False)
+    return is_stopped or stop.has_lost_cancellation(run)
 
 
 async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: Observed) -> Any:

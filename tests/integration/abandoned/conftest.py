@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.abandoned_work import Notes, Work, stopping_at_once
+from tests.support.abandoned_models import Notes
+from tests.support.abandoned_work import Work, stopping_at_once
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 
 from otel_coach import Settings
 from otel_coach.testing import measuring
-from tests.support.abandoned_work import Notes, Slow
+from tests.support.abandoned_models import Notes, Slow
 from tests.support.leaving import asked
 from tests.support.programs import postgres
 from tests.support.serving import serving

@@ -14,8 +14,9 @@ from langchain_core.tools import tool
 from otel_coach import Settings
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.testing import measuring
+from tests.support.abandoned_models import Notes
 from tests.support.abandoned_sockets import hang_up, leave
-from tests.support.abandoned_work import EMPTY, SOON, STOPPED, Caller, Notes
+from tests.support.abandoned_work import EMPTY, SOON, STOPPED, Caller
 from tests.support.serving import serving
 from tests.support.sockets import socket_to
 from tests.support.waiting import eventually

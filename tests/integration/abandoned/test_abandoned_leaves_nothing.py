@@ -21,7 +21,8 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, Ope
 from otel_coach import Settings
 from otel_coach.instrumentors.genai.refusals import Refusals
 from otel_coach.testing import ScriptedProvider, measuring
-from tests.support.abandoned_work import EMPTY, Notes, Work, answers, application, streams
+from tests.support.abandoned_models import Notes, losing
+from tests.support.abandoned_work import EMPTY, Work, answers, application, streams, task_per_chunk
 from tests.support.hooks import REFUSALS, inject
 from tests.support.leaving import asked
 from tests.support.serving import serving
@@ -29,7 +30,7 @@ from tests.support.waiting import eventually
 from verification.oracle.graphs import graph as calling
 
 ON_THE_PATH = {
-    "/stream": {"run_around", "tell_at_its_end"},
+    "/stream": {"run_around", "tell_at_its_end", "end_if_cancelled"},
     "/thread": {"run_around", "is_refused", "end_at_a_chunk", "is_stopped"},
 }
 STOPPED = "app_ai_stopped_runs_total"
@@ -340,3 +341,51 @@ def test_a_server_that_stops_meanwhile_gets_its_cancellation():
         eventually(lambda: notes.tokens)
     thread.join()
     assert ended
+
+
+of_openai = import_module(DefaultAsyncHttpxClient.__mro__[2].__module__.partition(".")[0])
+
+
+class LosesCancellations(of_openai.AsyncHTTPTransport):
+    """Waits for each part of an answer as `asyncio.wait_for` does before Python 3.12."""
+
+    async def handle_async_request(self, request):
+        response = await super().handle_async_request(request)
+        response.stream = LosingParts(response.stream)
+        return response
+
+
+class LosingParts(of_openai.AsyncByteStream):
+    def __init__(self, stream):
+        self.stream = stream
+
+    async def __aiter__(self):
+        parts = aiter(self.stream)
+        while (part := await losing(anext(parts, None))) is not None:
+            yield part
+
+    async def aclose(self):
+        await self.stream.aclose()
+
+
+@pytest.mark.server
+def test_a_direct_stream_whose_client_loses_the_cancellation_is_stopped():
+    app = FastAPI()
+    with ScriptedProvider(ANSWER, pace=0.05) as provider, stopping(provider) as measured:
+        transport = DefaultAsyncHttpxClient(transport=LosesCancellations())
+        how = {"base_url": provider.base_url, "api_key": "x", "max_retries": 0}
+        client = AsyncOpenAI(http_client=transport, **how)
+
+        @app.get("/stream")
+        async def stream():
+            async def parts():
+                ask = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}
+                async for _ in await client.chat.completions.create(**ask, stream=True):
+                    yield "x"
+
+            return StreamingResponse(task_per_chunk(parts()))
+
+        with serving(app) as served:
+            leaving(served, "/stream", 0.3)
+            eventually(lambda: measured.page().sum(STOPPED, endpoint="/stream") == 1)
+        assert measured.page().sum("agent_llm_requests_total", status="aborted") == 1

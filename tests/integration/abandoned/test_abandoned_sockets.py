@@ -14,16 +14,15 @@ from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
 from otel_coach.instrumentors.genai.refusals import Refusals
 from otel_coach.testing import ScriptedProvider, measuring
+from tests.support.abandoned_models import TOKENS, Notes
 from tests.support.abandoned_sockets import Sockets, endings, hang_up, leave
 from tests.support.abandoned_work import (
     ALL,
     EMPTY,
     SOON,
     STOPPED,
-    TOKENS,
     TOOL_STEPS,
     Caller,
-    Notes,
     Work,
     expect_one_aborted_request,
 )

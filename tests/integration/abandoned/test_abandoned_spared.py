@@ -9,13 +9,13 @@ from fastapi.responses import StreamingResponse
 from openai import AsyncOpenAI
 
 from otel_coach.testing import ScriptedProvider
+from tests.support.abandoned_models import TOKENS
 from tests.support.abandoned_work import (
     ALL,
     EMPTY,
     SOON,
     STEPS,
     STOPPED,
-    TOKENS,
     TOOL_STEPS,
     Caller,
     made,

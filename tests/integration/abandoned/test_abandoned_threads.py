@@ -7,15 +7,8 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from tests.support.abandoned_work import (
-    EMPTY,
-    MIDDLEWARES,
-    SOON,
-    STEPS,
-    STOPPED,
-    TOKENS,
-    made,
-)
+from tests.support.abandoned_models import TOKENS
+from tests.support.abandoned_work import EMPTY, MIDDLEWARES, SOON, STEPS, STOPPED, made
 
 
 def sync_route(work):

@@ -14,6 +14,7 @@ import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stopping as stopping_module
 from otel_coach.testing import ScriptedProvider, measuring
+from tests.support.abandoned_models import Notes
 from tests.support.abandoned_sockets import Sockets, leave
 from tests.support.abandoned_work import (
     ALL,
@@ -22,7 +23,6 @@ from tests.support.abandoned_work import (
     STEPS,
     STOPPED,
     Caller,
-    Notes,
     Work,
     application,
     made,
