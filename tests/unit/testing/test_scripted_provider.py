@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
@@ -78,11 +79,73 @@ def test_the_pace_is_kept_and_a_client_that_leaves_is_no_error(capfd):
     assert capfd.readouterr().err == ""
 
 
+def client_of(provider):
+    return openai.OpenAI(base_url=provider.base_url, api_key="any", max_retries=0)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_the_responses_api_answers_the_openai_package(is_stream):
+    asked = {"model": "gpt-4o-mini", "instructions": "be kind", "input": "hi there you"}
+    with ScriptedProvider("one two three", Failure(429)) as provider:
+        client = client_of(provider)
+        if is_stream:
+            *events, last = client.responses.create(**asked, stream=True)
+            response = last.response
+            deltas = [one.delta for one in events if one.type == "response.output_text.delta"]
+            assert deltas == ["one", " two", " three"]
+            numbers = [one.sequence_number for one in (*events, last)]
+            assert numbers == [*range(len(numbers))]
+        else:
+            response = client.responses.create(**asked)
+        with pytest.raises(openai.RateLimitError, match="a failure of the script"):
+            client.responses.create(**asked, stream=is_stream)
+    assert (response.status, response.output_text) == ("completed", "one two three")
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (5, 3)
+    assert response.usage.total_tokens == 8
+    call, failed = provider.calls
+    assert (call.is_stream, call.prompt_tokens, call.completion_tokens) == (is_stream, 5, 3)
+    assert call.messages == (
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "hi there you"},
+    )
+    assert (failed.status, failed.prompt_tokens, failed.completion_tokens) == (429, 0, 0)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_langchain_calls_a_tool_through_the_responses_api(is_stream):
+    with ScriptedProvider(ToolCall("weather", {"city": "Berlin"}), "take a coat") as provider:
+        with measuring(Settings(gateways=provider.gateways)) as measured:
+            model = chat(provider, use_responses_api=True).bind_tools([weather])
+
+            def ask(messages):
+                if not is_stream:
+                    return model.invoke(messages)
+                first, *rest = model.stream(messages)
+                return sum(rest, first)
+
+            question = HumanMessage("what now")
+            asks = ask([question])
+            (call,) = asks.tool_calls
+            assert (call["name"], call["args"]) == ("weather", {"city": "Berlin"})
+            told = weather.invoke(call)
+            assert ask([question, asks, told]).text == "take a coat"
+        page = measured.page()
+    # {"city": "Berlin"} is two words; the second question has the tool's answer, "rain in Berlin".
+    billed = [(one.prompt_tokens, one.completion_tokens) for one in provider.calls]
+    assert billed == [(2, 2), (2 + 3, 3)]
+    assert page.sum("agent_llm_tokens_total", mode="prompt") == 7
+    assert page.sum("agent_llm_tokens_total", mode="completion") == 5
+    assert page.sum("agent_llm_unmeasured_total") == 0
+    cost = page.sum("agent_llm_cost_usd_total", model="gpt-4o-mini")
+    assert cost == pytest.approx((7 * 0.15 + 5 * 0.60) / 1e6)
+
+
 def test_an_unknown_path_says_what_is_known():
+    known = "/v1/chat/completions, /v1/responses and /v1/embeddings only"
     with ScriptedProvider() as provider:
-        client = openai.OpenAI(base_url=provider.base_url, api_key="any", max_retries=0)
-        with pytest.raises(openai.NotFoundError, match="/v1/chat/completions and"):
-            client.responses.create(model="gpt-4o-mini", input="hi")
+        client = client_of(provider)
+        with pytest.raises(openai.NotFoundError, match=known):
+            client.completions.create(model="gpt-4o-mini", prompt="hi")
         assert (
             client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
             .choices[0]

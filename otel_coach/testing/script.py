@@ -1,0 +1,60 @@
+"""What a scripted provider answers, and what it was asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TOKEN: Final = re.compile(r"\s*\S+")
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """An answer: the model asks for the tool `name` with these arguments."""
+
+    name: str
+    arguments: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer: an error with that HTTP status."""
+
+    status: int = 500
+    message: str = "a failure of the script"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to the provider, and what its answer was billed."""
+
+    model: str
+    is_stream: bool
+    messages: tuple[Mapping[str, Any], ...]
+    """The messages of a chat; the instructions and the input of a response; the texts of an
+    embedding, as one message."""
+    status: int
+    prompt_tokens: int
+    """The words of all messages."""
+    completion_tokens: int
+    """The words of the answer, or of a tool call's arguments; 0 for a failure."""
+
+
+def pieces(answer: str | ToolCall | Failure) -> list[str]:
+    """Returns the answer's tokens: its words, or those of a tool call's arguments."""
+    if isinstance(answer, Failure):
+        return []
+    return _TOKEN.findall(answer if isinstance(answer, str) else json.dumps(dict(answer.arguments)))
+
+
+def words(message: Mapping[str, Any]) -> int:
+    """Returns the number of words in a message, or in a tool's answer (`output`)."""
+    content = message.get("content") or message.get("output") or ""
+    if isinstance(content, str):
+        return len(content.split())
+    return sum(len((part.get("text") or "").split()) for part in content)
