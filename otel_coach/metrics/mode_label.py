@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import reprlib
+from typing import cast
 
 from otel_coach.core.around import Around
 from otel_coach.core.open_blocks import OpenBlocks
@@ -48,7 +50,7 @@ class Labels(Around):
 _open: OpenBlocks[Labels] = OpenBlocks("otel_coach_labels")
 
 
-def labels(*, mode: str) -> Labels:
+def labels(mode: str) -> Labels:
     """Sets the application's mode for the AI work of a block, a function or a generator.
 
     A context manager and a decorator, for sync and async code::
@@ -64,9 +66,18 @@ def labels(*, mode: str) -> Labels:
     the graph's input. A response that is returned from the block is labelled to its end, as is its
     background work, unless their runs state a mode of their own.
     """
-    global _is_logged  # noqa: PLW0603 - once in a process
     known = stated_mode(mode)
-    if known is None and not _is_logged:
+    if known is None:
+        _log_once(mode)
+    block = Labels(OTHER if known is None else known)
+    if inspect.isroutine(mode):  # `@labels` without a mode: the function must stay one
+        return cast("Labels", block(mode))
+    return block
+
+
+def _log_once(mode: object) -> None:
+    global _is_logged  # noqa: PLW0603 - once in a process
+    if not _is_logged:
         _is_logged = True
         _logger.warning(
             "otel-coach: labels(mode=%s) cannot be a label and counts as %s. Cure: use 1 to 40 of "
@@ -74,4 +85,3 @@ def labels(*, mode: str) -> Labels:
             reprlib.repr(mode),
             OTHER,
         )
-    return Labels(OTHER if known is None else known)

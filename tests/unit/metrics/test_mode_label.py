@@ -172,6 +172,29 @@ def test_a_bad_mode_is_one_line_of_the_log_with_its_cure(caplog, monkeypatch):
     assert len(line) < 200
 
 
+def test_the_mode_may_be_given_without_its_name():
+    @labels("planner")
+    def positional():
+        return labelled_mode()
+
+    assert positional() == "planner"
+    with labels("two words"):
+        assert labelled_mode() == "other"
+
+
+def test_the_decorator_without_a_mode_leaves_the_function_as_it_is_and_says_so(caplog, monkeypatch):
+    monkeypatch.setattr(mode_label, "_is_logged", False)
+
+    @labels
+    async def chat(question):
+        return question, labelled_mode()
+
+    assert inspect.iscoroutinefunction(chat)
+    assert asyncio.run(chat("hi")) == ("hi", "other")
+    (line,) = caplog.messages
+    assert "counts as other" in line
+
+
 def test_generators_that_are_left_in_their_block_leave_nothing():
     """asyncio closes a generator that is left in another task, which has a copy of the context."""
 

@@ -10,7 +10,7 @@ from otel_coach.settings import Settings
 PUBLIC = {
     "Settings": "(*, FIELDS) -> None",
     "instrument": "(app: Starlette | None = None, *, settings: Settings | None = None) -> None",
-    "labels": "(*, mode: str) -> Labels",
+    "labels": "(mode: str) -> Labels",
     "stop_abandoned": "(*, after: float = 0.2, tools: bool = False) -> StopAbandoned",
     "uninstrument": "() -> None",
     "watch_dependency": "(name: str) -> Watch",
