@@ -1,18 +1,35 @@
 """Every shell and Python block of the documentation, run as a reader runs it."""
 
 import json
+import re
+from contextlib import contextmanager
 
 import pytest
 
 from otel_coach.testing import ScriptedProvider
 from tests.support.documentation import Place, blocks
+from tests.support.environment import without_settings
+from tests.support.invoices import page_text
+from tests.support.paths import COACHING
+from tests.support.programs import Program, free_port
 from tests.support.small_service import send_one_of_each, small_service
+from tests.support.stack import bin_path
 
 SERVED = "http://localhost:8000"
 # What the documentation's examples name, and no machine but the reader's has.
 NOT_HERE = {"otlp-unreachable"}
 # The calls of the small application name no model, and have no usage.
 USAGE = "model,day,input_tokens,output_tokens,usd\ngpt-4o-mini,2026-11-28,0,0,0.000001\n"
+
+# What tests.support.stand_ins.curl says that each provider has billed, as a page has it.
+BILLED = {
+    "OPENAI_ADMIN_KEY": page_text(
+        {"gpt-4o": {"prompt": 1000, "completion": 500}}, {"gpt-4o": 0.0075}
+    ),
+    "ANTHROPIC_ADMIN_KEY": page_text(
+        {"claude-sonnet-4-5": {"prompt": 2000, "completion": 700}}, {"claude-sonnet-4-5": 0.0165}
+    ),
+}
 
 PRELUDE = """
 from app import app
@@ -41,21 +58,53 @@ def test_there_are_blocks():
     assert len(PYTHON) > 5
 
 
+def run(place, script):
+    return place.run("bash", "-eu", "-o", "pipefail", text=script)
+
+
+@contextmanager
+def reference_service(tmp_path):
+    """The address of the service of examples/coaching, started as its page says."""
+    port = free_port()
+    program = Program(
+        [bin_path("uvicorn"), "app:app", "--port", str(port)],
+        cwd=COACHING,
+        ready=f"http://127.0.0.1:{port}/health",
+        environment=without_settings(),
+        log=tmp_path / "service.log",
+    )
+    try:
+        yield f"localhost:{port}"
+    finally:
+        program.stop()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_a_shell_block_does_what_it_says(block, tmp_path):
-    place = Place(tmp_path)
+    place = Place(tmp_path, block.page)
     (tmp_path / "usage.json").write_text(USAGE)
     script = block.text
+    for key in BILLED.keys() & set(re.findall(r"\w+", script)):
+        (tmp_path / "page.txt").write_text(BILLED[key])
+        (tmp_path / "usage.json").unlink()
+        script += "\notel-coach reconcile *.json --page page.txt\n"
     if "export " in script:
         script += "\npython -m tests.support.stand_ins.doctor > found.json\n"
     if SERVED in script:
         with small_service(tmp_path) as service:
             send_one_of_each(service)
             url = str(service.client.base_url).rstrip("/")
-            done = place.run("bash", "-eu", "-o", "pipefail", text=script.replace(SERVED, url))
+            done = run(place, script.replace(SERVED, url))
+    elif "localhost:8000" in script:
+        with reference_service(tmp_path) as address:
+            done = run(place, script.replace("localhost:8000", address))
+        chat, plan = done.stdout.strip().rsplit("\n", 1)
+        kinds = [json.loads(line)["type"] for line in chat.splitlines()]
+        assert list(dict.fromkeys(kinds)) == ["tool", "token", "end"], done.stdout
+        assert json.loads(plan)["plan"]
     else:
-        done = place.run("bash", "-eu", "-o", "pipefail", text=script)
+        done = run(place, script)
     differs = "otel-coach reconcile" in script and "NOT reconciled: gpt-4o-mini" in done.stdout
     assert done.returncode == differs, done.stdout + done.stderr
     if (tmp_path / "found.json").exists():

@@ -6,18 +6,41 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from textwrap import dedent
 
 from tests.support.environment import without_settings
-from tests.support.paths import APPS, ROOT
+from tests.support.paths import APPS, COACHING, ROOT
 from tests.support.stack import bin_path
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What stands in for programs that would install something, or serve for ever.
+_FOLDERS = ("deploy", "docs", "examples", "otel_coach", "tests", "tools", "verification")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for name in _FOLDERS for page in (ROOT / name).rglob("*.md"))]
+)
+RUN = {"shell", "python"}
+"""The languages whose blocks a test runs, on whichever page they are."""
+DATA = {"promql", "text", "yaml"}
+"""Those of what is no program: expressions, output and configuration."""
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_ANY_FENCE = re.compile(r"^[ \t>*+-]*(?:`{3,}|~{3,}).*$", re.MULTILINE)
+# What stands in for programs that would install or publish something, or serve for ever.
 _PROGRAMS = {
+    "curl": "tests.support.stand_ins.curl",
     "pip": "tests.support.stand_ins.pip",
-    "opentelemetry-instrument": "tests.support.stand_ins.serving opentelemetry-instrument",
-    "otel-coach": "tests.support.stand_ins.serving otel-coach",
+    **{
+        name: f"tests.support.stand_ins.serving {name}"
+        for name in ("opentelemetry-instrument", "otel-coach", "uvicorn")
+    },
+    **{
+        name: f"tests.support.stand_ins.repository {name}"
+        for name in ("docker", "gh", "git", "kubectl", "make", "otelcol")
+    },
+}
+# Where the reader of a page is; of any other page, in a folder with an application of their own.
+_FOLDER_OF_READER = {
+    "CONTRIBUTING.md": ROOT,
+    "RELEASING.md": ROOT,
+    "deploy/README.md": ROOT,
+    "examples/coaching/README.md": COACHING,
 }
 
 
@@ -38,22 +61,45 @@ class Block:
 
 
 def blocks(*languages):
-    """Yields the blocks in these languages."""
+    """Yields the blocks in these languages, of all pages."""
     for page in PAGES:
-        text = page.read_text("utf-8")
-        for found in _FENCE.finditer(text):
-            language, body = found.groups()
-            if language in languages:
-                line = text.count("\n", 0, found.start()) + 1
-                yield Block(page.name, line, language, body)
+        name = page.relative_to(ROOT).as_posix()
+        yield from (
+            one for one in _blocks(name, page.read_text("utf-8")) if one.language in languages
+        )
+
+
+def _blocks(page, text):
+    for found in _FENCE.finditer(text):
+        _, language, body = found.groups()
+        line = text.count("\n", 0, found.start()) + 1
+        yield Block(page, line, language, dedent(body))
+
+
+def not_run(page, text):
+    """The lines of fences on this page that belong to no block that a test runs, and to no data."""
+    known = set()
+    for block in _blocks(page, text):
+        if block.language in RUN | DATA:
+            known |= {block.line, block.line + block.text.count("\n") + 1}
+    lines = {
+        text.count("\n", 0, one.start(0)) + 1: one.group() for one in _ANY_FENCE.finditer(text)
+    }
+    return [f"{page}:{line}: {fence}" for line, fence in lines.items() if line not in known]
 
 
 class Place:
-    """A folder with the application as app.py, in which blocks are run as a reader runs them."""
+    """A folder in which the blocks of a page are run as its reader runs them.
 
-    def __init__(self, folder, **environment):
-        self.folder = folder
-        (folder / "app.py").write_text((APPS / "documented_app.py").read_text())
+    It has the application as app.py, unless the page is about a folder of the repository.
+    """
+
+    def __init__(self, folder, page="", **environment):
+        self.folder = _FOLDER_OF_READER.get(page, folder)
+        paths = [str(ROOT)]
+        if self.folder is folder:
+            (folder / "app.py").write_text((APPS / "documented_app.py").read_text())
+            paths.insert(0, str(folder))
         programs = folder / "programs"
         programs.mkdir()
         for name, module in _PROGRAMS.items():
@@ -63,7 +109,9 @@ class Place:
         self.environment = {
             **without_settings(),
             "PATH": os.pathsep.join([str(programs), str(bin_path("")), os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join(paths),
+            # For tests.support.stand_ins.curl, which has no other.
+            **dict.fromkeys(("OPENAI_ADMIN_KEY", "ANTHROPIC_ADMIN_KEY"), "an-admin-key"),
             **environment,
         }
 

@@ -1,6 +1,7 @@
 """`opentelemetry-instrument SERVER ...` or `otel-coach run SERVER ...`, until the page is there.
 
-The real one, on a free port. Whatever else `otel-coach` is asked for, the real one does.
+Or `uvicorn ...` by itself, until it serves. The real one, on a free port. Whatever else
+`otel-coach` is asked for, the real one does.
 """
 
 import os
@@ -19,6 +20,8 @@ if name == "otel-coach":
     if words[:1] != ["run"]:
         os.execv(starter[0], [name, *words])
     starter.append(words.pop(0))
+if name == "uvicorn":
+    starter, words = [], [name, *words]
 server, *arguments = words
 port = free_port()
 where = ("--bind", f"127.0.0.1:{port}") if server == "gunicorn" else ("--port", str(port))
@@ -32,6 +35,8 @@ with TemporaryDirectory() as folder:
         log=log,
     )
     try:
+        if not starter:
+            sys.exit()
         page = httpx.get(f"http://127.0.0.1:{port}/metrics")
         page.raise_for_status()
         assert "otel_coach_errors_total" in page.text

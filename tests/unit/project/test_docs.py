@@ -1,9 +1,10 @@
-"""Whether docs name tests that are there."""
+"""Whether docs name tests that are there, and whether a test runs each of their blocks."""
 
 import re
 
 import pytest
 
+from tests.support.documentation import PAGES, not_run
 from tests.support.paths import ROOT, TESTS
 
 # What docs promise
@@ -31,3 +32,35 @@ def test_each_row_of_the_threat_model_names_a_test():
     rows = [line for line in text.splitlines() if line.startswith("| ") and "tested by" not in line]
     assert len(rows) > 20
     assert all("`test_" in row.split("|")[-2] for row in rows)
+
+
+# Their blocks: tests/integration/test_documented_blocks.py runs those in `RUN`, of all pages.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_block_is_run_by_a_test_or_is_no_program(page):
+    assert not_run(page.relative_to(ROOT).as_posix(), page.read_text("utf-8")) == []
+
+
+def test_all_folders_with_pages_are_looked_into():
+    names = {page.relative_to(ROOT).as_posix() for page in PAGES}
+    assert names >= {"README.md", "docs/abandoned.md", "deploy/README.md", "RELEASING.md"}
+    assert "examples/coaching/README.md" in names
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("```shell\nls\n```\n  ```text\n  x\n  ```\n", []),
+        ("```sh\nls\n```\n", [1, 3]),
+        ("```bash\nls\n```\n```shell\nls\n```\n", [1, 3]),
+        ("```\nls\n```\n", [1, 3]),
+        ("- a list\n\n  ```console\n  $ ls\n  ```\n", [3, 5]),
+        ("~~~shell\nls\n~~~\n", [1, 3]),
+        ("```shell title=x\nls\n```\n", [1, 3]),
+        ("````shell\nls\n````\n", [1, 3]),
+    ],
+)
+def test_a_block_that_no_test_runs_is_found(text, lines):
+    found = not_run("page.md", text)
+    assert [int(line.split(":")[1]) for line in found] == lines
