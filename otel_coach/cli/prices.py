@@ -37,7 +37,7 @@ _MISUSED: Final = 2
 EXAMPLES: Final = """\
   otel-coach prices gpt-4o-mini --prompt 1000 --completion 200
   otel-coach prices my-model                   by the list that OTEL_COACH_PRICES names
-  otel-coach prices --update prices.json       for OTEL_COACH_PRICES"""
+  otel-coach prices --update prices.tsv        for OTEL_COACH_PRICES"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

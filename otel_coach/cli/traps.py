@@ -30,7 +30,8 @@ around the service's command (`otel-coach doctor -- uvicorn app:app`), which imp
 in a process of its own without serving it; and with the address of a running service's page
 (`--url http://localhost:8000/metrics`). `--json` prints the same as JSON.
 
-Each finding says what is wrong, why that matters, and what mends it. The exit code is 1 if there is
+Each finding says what is wrong, why that matters, and what mends it: a cure can be pasted into a
+shell, where there is such a thing; what follows `#` says more. The exit code is 1 if there is
 an error or a warning, 0 otherwise: a note needs no mending. Names in capitals stand for what was
 found.
 """.splitlines()
@@ -61,14 +62,13 @@ def markdown() -> Iterator[str]:
 
 
 def _row(trap: Trap) -> str:
-    names = _Names()
-    what = trap.example or trap.what.format_map(names)
+    what, cure = trap.filled(_Names())
     kind = "" if trap.severity is Severity.ERROR else trap.severity.value
     cells = (
-        f"**{trap.name}**: {what}",
+        f"**{trap.name}**: {trap.example or what}",
         kind,
         trap.why,
-        trap.example_cure or trap.cure.format_map(names),
+        trap.example_cure or cure,
     )
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 

@@ -8,13 +8,25 @@ the list of all. docs/doctor.md is generated from it.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import Enum
+from string import Formatter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Self
+    from typing import Any, Self
+
+
+class _Template(Formatter):
+    """`str.format_map`, with `!q` for a value that is quoted for a shell."""
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        """Returns the value as `conversion` asks for it."""
+        if conversion == "q":
+            return shlex.quote(str(value))
+        return super().convert_field(value, conversion)  # type: ignore[arg-type]
 
 
 class Severity(Enum):
@@ -38,20 +50,28 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """One row. `what` and `cure` are templates of `str.format`; values are put in as they are."""
+    """One row. `what` and `cure` are templates of `str.format`."""
 
     name: str
     """Identifies the row in `doctor --json` and in tests."""
     what: str
     why: str
     cure: str
-    """A command to paste, or what to change."""
+    """What can be pasted into a shell, where there is such a thing; what follows ` # ` says more.
+
+    A value that somebody else may have chosen is quoted there: `{name!q}`.
+    """
     severity: Severity = Severity.ERROR
     way: Way = Way.ENVIRONMENT
     example: str = ""
     """Stands for `what` in docs/doctor.md, where `what` is only a line that other code makes."""
     example_cure: str = ""
     """Stands for `cure` there, where that depends on what is found."""
+
+    def filled(self, values: Mapping[str, object]) -> tuple[str, str]:
+        """Returns `what` and `cure` with these values."""
+        what, cure = (_Template().vformat(one, (), values) for one in (self.what, self.cure))
+        return what, cure
 
     def line(self, **values: object) -> Line:
         """Returns the row as one line for the log."""
@@ -67,7 +87,7 @@ class Line(str):
 
     def __new__(cls, trap: Trap, values: Mapping[str, object]) -> Self:
         """Puts the values into the row's templates."""
-        what, cure = trap.what.format_map(values), trap.cure.format_map(values)
+        what, cure = trap.filled(values)
         line = super().__new__(cls, f"{what}. Cure: {cure}")
         line.trap, line.values = trap, values
         return line
@@ -90,14 +110,14 @@ PORT: Final = Trap(
     "OTEL_EXPORTER_PROMETHEUS_HOST={host} with OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used "
     "({reason}); there is no page for Prometheus",
     "The page has a port of its own only if the service can listen there.",
-    "export OTEL_EXPORTER_PROMETHEUS_PORT=9465 (any free port), or unset both to serve the page "
+    "export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port; or unset both, to serve the page "
     "inside the application",
 )
 REDACTOR: Final = Trap(
     "redactor-not-found",
     "OTEL_COACH_CONTENT_REDACTOR={redactor} cannot be imported ({reason}); no content is captured",
     "Without the redactor that was asked for, no prompt and no answer may leave the process.",
-    "export OTEL_COACH_CONTENT_REDACTOR=module:function, of a module that the service can import",
+    "export OTEL_COACH_CONTENT_REDACTOR=module:function # of a module that the service can import",
 )
 SHARED_FOLDER: Final = Trap(
     "shared-folder",
@@ -105,7 +125,7 @@ SHARED_FOLDER: Final = Trap(
     "/metrics",
     "A scrape then gets the figures of the one worker that happens to answer it.",
     "{cure}",
-    example_cure="mkdir -m 700 ~/otel-coach && export OTEL_COACH_SHARED_DIR=~/otel-coach; or free "
+    example_cure="mkdir -m 700 ~/otel-coach && export OTEL_COACH_SHARED_DIR=~/otel-coach # or free "
     "some space there",
 )
 VENDOR: Final = Trap(
@@ -114,8 +134,8 @@ VENDOR: Final = Trap(
     "decides what creates the server spans",
     "opentelemetry-instrument uses one distro and one configurator; otel-coach takes neither from "
     "a vendor.",
-    "to choose otel-coach's own: export OTEL_PYTHON_DISTRO=otel_coach "
-    "OTEL_PYTHON_CONFIGURATOR=otel_coach",
+    "export OTEL_PYTHON_DISTRO=otel_coach OTEL_PYTHON_CONFIGURATOR=otel_coach # to choose "
+    "otel-coach's own",
     Severity.NOTE,
 )
 CONFIG_FILE: Final = Trap(
@@ -123,13 +143,13 @@ CONFIG_FILE: Final = Trap(
     "OTEL_CONFIG_FILE={path!r} cannot be used ({reason}; opentelemetry.configuration may have "
     "logged why); the other OTEL_* variables configure what it has not built",
     "The providers that the file describes are missing, or some of them.",
-    "correct the file (opentelemetry.io/docs/specs/otel/configuration), or: unset OTEL_CONFIG_FILE",
+    "unset OTEL_CONFIG_FILE # or correct the file: opentelemetry.io/docs/specs/otel/configuration",
 )
 CONFIG_DISABLES: Final = Trap(
     "disabled-by-file",
     "OTEL_CONFIG_FILE={path!r} contains `disabled: true`: nothing is measured",
     "The file switches off the SDK, and otel-coach with it.",
-    "sed -i '/^disabled:/d' {path}, or: unset OTEL_CONFIG_FILE",
+    "sed -i '/^disabled:/d' {path!q} # or: unset OTEL_CONFIG_FILE",
 )
 CONFIG_PROVIDERS: Final = Trap(
     "configuration-file-providers",
@@ -137,7 +157,7 @@ CONFIG_PROVIDERS: Final = Trap(
     "only, and the file's processors export its spans",
     "otel-coach does not redact the spans of other instrumentations then, and the variables that "
     "choose exporters are not read.",
-    "for all that otel-coach does: unset OTEL_CONFIG_FILE, and set OTEL_* variables",
+    "unset OTEL_CONFIG_FILE # and set OTEL_* variables, for all that otel-coach does",
     Severity.NOTE,
 )
 CONFIG_PACKAGE: Final = Trap(
@@ -151,7 +171,7 @@ OWN_PAGE: Final = Trap(
     "own-page-not-prometheus",
     "the application's own {path} is not a Prometheus page ({reason}) and is left unchanged",
     "otel-coach adds its families only to an answer in a Prometheus format.",
-    "export OTEL_COACH_METRICS_PATH=/internal/metrics, another path for otel-coach's families",
+    "export OTEL_COACH_METRICS_PATH=/internal/metrics # another path for otel-coach's families",
     Severity.ERROR,
     Way.COMMAND,
 )
@@ -160,7 +180,7 @@ STOPPED_ENDPOINT: Final = Trap(
     "OTEL_COACH_STOP_ABANDONED lists {endpoint!r}, but no route of the application has that "
     "template{hint}",
     "The work of those who leave is stopped at the listed templates only, so not there.",
-    "the route's template, as in the label endpoint: export OTEL_COACH_STOP_ABANDONED={meant}",
+    "export OTEL_COACH_STOP_ABANDONED={meant!q} # the route's template, as in the label endpoint",
     Severity.ERROR,
     Way.COMMAND,
 )
@@ -170,8 +190,8 @@ NO_USAGE: Final = Trap(
     "{calls} of {model} lack usage, or a part of it: their tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
-    "for a stream of ChatOpenAI: stream_usage=True; a model that reports no tokens, such as a fake "
-    "one, has none that could be counted",
+    "ChatOpenAI(stream_usage=True) # for its streams; a model that reports no tokens, such as a "
+    "fake one, has none that could be counted",
     Severity.WARNING,
     Way.PAGE,
 )
@@ -179,9 +199,9 @@ NO_PRICE: Final = Trap(
     "model-without-price",
     "{calls} of {model} lack a price: their cost is not on the page (no_price)",
     "agent_llm_cost_usd_total is too low.",
-    'a price of your own in the file of OTEL_COACH_PRICES ({{"{model}": {{"input_mtok": 1.0, '
-    '"output_mtok": 2.0}}}}), OTEL_COACH_GATEWAYS if a gateway of your own was asked, or a newer '
-    "price list; `otel-coach prices {model}` shows what is known",
+    "otel-coach prices {model!q} # shows what is known; what helps is a price of your own in the "
+    'file of OTEL_COACH_PRICES ({{"{model}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
+    "OTEL_COACH_GATEWAYS if a gateway of your own was asked, or a newer price list",
     Severity.WARNING,
     Way.PAGE,
 )
@@ -190,7 +210,8 @@ EXTRA_FEE: Final = Trap(
     "{calls} of {model} are paid by more than their tokens{details}, for which there is no price: "
     "that part of their cost is not on the page (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
-    "a newer price list may have it; `otel-coach reconcile` compares the page with the bill",
+    "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "
+    "compares the page with the bill",
     Severity.WARNING,
     Way.PAGE,
 )

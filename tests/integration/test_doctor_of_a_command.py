@@ -198,7 +198,7 @@ def test_a_stopped_endpoint_that_no_route_has(told):
     found, _ = told(text, OTEL_COACH_STOP_ABANDONED="/v1/chat/{name},/v1/chat/{id}")
     finding = found["stopped-endpoint-unknown"]
     assert "'/v1/chat/{name}'" in finding.what
-    assert finding.cure.endswith("OTEL_COACH_STOP_ABANDONED=/v1/chat/{id}")
+    assert finding.cure.startswith("export OTEL_COACH_STOP_ABANDONED='/v1/chat/{id}' # ")
     found, _ = told(text, OTEL_COACH_STOP_ABANDONED="/v1/chat/{id}")
     assert not found
 

@@ -56,7 +56,7 @@ def test_a_terminal_without_the_letters_gets_their_escapes():
 @pytest.mark.parametrize(
     ("token", "cure"),
     [
-        (None, "set OTEL_COACH_METRICS_TOKEN"),
+        (None, "export OTEL_COACH_METRICS_TOKEN"),
         ("other", "has another OTEL_COACH_METRICS_TOKEN"),
         ("sesame", None),
     ],

@@ -132,7 +132,7 @@ def test_a_configuration_file_that_cannot_be_used(text, tmp_path):
     assert found.keys() <= {"configuration-file", "logged-at-start"}
     (told,) = found["configuration-file"]
     assert f"OTEL_CONFIG_FILE='{path}' cannot be used" in told
-    assert "or: unset OTEL_CONFIG_FILE" in told
+    assert "; unset OTEL_CONFIG_FILE # " in told
 
 
 def test_a_configuration_file_that_switches_all_off(tmp_path):

@@ -59,7 +59,7 @@ def test_the_page_of_all_workers_is_the_invoice_but_for_calls_that_pass_by(datab
         assert tokens["captured"] == pytest.approx(counted / billed)
         refused = otel_coach("reconcile", str(path), "--page", page)
         assert refused.returncode == 2
-        assert "set OTEL_COACH_METRICS_TOKEN" in refused.stderr
+        assert "export OTEL_COACH_METRICS_TOKEN" in refused.stderr
         assert refused.stdout == ""
 
 

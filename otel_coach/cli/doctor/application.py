@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.cli.doctor import fetch
 from otel_coach.cli.doctor.child_process import ChildError, result_of
-from otel_coach.cli.doctor.command_line import CommandError, served
+from otel_coach.cli.doctor.command_line import CommandError, served, server_of
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.log_lines import findings
 from otel_coach.cli.doctor.traps import application as traps
@@ -36,7 +37,7 @@ def look(
 
     `known` are the results of other looks, of which the log has some, too.
     """
-    shown = " ".join(command)
+    shown = shlex.join(command)
     try:
         application = served(command, examined.text("PYTHONPATH"))
     except CommandError as error:
@@ -48,7 +49,7 @@ def look(
         yield found(traps.NOT_IMPORTED, target=target, reason=told["error"], command=shown)
         return
     if examined.settings.enabled:
-        yield from _ways(application, shown, told)
+        yield from _ways(application, command, told)
         yield from findings(told["lines"], examined, known)
     if "routes" not in told:
         yield found(traps.NOT_WATCHED, target=target, kind=told["kind"])
@@ -67,14 +68,16 @@ def _told(examined: Examined, application: Served) -> dict[str, Any]:
         return {"error": f"{error} while importing it"}
 
 
-def _ways(application: Served, command: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:
+def _ways(
+    application: Served, command: Sequence[str], told: dict[str, Any]
+) -> Iterator[Finding | Fact]:
     """Yields what instruments the application, and a finding if nothing does, or two things do."""
     if not told["is_instrumented"]:
-        yield found(traps.NOT_INSTRUMENTED, command=command)
+        yield found(traps.NOT_INSTRUMENTED, command=shlex.join(command))
     elif not application.instruments:
         yield Fact("the application calls otel_coach.instrument()")
     elif told["has_unused_settings"]:
-        yield found(traps.UNUSED_SETTINGS)
+        yield found(traps.UNUSED_SETTINGS, command=shlex.join(server_of(command)))
 
 
 def _port(examined: Examined, application: Served) -> Iterator[Finding]:

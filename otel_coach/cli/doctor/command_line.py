@@ -79,6 +79,15 @@ def served(command: Sequence[str], python_path: str = "") -> Served:
     )
 
 
+def server_of(command: Sequence[str]) -> Sequence[str]:
+    """Returns the part of `command` that serves, without what instruments it.
+
+    Raises:
+        CommandError: it is no command of a known server.
+    """
+    return command[_position(command) :]
+
+
 def _instruments(before: Sequence[str], python_path: str) -> bool:
     """Whether the words `before` the server's instrument it, or a folder on PYTHONPATH does."""
     words = [Path(word).name.replace("_", "-") for word in before]

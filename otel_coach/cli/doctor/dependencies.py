@@ -8,6 +8,7 @@ of a message, only parts are shown that are known not to repeat the address.
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import ssl
 from contextlib import suppress
@@ -55,19 +56,25 @@ _FROM_LIBPQ: Final = (
 )
 """What libpq says, which may repeat the address; and what is shown instead."""
 _CURES: Final = (
-    ("DNS", "correct the host's name, or try here: getent hosts {host}"),
-    ("password", "correct user and password in its address"),
-    ("TLS", "correct its certificate, or the scheme and port: openssl s_client -connect {where}"),
-    ("it says", "look into its log, or up that error in its documentation"),
-    ("answers there, but not", "correct host and port, or the scheme, of its address"),
-    ("HTTP status", "look into its log; from here: curl -i its address"),
-    ("refused", "start it, or correct host and port: nc -vz {host} {port}"),
+    ("DNS", "getent hosts {host} # correct the host's name"),
+    (
+        "password",
+        (
+            "export OTEL_COACH_DEPENDENCIES={name}=SCHEME://USER:PASSWORD@{where} # correct user "
+            "and password, there or in the variable that has its address"
+        ),
+    ),
+    ("TLS", "openssl s_client -connect {where} # correct its certificate, or the scheme and port"),
+    ("it says", "nc -vz {host} {port} # it answers: look into its log, or up that error"),
+    ("answers there, but not", "nc -vz {host} {port} # correct host and port, or the scheme"),
+    ("HTTP status", "curl -i http://{where} # and its path; look into its log"),
+    ("refused", "nc -vz {host} {port} # start it, or correct host and port"),
     (
         "in time",
-        "look for a firewall, or raise OTEL_COACH_DEPENDENCY_TIMEOUT: nc -vz {host} {port}",
+        "nc -vz {host} {port} # look for a firewall, or raise OTEL_COACH_DEPENDENCY_TIMEOUT",
     ),
 )
-_OTHER_CURE: Final = "start it, or correct its address in OTEL_COACH_DEPENDENCIES"
+_OTHER_CURE: Final = "nc -vz {host} {port} # start it, or correct its address"
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
@@ -82,7 +89,9 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             continue
         except Exception as error:  # noqa: BLE001 - whatever a probe raises, the dependency is down
             reason = reason_of(error, address, settings.dependency_timeout)
-            yield found(DEPENDENCY_DOWN, name=name, reason=reason, cure=_cure(reason, address))
+            yield found(
+                DEPENDENCY_DOWN, name=name, reason=reason, cure=_cure(name, reason, address)
+            )
         else:
             milliseconds = 1000 * (perf_counter() - started)
             yield Fact(f"dependency {name} answers in {milliseconds:.0f} ms")
@@ -149,7 +158,7 @@ def _host_and_port(address: str) -> tuple[str, str]:
     return "HOST", "PORT"
 
 
-def _cure(reason: str, address: str) -> str:
-    host, port = _host_and_port(address)
+def _cure(name: str, reason: str, address: str) -> str:
+    host, port = map(shlex.quote, _host_and_port(address))
     cure = next((cure for word, cure in _CURES if word in reason), _OTHER_CURE)
-    return cure.format(host=host, port=port, where=f"{host}:{port}")
+    return cure.format(name=shlex.quote(name), host=host, port=port, where=f"{host}:{port}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import shlex
 import ssl
 import time
 from base64 import b64encode
@@ -183,8 +184,8 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
         reason, cure = (
             "it serves its own machine only",
             (
-                "use localhost, or let the service listen on another address: "
-                "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0"
+                "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # lets the service listen on all "
+                "addresses; or use localhost"
             ),
         )
         return found(traps.UNAVAILABLE, url=where, status=status, reason=reason, cure=cure)
@@ -195,7 +196,7 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
             url=where,
             status=status,
             reason=body or "no reason is given",
-            cure="do what it says; is this the service's page?",
+            cure=f"curl -i {shlex.quote(where)} # do what it says; is this the service's page?",
         )
     return found(traps.STATUS, url=where, status=status)
 

@@ -58,4 +58,4 @@ class Fact:
 
 def found(trap: Trap, **values: object) -> Finding:
     """Returns the finding that `trap` is here, with the values of its templates."""
-    return Finding(trap, trap.what.format_map(values), trap.cure.format_map(values))
+    return Finding(trap, *trap.filled(values))

@@ -56,6 +56,6 @@ def findings(
             for name, value in examined.variables.items()
             if name in text or (name.startswith("OTEL_") and repr(value) in text)
         ]
-        mend = f"correct {max(named, key=len)}, or: unset {max(named, key=len)}" if named else ""
+        mend = f"unset {max(named, key=len)} # or correct it" if named else ""
         default = f"look into the documentation of {line['logger'].partition('.')[0]}"
         yield found(LOGGED_AT_START, line=what, cure=cure or mend or default)

@@ -77,8 +77,8 @@ def _folder(examined: Examined) -> Iterator[Finding | Fact]:
         folder = base_folder(settings.shared_folder, settings.runtime_folder)
     except OSError as error:
         remedy = (
-            f"{cure(error, ANOTHER_FOLDER)} mkdir -m 700 ~/otel-coach && "
-            "export OTEL_COACH_SHARED_DIR=~/otel-coach"
+            "mkdir -m 700 ~/otel-coach && export OTEL_COACH_SHARED_DIR=~/otel-coach # "
+            f"{cure(error, ANOTHER_FOLDER)}"
         )
         yield found(SHARED_FOLDER, reason=error, cure=remedy)
     else:

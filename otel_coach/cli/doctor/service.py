@@ -67,12 +67,12 @@ _OF_UNMEASURED: Final = {
 }
 _OF_LOSSES: Final = (
     "the back end rejects them, is unreachable or too slow",
-    "see the service's log, and run otel-coach doctor in its environment: it sends a real export",
+    "otel-coach doctor # in the service's environment: it sends a real export; see its log, too",
 )
 _OF_THE_QUEUE: Final = (
     "spans are made faster than the back end accepts them",
     (
-        "export OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.1, or "
+        "export OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.1 # or "
         "raise OTEL_BSP_MAX_QUEUE_SIZE"
     ),
 )

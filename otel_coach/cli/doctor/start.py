@@ -26,7 +26,7 @@ def look(examined: Examined, known: Collection[Finding | Fact]) -> Iterator[Find
     try:
         told = result_of(_CHILD, environment=examined.variables, seconds=_LONGEST)
     except ChildError as error:
-        cure = "python -c 'import otel_coach; otel_coach.instrument()' shows it in full"
+        cure = "python -c 'import otel_coach; otel_coach.instrument()' # shows it in full"
         yield found(LOGGED_AT_START, line=f"otel-coach cannot be started: {error}", cure=cure)
         return
     if "propagators" in told:

@@ -6,12 +6,17 @@ test_doctor_pages.py, those that need a process of their own in test_doctor_of_a
 
 import importlib
 import re
+import shlex
 import sys
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
 
+from otel_coach.cli.doctor.dependencies import _CURES, _OTHER_CURE
+from otel_coach.cli.doctor.service import _OF_LOSSES, _OF_THE_QUEUE
 from otel_coach.cli.doctor.traps import TRAPS
+from otel_coach.cli.doctor.traps import page as traps_of_page
+from otel_coach.core.traps import NO_PRICE
 from tests.support.doctor import diagnosis, hostile
 from tests.support.otel_variables import documented
 from tests.support.paths import TESTS
@@ -42,6 +47,58 @@ def test_each_trap_has_a_name_of_its_own_and_says_why_and_what_mends_it():
         assert not trap.what.endswith(".")
         assert trap.example or not trap.what.startswith("{line}")
         assert trap.example_cure or trap.cure != "{cure}"
+
+
+class Names(dict):
+    """Each value is its own name in capitals, as in docs/doctor.md."""
+
+    def __missing__(self, key):
+        return key.upper()
+
+
+PASTED = {
+    *("cd", "curl", "export", "getent", "grep", "mkdir", "nc", "openssl", "pip", "ps", "python"),
+    *("opentelemetry-instrument", "otel-coach", "sed", "timedatectl", "unset"),
+    "COMMAND",  # the command that is given to the doctor, without what instruments it
+    "OPTION",  # --url, to be given again
+    "ChatOpenAI(stream_usage=True)",
+}
+
+
+def pasted(cure):
+    """The words of a cure that a shell would see: what follows a # is a comment to it."""
+    return shlex.split(cure, comments=True)
+
+
+CURES = {trap.name: trap.example_cure or trap.filled(Names())[1] for trap in TRAPS}
+
+
+@pytest.mark.parametrize("name", CURES)
+def test_each_cure_begins_with_what_can_be_pasted(name):
+    words = pasted(CURES[name])
+    assert words[0] in PASTED, words
+    # Prose between the commands would be pasted with them.
+    assert not {"or", "or:", "is", "and"} & set(words), words
+    assert not [word for word in words if word.endswith((",", "?"))], words
+
+
+def test_cures_that_are_made_of_what_is_found_can_be_pasted_too():
+    tables = [
+        *(cure.format(name="db", host="h", port="1", where="h:1") for _, cure in _CURES),
+        _OTHER_CURE.format(host="h", port="1"),
+        *(cure for _, cure in (_OF_LOSSES, _OF_THE_QUEUE)),
+    ]
+    assert {pasted(cure)[0] for cure in tables} <= PASTED
+
+
+def test_what_a_stranger_has_chosen_is_quoted_for_the_shell():
+    name = "x'; touch pwned; `id` $(id) \"#"
+    _, cure = traps_of_page.HIDDEN.filled({"family": name})
+    assert pasted(cure) == ["grep", "-rn", "-e", name, "."]
+    _, cure = NO_PRICE.filled({"calls": 1, "model": name})
+    assert pasted(cure) == ["otel-coach", "prices", name]
+    _, cure = traps_of_page.REDIRECTED.filled({"url": "u", "where": name, "option": "--url"})
+    assert pasted(cure) == ["--url", name]
 
 
 def test_where_nothing_is_wrong_nothing_is_found():

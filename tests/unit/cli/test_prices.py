@@ -1,5 +1,7 @@
 """`otel-coach prices`, and what `otel-coach doctor` says about prices."""
 
+import re
+
 import pytest
 
 from otel_coach import cli
@@ -7,6 +9,7 @@ from otel_coach.cli import prices as command
 from otel_coach.pricing import equivalence
 from otel_coach.pricing.listed import ListedPrices
 from otel_coach.settings import Settings
+from tests.support.paths import ROOT
 from tests.support.price_lists import changed_list
 
 SHIPPED = ListedPrices().about.version
@@ -175,3 +178,17 @@ def test_doctor_finds_a_file_that_cannot_be_used(tmp_path, monkeypatch, content)
     (problem,) = command.problems(settings)
     assert f"OTEL_COACH_PRICES={path} cannot be used" in problem
     assert "otel-coach's list" in state(OTEL_COACH_PRICES=str(path))[0]
+
+
+def test_all_texts_name_the_list_as_a_list_and_own_prices_as_json():
+    """A list is no JSON, and is refused as own prices; so no text may call it so."""
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "otel_coach").rglob("*.py"),
+    ]
+    text = " ".join(" ".join(page.read_text("utf-8").split()) for page in pages)
+    written = set(re.findall(r"--update ([\w.]+)(?=[ `]|$)", text))
+    assert written == {"FILE", "prices.tsv"}
+    written = re.findall(r"> prices\.(\w+)", text) + re.findall(r"PWD/prices\.(\w+)", text)
+    assert set(written) == {"json", "tsv"}

@@ -129,8 +129,11 @@ def test_a_page_of_a_server_is_read_and_gets_the_token(reconcile, monkeypatch):
     ("pieces", "cure"),
     [
         (page(""), "not with otel-coach's page"),
-        ([b"HTTP/1.1 401 No\r\n\r\n"], "set OTEL_COACH_METRICS_TOKEN"),
-        ([b"HTTP/1.1 302 Go\r\nlocation: http://x/?k=hunter2\r\n\r\n"], "not followed; give that"),
+        ([b"HTTP/1.1 401 No\r\n\r\n"], "export OTEL_COACH_METRICS_TOKEN"),
+        (
+            [b"HTTP/1.1 302 Go\r\nlocation: http://x/?k=hunter2\r\n\r\n"],
+            "not followed; --page http://x/",
+        ),
         ([b"hello"], "is this its page?"),
     ],
 )

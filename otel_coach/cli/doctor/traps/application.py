@@ -17,14 +17,14 @@ NOT_IMPORTED: Final = Trap(
     "application-not-imported",
     "{target} cannot be imported: {reason}",
     "The command could not serve it either.",
-    "run the command in the application's folder and environment: cd APP && {command}",
+    "cd APP && {command} # in the application's folder and environment",
     way=Way.COMMAND,
 )
 NOT_WATCHED: Final = Trap(
     "application-not-watched",
     "{target} is {kind}, and no FastAPI or Starlette application is inside",
     "otel-coach measures the requests of Starlette's and FastAPI's applications only.",
-    "name the application itself: otel-coach doctor -- uvicorn module:app",
+    "otel-coach doctor -- uvicorn module:app # name the application itself",
     way=Way.COMMAND,
 )
 NOT_INSTRUMENTED: Final = Trap(
@@ -41,7 +41,8 @@ UNUSED_SETTINGS: Final = Trap(
     "the application calls otel_coach.instrument(settings=...), but the command has started "
     "otel-coach before: these settings have no effect",
     "Only the settings of the first start count; the command takes them from the environment.",
-    "serve without opentelemetry-instrument, or set OTEL_COACH_* variables instead of settings",
+    "{command} # without opentelemetry-instrument; or set OTEL_COACH_* variables instead of "
+    "settings",
     Severity.WARNING,
     Way.COMMAND,
 )
@@ -49,7 +50,7 @@ PAGE_REFUSED: Final = Trap(
     "page-refused",
     "the application itself answers GET {path} with {status}{by}; Prometheus gets no page",
     "A route of the application at that path, or what is around the application, decides first.",
-    "let GET {path} pass there, or: export OTEL_COACH_METRICS_PATH=/internal/metrics",
+    "export OTEL_COACH_METRICS_PATH=/internal/metrics # or let GET {path} pass there",
     way=Way.COMMAND,
 )
 MORE_ROUTES: Final = Trap(

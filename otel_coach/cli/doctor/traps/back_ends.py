@@ -12,7 +12,7 @@ PROTOCOL: Final = Trap(
     "otlp-protocol",
     "{line}",
     "The protocol decides how, and to which port, telemetry is sent.",
-    "export {variable}=http/protobuf (port 4318) or {variable}=grpc (port 4317)",
+    "export {variable}=http/protobuf # port 4318; or {variable}=grpc, port 4317",
     example="OTEL_EXPORTER_OTLP_PROTOCOL='http' is none of http/protobuf, grpc; the default is "
     "used",
 )
@@ -26,57 +26,57 @@ SCHEME: Final = Trap(
     "otlp-scheme",
     "{variable}={endpoint} does not begin with http:// or https://",
     "The exporter takes what precedes the colon for the scheme, or speaks TLS.",
-    "export {variable}={correct}",
+    "export {variable}={correct!q}",
 )
 PATH_TWICE: Final = Trap(
     "otlp-path-twice",
     "{variable}={endpoint}: the exporter appends /v1/{signal}, and sends to {url}",
     "OTEL_EXPORTER_OTLP_ENDPOINT is the base of all signals; the endpoint of one signal "
     "(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) is used as it is.",
-    "export {variable}={correct}",
+    "export {variable}={correct!q}",
 )
 PATH_MISSING: Final = Trap(
     "otlp-path-missing",
     "{variable}={endpoint} has no path, and is used as it is: {reason}",
     "The endpoint of one signal needs its path; only OTEL_EXPORTER_OTLP_ENDPOINT gets one.",
-    "export {variable}={correct}",
+    "export {variable}={correct!q}",
 )
 GRPC_PORT: Final = Trap(
     "otlp-grpc-port",
     "{variable}={endpoint}: 4317 is the port of gRPC, but {signals} are sent by http/protobuf: "
     "{reason}",
     _LOST,
-    "export {variable}={correct}, or: export OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+    "export {variable}={correct!q} # or: export OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
 )
 HTTP_PORT: Final = Trap(
     "otlp-http-port",
     "{variable}={endpoint}: 4318 is the port of HTTP, but {signals} are sent by gRPC: {reason}",
     _LOST,
-    "export {variable}={correct}, or: export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+    "export {variable}={correct!q} # or: export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
 )
 WRONG_PROTOCOL: Final = Trap(
     "otlp-other-protocol",
     "{variable}={endpoint} is there, but does not speak {protocol}: {reason}",
     _LOST,
-    "export OTEL_EXPORTER_OTLP_PROTOCOL={other}, or the port for {protocol} in {variable}",
+    "export OTEL_EXPORTER_OTLP_PROTOCOL={other} # or the port for {protocol} in {variable}",
 )
 UNREACHABLE: Final = Trap(
     "otlp-unreachable",
     "{variable}={endpoint} cannot be reached for {signals}: {reason}",
     _LOST,
-    "start the Collector there, or: export {variable}=http://COLLECTOR:{port}",
+    "export {variable}=http://COLLECTOR:{port} # or start the Collector there",
 )
 TLS_TO_PLAIN: Final = Trap(
     "otlp-https-to-http",
     "{variable}={endpoint} speaks no TLS: {reason}",
     _LOST,
-    "export {variable}={correct}",
+    "export {variable}={correct!q}",
 )
 PLAIN_TO_TLS: Final = Trap(
     "otlp-http-to-https",
     "{variable}={endpoint} speaks TLS only: {reason}",
     _LOST,
-    "export {variable}={correct}",
+    "export {variable}={correct!q}",
 )
 CERTIFICATE: Final = Trap(
     "otlp-certificate",
@@ -88,13 +88,14 @@ CREDENTIALS: Final = Trap(
     "otlp-credentials",
     "{variable}={endpoint} refuses {signals}: {reason}",
     _LOST,
-    "export OTEL_EXPORTER_OTLP_HEADERS='authorization=Bearer%20TOKEN', as its vendor documents",
+    "export OTEL_EXPORTER_OTLP_HEADERS='authorization=Bearer%20TOKEN' # as its vendor documents",
 )
 REFUSED: Final = Trap(
     "otlp-refused",
     "{variable}={endpoint} does not accept {signals} at {url}: {reason}",
     _LOST,
-    "look into its log; an OTLP receiver answers POST /v1/traces with 200",
+    "curl -i -H 'Content-Type: application/json' -d '{{}}' {url!q} # an OTLP receiver answers with "
+    "200; its log may say why this one does not",
 )
 
 ROWS: Final = (

@@ -26,7 +26,7 @@ INVALID_VALUE: Final = Trap(
     "invalid-value",
     "{line}",
     "The setting is not what was asked for.",
-    "correct {variable} (docs/configuration.md has its values), or: unset {variable}",
+    "unset {variable} # or give it one of its values: docs/configuration.md",
     example="OTEL_COACH_BUDGET_MODEL='many' is not a whole number from 1 to 100000; the default "
     "is used",
 )
@@ -45,13 +45,13 @@ LOGGED_AT_START: Final = Trap(
     "{cure}",
     Severity.WARNING,
     example="Unable to parse value for OTEL_BSP_SCHEDULE_DELAY as integer. Defaulting to 5000.",
-    example_cure="correct OTEL_BSP_SCHEDULE_DELAY, or: unset OTEL_BSP_SCHEDULE_DELAY",
+    example_cure="unset OTEL_BSP_SCHEDULE_DELAY # or correct it",
 )
 PROPAGATORS: Final = Trap(
     "propagator-unknown",
     "OTEL_PROPAGATORS={value}: {reason}; the service does not start",
     "OpenTelemetry's API reads the variable when it is imported, and raises an error.",
-    "export OTEL_PROPAGATORS=tracecontext,baggage, or install what the value needs, such as: "
+    "export OTEL_PROPAGATORS=tracecontext,baggage # or install what the value needs, such as: "
     "pip install opentelemetry-propagator-b3",
 )
 DISTRO: Final = Trap(
@@ -64,7 +64,7 @@ SEVERAL_DISTROS: Final = Trap(
     "several-distros",
     "{count} vendors' distros or configurators are installed: {names}",
     "opentelemetry-instrument uses the first that it finds, in no promised order.",
-    "export OTEL_PYTHON_DISTRO={first} OTEL_PYTHON_CONFIGURATOR={first}, or uninstall the others",
+    "export OTEL_PYTHON_DISTRO={first} OTEL_PYTHON_CONFIGURATOR={first} # or uninstall the others",
     Severity.WARNING,
 )
 INSTRUMENTOR_DISABLED: Final = Trap(
@@ -101,8 +101,8 @@ PRICES_FILE: Final = Trap(
     "price-file",
     "{line}",
     "Calls are priced by the built-in list alone, or have no price.",
-    '{{"my-model": {{"input_mtok": 1.0, "output_mtok": 2.0}}}} is a valid file; or: unset '
-    "OTEL_COACH_PRICES",
+    'unset OTEL_COACH_PRICES # or correct the file, such as: {{"my-model": {{"input_mtok": 1.0, '
+    '"output_mtok": 2.0}}}}',
     example="OTEL_COACH_PRICES=prices.json cannot be used (Expecting value: line 1 column 1)",
 )
 PRICES_OLD: Final = Trap(
@@ -110,7 +110,7 @@ PRICES_OLD: Final = Trap(
     "the price list in use is {days} days old: {origin}",
     "Providers change their prices; models that came later have none.",
     "pip install --upgrade genai-prices && otel-coach prices --update prices.tsv && export "
-    "OTEL_COACH_PRICES=$PWD/prices.tsv, or: pip install --upgrade otel-coach",
+    "OTEL_COACH_PRICES=$PWD/prices.tsv # or: pip install --upgrade otel-coach",
     Severity.NOTE,
 )
 PRICES_UNREADABLE: Final = Trap(
@@ -124,8 +124,8 @@ MALFORMED_DEPENDENCY: Final = Trap(
     "dependency-malformed",
     "{line}",
     "That dependency is not probed; the others are.",
-    "write each entry as name=scheme://host:port, separated by commas: "
-    "cache=redis://HOST:6379,api=https://HOST/health",
+    "export OTEL_COACH_DEPENDENCIES=cache=redis://HOST:6379,api=https://HOST/health # each entry "
+    "is name=scheme://host:port",
     example="OTEL_COACH_DEPENDENCIES: the address of cache is not an address such as "
     "redis://host:6379; left out",
 )
@@ -133,7 +133,8 @@ DEPENDENCY_ADDRESS: Final = Trap(
     "dependency-unsupported",
     "OTEL_COACH_DEPENDENCIES: {name} {reason}",
     "That dependency is not probed; dependency_up lacks it.",
-    "use tcp://HOST:PORT for {name}: it tells whether something accepts connections there",
+    "export OTEL_COACH_DEPENDENCIES={name!q}=tcp://HOST:PORT # beside the other entries: it tells "
+    "whether something accepts connections there",
     example="OTEL_COACH_DEPENDENCIES: db has the unknown scheme 'mysql'; use one of "
     "postgresql://, redis://, http://, https://, tcp://",
 )
@@ -144,7 +145,7 @@ DEPENDENCY_DOWN: Final = Trap(
     "{cure}",
     example="dependency cache does not answer: connection refused (or: DNS, the server's own words "
     "about a password, TLS, an HTTP status, no answer in time)",
-    example_cure="start it, or correct host and port: nc -vz HOST PORT",
+    example_cure="nc -vz HOST PORT # start it, or correct host and port",
 )
 NO_PSYCOPG: Final = Trap(
     "dependency-without-driver",
@@ -164,7 +165,8 @@ LOOK_FAILED: Final = Trap(
     "look-failed",
     "the doctor could not look at {subject} ({reason})",
     "What it would have found there is not in this report.",
-    "please report this: https://github.com/otel-coach/otel-coach/issues",
+    "pip install --upgrade otel-coach # if that does not help, please report this: "
+    "https://github.com/otel-coach/otel-coach/issues",
     Severity.WARNING,
 )
 

@@ -25,32 +25,32 @@ ADDRESS: Final = _page(
     "page-address",
     "{option} {problem}",
     "A page is read by HTTP from a host.",
-    "give {option} an address such as http://localhost:8000/metrics",
+    "{option} http://localhost:8000/metrics # an address such as this",
 )
 UNREACHABLE: Final = _page(
     "page-unreachable",
     "{url} cannot be read ({reason})",
     _NO_PAGE,
-    "is the service running, and is this its address? curl {url}",
+    "curl {url!q} # is the service running, and is this its address?",
 )
 REDIRECTED: Final = _page(
     "page-redirected",
     "{url} redirects to {where}, which is not followed",
     "Following it would send the token to another address.",
-    "give that address to {option} if you trust it: {option} {where}",
+    "{option} {where!q} # give that address, if you trust it",
 )
 TOKEN_MISSING: Final = _page(
     "token-missing",
     "{url} answers with {status}: it requires a token",
     _NO_PAGE,
-    "set OTEL_COACH_METRICS_TOKEN here as for the service: export OTEL_COACH_METRICS_TOKEN=...",
+    "export OTEL_COACH_METRICS_TOKEN=TOKEN # here as for the service",
 )
 TOKEN_WRONG: Final = _page(
     "token-wrong",
     "{url} answers with {status}: the service has another OTEL_COACH_METRICS_TOKEN, or the "
     "application refuses this path itself",
     _NO_PAGE,
-    "export OTEL_COACH_METRICS_TOKEN=... as it is in the service's environment",
+    "export OTEL_COACH_METRICS_TOKEN=TOKEN # as it is in the service's environment",
 )
 MISSING: Final = _page(
     "page-missing",
@@ -64,74 +64,75 @@ UNAVAILABLE: Final = _page(
     "{url} answers with {status}: {reason}",
     "A page with figures missing would look like a restart, so there is none.",
     "{cure}",
-    example_cure="do what it says: free some disk space, raise ulimit -n, or restart the service",
+    example_cure="curl -i URL # do what it says: free some disk space, raise ulimit -n, or restart "
+    "the service",
 )
 STATUS: Final = _page(
     "page-status",
     "{url} answers with {status}",
     _NO_PAGE,
-    "is the service running under otel-coach, and is this its page? curl -i {url}",
+    "curl -i {url!q} # is the service running under otel-coach, and is this its page?",
 )
 NOT_METRICS: Final = _page(
     "not-a-metrics-page",
     "{url} answers, but with {kind}, which is not a metrics page",
     "Something else serves that path: the application itself, or another program.",
-    "is this its address, and does the service run under otel-coach? "
-    "export OTEL_COACH_METRICS_PATH=/internal/metrics gives the page a path of its own",
+    "export OTEL_COACH_METRICS_PATH=/internal/metrics # gives the page a path of its own; but is "
+    "this its address, and does the service run under otel-coach?",
 )
 OTHER_PAGE: Final = _page(
     "page-of-others",
     "{url} answers with a metrics page, but not with otel-coach's families; it has {families}",
     "The service is measured by something else, or the address is that of another program.",
-    "is this its address, and was it started by opentelemetry-instrument uvicorn app:app?",
+    "opentelemetry-instrument uvicorn app:app # was it started so, and is this its address?",
 )
 ALONE: Final = _page(
     "workers-not-sharing",
     "the page shows the figures of worker {worker} only: the workers cannot share them",
     "Each scrape shows the worker that happens to answer, and counters seem to fall.",
-    "export OTEL_COACH_SHARED_DIR=/a/folder/of/this/user; the service's log says why",
+    "export OTEL_COACH_SHARED_DIR=/a/folder/of/this/user # the service's log says why",
 )
 STALE: Final = _page(
     "worker-stale",
     "worker {worker} does not answer or cannot write; the page shows its last figures",
     "What it counts since then is missing.",
-    "look for a full disk, a stopped process, or blocking code in that worker: ps -p {worker}",
+    "ps -p {worker!q} # look for a full disk, a stopped process, or blocking code in that worker",
     Severity.WARNING,
 )
 HIDDEN: Final = _page(
     "family-hidden",
     "another family {family} of the application is not on the page",
     "A name stands on a page once.",
-    "rename {family} in the application",
+    "grep -rn -e {family!q} . # rename it in the application",
     Severity.WARNING,
 )
 UNMEASURED: Final = _page(
     "calls-unmeasured",
     "{calls} of {model} are not wholly measured",
     "Tokens or cost lack them, or a part of them.",
-    "docs/metrics.md says what this error_type of agent_llm_unmeasured_total means",
+    "otel-coach metrics # says what this error_type of agent_llm_unmeasured_total means",
     Severity.WARNING,
 )
 NEARLY_FULL: Final = _page(
     "budget-nearly-full",
     "{used} of {size} values of {budget} are in use",
     "Past the budget, further values are counted as `other`.",
-    "export {variable}={more}, or find what makes up new values",
+    "export {variable}={more} # or find what makes up new values",
     Severity.WARNING,
 )
 OVERFLOW: Final = _page(
     "budget-overflow",
     "{figure}: {text}",
     "Their own series are missing; sums stay right.",
-    "export {variable}={more}, or find what makes up new values",
+    "export {variable}={more} # or find what makes up new values",
 )
 LOST: Final = _page(
     "telemetry-lost",
     "{figure}: {text}",
     "Spans, points or log records have reached no back end.",
     "{cure}",
-    example_cure="otel-coach doctor in the service's environment sends a real export; where the "
-    "queue is full, sample fewer traces: export OTEL_TRACES_SAMPLER=parentbased_traceidratio "
+    example_cure="otel-coach doctor # in the service's environment: it sends a real export; where "
+    "the queue is full, sample fewer traces: export OTEL_TRACES_SAMPLER=parentbased_traceidratio "
     "OTEL_TRACES_SAMPLER_ARG=0.1",
 )
 FAULTS: Final = _page(
@@ -139,28 +140,28 @@ FAULTS: Final = _page(
     "{figure}: faults inside otel-coach, or in a function that it calls for you (a redactor), were "
     "swallowed",
     "The application did not notice, but something may not have been measured.",
-    "the service's log has the place of each; please report those inside otel-coach: "
-    "https://github.com/otel-coach/otel-coach/issues",
+    "pip install --upgrade otel-coach # the service's log has the place of each; please report "
+    "those inside otel-coach: https://github.com/otel-coach/otel-coach/issues",
     Severity.WARNING,
 )
 DOWN: Final = _page(
     "dependency-seen-down",
     "the service's last probe of dependency {name} failed",
     "dependency_up is 0, and an alert may be firing.",
-    "otel-coach doctor in the service's environment says why",
+    "otel-coach doctor # in the service's environment: it says why",
 )
 MORE: Final = _page(
     "more-findings",
     "{url} has {count} more findings like these",
     "Only the first ones are shown.",
-    "mend these first, then look again",
+    "otel-coach doctor --url {url!q} # again, when these are mended",
     Severity.WARNING,
 )
 CLOCK: Final = _page(
     "clock-skew",
     "the clock of {url} is {seconds} s {direction} this one's",
     "Traces of several machines, and rates in Prometheus, do not fit together.",
-    "set both clocks by NTP: timedatectl set-ntp true",
+    "timedatectl set-ntp true # on both machines",
     Severity.WARNING,
 )
 
