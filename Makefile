@@ -224,6 +224,7 @@ docs: install ## write the generated pages
 	@$(BIN)/otel-coach settings --write docs/configuration.md
 	@$(BIN)/otel-coach traps --write docs/doctor.md
 	@$(BIN)/python -m tools.cli_page --write docs/cli.md
+	@$(BIN)/python -m tools.api_page --write docs/api.md
 	@$(BIN)/python -m verification.oracle.truth --write docs/truth.md
 
 docs-site: $(SITE)/.installed ## build the documentation as a site into site/; fails if a link is broken
@@ -251,6 +252,7 @@ docs-check: install
 	@$(BIN)/otel-coach settings --check docs/configuration.md
 	@$(BIN)/otel-coach traps --check docs/doctor.md
 	@$(BIN)/python -m tools.cli_page --check docs/cli.md
+	@$(BIN)/python -m tools.api_page --check docs/api.md
 	@$(BIN)/python -m tools.prices --check
 	@$(BIN)/python -m verification.oracle.truth --check docs/truth.md
 

@@ -27,7 +27,7 @@ class Settings:
     """What otel-coach builds and how. Times are in seconds.
 
     `Settings.from_env()` reads the environment; `Settings(metrics_path="/internal")` sets a field
-    in code. docs/configuration.md lists all fields. A mapping changes only the names that it
+    in code. docs/api.md lists all fields. A mapping changes only the names that it
     contains: `Settings(budgets={"model": 50})` changes one budget.
 
     Raises:

@@ -21,7 +21,7 @@ class Setting:
     Args:
         variables: The environment variables; the first that is set takes effect.
         kind: The kind of the value.
-        meaning: One or two sentences of Markdown for docs/configuration.md.
+        meaning: One or two sentences of Markdown for docs/configuration.md and docs/api.md.
         default_text: The default as the docs show it, if it depends on something.
         is_secret: Whether the value is left out of messages.
         is_read_apart: Whether `Environment` has code of its own to read the variables, because

@@ -1,9 +1,11 @@
-"""Whether docs name tests that are there, and whether a test runs each of their blocks."""
+"""What docs promise: tests that are there, fields with their facts, and blocks that are run."""
 
+import dataclasses
 import re
 
 import pytest
 
+from otel_coach.settings import Settings
 from tests.support.documentation import PAGES, not_run
 from tests.support.paths import ROOT, TESTS
 
@@ -32,6 +34,38 @@ def test_each_row_of_the_threat_model_names_a_test():
     rows = [line for line in text.splitlines() if line.startswith("| ") and "tested by" not in line]
     assert len(rows) > 20
     assert all("`test_" in row.split("|")[-2] for row in rows)
+
+
+# The fields of `Settings`
+
+
+def rows(name, count):
+    """The rows of a page's tables with this number of columns, without heads."""
+    lines = (ROOT / "docs" / name).read_text("utf-8").splitlines()
+    cells = [re.split(r" (?<!\\)\| ", line[2:-2]) for line in lines if line.startswith("| ")]
+    return [row for row in cells if len(row) == count and row[0].startswith("`")]
+
+
+def test_the_api_page_has_each_field_with_type_default_and_meaning():
+    found = {name.strip("`"): rest for name, *rest in rows("api.md", 4)}
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    assert [*found] == [*fields]
+    assert found["metrics_port"][:2] == ["`int` or `None`", "`None`"]
+    assert found["stop_abandoned"][:2] == ["`bool` or `frozenset[str]`", "`False`"]
+    assert found["metric_exporters"][:2] == ["`tuple[str, ...]`", '`("prometheus",)`']
+    assert found["gateways"][:2] == ["`Mapping[str, str]`", "`{}`"]
+    in_words = {"budgets", "trust_incoming"}
+    defaults = {name: text for name, (_, text, _) in found.items() if name not in in_words}
+    made = Settings()
+    for name, text in defaults.items():
+        assert eval(text.strip("`")) == getattr(made, name), name
+
+
+def test_the_api_page_says_of_each_field_what_the_page_of_the_variables_says():
+    of_variables = {field: meaning for _, field, _, meaning in rows("configuration.md", 4)}
+    of_fields = {field: meaning for field, _, _, meaning in rows("api.md", 4)}
+    assert of_fields == of_variables
+    assert "Seconds between two probes" in of_fields["`dependency_interval`"]
 
 
 # Their blocks: tests/integration/test_documented_blocks.py runs those in `RUN`, of all pages.
