@@ -32,7 +32,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-crowd bench-preload bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
+.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install walk oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-crowd bench-preload bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as
 
 test-install: install ## build it, install it by several pips and uv, beside other services' locks, and serve with it
 	@$(BIN)/python -m verification.installs
+
+walk: install ## README's walk from nothing to the first figure, each step with its seconds; writes docs/index.md
+	@$(BIN)/python -m verification.walk --write docs/index.md
 
 test-canary: $(CANARY)/.installed $(OPENLIT)/.installed ## beside other people's instrumentations: whether anything leaves that should not
 	@$(CANARY)/bin/python -m pytest verification/canary tests/integration/test_logs.py tests/unit/sdk/test_log_export.py --deselect verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
