@@ -16,8 +16,12 @@ _FOLDERS = ("deploy", "docs", "examples", "otel_coach", "tests", "tools", "verif
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for name in _FOLDERS for page in (ROOT / name).rglob("*.md"))]
 )
-RUN = {"shell", "python"}
-"""The languages whose blocks a test runs, on whichever page they are."""
+RUN = {"shell", "python", "console"}
+"""The languages whose blocks a test runs, on whichever page they are.
+
+Those of a `console`, with what it prints, are run by test_documented_sessions.py, the others by
+test_documented_blocks.py.
+"""
 DATA = {"promql", "text", "yaml"}
 """Those of what is no program: expressions, output and configuration."""
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -80,7 +84,8 @@ def not_run(page, text):
     """The lines of fences on this page that belong to no block that a test runs, and to no data."""
     known = set()
     for block in _blocks(page, text):
-        if block.language in RUN | DATA:
+        is_session = block.language != "console" and re.search(r"^\$ ", block.text, re.MULTILINE)
+        if block.language in RUN | DATA and not is_session:
             known |= {block.line, block.line + block.text.count("\n") + 1}
     lines = {
         text.count("\n", 0, one.start(0)) + 1: one.group() for one in _ANY_FENCE.finditer(text)

@@ -68,7 +68,7 @@ def test_the_api_page_says_of_each_field_what_the_page_of_the_variables_says():
     assert "Seconds between two probes" in of_fields["`dependency_interval`"]
 
 
-# Their blocks: tests/integration/test_documented_blocks.py runs those in `RUN`, of all pages.
+# Their blocks: test_documented_blocks.py and test_documented_sessions.py run those of all pages.
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -89,7 +89,9 @@ def test_all_folders_with_pages_are_looked_into():
         ("```sh\nls\n```\n", [1, 3]),
         ("```bash\nls\n```\n```shell\nls\n```\n", [1, 3]),
         ("```\nls\n```\n", [1, 3]),
-        ("- a list\n\n  ```console\n  $ ls\n  ```\n", [3, 5]),
+        ("- a list\n\n  ```zsh\n  ls\n  ```\n", [3, 5]),
+        ("```text\n$ ls\n```\n", [1, 3]),
+        ("```console\n$ ls\n```\n", []),
         ("~~~shell\nls\n~~~\n", [1, 3]),
         ("```shell title=x\nls\n```\n", [1, 3]),
         ("````shell\nls\n````\n", [1, 3]),
