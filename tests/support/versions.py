@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import FastAPI
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_openai import OpenAIEmbeddings
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from packaging.version import Version
 
 HAS_EVENTS_V3: Final = hasattr(BaseCallbackHandler, "on_stream_event")
@@ -18,6 +18,9 @@ HAS_EVENTS_V3: Final = hasattr(BaseCallbackHandler, "on_stream_event")
 
 STREAMS_TELL_PARTS: Final = Version(version("langchain-openai")) >= Version("0.2.2")
 """Whether ChatOpenAI hands over cached and reasoning tokens also on a stream."""
+
+HAS_RESPONSES: Final = "use_responses_api" in ChatOpenAI.model_fields
+"""Whether ChatOpenAI knows OpenAI's Responses API."""
 
 CACHES_MAY_KEEP_TEXT: Final = hasattr(BaseChatModel, "_convert_cached_generations")
 """Whether LangChain takes the text of a cache that keeps no messages."""

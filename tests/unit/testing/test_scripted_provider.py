@@ -8,6 +8,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from otel_coach.settings import Settings
 from otel_coach.testing import Failure, ScriptedProvider, ToolCall, measuring
+from tests.support.versions import HAS_RESPONSES
 
 
 def chat(provider, **options):
@@ -111,6 +112,7 @@ def test_the_responses_api_answers_the_openai_package(is_stream):
     assert (failed.status, failed.prompt_tokens, failed.completion_tokens) == (429, 0, 0)
 
 
+@pytest.mark.skipif(not HAS_RESPONSES, reason="this langchain-openai has chat completions only")
 @pytest.mark.parametrize("is_stream", [True, False])
 def test_langchain_calls_a_tool_through_the_responses_api(is_stream):
     with ScriptedProvider(ToolCall("weather", {"city": "Berlin"}), "take a coat") as provider:
