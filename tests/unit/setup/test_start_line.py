@@ -11,6 +11,12 @@ from otel_coach.setup import start_line as start_line_module
 from otel_coach.setup.start_line import start_line
 
 
+@pytest.fixture(autouse=True)
+def no_checks(monkeypatch):
+    """Other tests decorate checks, too, which are known to the process."""
+    monkeypatch.setattr(watch, "decorated", set())
+
+
 def line(monkeypatch, modules=(), **variables):
     for module in ("fastapi", "starlette", "langchain_core", "openai", "anthropic", "psycopg"):
         monkeypatch.delitem(sys.modules, module, raising=False)
@@ -72,8 +78,6 @@ def test_a_vendors_distro_sends_the_traces(monkeypatch):
 
 
 def test_a_check_of_the_applications_own_is_a_dependency_too(monkeypatch):
-    monkeypatch.setattr(watch, "decorated", set())
-
     @otel_coach.watch_dependency("cache")
     def check(): ...
 
