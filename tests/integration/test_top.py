@@ -1,45 +1,22 @@
 """`otel-coach top` in a real terminal, of 80 columns."""
 
-import os
+import re
 import shutil
-import subprocess
 
 import pytest
 
+from tests.support.cli import otel_coach
+from tests.support.overview_truth import FIGURES, differences
+from tests.support.page_port import served
+from tests.support.programs import free_port
 from tests.support.small_service import HTTP, send_one_of_each, small_service
 from tests.support.stack import bin_path
+from tests.support.terminal import Terminal, tables_of
 from tests.support.waiting import eventually
+from tests.support.whole_pages import Drawn, Pages
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux: apt install tmux")
-
-
-class Terminal:
-    def __init__(self, socket):
-        self._tmux = ("tmux", "-S", str(socket))
-
-    def run(self, *arguments):
-        return subprocess.run(
-            [*self._tmux, *arguments], capture_output=True, text=True, check=False
-        ).stdout
-
-    def start(self, *command):
-        environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
-        for size in ("COLUMNS", "LINES"):  # of the terminal in which the tests run
-            environment.pop(size, None)
-        subprocess.run(
-            [*self._tmux, "new-session", "-d", "-x", "80", "-y", "60", *map(str, command)],
-            env=environment,
-            check=True,
-        )
-
-    @property
-    def screen(self):
-        return self.run("capture-pane", "-p")
-
-    def row(self, name):
-        """The words of the last line that begins with that name."""
-        lines = [line.split() for line in self.screen.splitlines()]
-        return next((words for words in reversed(lines) if words[:1] == [name]), [])
+TOP = (bin_path("otel-coach"), "top", "--every", "0.5")
 
 
 @pytest.fixture
@@ -49,15 +26,77 @@ def terminal(tmp_path):
     made.run("kill-server")
 
 
-def test_the_terminal_shows_the_pages_figures_pauses_sorts_and_ends(tmp_path, terminal):
+def seconds_in(screen):
+    found = re.search(r"rates and quantiles of the last (\d+) s", " ".join(screen.split()))
+    return int(found[1]) if found else 0
+
+
+def test_every_figure_in_80_columns_is_that_of_the_page(terminal):
+    drawn = Drawn(seed=1)
+    before, now = drawn.page(), drawn.page()
+    seen = []
+
+    def has_second_page():
+        seen.append(terminal.screen)
+        return seconds_in(seen[-1]) >= 3
+
+    with served(Pages(before, now)) as port:
+        terminal.start(*TOP, f"http://127.0.0.1:{port}/metrics", lines=150)
+        eventually(has_second_page, within=60)
+    screen = seen[-1]
+    shown = tables_of(screen)
+    assert shown.keys() == FIGURES.keys()
+    assert not differences(shown, now, before, seconds_in(screen)), screen
+    assert max(map(len, screen.splitlines())) <= 80
+
+
+def test_printed_once_every_figure_is_that_of_the_page_since_the_start():
+    page = Drawn(seed=2).page()
+    with served(Pages(page)) as port:
+        answer = otel_coach("top", "--once", f"http://127.0.0.1:{port}/metrics", COLUMNS="80")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    shown = tables_of(answer.stdout)
+    assert shown.keys() == FIGURES.keys()
+    assert not differences(shown, page), answer.stdout
+
+
+def test_without_colour_it_uses_those_of_the_terminal_only(terminal):
+    with served(Pages(Drawn(seed=3).page())) as port:
+        url = f"http://127.0.0.1:{port}/metrics"
+        terminal.start(*TOP, url, NO_COLOR="1")
+        eventually(lambda: "AI requests" in terminal.screen, within=60)
+        assert not terminal.colours
+        terminal.run("kill-server")
+        terminal.start(*TOP, url)  # with colours, they are found
+        eventually(lambda: terminal.colours, within=60)
+
+
+def test_one_of_two_services_that_is_down_is_named_and_the_other_shown(terminal):
+    dead = f"http://127.0.0.1:{free_port()}/metrics"
+    page = Drawn(seed=4).page()
+    with served(Pages(page)) as port:
+        alive = f"http://127.0.0.1:{port}/metrics"
+        terminal.start(*TOP, dead, alive, lines=150)
+        eventually(lambda: seconds_in(terminal.screen) >= 1, within=60)
+        screen = terminal.screen
+        answer = otel_coach("top", "--once", alive, dead, COLUMNS="80")
+    said = " ".join(screen.split())
+    assert f"{dead} cannot be read" in said
+    assert "Cure: is the service running" in said
+    assert not differences(tables_of(screen), page, page, seconds_in(screen)), screen
+    assert answer.returncode == 1
+    assert not differences(tables_of(answer.stdout), page), answer.stdout
+    assert f"{dead} cannot be read" in answer.stderr
+
+
+def test_the_terminal_shows_the_figures_of_a_service_pauses_sorts_and_ends(tmp_path, terminal):
     with small_service(tmp_path) as service:
         send_one_of_each(service)
-        url = f"{service.client.base_url}/metrics"
-        terminal.start(bin_path("otel-coach"), "top", "--every", "0.5", url)
-        eventually(lambda: "rates and quantiles of the last" in terminal.screen, within=30)
+        terminal.start(*TOP, f"{service.client.base_url}/metrics", lines=150)
+        eventually(lambda: seconds_in(terminal.screen) >= 1, within=30)
         page = service.page()
-        assert terminal.row("/stream")[1] == f"{page.sum(HTTP, endpoint='/stream'):g}"
-        assert terminal.row("unmatched")[1:2] == ["1"], terminal.screen
+        screen = terminal.screen
+        assert not differences(tables_of(screen), page.text, page.text, seconds_in(screen)), screen
         service.client.get("/ask/anna")
         now = str(int(page.sum(HTTP, endpoint="/ask/{name}")) + 1)
         eventually(lambda: terminal.row("/ask/{name}")[1] == now, within=30)
@@ -67,6 +106,10 @@ def test_the_terminal_shows_the_pages_figures_pauses_sorts_and_ends(tmp_path, te
         assert terminal.row("/ask/{name}")[1] == now
         terminal.run("send-keys", "p")
         eventually(lambda: terminal.row("/ask/{name}")[1] == str(int(now) + 1), within=30)
+        eventually(lambda: "all▼" in terminal.screen, within=30)
+        terminal.run("send-keys", "s", "s", "s")
+        eventually(lambda: "5xx▼" in terminal.screen, within=30)
+        assert next(iter(tables_of(terminal.screen)["HTTP requests"])) == "/broken"
         terminal.run("send-keys", "q")
         eventually(lambda: not terminal.screen, within=30)
 
@@ -74,8 +117,8 @@ def test_the_terminal_shows_the_pages_figures_pauses_sorts_and_ends(tmp_path, te
 def test_a_service_that_stops_is_said_and_its_return_seen(tmp_path, terminal):
     with small_service(tmp_path) as service:
         url = f"{service.client.base_url}/metrics"
-        terminal.start(bin_path("otel-coach"), "top", "--every", "0.5", url)
-        eventually(lambda: "rates and quantiles of the last" in terminal.screen, within=30)
+        terminal.start(*TOP, url)
+        eventually(lambda: seconds_in(terminal.screen) >= 1, within=30)
         service.stop()
         eventually(lambda: "Cure:" in terminal.screen, within=30)
         assert "HTTP requests" in terminal.screen  # what was known is still there

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.tree import Tree
 
 from otel_coach.cli.top.tables import tables
-from otel_coach.prometheus.overview import Reading
+from otel_coach.prometheus.readings import Interval, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,8 +24,8 @@ def figures_tables(page: str) -> list[Table]:
     """Returns the tables of `otel-coach top` that matter most, for 80 columns."""
     return [
         table
-        for table in tables(Reading([page], 0.0), None, _WIDTH)
-        if table.title in {"AI requests", "Models"}
+        for table in tables([Interval(Reading(page, 0.0))], _WIDTH)
+        if str(table.title).removesuffix(", continued") in {"AI requests", "Models"}
     ]
 
 

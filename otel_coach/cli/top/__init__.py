@@ -1,7 +1,8 @@
 """Show live figures of running services in the terminal: requests, tokens, cost, failures.
 
-Reads the metrics page of each URL, and adds the services' figures up. Needs
-`pip install 'otel-coach[cli]'`.
+Reads the metrics page of each URL, and adds the services' figures up; `up` of a dependency is the
+lowest that one of them says. A service that cannot be read is named, with the cure, and left out.
+Needs `pip install 'otel-coach[cli]'`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ import argparse
 import math
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.fetch import LONGEST, PageError, fetched, is_ours, shown, unreadable
 from otel_coach.cli.terminal import say, within
 from otel_coach.configuration.environment_variables import OTEL_COACH_METRICS_TOKEN
 from otel_coach.configuration.process import process_environment
-from otel_coach.prometheus.overview import Reading
+from otel_coach.prometheus.readings import Interval, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXAMPLES: Final = """\
-  otel-coach top http://localhost:8000/metrics              q quits, p pauses, s sorts
-  otel-coach top http://a:8000/metrics http://b:8000/metrics
-  otel-coach top --once http://localhost:8000/metrics       print the tables, and exit
+    from otel_coach.cli.doctor.finding import Finding
 
-OTEL_COACH_METRICS_TOKEN is sent to each URL. NO_COLOR=1 takes the colours away."""
+EXAMPLES: Final = """\
+  otel-coach top http://localhost:8000/metrics               q quits, p pauses, s sorts
+  otel-coach top http://a:8000/metrics http://b:8000/metrics two services together
+  otel-coach top --once http://localhost:8000/metrics        print the tables, and exit
+  OTEL_COACH_METRICS_TOKEN=... otel-coach top https://coach.example.com/metrics
+  ssh -t host otel-coach top http://localhost:8000/metrics   from another machine
+
+Keys: s sorts the tables by their next column (marked), a shows all rows or the first 12, p pauses,
+q quits; the arrow keys scroll. The token is sent to each URL. NO_COLOR=1 takes the colours away.
+The exit code is 0; 1 if no URL, or with --once not each of them, can be read."""
 _SHORTEST: Final = 0.5
 """Seconds between two readings of a page."""
-
-
-class UnreadableError(Exception):
-    """A page cannot be read; the message says why, and what to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,50 +59,48 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         say(f"otel-coach top needs {error.name}. Cure: pip install 'otel-coach[cli]'", sys.stderr)
         return 2
-    try:
-        first = read(arguments.url)
-    except UnreadableError as error:
-        say(str(error), sys.stderr)
-        return 1
-    if arguments.once or not sys.stdout.isatty():
-        tables.print_once(first)
-    else:
-        live.Live(arguments.url, first, arguments.every).run()
-    return 0
+    first = read([*dict.fromkeys(arguments.url)])  # one that is given twice counts once
+    readings = [one for one in first.values() if isinstance(one, Reading)]
+    if readings and sys.stdout.isatty() and not arguments.once:
+        live.Live(first, arguments.every).run()
+        return 0
+    if readings:
+        tables.print_once([Interval(one) for one in readings])
+    problems = [one for one in first.values() if isinstance(one, str)]
+    for problem in problems:
+        say(f"{problem} (its figures are left out)" if readings else problem, sys.stderr)
+    return 1 if problems else 0
 
 
-def read(urls: Sequence[str]) -> Reading:
-    """Returns what the pages at `urls` say now.
+def read(urls: Sequence[str]) -> dict[str, Reading | str]:
+    """Returns by URL what the page says now, or why it cannot be read and what to do."""
+    with ThreadPoolExecutor(len(urls)) as pool:  # one that does not answer delays no other
+        return dict(zip(urls, pool.map(_read, urls), strict=True))
 
-    Raises:
-        UnreadableError: one of them cannot be read.
-    """
+
+def _read(url: str) -> Reading | str:
     at = time.monotonic()
-    texts = [_text(url) for url in urls]
-    try:
-        return Reading(texts, at)
-    except Exception:  # noqa: BLE001 - what parsing an untrusted page raises
-        message = f"{', '.join(map(shown, urls))}: not in Prometheus' text format"
-        raise UnreadableError(message) from None
-
-
-def _text(url: str) -> str:
     token = process_environment().get(OTEL_COACH_METRICS_TOKEN)
     try:
         text = within(LONGEST, lambda: fetched(url, token, "URL")).text
     except PageError as error:
-        finding = error.finding
+        return _told(error.finding)
     except Exception as error:  # noqa: BLE001 - what reading an untrusted answer raises
-        finding = unreadable(url, error)
-    else:
-        if is_ours(text):
-            return text
-        message = (
-            f"{shown(url)} is not otel-coach's page. Cure: otel-coach doctor --url {shown(url)}"
+        return _told(unreadable(url, error))
+    where = shown(url)
+    if not is_ours(text):
+        return f"{where} is not otel-coach's page. Cure: otel-coach doctor --url {where}"
+    try:
+        return Reading(text, at)
+    except Exception:  # noqa: BLE001 - what parsing an untrusted page raises
+        return (
+            f"{where} is not in Prometheus' text format. Cure: otel-coach doctor --url {where} "
+            "names the line"
         )
-        raise UnreadableError(message)
-    message = f"{finding.what}. Cure: {finding.cure}"
-    raise UnreadableError(message)
+
+
+def _told(finding: Finding) -> str:
+    return f"{finding.what}. Cure: {finding.cure}"
 
 
 def _seconds(text: str) -> float:

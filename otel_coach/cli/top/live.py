@@ -14,12 +14,12 @@ from textual.widgets import Footer, Static
 from otel_coach.cli import top
 from otel_coach.cli.doctor.fetch import shown
 from otel_coach.cli.terminal import printable
-from otel_coach.cli.top.tables import tables
+from otel_coach.cli.top.tables import EVERY_ROW, MAX_ROWS, tables
+from otel_coach.configuration.process import process_environment
+from otel_coach.prometheus.readings import Interval, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from otel_coach.prometheus.overview import Reading
+    from collections.abc import Mapping
 
 _MARGIN: Final = 2
 """Characters that the scroll bar takes."""
@@ -28,25 +28,34 @@ _WINDOW: Final = 60.0
 
 
 class Live(App[None]):
-    """Shows the pages at `urls`, which it reads every `seconds`, until `q` is pressed."""
+    """Shows the pages of `first` until `q` is pressed; reads them again every `seconds`.
+
+    `first` has, by URL, what a page says or why it cannot be read, as `top.read` returns it.
+    """
 
     BINDINGS: ClassVar[list[Any]] = [
         ("q", "quit", "quit"),
         ("p", "pause", "pause"),
         ("s", "sort", "sort by the next column"),
+        ("a", "all_rows", "all rows"),
     ]
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
 
-    def __init__(self, urls: Sequence[str], first: Reading, seconds: float) -> None:
-        super().__init__()
-        self._urls = urls
+    def __init__(self, first: Mapping[str, Reading | str], seconds: float) -> None:
+        # Without colours, those of the terminal itself: textual's greys have less contrast.
+        has_color = "NO_COLOR" not in process_environment()
+        super().__init__(ansi_color=None if has_color else True)  # pyright: ignore[reportArgumentType] - a bool before textual 6
+        if not has_color:
+            self.theme = next(name for name in self.available_themes if "ansi" in name)
         self._seconds = seconds
-        self._readings: deque[Reading] = deque([first])
+        self._readings: dict[str, deque[Reading]] = {url: deque() for url in first}
+        self._problems: dict[str, str] = {}
         self._is_paused = False
         self._sort = 0
-        self._problem = ""
+        self._limit = MAX_ROWS
         self._is_reading = False
         self._figures = Static()
+        self._add(first)
 
     def compose(self) -> Any:
         """Yields the widgets."""
@@ -72,6 +81,11 @@ class Live(App[None]):
         self._sort += 1
         self._show()
 
+    def action_all_rows(self) -> None:
+        """Shows all rows of the tables, or the first ones again."""
+        self._limit = MAX_ROWS if self._limit == EVERY_ROW else EVERY_ROW
+        self._show()
+
     def _begin(self) -> None:
         if not self._is_paused and not self._is_reading:  # a page may be slower than the interval
             self._is_reading = True
@@ -79,38 +93,51 @@ class Live(App[None]):
 
     def _read(self) -> None:
         """Reads in a thread of its own: a page may be slow."""
-        try:
-            reading = top.read(self._urls)
-        except top.UnreadableError as error:
-            self.call_from_thread(self._failed, str(error))
-        else:
-            self.call_from_thread(self._take, reading)
+        self.call_from_thread(self._take, top.read([*self._readings]))
 
-    def _failed(self, problem: str) -> None:
+    def _take(self, found: Mapping[str, Reading | str]) -> None:
         self._is_reading = False
-        self._problem = printable(problem)
+        self._add(found)
         self._show()
 
-    def _take(self, reading: Reading) -> None:
-        self._is_reading = False
-        self._problem = ""
-        self._readings.append(reading)
-        while len(self._readings) > 2 and reading.at - self._readings[1].at >= _WINDOW:  # noqa: PLR2004 - one is kept to compare with
-            self._readings.popleft()
-        self._show()
+    def _add(self, found: Mapping[str, Reading | str]) -> None:
+        for url, one in found.items():
+            if isinstance(one, str):
+                self._problems[url] = printable(one)
+                continue
+            self._problems.pop(url, None)
+            readings = self._readings[url]
+            readings.append(one)
+            while len(readings) > 2 and one.at - readings[1].at >= _WINDOW:  # noqa: PLR2004 - one is kept to compare with
+                readings.popleft()
+
+    def _services(self) -> list[Interval]:
+        """Returns the services that can be read; if none can, what was last read of each."""
+        read = {url: readings for url, readings in self._readings.items() if readings}
+        alive = [readings for url, readings in read.items() if url not in self._problems]
+        return [
+            Interval(readings[-1], readings[0] if len(readings) > 1 else None)
+            for readings in alive or read.values()
+        ]
 
     def _show(self) -> None:
-        now, first = self._readings[-1], self._readings[0]
-        before = None if first is now else first
-        seconds = now.at - first.at
-        state = self._problem or ("paused" if self._is_paused else "")
+        services = self._services()
+        seconds = max(one.seconds for one in services)
         window = (
             f"rates and quantiles of the last {seconds:.0f} s (without new requests: since the "
             "start); quantiles are estimates, from buckets"
-            if before
+            if seconds
             else "since the start"
         )
-        style = "bold red" if self._problem else ""
-        head = Text(f"{', '.join(map(shown, self._urls))}: {window}. {state}", style)
+        state = " paused" if self._is_paused else ""
+        head = [Text(f"{', '.join(map(shown, self._readings))}: {window}.{state}")]
+        left = (
+            "The figures are those that were read last."
+            if len(self._problems) == len(self._readings)
+            else "Its figures are left out."
+        )
+        head += [Text(f"{problem}. {left}", "bold red") for problem in self._problems.values()]
         width = self.size.width - _MARGIN
-        self._figures.update(Group(head, *tables(now, before, width, sort=self._sort)))
+        self._figures.update(
+            Group(*head, *tables(services, width, sort=self._sort, limit=self._limit))
+        )

@@ -1,8 +1,13 @@
-"""The sections of a page's overview as tables that fit the terminal."""
+"""The sections of the overview as tables that fit the terminal.
+
+Nothing is left out where it is narrow: columns that do not fit follow in a further table of the
+same rows, and long names are wrapped.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -11,19 +16,27 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_coach.cli.terminal import printable
-from otel_coach.prometheus.overview import SECTIONS, How, rows
+from otel_coach.prometheus.overview import SECTIONS, How
+from otel_coach.prometheus.readings import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from otel_coach.prometheus.overview import Column, Reading, Row, Section
+    from otel_coach.prometheus.overview import Column, Section
+    from otel_coach.prometheus.readings import Interval, Row
 
-_MAX_ROWS: Final = 12
-_MIN_NAME: Final = 10
+    Places = Sequence[tuple[int, Column]]
+
+MAX_ROWS: Final = 12
+"""Rows of a table in the terminal, unless all are asked for."""
+EVERY_ROW: Final = sys.maxsize
 _GAP: Final = 2
 """Characters between two columns."""
 _EDGES: Final = 2
 _NONE: Final = "-"
+_LARGEST_FIRST, _SMALLEST_FIRST = "▼", "▲"
+"""Mark the column by which a table is sorted."""
+_IN_ASCII: Final = str.maketrans({_LARGEST_FIRST: "v", _SMALLEST_FIRST: "^"})
 _CENT, _THOUSAND, _MILLION = 1e-2, 1e3, 1e6
 
 
@@ -60,73 +73,106 @@ def _count(value: float) -> str:
 
 
 def tables(
-    now: Reading, before: Reading | None, width: int, *, sort: int = 0, limit: int = _MAX_ROWS
+    services: Sequence[Interval], width: int, *, sort: int = 0, limit: int = MAX_ROWS
 ) -> Iterator[Table]:
-    """Yields a table for each section that has something to show.
+    """Yields the tables of each section that has something to show, at most `width` wide.
 
-    Each is sorted by the column at `sort`, the largest figure first; the last columns are left out
-    where the terminal is too narrow.
+    Each section is sorted by its column number `sort`, counted round; that column is marked. The
+    largest figures come first, but the smallest where those are the bad ones.
     """
+    has_rates = any(one.before is not None for one in services)
     for section in SECTIONS:
-        found = rows(section, now, before)
-        columns = [*enumerate(section.columns)]
-        if before is None:  # there are no rates yet
-            columns = [pair for pair in columns if pair[1].how not in {How.RATE, How.HOURLY}]
-        if found:
-            yield _table(section, columns, _sorted(found, sort), width, limit)
-
-
-def _sorted(found: list[Row], sort: int) -> list[Row]:
-    place = sort % len(found[0][1])
-    return sorted(found, key=lambda row: math.inf if math.isnan(row[1][place]) else -row[1][place])
-
-
-def _table(
-    section: Section,
-    columns: Sequence[tuple[int, Column]],
-    found: Sequence[Row],
-    width: int,
-    limit: int,
-) -> Table:
-    texts = {
-        place: [shown(column, values[place]) for _, values in found[:limit]]
-        for place, column in columns
-    }
-    widths = {place: max(map(len, (column.title, *texts[place]))) for place, column in columns}
-    names = [printable(" ".join(key)) for key, _ in found[:limit]]
-    least = min(max([_MIN_NAME, *map(len, names)]), width // 2) if section.by else 0
-    left = width - _EDGES - (least + _GAP if section.by else 0)
-    kept: list[tuple[int, Column]] = []
-    for place, column in columns:
-        left -= widths[place] + _GAP
-        if left < 0:
-            left += widths[place] + _GAP
-            break
-        kept.append((place, column))
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=section.title, title_justify="left"
-    )
-    if section.by:
-        more = f" (of {len(found)})" if len(found) > limit else ""
-        table.add_column(
-            f"{section.by[0]}{more}", overflow="ellipsis", no_wrap=True, max_width=left + least
-        )
-    for _, column in kept:
-        table.add_column(column.title, justify="right", no_wrap=True)
-    for index, name in enumerate(names):
-        cells = [
-            Text(texts[place][index], "bold red" if _is_bad(column, found[index][1][place]) else "")
-            for place, column in kept
+        places = [
+            (place, column)
+            for place, column in enumerate(section.columns)
+            if has_rates or column.how not in {How.RATE, How.HOURLY}
         ]
-        table.add_row(*([Text(name)] if section.by else []), *cells)
-    return table
+        if found := rows(section, services):
+            yield from _tables(section, places, found, width, sort % len(places), limit)
+
+
+def _tables(  # noqa: PLR0913, PLR0917 - a table is that much
+    section: Section, places: Places, found: Sequence[Row], width: int, sort: int, limit: int
+) -> Iterator[Table]:
+    by, sort_column = places[sort]
+    mark = ""
+    if section.by:  # the only row of the others is in no order
+        mark = _SMALLEST_FIRST if sort_column.bad == "low" else _LARGEST_FIRST
+        found = _sorted(found, by, sort_column)
+    titles = {place: column.title + mark * (place == by) for place, column in places}
+    cells = {
+        place: [_cell(column, values[place]) for _, values in found[:limit]]
+        for place, column in places
+    }
+    widths = {place: max(map(len, (titles[place], *cells[place]))) for place, _ in places}
+    names = [printable(" ".join(key)) for key, _ in found[:limit]] if section.by else []
+    name_width = _name_width([*section.by, *names], [*widths.values()], width) if names else 0
+    left = width - _EDGES - (name_width + _GAP if names else 0)
+    more = f" ({limit} of {len(found)} rows)" if len(found) > limit else ""
+    for number, part in enumerate(_parts(places, widths, left)):
+        title = f"{section.title}{more}{', continued' if number else ''}"
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+        if names:
+            table.add_column(section.by[0], overflow="fold", max_width=name_width)
+        for place, _ in part:
+            table.add_column(titles[place], justify="right", no_wrap=True)
+        for index in range(len(found[:limit])):
+            name = [Text(names[index])] if names else []
+            table.add_row(*name, *(cells[place][index] for place, _ in part))
+        yield table
+
+
+def _name_width(names: Sequence[str], widths: Sequence[int], width: int) -> int:
+    """Returns the characters for names: all, unless they would take the columns too much."""
+    longest = max(map(len, names))
+    beside_all, beside_one = (
+        width - _EDGES - _GAP - taken
+        for taken in (sum(widths) + _GAP * len(widths), max(widths) + _GAP)
+    )
+    return min(longest, max(beside_all, min(width // 2, beside_one), 1))
+
+
+def _parts(places: Places, widths: dict[int, int], width: int) -> Iterator[Places]:
+    """Yields the columns of one table after the other; each has as many as fit, at least one."""
+    part: list[tuple[int, Column]] = []
+    left = width
+    for place, column in places:
+        needed = widths[place] + _GAP
+        if part and needed > left:
+            yield part
+            part, left = [], width
+        part.append((place, column))
+        left -= needed
+    yield part
+
+
+def _sorted(found: Sequence[Row], place: int, column: Column) -> list[Row]:
+    sign = 1 if column.bad == "low" else -1
+
+    def key(row: Row) -> float:
+        value = row[1][place]
+        return math.inf if math.isnan(value) else sign * value
+
+    return sorted(found, key=key)
+
+
+def _cell(column: Column, value: float) -> Text:
+    return Text(shown(column, value), "bold red" if _is_bad(column, value) else "")
 
 
 def _is_bad(column: Column, value: float) -> bool:
     return value < 1 if column.bad == "low" else column.bad == "high" and value > 0
 
 
-def print_once(now: Reading) -> None:
-    """Prints all tables, as figures since the start of the service."""
+def print_once(services: Sequence[Interval]) -> None:
+    """Prints all tables, as figures since the start of the services.
+
+    Characters that the terminal's encoding lacks are escaped, as a route may have any.
+    """
     console = Console(highlight=False)
-    console.print(Group(*tables(now, None, console.width, limit=1000)))
+    with console.capture() as captured:
+        console.print(Group(*tables(services, console.width, limit=EVERY_ROW)))
+    text = captured.get()
+    if console.options.ascii_only:
+        text = text.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode()
+    sys.stdout.write(text)

@@ -1,16 +1,21 @@
 """`otel-coach top`: how figures and tables are shown."""
 
+import asyncio
 import io
+import itertools
 import math
+import re
 import sys
 
 import pytest
 from rich.console import Console
 
-from otel_coach.cli import main
+from otel_coach.cli import main, top
+from otel_coach.cli.top.live import Live
 from otel_coach.cli.top.tables import shown, tables
 from otel_coach.metrics.catalogue import HTTP_REQUEST_DURATION, LLM_COST, LLM_REQUESTS
-from otel_coach.prometheus.overview import Column, How, Reading
+from otel_coach.prometheus.overview import Column, How
+from otel_coach.prometheus.readings import Interval, Reading
 
 HTTP = "http_server_request_duration_seconds"
 LONG = "/v1/a/route/with/a/very/long/template/that/no/terminal/can/show/in/one/line/{id}"
@@ -33,10 +38,22 @@ ROUTES = {"/a": (3, 200), LONG: (20_000, 200), "/b": (7, 500)}
 
 
 def printed(width, reading, before=None, **options):
+    return printed_of([Interval(reading, before)], width, **options)
+
+
+def printed_of(services, width, **options):
     console = Console(file=io.StringIO(), width=width)
-    for table in tables(reading, before, width, **options):
+    for table in tables(services, width, **options):
         console.print(table)
     return console.file.getvalue()
+
+
+def titles(text):
+    """The titles of all columns, without the mark of the sorted one."""
+    lines = text.splitlines()
+    heads = [before for before, line in itertools.pairwise(lines) if "──" in line]
+    found = [title for head in heads for title in re.split(r"\s{2,}", head.strip())]
+    return [title.rstrip("▼▲") for title in found]
 
 
 @pytest.mark.parametrize(
@@ -65,47 +82,82 @@ def test_a_figure_is_short_and_has_its_unit(how, metric, value, text):
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 132])
-def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(width):
-    text = printed(width, Reading([page(ROUTES)], at=0))
+def test_no_line_is_wider_than_the_terminal_and_no_figure_or_name_is_cut(width):
+    text = printed(width, Reading(page(ROUTES), at=0))
     assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
     row = next(line for line in text.splitlines() if line.lstrip().startswith("/v1/a/"))
-    assert row.split()[0].endswith("…") or LONG in row
     assert row.split()[1] == "20.0k"
-    assert "…" not in "".join(row.split()[1:])
+    names = "".join(re.findall(r"^ (\S+)", text, re.MULTILINE))
+    assert LONG in names
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_a_narrow_terminal_has_every_column_that_a_wide_one_has(width):
+    now, before = Reading(page(ROUTES), at=10), Reading(page({"/a": (1, 200)}), at=0)
+    wide, narrow = printed(400, now, before), printed(width, now, before)
+    assert "continued" not in wide
+    assert [one for one in titles(narrow) if one != "endpoint"] == [
+        one for one in titles(wide) if one != "endpoint"
+    ]
+    assert max(map(len, narrow.splitlines())) <= width
 
 
 def test_in_80_columns_a_short_route_has_all_figures():
-    text = printed(80, Reading([page({"/a": (3, 404)})], at=0))
-    assert "/a          3    3    0  50 ms  95 ms         0    0" in text
+    text = printed(80, Reading(page({"/a": (3, 404)}), at=0))
+    assert "/a           3    3    0  50 ms  95 ms         0    0" in text
 
 
 def test_rates_are_shown_once_there_are_two_readings():
-    before, now = Reading([page({"/a": (3, 200)})], at=0), Reading([page({"/a": (8, 200)})], at=10)
+    before, now = Reading(page({"/a": (3, 200)}), at=0), Reading(page({"/a": (8, 200)}), at=10)
     assert "/s" not in printed(132, now)
     assert "0.50" in printed(132, now, before)
 
 
 def test_tables_are_sorted_by_the_column_that_is_asked_for():
-    reading = Reading([page(ROUTES)], at=0)
+    reading = Reading(page(ROUTES), at=0)
 
     def order(sort):
         lines = [line.split() for line in printed(132, reading, sort=sort).splitlines()]
         return [line[0] for line in lines if line and line[0] in ROUTES]
 
-    assert order(0) == [LONG, "/b", "/a"]
-    assert order(3)[0] == "/b"  # 5xx
+    assert order(0) == order(7) == [LONG, "/b", "/a"]
+    assert order(2)[0] == "/b"  # 5xx
+
+
+@pytest.mark.parametrize(("sort", "title"), [(0, "all"), (1, "4xx"), (4, "p95"), (6, "429")])
+def test_the_column_by_which_a_table_is_sorted_is_marked(sort, title):
+    text = printed(132, Reading(page(ROUTES), at=0), sort=sort)
+    assert re.findall(r"(\S+)▼", text) == [title]
+
+
+def test_dependencies_that_are_down_come_first():
+    values = {"a": 1, "b": 0, "c": 1}
+    text = "\n".join(
+        ["# TYPE dependency_up gauge"]
+        + [f'dependency_up{{dependency_name="{name}"}} {value}' for name, value in values.items()]
+    )
+    lines = printed(80, Reading(f"{text}\n", at=0)).splitlines()
+    assert [
+        line.split()[:2] for line in lines if line.split()[:1] and line.split()[0] in values
+    ] == [
+        ["b", "0"],
+        ["a", "1"],
+        ["c", "1"],
+    ]
+    assert "up▲" in "".join(lines)
 
 
 def test_of_many_rows_the_first_are_shown_and_how_many_there_are():
     routes = {f"/route{number}": (number, 200) for number in range(1, 31)}
-    text = printed(100, Reading([page(routes)], at=0), limit=5)
-    assert "endpoint (of 30)" in text
+    text = printed(100, Reading(page(routes), at=0), limit=5)
+    assert "HTTP requests (5 of 30 rows)" in text
     assert "/route30 " in text
     assert "/route25 " not in text
 
 
 def test_control_characters_of_a_label_reach_no_terminal():
-    text = printed(100, Reading([page({"/a\x1b[2J": (1, 200)})], at=0))
+    text = printed(100, Reading(page({"/a\x1b[2J": (1, 200)}), at=0))
     assert "\x1b[2J" not in text.replace("\x1b[0m", "")
     assert r"/a\x1b[2J" in text
 
@@ -127,6 +179,120 @@ def test_a_page_that_cannot_be_read_is_one_line_with_its_cure(capsys, monkeypatc
     assert said in error
     assert "Cure: " in error
     assert len(error.splitlines()) == 1
+
+
+def pages_of(monkeypatch, **by_host):
+    """`top.read` gets these pages instead of asking for them; what is a string is a problem."""
+
+    def read(urls):
+        return {url: by_host[url.split("/")[2]] for url in urls}
+
+    monkeypatch.setattr(top, "read", read)
+
+
+def of_host(page_text):
+    return Reading(page_text, at=0)
+
+
+def test_of_several_services_one_that_cannot_be_read_is_named_and_the_others_are_shown(
+    capsys, monkeypatch
+):
+    pages_of(monkeypatch, a=of_host(page({"/a": (3, 200)})), b="http://b/ is gone. Cure: start it")
+    monkeypatch.setattr(sys, "argv", ["otel-coach", "top", "http://a/", "http://b/", "http://a/"])
+    assert main() == 1
+    out, error = capsys.readouterr()
+    assert next(line.split()[1] for line in out.splitlines() if line.startswith(" /a ")) == "3"
+    assert error == "http://b/ is gone. Cure: start it (its figures are left out)\n"
+
+
+def test_the_pages_are_printed_in_an_encoding_without_lines_and_arrows(monkeypatch):
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    pages_of(monkeypatch, a=of_host(page({"/ä": (3, 200)})))
+    monkeypatch.setattr(sys, "argv", ["otel-coach", "top", "--once", "http://a/"])
+    monkeypatch.setattr(sys, "stdout", written)
+    assert main() == 0
+    written.flush()
+    text = written.buffer.getvalue().decode("ascii")
+    assert "allv" in text
+    assert r"/\xe4" in text
+
+
+class Screen:
+    """`otel-coach top` without a terminal: what it shows, line by line."""
+
+    def __init__(self, live, pilot):
+        self.live, self.pilot = live, pilot
+
+    def lines(self):
+        console = Console(file=io.StringIO(), width=200, color_system=None)
+        figures = self.live.query_one("VerticalScroll > Static")
+        console.print(figures.content if hasattr(figures, "content") else figures.renderable)
+        return console.file.getvalue()
+
+
+def shown_live(first, then):
+    async def run():
+        live = Live(first, math.inf)
+        async with live.run_test(headless=True, size=(200, 60)) as pilot:
+            return await then(Screen(live, pilot))
+
+    return asyncio.run(run())
+
+
+def test_live_a_service_that_stops_is_named_left_out_and_taken_back():
+    one, two = of_host(page({"/a": (3, 200)})), of_host(page({"/b": (4, 200)}))
+
+    async def then(screen):
+        both = screen.lines()
+        screen.live._take({"http://a/": one, "http://b/": "http://b/ is gone. Cure: start it"})
+        without = screen.lines()
+        screen.live._take({"http://a/": "a is gone. Cure: x", "http://b/": "b is gone. Cure: y"})
+        neither = screen.lines()
+        screen.live._take({"http://a/": one, "http://b/": two})
+        return both, without, neither, screen.lines()
+
+    both, without, neither, again = shown_live({"http://a/": one, "http://b/": two}, then)
+    assert (" /a " in both, " /b " in both, "Cure" in both) == (True, True, False)
+    assert (" /a " in without, " /b " in without) == (True, False)
+    assert "http://b/ is gone. Cure: start it. Its figures are left out." in without
+    assert (" /a " in neither, " /b " in neither) == (True, True)
+    assert neither.count("The figures are those that were read last.") == 2
+    assert (" /a " in again, " /b " in again, "Cure" in again) == (True, True, False)
+
+
+def test_live_keys_sort_show_all_rows_and_pause():
+    routes = {f"/route{number}": (number, 500 if number == 7 else 200) for number in range(1, 31)}
+
+    async def then(screen):
+        seen = [screen.lines()]
+        for keys in ("s", "s", "a", "a", "p", "p"):
+            await screen.pilot.press(keys)
+            seen.append(screen.lines())
+        return seen
+
+    first, by_4xx, by_5xx, whole, part, paused, goes_on = shown_live(
+        {"http://a/": of_host(page(routes))}, then
+    )
+    assert [re.findall(r"(\S+)▼", text) for text in (first, by_4xx, by_5xx)] == [
+        *(["all"], ["4xx"], ["5xx"])
+    ]
+    assert first.index("/route30 ") < first.index("/route29 ")
+    assert "/route7 " not in first
+    assert by_5xx.index("/route7 ") < by_5xx.index("/route30 ")
+    assert whole.count("/route") == 30
+    assert part.count("/route") == 12
+    assert ("paused" in paused, "paused" in goes_on) == (True, False)
+
+
+def test_its_help_has_examples_and_its_keys(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["otel-coach", "top", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    text = capsys.readouterr().out
+    for example in ("top http://", "http://b:8000/metrics", "--once http", "TOKEN=", "ssh -t"):
+        assert example in text
+    for key in ("s sorts", "a shows all rows", "p pauses", "q quits"):
+        assert key in text
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])

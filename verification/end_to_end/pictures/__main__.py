@@ -86,7 +86,7 @@ def _run(temporary: Path, folder: Path) -> None:
 
 async def _terminal(page: str) -> str:
     """Returns what `otel-coach top` shows after some readings, as SVG."""
-    live = Live([page], top.read([page]), 1.0)
+    live = Live(top.read([page]), 1.0)
     async with live.run_test(headless=True, size=(_COLUMNS, _LINES)):
         await asyncio.sleep(_READINGS)
         return live.export_screenshot(title=f"otel-coach top {page}")
