@@ -20,10 +20,16 @@ TOP = (bin_path("otel-coach"), "top", "--every", "0.5")
 
 
 @pytest.fixture
-def terminal(tmp_path):
-    made = Terminal(tmp_path / "tmux")
+def terminals(tmp_path):
+    made = [Terminal(tmp_path / "tmux"), Terminal(tmp_path / "other")]
     yield made
-    made.run("kill-server")
+    for one in made:
+        one.run("kill-server")
+
+
+@pytest.fixture
+def terminal(terminals):
+    return terminals[0]
 
 
 def seconds_in(screen):
@@ -60,15 +66,15 @@ def test_printed_once_every_figure_is_that_of_the_page_since_the_start():
     assert not differences(shown, page), answer.stdout
 
 
-def test_without_colour_it_uses_those_of_the_terminal_only(terminal):
+def test_without_colour_it_uses_those_of_the_terminal_only(terminals):
+    plain, coloured = terminals
     with served(Pages(Drawn(seed=3).page())) as port:
         url = f"http://127.0.0.1:{port}/metrics"
-        terminal.start(*TOP, url, NO_COLOR="1")
-        eventually(lambda: "AI requests" in terminal.screen, within=60)
-        assert not terminal.colours
-        terminal.run("kill-server")
-        terminal.start(*TOP, url)  # with colours, they are found
-        eventually(lambda: terminal.colours, within=60)
+        plain.start(*TOP, url, NO_COLOR="1")
+        coloured.start(*TOP, url)
+        eventually(lambda: "AI requests" in plain.screen, within=60)
+        eventually(lambda: coloured.colours, within=60)  # they would be found
+        assert not plain.colours
 
 
 def test_one_of_two_services_that_is_down_is_named_and_the_other_shown(terminal):

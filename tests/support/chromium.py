@@ -1,9 +1,14 @@
-"""A real browser without a window, and what a page looks like in it."""
+"""A real browser without a window, driven by its developer tools' protocol."""
 
 import json
+import os
+import select
 import shutil
 import subprocess
-from html.parser import HTMLParser
+import sys
+from contextlib import contextmanager
+
+from tests.support.waiting import eventually
 
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
@@ -12,6 +17,41 @@ QUIET = (
     # Chromium itself asks its maker for updates; a name that the page asked for would be asked too.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+_PATIENCE = 60
+"""Seconds for an answer of the browser."""
+_EXEC = """
+import fcntl, os, sys
+reading, writing = (fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3])
+os.dup2(reading, 3)
+os.dup2(writing, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Starts the browser with its pipes as descriptors 3 and 4, where it expects them."""
+_KEYS = {
+    "Tab": {"code": "Tab", "windowsVirtualKeyCode": 9},
+    "Enter": {"code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
+    " ": {"code": "Space", "windowsVirtualKeyCode": 32, "text": " "},
+    "ArrowRight": {"code": "ArrowRight", "windowsVirtualKeyCode": 39},
+}
+_SHOWN = """
+(() => {
+  const text = node => node.textContent, found = {tables: {}, cards: {}};
+  for (const table of document.querySelectorAll("table")) {
+    if (!table.checkVisibility()) continue;
+    const titles = [...table.tHead.rows[0].cells].map(text).slice(1);
+    const rows = found.tables[text(table.caption)] = {};
+    for (const row of table.tBodies[0].rows) {
+      const [name, ...cells] = [...row.cells].map(text);
+      rows[name] = Object.fromEntries(titles.map((title, i) => [title, cells[i]]));
+    }
+  }
+  for (const box of document.querySelectorAll("dl div"))
+    found.cards[text(box.querySelector("dt"))] = text(box.querySelector("dd"));
+  found.window = text(document.querySelector("#window"));
+  found.state = text(document.querySelector("[role=status]"));
+  return found;
+})()
+"""
 
 
 def browser():
@@ -19,71 +59,108 @@ def browser():
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-class Seen:
-    """What the page shows after five seconds, and what it has asked for."""
+class Tab:
+    """A tab of the browser, without a page at first."""
 
-    def __init__(self, url, folder):
-        log = folder / "net.json"
-        done = subprocess.run(
-            [
-                *(browser(), *QUIET, f"--user-data-dir={folder / 'profile'}"),
-                *(f"--log-net-log={log}", "--virtual-time-budget=5000"),
-                *("--dump-dom", url),
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=100,
-        )
-        self.html = done.stdout
-        parser = _Tables()
-        parser.feed(self.html)
-        self.tables, self.cards, self.state = parser.tables, parser.cards, parser.state
-        self.requests = _requests_of_the_page(log)
+    def __init__(self, writing, reading):
+        self._writing, self._reading = writing, reading
+        self._number, self._received = 0, b""
+        self._session = {}
+        self.requests = set()
+        """The addresses that the page has asked for, itself included."""
+        target = self.call("Target.createTarget", url="about:blank")
+        found = self.call("Target.attachToTarget", flatten=True, **target)
+        self._session = {"sessionId": found["sessionId"]}
+        for domain in ("Page", "Runtime", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    def call(self, method, **parameters):
+        self._number += 1
+        asked = {"id": self._number, "method": method, "params": parameters, **self._session}
+        os.write(self._writing, json.dumps(asked).encode() + b"\0")
+        while True:
+            message = self._message()
+            if message.get("method") == "Network.requestWillBeSent":
+                self.requests.add(message["params"]["request"]["url"])
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def _message(self):
+        while b"\0" not in self._received:
+            assert select.select([self._reading], [], [], _PATIENCE)[0], "Chromium says nothing"
+            piece = os.read(self._reading, 1 << 16)
+            assert piece, "Chromium has ended"
+            self._received += piece
+        whole, _, self._received = self._received.partition(b"\0")
+        return json.loads(whole)
+
+    def open(self, url):
+        self.call("Page.navigate", url=url)
+        eventually(lambda: self.js("document.readyState") == "complete", within=_PATIENCE)
+
+    def js(self, expression):
+        """What the JavaScript, or its promise, returns."""
+        how = {"returnByValue": True, "awaitPromise": True}
+        answer = self.call("Runtime.evaluate", expression=expression, **how)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    @property
+    def shown(self):
+        """The visible tables, the cards, and what the page says of itself, at one moment."""
+        return self.js(_SHOWN)
+
+    def press(self, key):
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, **_KEYS[key])
+
+    def type(self, text):
+        self.call("Input.insertText", text=text)
+
+    def resize(self, width, height):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", features=[feature])
 
 
-def _requests_of_the_page(log):
-    """The addresses that were asked for with a referrer, or as the page itself."""
-    text = log.read_text().rstrip()
+@contextmanager
+def chromium(folder):
+    """A tab of a browser of its own, whose profile is in `folder`."""
+    (to_read, writing), (reading, to_write) = os.pipe(), os.pipe()
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "-c", _EXEC, str(to_read), str(to_write), browser(), *QUIET),
+            *(f"--user-data-dir={folder / 'profile'}", "--remote-debugging-pipe"),
+            f"--log-net-log={folder / 'net.json'}",
+        ],
+        pass_fds=(to_read, to_write),
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(to_read)
+    os.close(to_write)
+    try:
+        yield Tab(writing, reading)
+    finally:
+        os.close(writing)  # the browser ends with its pipe
+        os.close(reading)
+        try:
+            program.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+
+
+def asked_for(folder):
+    """The local addresses that the browser whose profile was in `folder` has asked for at all."""
+    text = (folder / "net.json").read_text().rstrip()
     try:
         events = json.loads(text)["events"]
     except ValueError:  # the browser was stopped while it wrote
         events = json.loads(text.rstrip(",") + "]}")["events"]
     found = [event["params"] for event in events if isinstance(event.get("params"), dict)]
     return {one["url"] for one in found if "url" in one and "127.0.0.1" in str(one)}
-
-
-class _Tables(HTMLParser):
-    """Each table by its caption as {name: {title: text}}, and the cards as {title: text}."""
-
-    def __init__(self):
-        super().__init__()
-        self.tables, self.cards, self.state = {}, {}, ""
-        self._row, self._titles, self._text = [], [], ""
-
-    def handle_starttag(self, tag, _attributes):
-        if tag in {"caption", "th", "td", "dt", "dd", "span"}:
-            self._text = ""
-        if tag == "tr":
-            self._row = []
-
-    def handle_data(self, data):
-        self._text += data
-
-    def handle_endtag(self, tag):
-        match tag:
-            case "caption":
-                self._table = self.tables.setdefault(self._text, {})
-                self._titles = []
-            case "th" | "td":
-                self._row.append(self._text)
-            case "tr" if self._titles:
-                self._table[self._row[0]] = dict(zip(self._titles, self._row[1:], strict=True))
-            case "tr":
-                self._titles = self._row[1:]
-            case "dt":
-                self._title = self._text
-            case "dd":
-                self.cards[self._title] = self._text
-            case "span":
-                self.state = self._text

@@ -20,9 +20,10 @@ class Terminal:
         ).stdout
 
     def start(self, *command, lines=60, **variables):
-        environment = {**os.environ, "TERM": "xterm", **variables}
-        for size in ("COLUMNS", "LINES"):  # of the terminal in which the tests run
-            environment.pop(size, None)
+        environment = {**os.environ, "TERM": "xterm"}
+        for one in ("COLUMNS", "LINES", "NO_COLOR"):  # of the terminal in which the tests run
+            environment.pop(one, None)
+        environment.update(variables)
         size = ("-x", "80", "-y", str(lines))
         subprocess.run(
             [*self._tmux, "new-session", "-d", *size, *map(str, command)],

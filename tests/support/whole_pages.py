@@ -58,6 +58,7 @@ class Drawn:
             "# TYPE dependency_up gauge",
             'dependency_up{dependency_name="db"} 1',
             'dependency_up{dependency_name="cache"} 0',
+            'dependency_up{dependency_name="queue"} 0',  # without any probe counted
             f"# TYPE {names.OPEN} gauge",
             *(f'{names.OPEN}{{endpoint="{one}"}} {self._draw.randrange(1, 99)}' for one in ROUTES),
         ]
@@ -90,3 +91,17 @@ class Pages(Rendered):
     def render(self, accept, own=None):
         text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
         return text.encode(), "text/plain"
+
+
+class Changing(Rendered):
+    """A page that changes each time that it is asked for."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self._drawn = Drawn(seed)
+        self.count = 0
+        """How often it was asked for."""
+
+    def render(self, accept, own=None):
+        self.count += 1
+        return self._drawn.page().encode(), "text/plain"

@@ -73,7 +73,9 @@ class MetricsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the page, for an application that has no page of its own."""
         is_allowed = self._allows(scope)
-        page = for_browser(_header(scope["headers"], b"accept"), is_allowed=is_allowed)
+        accept = _header(scope["headers"], b"accept")
+        query = scope.get("query_string", b"").decode("latin-1")
+        page = for_browser(accept, query, is_allowed=is_allowed)
         if page is not None:
             await _send(send, page)
             return

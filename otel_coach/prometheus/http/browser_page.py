@@ -18,16 +18,19 @@ from typing import Final
 from otel_coach.prometheus.http.http_response import Answer
 
 _FILE: Final = "browser.html"
+_PLAIN: Final = "plain"
+"""The query of the link to the plain page: a link cannot choose its header Accept."""
 _INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _PREFERENCE: Final = re.compile(r"\s*text/html\s*(?:;(.*))?", re.IGNORECASE)
 
 
-def for_browser(accept: str, *, is_allowed: bool) -> Answer | None:
+def for_browser(accept: str, query: str, *, is_allowed: bool) -> Answer | None:
     """Returns the page if `accept` wants it, else None: then the plain page is to be sent.
 
-    It is None also where no descriptor is left to read the file: the plain page says more.
+    It is None also where `query` is that of the page's own link to the plain page, and where no
+    descriptor is left to read the file: the plain page says more.
     """
-    if wants_html(accept):
+    if wants_html(accept) and query != _PLAIN:
         with suppress(OSError):
             return browser_page(is_allowed=is_allowed)
     return None

@@ -114,7 +114,8 @@ class _ProtectedPage:
             text = "the page can only be read"
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
         may_read = is_allowed(self._token, head.get("authorization"))
-        if (page := for_browser(head.get("accept"), is_allowed=may_read)) is not None:
+        page = for_browser(head.get("accept"), head.query, is_allowed=may_read)
+        if page is not None:
             return page
         return None if may_read else UNAUTHORIZED
 

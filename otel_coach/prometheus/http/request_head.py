@@ -26,6 +26,8 @@ class RequestHead(NamedTuple):
     """The requested host and port: from the Host header, and from the target if it names one."""
     headers: Mapping[str, str]
     """The headers by lower-case name; several with one name are joined by commas."""
+    query: str
+    """What follows `?` in the target, as it was sent."""
 
     def get(self, name: str) -> str:
         """Returns the header `name`, or an empty string."""
@@ -53,8 +55,9 @@ def read_head(data: bytes) -> RequestHead:
         except ValueError:
             raise BadRequestError from None
         hosts.add(url.netloc)
-        target = url.path
-    return RequestHead(method, unquote(target.partition("?")[0]), frozenset(hosts), headers)
+        target = f"{url.path}?{url.query}"
+    path, _, query = target.partition("?")
+    return RequestHead(method, unquote(path), frozenset(hosts), headers, query)
 
 
 def _headers(lines: Iterable[str]) -> dict[str, str]:

@@ -59,6 +59,21 @@ def test_only_the_page_is_there_and_only_to_be_read(request_, status):
     assert (body == b"x 1\n") is (status == 200)
 
 
+@pytest.mark.parametrize(
+    ("target", "query"),
+    [
+        (b"/metrics", ""),
+        (b"/metrics?", ""),
+        (b"/metrics?plain", "plain"),
+        (b"/metrics?a=%20b?c", "a=%20b?c"),
+        (b"http://localhost/metrics?plain", "plain"),
+    ],
+)
+def test_the_query_is_kept_beside_the_path(target, query):
+    head = read_head(b"GET %s HTTP/1.1\r\nHost: localhost" % target)
+    assert (head.path, head.query) == ("/metrics", query)
+
+
 LOCAL = ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9464"]
 FOREIGN = [
     *("evil.example", "evil.example:9464", "localhost.evil.example", "evil.example:80@localhost"),
