@@ -37,19 +37,27 @@ def seconds_in(screen):
     return int(found[1]) if found else 0
 
 
+def paused(terminal, seconds):
+    """The screen as it stays, when its rates are those of at least so many seconds."""
+    eventually(lambda: seconds_in(terminal.screen) >= seconds, within=60)
+    terminal.run("send-keys", "p")
+    eventually(lambda: "paused" in terminal.screen, within=60)
+    seen = [terminal.screen]
+
+    def is_still():
+        seen.append(terminal.screen)
+        return seen[-1] == seen[-2]
+
+    eventually(is_still, within=60)
+    return seen[-1]
+
+
 def test_every_figure_in_80_columns_is_that_of_the_page(terminal):
     drawn = Drawn(seed=1)
     before, now = drawn.page(), drawn.page()
-    seen = []
-
-    def has_second_page():
-        seen.append(terminal.screen)
-        return seconds_in(seen[-1]) >= 3
-
     with served(Pages(before, now)) as port:
         terminal.start(*TOP, f"http://127.0.0.1:{port}/metrics", lines=150)
-        eventually(has_second_page, within=60)
-    screen = seen[-1]
+        screen = paused(terminal, seconds=3)
     shown = tables_of(screen)
     assert shown.keys() == FIGURES.keys()
     assert not differences(shown, now, before, seconds_in(screen)), screen
@@ -83,8 +91,7 @@ def test_one_of_two_services_that_is_down_is_named_and_the_other_shown(terminal)
     with served(Pages(page)) as port:
         alive = f"http://127.0.0.1:{port}/metrics"
         terminal.start(*TOP, dead, alive, lines=150)
-        eventually(lambda: seconds_in(terminal.screen) >= 1, within=60)
-        screen = terminal.screen
+        screen = paused(terminal, seconds=1)
         answer = otel_coach("top", "--once", alive, dead, COLUMNS="80")
     said = " ".join(screen.split())
     assert f"{dead} cannot be read" in said
@@ -99,19 +106,19 @@ def test_the_terminal_shows_the_figures_of_a_service_pauses_sorts_and_ends(tmp_p
     with small_service(tmp_path) as service:
         send_one_of_each(service)
         terminal.start(*TOP, f"{service.client.base_url}/metrics", lines=150)
-        eventually(lambda: seconds_in(terminal.screen) >= 1, within=30)
+        screen = paused(terminal, seconds=1)
         page = service.page()
-        screen = terminal.screen
         assert not differences(tables_of(screen), page.text, page.text, seconds_in(screen)), screen
+        terminal.run("send-keys", "p")
         service.client.get("/ask/anna")
         now = str(int(page.sum(HTTP, endpoint="/ask/{name}")) + 1)
-        eventually(lambda: terminal.row("/ask/{name}")[1] == now, within=30)
+        eventually(lambda: terminal.row("/ask/{name}")[1:2] == [now], within=30)
         terminal.run("send-keys", "p")
         eventually(lambda: "paused" in terminal.screen, within=30)
         service.client.get("/ask/anna")
         assert terminal.row("/ask/{name}")[1] == now
         terminal.run("send-keys", "p")
-        eventually(lambda: terminal.row("/ask/{name}")[1] == str(int(now) + 1), within=30)
+        eventually(lambda: terminal.row("/ask/{name}")[1:2] == [str(int(now) + 1)], within=30)
         eventually(lambda: "all▼" in terminal.screen, within=30)
         terminal.run("send-keys", "s", "s", "s")
         eventually(lambda: "5xx▼" in terminal.screen, within=30)
@@ -120,7 +127,7 @@ def test_the_terminal_shows_the_figures_of_a_service_pauses_sorts_and_ends(tmp_p
         eventually(lambda: not terminal.screen, within=30)
 
 
-def test_a_service_that_stops_is_said_and_its_return_seen(tmp_path, terminal):
+def test_a_service_that_stops_is_said_with_the_cure(tmp_path, terminal):
     with small_service(tmp_path) as service:
         url = f"{service.client.base_url}/metrics"
         terminal.start(*TOP, url)

@@ -97,8 +97,9 @@ class Live(App[None]):
 
     def _take(self, found: Mapping[str, Reading | str]) -> None:
         self._is_reading = False
-        self._add(found)
-        self._show()
+        if not self._is_paused:  # it may have been paused while the page was read
+            self._add(found)
+            self._show()
 
     def _add(self, found: Mapping[str, Reading | str]) -> None:
         for url, one in found.items():

@@ -284,6 +284,17 @@ def test_live_keys_sort_show_all_rows_and_pause():
     assert ("paused" in paused, "paused" in goes_on) == (True, False)
 
 
+def test_live_a_page_that_was_asked_for_before_the_pause_is_not_shown_in_it():
+    async def then(screen):
+        await screen.pilot.press("p")
+        before = screen.lines()
+        screen.live._take({"http://a/": of_host(page({"/a": (9, 200)}))})
+        return before, screen.lines()
+
+    before, after = shown_live({"http://a/": of_host(page({"/a": (3, 200)}))}, then)
+    assert before == after
+
+
 def test_its_help_has_examples_and_its_keys(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["otel-coach", "top", "--help"])
     with pytest.raises(SystemExit):
