@@ -22,6 +22,7 @@ OURS_ALONE = {
     # In a command, and in tests.
     "Live": {"compose"},
     "LogLines": {"emit"},
+    "_Template": {"convert_field"},
     "_Handler": {"log_message"},
     "_Server": {"handle_error"},
     "OtelCoachDistro": {"_configure", "load_instrumentor"},
