@@ -95,7 +95,7 @@ def test_one_of_two_services_that_is_down_is_named_and_the_other_shown(terminal)
         answer = otel_coach("top", "--once", alive, dead, COLUMNS="80")
     said = " ".join(screen.split())
     assert f"{dead} cannot be read" in said
-    assert "Cure: is the service running" in said
+    assert f"Cure: curl {dead} # is the service running" in said
     assert not differences(tables_of(screen), page, page, seconds_in(screen)), screen
     assert answer.returncode == 1
     assert not differences(tables_of(answer.stdout), page), answer.stdout

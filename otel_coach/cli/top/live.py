@@ -133,11 +133,11 @@ class Live(App[None]):
         state = " paused" if self._is_paused else ""
         head = [Text(f"{', '.join(map(shown, self._readings))}: {window}.{state}")]
         left = (
-            "The figures are those that were read last."
+            "The figures are those that were read last"
             if len(self._problems) == len(self._readings)
-            else "Its figures are left out."
+            else "Its figures are left out"
         )
-        head += [Text(f"{problem}. {left}", "bold red") for problem in self._problems.values()]
+        head += [Text(f"{left}: {problem}", "bold red") for problem in self._problems.values()]
         width = self.size.width - _MARGIN
         self._figures.update(
             Group(*head, *tables(services, width, sort=self._sort, limit=self._limit))

@@ -254,9 +254,9 @@ def test_live_a_service_that_stops_is_named_left_out_and_taken_back():
     both, without, neither, again = shown_live({"http://a/": one, "http://b/": two}, then)
     assert (" /a " in both, " /b " in both, "Cure" in both) == (True, True, False)
     assert (" /a " in without, " /b " in without) == (True, False)
-    assert "http://b/ is gone. Cure: start it. Its figures are left out." in without
+    assert "Its figures are left out: http://b/ is gone. Cure: start it" in without
     assert (" /a " in neither, " /b " in neither) == (True, True)
-    assert neither.count("The figures are those that were read last.") == 2
+    assert neither.count("The figures are those that were read last: ") == 2
     assert (" /a " in again, " /b " in again, "Cure" in again) == (True, True, False)
 
 
