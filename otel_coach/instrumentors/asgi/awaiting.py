@@ -20,6 +20,7 @@ from otel_coach.core.stopping import StoppableRequest, answering_task, current_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from otel_coach.core.asgi_types import Message, Send
     from otel_coach.core.guard import CountsFaults
@@ -88,14 +89,25 @@ def awaits_thread(task: _Task) -> bool:
 
 def awaits_run(task: _Task) -> bool:
     """Returns whether `task` awaits code of a library that calls models now."""
-    frames = (
-        getattr(one, "cr_frame", None) or getattr(one, "ag_frame", None) for one in _awaiting(task)
-    )
     return any(
-        frame.f_globals.get("__name__", "").startswith(_LIBRARIES)
-        for frame in frames
-        if frame is not None
+        frame.f_globals.get("__name__", "").startswith(_LIBRARIES) for frame in _frames(task)
     )
+
+
+def reads_events_of(task: _Task, feeder: _Task) -> bool:
+    """Returns whether `task` awaits the next event of the stream that `feeder` feeds.
+
+    LangChain's generator of that stream has created the feeder, and keeps it in a variable.
+    """
+    return any(any(value is feeder for value in frame.f_locals.values()) for frame in _frames(task))
+
+
+def _frames(task: _Task) -> Iterator[FrameType]:
+    """Yields the frames of the coroutines and generators of `task`, outermost first."""
+    for one in _awaiting(task):
+        frame = getattr(one, "cr_frame", None) or getattr(one, "ag_frame", None)
+        if frame is not None:
+            yield frame
 
 
 def _awaiting(task: _Task) -> Iterator[Any]:

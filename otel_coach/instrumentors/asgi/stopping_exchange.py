@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.asgi_types import Message
     from otel_coach.core.stopping import StopRule
-    from otel_coach.instrumentors.asgi.awaiting import Place
+    from otel_coach.instrumentors.asgi.stopping_work import Root
 
     _Task = asyncio.Task[Any]
 
@@ -151,8 +151,8 @@ class _RequestStopping(Stopping):
     def known_answerers(self) -> set[_Task | None]:
         return {self.own.task, self.answerer.sender, self.request.streaming_task}
 
-    def answerer_around(self, place: Place) -> _Task | None:
-        route: _Task = place.answering or self.own.task
+    def answerer_around(self, root: Root) -> _Task | None:
+        route: _Task = root.place.answering or self.own.task
         sender = self.request.streaming_task or self.answerer.sender
         is_inside = sender is not None and not sender.done() and is_child(sender, route)
         return sender if is_inside else route

@@ -18,7 +18,6 @@ from otel_coach.core.request_context import current_request
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
 from otel_coach.instrumentors.asgi.awaiting import awaits_run
-from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.instrumentors.asgi.look_ahead import can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
 from otel_coach.instrumentors.asgi.stopping_work import TICK, OwnTask, Stopping
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from otel_coach.core.asgi_types import Message
     from otel_coach.core.stopping import AnyRun, StopRule
     from otel_coach.instrumentors.asgi.awaiting import Place
+    from otel_coach.instrumentors.asgi.stopping_work import Root
 
     _Task = asyncio.Task[Any]
 
@@ -290,14 +290,15 @@ class TurnStopping(Stopping):
     def makes_answer(self, place: Place) -> bool:
         return place.task in self.senders or super().makes_answer(place)
 
-    def answerer_around(self, place: Place) -> _Task | None:
-        """Returns the task that makes the answer, and may await the task of `place`.
+    def answerer_around(self, root: Root) -> _Task | None:
+        """Returns the task that makes the answer, and may await the task of `root`.
 
         Code that asks for the next message does not await it, and is told of the leaving there. A
         stream of events ends with the task that feeds it; then the handler's next message tells.
         """
-        if place.task in self.senders or (place.task is not None and feeds_events(place.task)):
-            return place.task
+        task = root.place.task
+        if task in self.senders or root.feeds_answer:
+            return task
         if self.answerer.will_know:
             return None
         reader = self.request.reader

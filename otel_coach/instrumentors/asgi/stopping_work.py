@@ -17,7 +17,7 @@ from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.stopping import Stop, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
-from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread
+from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread, reads_events_of
 from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.metrics.catalogue import AI_STOPPED_RUNS
 from otel_coach.metrics.labels import NO_MODEL
@@ -103,14 +103,16 @@ class Answerer(Protocol):
         ...
 
 
-class _Root:
+class Root:
     """An outermost run that is open, and where it runs."""
 
-    __slots__ = ("place", "run")
+    __slots__ = ("feeds_answer", "place", "run")
 
     def __init__(self, run: AnyRun) -> None:
         self.run = run
         self.place = Place(getattr(run, "task", None))
+        self.feeds_answer = False
+        """Whether its task feeds a stream of events that is known to be read for the answer."""
 
 
 class Stopping:
@@ -129,7 +131,7 @@ class Stopping:
         self.recorder = answerer.recorder
         self.own = answerer.own
         self._thread = answerer.own.thread
-        self.roots: dict[AnyRun, _Root] = {}
+        self.roots: dict[AnyRun, Root] = {}
         request.watcher = self
 
     def rule(self) -> StopRule | None:
@@ -144,9 +146,22 @@ class Stopping:
         """Returns the tasks that are known to make the answer."""
         raise NotImplementedError
 
-    def answerer_around(self, place: Place) -> _Task | None:
-        """Returns the task that makes the answer, and may await the task of `place`."""
+    def answerer_around(self, root: Root) -> _Task | None:
+        """Returns the task that makes the answer, and may await the task of `root`."""
         raise NotImplementedError
+
+    def feeds_answer(self, root: Root) -> bool:
+        """Returns whether the task of `root` feeds a stream of events that is read for the answer.
+
+        A task that was started to go on may read such a stream, too.
+        """
+        feeder = root.place.task_in(self._thread)
+        if not root.feeds_answer and feeder is not None and feeds_events(feeder):
+            readers = {root.place.answering, *self.known_answerers()}
+            root.feeds_answer = any(
+                reads_events_of(one, feeder) for one in readers if one and not one.done()
+            )
+        return root.feeds_answer
 
     def new_stop(self, rule: StopRule) -> Stop:
         """Returns what the starts of runs ask."""
@@ -185,7 +200,8 @@ class Stopping:
             request.stop = self.new_stop(rule)
         if request.stop.is_told:
             return
-        self.roots[run] = root = _Root(run)
+        self.roots[run] = root = Root(run)
+        self.feeds_answer(root)  # what reads its events awaits the first one now
         if request.stop.is_on and self.makes_answer(root.place):
             request.stop.roots.add(run)  # it has begun since the others were told
             request.stop.told.add(run)
@@ -316,7 +332,7 @@ class Stopping:
     async def until_interruptible(self) -> None:
         """Waits until the tasks may be cancelled."""
 
-    def open_roots(self) -> list[_Root]:
+    def open_roots(self) -> list[Root]:
         return [root for root in tuple(self.roots.values()) if not root.run.ended]
 
     def tell(self, stop: Stop) -> None:
@@ -339,9 +355,9 @@ class Stopping:
             if root.place.is_below(self.own.task):
                 tasks.add(task)
                 continue
-            if feeds_events(task):
+            if self.feeds_answer(root):
                 tasks.add(task)
-            tasks.add(self.answerer_around(root.place))
+            tasks.add(self.answerer_around(root))
         return {task for task in tasks if task is not None and not task.done()}
 
     async def cancel_all(self, tasks: set[_Task]) -> None:

@@ -60,11 +60,15 @@ def test_background_tasks_of_an_answer_run_though_the_client_has_left_them(stopp
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("how", ["task", "task of a thread", "thread"])
+@pytest.mark.parametrize("how", ["task", "v1", "v2", "task of a thread", "thread"])
 def test_work_that_was_started_to_go_on_goes_on(stopping, work, notes, how):
     """It is nobody's answer: the route does not await it."""
     app = FastAPI()
     kept = []
+
+    async def events():
+        async for _ in work.graph.astream_events(EMPTY, version=how):
+            pass
 
     @app.get("/answer")
     async def answer():
@@ -72,12 +76,13 @@ def test_work_that_was_started_to_go_on_goes_on(stopping, work, notes, how):
             thread = threading.Thread(target=work.sync_graph.invoke, args=(EMPTY,))
             thread.start()
         else:
-            detached = (
-                work.graph.ainvoke(EMPTY)
-                if how == "task"
-                else asyncio.to_thread(work.sync_graph.invoke, EMPTY)
-            )
-            kept.append(asyncio.create_task(detached))
+            detached = {
+                "task": lambda: work.graph.ainvoke(EMPTY),
+                "v1": events,
+                "v2": events,
+                "task of a thread": lambda: asyncio.to_thread(work.sync_graph.invoke, EMPTY),
+            }
+            kept.append(asyncio.create_task(detached[how]()))
         await asyncio.sleep(0.5)
         return "x"
 
