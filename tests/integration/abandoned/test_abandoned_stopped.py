@@ -19,6 +19,7 @@ from tests.support.serving import serving
 from tests.support.versions import LANGGRAPH_LEAVES_ITS_QUEUE
 
 STOPPED = "app_ai_stopped_runs_total"
+HTTP = "http_server_request_duration_seconds_count"
 NAMES = Work(Notes())
 PATHS = [
     *(f"/streams/{name}" for name in streams(NAMES)),
@@ -90,6 +91,8 @@ def test_no_more_is_made_than_was_in_flight(stopping, path, middlewares, capfd):
     if not (LANGGRAPH_LEAVES_ITS_QUEUE and path == "/streams/events-v2"):
         assert notes.raised == raised_by_nodes(path)
     expect_one_aborted_request(stopping, path, RUNS.get(path, 1))
+    statuses = {labels["status"] for labels, _ in stopping.page().samples(HTTP)}
+    assert statuses == {"499" if path.startswith("/answers/") else "200"}  # docs/metrics.md
     spans = ai_spans(stopping)
     assert spans
     was_stopped = stopping.page().sum(STOPPED) > 0

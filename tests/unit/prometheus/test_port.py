@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from otel_coach.prometheus.http import http_server
+from otel_coach.prometheus.http.shared_renders import Renders
 from otel_coach.settings import Settings
 from tests.support.page_port import (
     SCRAPE,
@@ -68,8 +69,12 @@ def test_a_scraper_that_waits_for_its_page_keeps_its_place():
         assert whole(scraper).startswith(b"HTTP/1.1 200")
 
 
-def test_as_many_pages_as_are_asked_for_at_once_take_one_thread_also_if_nobody_waits_for_them():
-    go_on, made = threading.Event(), []
+def test_as_many_pages_as_are_asked_for_at_once_take_one_thread_also_if_nobody_waits_for_them(
+    monkeypatch,
+):
+    go_on, made, asked = threading.Event(), [], []
+    asking = Renders.ask
+    monkeypatch.setattr(Renders, "ask", lambda *given: (asked.append(1), asking(*given))[1])
 
     def slow():
         go_on.wait()
@@ -79,8 +84,7 @@ def test_as_many_pages_as_are_asked_for_at_once_take_one_thread_also_if_nobody_w
         for _ in range(200):
             with connect(port) as one:
                 one.sendall(SCRAPE)
-        eventually(lambda: len(ours()) == 2)
-        time.sleep(0.2)
+        eventually(lambda: len(asked) == 200)
         assert len(ours()) == 2
         go_on.set()
         assert ask(port)[0] == 200
