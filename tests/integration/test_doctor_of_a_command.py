@@ -76,11 +76,17 @@ def test_the_routes_and_the_bound_of_the_page_are_told():
     ],
 )
 def test_the_application_is_found_for_each_server(told, command):
-    for prefix in (INSTRUMENT, "otel-coach run", "python -m otel_coach run"):
-        found, facts = told(PAGE, f"{prefix} {command}")
-        assert found == {}
-        assert "with 5 routes" in facts
-        assert "\nGET /metrics is answered with otel-coach's page" in facts
+    found, facts = told(PAGE, f"{INSTRUMENT} {command}")
+    assert found == {}
+    assert "with 5 routes" in facts
+    assert "\nGET /metrics is answered with otel-coach's page" in facts
+
+
+@pytest.mark.parametrize("prefix", ["otel-coach run", "python -m otel_coach run"])
+def test_otel_coach_run_instruments_too(told, prefix):
+    found, facts = told(PAGE, f"{prefix} uvicorn app:app")
+    assert found == {}
+    assert "\nGET /metrics is answered with otel-coach's page" in facts
 
 
 def test_a_command_that_does_not_instrument_is_a_note(told):
