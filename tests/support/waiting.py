@@ -21,4 +21,16 @@ def end(pid, how=signal.SIGTERM):
     Until then, a server's worker resets connections that it accepted at the last moment.
     """
     os.kill(pid, how)
-    eventually(lambda: not psutil.pid_exists(pid), within=30)
+    eventually(lambda: has_ended(pid), within=30)
+
+
+def has_ended(pid):
+    """Whether the process has ended, also if its parent has not asked for its exit code yet.
+
+    uvicorn's supervisor may wait for the answer of a worker that has just ended, for as long as its
+    health check lasts.
+    """
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
