@@ -30,6 +30,9 @@ around the service's command (`otel-coach doctor -- uvicorn app:app`), which imp
 in a process of its own without serving it; and with the address of a running service's page
 (`--url http://localhost:8000/metrics`). `--json` prints the same as JSON.
 
+It also starts otel-coach as the service does, in a process of its own, and reports what that logs.
+That process sends nothing, opens no port and ends after a second.
+
 Each finding says what is wrong, why that matters, and what mends it: a cure can be pasted into a
 shell, where there is such a thing; what follows `#` says more. The exit code is 1 if there is
 an error or a warning, 0 otherwise: a note needs no mending. Names in capitals stand for what was
