@@ -18,10 +18,11 @@ from verification.end_to_end.report import Report
 from verification.end_to_end.stack import whole_stack
 from verification.end_to_end.tools import ToolError
 
-_HEAD = """# End to end
+_CONFIGURATION = "https://github.com/otel-coach/otel-coach/blob/main/collector-config.yaml"
+_HEAD = f"""# End to end
 
 Printed by `make e2e`, which starts the reference service with 4 workers, a Collector with
-[collector-config.yaml](../collector-config.yaml), Jaeger, Prometheus with the rules in `deploy`,
+[collector-config.yaml]({_CONFIGURATION}), Jaeger, Prometheus with the rules in `deploy`,
 and PostgreSQL, sends known requests, and then asks Prometheus' and Jaeger's query APIs.
 `make e2e E2E="--write docs/e2e.md"` writes this page from such a run.
 
