@@ -10,12 +10,14 @@ import sys
 import pytest
 from rich.console import Console
 
+from examples.coaching.demo.report import figures_tables
 from otel_coach.cli import main, top
 from otel_coach.cli.top.live import Live
 from otel_coach.cli.top.tables import shown, tables
 from otel_coach.metrics.catalogue import HTTP_REQUEST_DURATION, LLM_COST, LLM_REQUESTS
 from otel_coach.prometheus.overview import Column, How
 from otel_coach.prometheus.readings import Interval, Reading
+from tests.support.whole_pages import Drawn
 
 HTTP = "http_server_request_duration_seconds"
 LONG = "/v1/a/route/with/a/very/long/template/that/no/terminal/can/show/in/one/line/{id}"
@@ -321,3 +323,9 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["otel-coach", "top", "http://127.0.0.1:1/metrics"])
     assert main() == 2
     assert "pip install 'otel-coach[cli]'" in capsys.readouterr().err
+
+
+def test_the_demo_prints_two_short_tables():
+    """Only the command itself continues what does not fit into 80 columns."""
+    page = Drawn(seed=4).page()
+    assert [table.title for table in figures_tables(page)] == ["AI requests", "Models"]
