@@ -139,10 +139,12 @@ class Stop:
     def has_lost_cancellation(self, run: AnyRun) -> bool:
         """Returns whether the current task goes on with `run`, though somebody has cancelled it.
 
+        Only runs that are stopped are meant, so none before the stopping is on.
+
         Until Python 3.12, `asyncio.wait_for` loses a cancellation that comes together with the
         result. Integrations of LangChain wait so for each chunk of a stream.
         """
-        task = current_task() if self.is_on else None
+        task = current_task()
         return task is not None and task.cancelling() > 0 and self.covers(run)
 
     def covers(self, run: AnyRun) -> bool:

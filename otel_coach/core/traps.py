@@ -8,7 +8,6 @@ the list of all. docs/doctor.md is generated from it.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from enum import Enum
 from string import Formatter
@@ -25,6 +24,8 @@ class _Template(Formatter):
     def convert_field(self, value: Any, conversion: str | None) -> Any:
         """Returns the value as `conversion` asks for it."""
         if conversion == "q":
+            import shlex  # noqa: PLC0415 - a service that has nothing to mend does not need it
+
             return shlex.quote(str(value))
         return super().convert_field(value, conversion)  # type: ignore[arg-type]
 
@@ -218,15 +219,7 @@ EXTRA_FEE: Final = Trap(
 
 LOGGED: Final = (
     *(NO_EXPORTER, COMPONENT, PORT, REDACTOR, SHARED_FOLDER, VENDOR, CONFIG_PACKAGE),
-    *(
-        CONFIG_FILE,
-        CONFIG_PROVIDERS,
-        CONFIG_DISABLES,
-        OWN_PAGE,
-        STOPPED_ENDPOINT,
-        NO_USAGE,
-        NO_PRICE,
-        EXTRA_FEE,
-    ),
+    *(CONFIG_FILE, CONFIG_PROVIDERS, CONFIG_DISABLES, OWN_PAGE, STOPPED_ENDPOINT),
+    *(NO_USAGE, NO_PRICE, EXTRA_FEE),
 )
 """The rows that the log has too."""

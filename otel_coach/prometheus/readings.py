@@ -102,7 +102,10 @@ def _figures(by: Sequence[str], column: Column, services: Sequence[Interval]) ->
         return _rates(seconds, name, by, column.where, services)
     values = [pair for one in services for pair in one.now.values(name, by, column.where)]
     if how is How.LOWEST:
-        return {key: min(value for other, value in values if other == key) for key, _ in values}
+        lowest: dict[Key, float] = {}
+        for key, value in values:
+            lowest[key] = min(value, lowest.get(key, value))
+        return lowest
     totals = _sums(values)
     if how is How.SHARE and column.per is not None:
         per = counted(column.per)

@@ -19,6 +19,7 @@ import otel_coach
 from otel_coach.cli.doctor.command_line import Served
 from otel_coach.cli.doctor.imports import as_the_command_does
 from otel_coach.cli.doctor.log_lines import LogLines
+from otel_coach.cli.doctor.start_child import APART
 from otel_coach.instrumentors import ASGI
 from otel_coach.settings import Settings, effective
 
@@ -113,15 +114,7 @@ def _seen(target: Any, settings: EffectiveSettings) -> dict[str, Any]:
     return found
 
 
-_APART: Final[dict[str, Any]] = {
-    **dict.fromkeys(("trace_exporters", "log_exporters", "problems", "without_effect"), ()),
-    "metric_exporters": ("prometheus",),
-    "dependencies": {},
-    "metrics_port": None,
-    "config_file": None,
-    "enabled": True,
-    **dict.fromkeys(("exports_logs", "handles_logging", "shares_figures"), False),
-}
+_APART: Final = {**APART, "trace_exporters": (), "config_file": None, "enabled": True}
 """The settings of this process that differ from the service's."""
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from otel_coach.core.announcement import Announce
     from otel_coach.instrumentors.genai.billing import Billing
     from otel_coach.instrumentors.genai.enclosing import Enclosing
     from otel_coach.instrumentors.genai.runs import Run
@@ -71,7 +72,7 @@ class ClientCalls:
     def __init__(
         self,
         package: Package,
-        announce: Callable[[str, Callable[[], str]], None] | None = None,
+        announce: Announce | None = None,
         **arguments: Any,
     ) -> None:
         self._package = package

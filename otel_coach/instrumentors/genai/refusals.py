@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from otel_coach.core.guard import guarded
@@ -47,7 +47,7 @@ class Refusals:
                 refuse(stop, is_outermost=around is None)
             answer = original(client, *args, **kwargs)
             if (stop := current_stop()) is not None:  # the call itself may have been the first run
-                self.end_at_a_chunk(stop, answer)
+                self.check_chunks(answer, partial(self._end_if_stopped, stop))
             return answer
 
         return request
@@ -61,7 +61,7 @@ class Refusals:
             asked = original(client, *args, **kwargs)
             answer = await (told_if_stopped(asked) if around is None else asked)
             if (stop := current_stop()) is not None:
-                self.end_if_cancelled(stop, answer)
+                self.check_chunks(answer, partial(self._end_if_cancelled, stop))
                 if around is None:
                     self.tell_at_its_end(answer)
             return answer
@@ -83,28 +83,20 @@ class Refusals:
         return stop.refuses(around, is_outermost=around is None)
 
     @guarded
-    def end_at_a_chunk(self, stop: Stop, answer: Any) -> None:
-        """Makes a stream that a thread reads end at the chunk at which it is stopped."""
-        if (watched := watched_iterator(answer)) is None:
-            return
+    def check_chunks(self, answer: Any, check: Callable[[Any], None]) -> None:
+        """Lets `check` end a stream, called with the call at each chunk."""
+        if (watched := watched_iterator(answer)) is not None:
+            watched.check = check
 
-        def check(call: Any) -> None:
-            if self.is_stopped(stop, call):
-                raise StoppedError
+    def _end_if_stopped(self, stop: Stop, call: Any) -> None:
+        """Ends the stream of a thread, which cannot be cancelled."""
+        if self.is_stopped(stop, call):
+            raise StoppedError
 
-        watched.check = check
-
-    @guarded
-    def end_if_cancelled(self, stop: Stop, answer: Any) -> None:
-        """Makes a stream end in a task that goes on though it has been cancelled."""
-        if (watched := watched_iterator(answer)) is None:
-            return
-
-        def check(call: Any) -> None:
-            if stop.is_on and self.has_lost_cancellation(stop, call):
-                raise CancelledError
-
-        watched.check = check
+    def _end_if_cancelled(self, stop: Stop, call: Any) -> None:
+        """Ends the stream of a task that goes on though it has been cancelled."""
+        if stop.is_on and self.has_lost_cancellation(stop, call):
+            raise CancelledError
 
     @guarded
     def has_lost_cancellation(self, stop: Stop, call: Any) -> bool:

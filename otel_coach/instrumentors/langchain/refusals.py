@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.guard import CountsFaults
     from otel_coach.core.stopping import Stop
+    from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.instrumentors.langchain.manager_patches import Observed
 
 _REFUSED: Final = ("LLM", "Tool", "Retriever")
@@ -167,10 +168,10 @@ def _telling_async(original: Callable[..., Any], instrumentor: Observed) -> Call
 
 @guarded
 def _told(instrumentor: Observed, manager: Any, error: BaseException) -> list[BaseException]:
-    stop, observer = current_stop(), instrumentor.observer
-    if stop is None or observer is None or manager.parent_run_id is not None:
+    stop = current_stop()
+    if stop is None or manager.parent_run_id is not None:
         return []
-    run = observer.run_of(manager.run_id)
+    run = _run_of(instrumentor, manager)
     return [] if run is None else told_instead(stop, error, run)
 
 
@@ -184,15 +185,13 @@ def _is_refused(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
 
 @guarded
 def _is_stopped(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
-    observer = instrumentor.observer
-    run = None if observer is None else observer.run_of(manager.run_id)
+    run = _run_of(instrumentor, manager)
     return run is not None and stop.refuses(run, is_outermost=False)
 
 
 @guarded
 def _is_cancelled(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
-    observer = instrumentor.observer
-    run = None if observer is None else observer.run_of(manager.run_id)
+    run = _run_of(instrumentor, manager)
     if run is None:
         return False
     is_stopped = stop.has_cancelled and stop.refuses(run, is_outermost=False)
@@ -207,10 +206,13 @@ async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: Observed) ->
 
 @guarded
 def _note_calls(instrumentor: Observed, stop: Stop, started: Any) -> None:
-    if (observer := instrumentor.observer) is None:
-        return
     managers: list[Any] = started if isinstance(started, list) else [started]
     for manager in managers:
-        run = observer.run_of(manager.run_id)
-        if run is not None:
+        if (run := _run_of(instrumentor, manager)) is not None:
             stop.call_started(run)
+
+
+def _run_of(instrumentor: Observed, manager: Any) -> Run | None:
+    """Returns the open run of LangChain's `manager`."""
+    observer = instrumentor.observer
+    return None if observer is None else observer.run_of(manager.run_id)

@@ -21,6 +21,7 @@ from otel_coach.prometheus.http.http_response import BUSY, UNAUTHORIZED, Answer,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from otel_coach.core.announcement import Announce
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.prometheus.http.shared_renders import Renders
@@ -51,7 +52,7 @@ class MetricsEndpoint:
         path: str,
         recorder: Recorder,
         token: str | None = None,
-        announce: Callable[[str, Callable[[], str]], None] | None = None,
+        announce: Announce | None = None,
     ) -> None:
         self._renders = renders
         self.path = path

@@ -30,8 +30,8 @@ from tests.support.waiting import eventually
 from verification.oracle.graphs import graph as calling
 
 ON_THE_PATH = {
-    "/stream": {"run_around", "tell_at_its_end", "end_if_cancelled"},
-    "/thread": {"run_around", "is_refused", "end_at_a_chunk", "is_stopped"},
+    "/stream": {"run_around", "tell_at_its_end", "check_chunks"},
+    "/thread": {"run_around", "is_refused", "check_chunks", "is_stopped"},
 }
 STOPPED = "app_ai_stopped_runs_total"
 ANSWER = " ".join(["word"] * 40)
