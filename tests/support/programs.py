@@ -25,7 +25,7 @@ ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,redis,sqlalchemy
 
 CHOSEN = {"OTEL_PYTHON_DISTRO": "otel_coach", "OTEL_PYTHON_CONFIGURATOR": "otel_coach"}
 """What the command `opentelemetry-instrument` sets for otel-coach."""
-_HEALTH_CHECK = 30.0
+_HEALTH_CHECK = 60.0
 _PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": f"{_HEALTH_CHECK:.0f}"}
 """uvicorn kills a worker that does not answer it for 5 s, as on a busy machine.
 
