@@ -20,6 +20,8 @@ STOP ?=
 MINUTES ?= 20
 # Twice as many as there are processors: most tests wait, for servers and for time to pass.
 SIDE_BY_SIDE ?= --numprocesses $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
+# .ci/run sets it: what fails beside other tests is run once more, alone, and named at the end if it then passes.
+ONCE_MORE ?=
 UPGRADE ?=
 SEED ?= $(shell date +%s)
 COLLECTOR := v0.145.0
@@ -84,6 +86,17 @@ $(call packages_into,$(1),$(2))
 @touch $(1)/.installed
 endef
 
+# Three tests at most, as more are no accident of a busy machine. $(1): the environment, $(2): what pytest is told.
+define once_more
+|| { test $$? = 1 && failed=.pytest_cache/v/cache/lastfailed && test $$(grep -c true $$failed) -le 3 \
+	&& sed -n 's/^  "\(.*\)": true,*$$/unsteady on $(notdir $(1)): \1/p' $$failed >> .pytest_cache/unsteady \
+	&& echo "What failed is run once more, alone." && $(1)/bin/python -m pytest $(2) --last-failed $(if $(findstring --numprocesses,$(2)),--numprocesses 0); }
+endef
+
+define pytest
+@$(1)/bin/python -m pytest $(2) $(PYTEST) $(if $(ONCE_MORE),--cache-clear $(once_more))
+endef
+
 run: install ## start the reference service, measured, send one round of users, go on serving
 	@$(BIN)/python -m examples.coaching.demo --port $(PORT)
 
@@ -91,26 +104,26 @@ demo: install ## the same, then exit: 0 only if every figure is right
 	@$(BIN)/python -m examples.coaching.demo --once
 
 test: install ## the ordinary suite, some five minutes
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long" $(PYTEST)
+	$(call pytest,$(VENV),$(SIDE_BY_SIDE) -m "not long")
 
 test-long: install ## the tests that take longer: kills, floods and junk in short, the oracle's grid, planted secrets
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long $(PYTEST)
+	$(call pytest,$(VENV),$(SIDE_BY_SIDE) -m long)
 
 test-fast: install ## the tests without servers, under a minute
 	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not server" $(PYTEST)
 
 # What is deployed, and what a release is made of, depend on no version of a library.
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not long" --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*' $(PYTEST)
+	$(call pytest,$(LOWEST),$(SIDE_BY_SIDE) -m "not long" --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*')
 
 test-direct-lowest: $(DIRECT)/.installed ## calls by the oldest openai and anthropic packages, without LangChain
-	@$(DIRECT)/bin/python -m pytest $(SIDE_BY_SIDE) --disable-warnings tests/unit/instrumentors/direct/test_direct_figures.py tests/unit/instrumentors/direct/test_direct_endings.py tests/unit/instrumentors/direct/test_direct_work.py $(PYTEST)
+	$(call pytest,$(DIRECT),$(SIDE_BY_SIDE) --disable-warnings tests/unit/instrumentors/direct/test_direct_figures.py tests/unit/instrumentors/direct/test_direct_endings.py tests/unit/instrumentors/direct/test_direct_work.py)
 
 test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 1,000 requests
 
 test-on-%:
 	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=1000 SEED=1
-	@.venv-$*/bin/python -m pytest $(SIDE_BY_SIDE) -m "not fleet and not long" $(PYTEST)
+	$(call pytest,.venv-$*,$(SIDE_BY_SIDE) -m "not fleet and not long")
 
 test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as root, with debootstrap
 	@verification/installs/in_debian.sh forky python3.14,python3.14-venv,ca-certificates,make,git make test-on-3.14
@@ -122,11 +135,11 @@ walk: install ## README's walk from nothing to the first figure, each step with 
 	@$(BIN)/python -m verification.walk --write docs/index.md
 
 test-canary: $(CANARY)/.installed $(OPENLIT)/.installed ## beside other people's instrumentations: whether anything leaves that should not
-	@$(CANARY)/bin/python -m pytest verification/canary tests/integration/test_logs.py tests/unit/sdk/test_log_export.py --deselect verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
-	@$(OPENLIT)/bin/python -m pytest verification/canary/test_canary_packages.py::test_openlit $(PYTEST)
+	$(call pytest,$(CANARY),verification/canary tests/integration/test_logs.py tests/unit/sdk/test_log_export.py --deselect verification/canary/test_canary_packages.py::test_openlit)
+	$(call pytest,$(OPENLIT),verification/canary/test_canary_packages.py::test_openlit)
 
 test-providers: $(PROVIDERS)/.installed ## LangChain's integration packages, each against its provider's protocol on this machine
-	@$(PROVIDERS)/bin/python -m pytest tests/providers $(PYTEST)
+	$(call pytest,$(PROVIDERS),tests/providers)
 
 docs-providers: $(PROVIDERS)/.installed ## the same, then write the table of docs/providers.md, and what was handed over for the ordinary suite
 	@$(PROVIDERS)/bin/python -m pytest tests/providers --write-table docs/providers.md --write-shapes $(PYTEST)

@@ -89,7 +89,7 @@ def test_a_dead_back_end_costs_no_answer_and_one_line_a_minute(back_end, monkeyp
             for number in range(100):
                 assert client.get(f"/ask/{number}").text == '"one two three"'
             if back_end != "is silent":  # whose time is not over yet
-                eventually(lambda: "xport" in caplog.text, within=20)  # a name takes its time
+                eventually(lambda: "xport" in caplog.text)  # a name takes its time
             time.sleep(1)  # a few attempts more
             page = measured.page()
             assert page.sum("agent_llm_requests_total", status="ok") == 100

@@ -35,7 +35,7 @@ def after(tab, seconds):
         seen.append(tab.shown)
         return seconds_in(seen[-1]) >= seconds
 
-    eventually(is_there, within=60)
+    eventually(is_there)
     return seen[-1]
 
 
@@ -79,7 +79,7 @@ def test_the_sparklines_are_the_values_of_the_pages(tmp_path):
             box.querySelector("dt").textContent,
             box.querySelector("polyline").getAttribute("points")]))
         """
-        eventually(lambda: len((tab.js(script).get("streams open") or "").split()) >= 4, within=60)
+        eventually(lambda: len((tab.js(script).get("streams open") or "").split()) >= 4)
         drawn_lines = tab.js(script)
         heights = "[...document.querySelectorAll('svg')].map(svg => svg.clientHeight)"
         assert min(tab.js(heights)) > 9
@@ -102,12 +102,12 @@ def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(tmp_path):
         url = f"http://127.0.0.1:{port}/metrics"
         assert "small_app" not in httpx.get(url, headers=HTML).text
         tab.open(url)
-        eventually(lambda: tab.shown["state"] == "a token is needed", within=60)
+        eventually(lambda: tab.shown["state"] == "a token is needed")
         assert tab.shown["tables"] == {}
         tab.js("document.querySelector('input').focus()")
         tab.type("another")
         tab.press("Enter")
-        eventually(lambda: tab.shown["state"] == "this token is not accepted", within=60)
+        eventually(lambda: tab.shown["state"] == "this token is not accepted")
         tab.js("document.querySelector('input').value = ''")
         tab.type("a-tökén")
         tab.press("Enter")
@@ -120,7 +120,7 @@ def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(tmp_path):
         assert "token" not in tab.js("location.href")
         tab.js("document.querySelector('#plain').focus()")
         tab.press("Enter")  # a link sends no token: what was read last is shown
-        eventually(lambda: tab.js("document.contentType") == "text/plain", within=60)
+        eventually(lambda: tab.js("document.contentType") == "text/plain")
         assert tab.js("document.body.innerText").strip() == page.strip()
 
 
@@ -131,7 +131,7 @@ def test_a_link_leads_to_the_plain_page(tmp_path):
         tab.open(f"http://127.0.0.1:{port}/metrics")
         tab.js("document.querySelector('#plain').focus()")
         tab.press("Enter")
-        eventually(lambda: tab.js("document.contentType") == "text/plain", within=60)
+        eventually(lambda: tab.js("document.contentType") == "text/plain")
         assert tab.js("document.body.innerText").strip() == page.strip()
 
 

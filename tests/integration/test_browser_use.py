@@ -27,20 +27,20 @@ def port(page):
 def tab(tmp_path, port):
     with chromium(tmp_path) as found:
         found.open(f"http://127.0.0.1:{port}/metrics")
-        eventually(lambda: found.shown["tables"], within=60)
+        eventually(lambda: found.shown["tables"])
         yield found
 
 
 def wait_for_updates(page):
     """Waits until a page that was asked for from now on has been shown, or could have been."""
     begin = page.count
-    eventually(lambda: page.count >= begin + 2, within=60)
+    eventually(lambda: page.count >= begin + 2)
 
 
 def test_what_is_scrolled_stays_where_it_is_and_no_element_is_replaced(tab, page):
     tab.resize(320, 400)
     tab.js("document.querySelector('details').open = true")
-    eventually(lambda: tab.js("document.querySelector('pre').textContent.length") > 1000, within=60)
+    eventually(lambda: tab.js("document.querySelector('pre').textContent.length") > 1000)
     places = """(() => {
         const wide = document.querySelectorAll(".scroll")[1], pre = document.querySelector("pre");
         return [wide.getBoundingClientRect().top, wide.scrollLeft, pre.scrollTop, pre.scrollLeft];
@@ -69,7 +69,7 @@ def test_what_is_selected_stays_until_it_is_not(tab, page):
     note = "getComputedStyle(document.querySelector('#window'), '::after').content"
     assert "wait while text is selected" in tab.js(note)
     tab.js("getSelection().removeAllRanges()")
-    eventually(lambda: tab.shown["tables"] != figures, within=60)
+    eventually(lambda: tab.shown["tables"] != figures)
     assert tab.js(note) == "none"
 
 
@@ -78,7 +78,7 @@ def test_a_screen_reader_is_told_only_what_changes(tmp_path, page):
     with chromium(tmp_path) as tab:
         with served(page) as port:
             tab.open(f"http://127.0.0.1:{port}/metrics")
-            eventually(lambda: tab.shown["tables"] and tab.shown["state"] == "", within=60)
+            eventually(lambda: tab.shown["tables"] and tab.shown["state"] == "")
             tab.js("""
                 window.told = [];
                 for (const one of document.querySelectorAll("[role=status], [aria-live]"))
@@ -89,7 +89,7 @@ def test_a_screen_reader_is_told_only_what_changes(tmp_path, page):
             wait_for_updates(page)
             assert tab.shown["tables"] != figures
             assert tab.js(told) == []
-        eventually(lambda: tab.js(told), within=60)
+        eventually(lambda: tab.js(told))
         (said,) = tab.js(told)
     assert said.startswith("the service cannot be reached: is it running?")
 
@@ -106,7 +106,7 @@ def test_everything_is_reached_and_scrolled_by_keyboard(tab):
             width = "document.activeElement.style.outline, getComputedStyle(document.activeElement)"
             assert tab.js(f"({width}).outlineStyle") != "none"
             tab.press("ArrowRight")
-            eventually(lambda: tab.js("document.activeElement.scrollLeft") > 0, within=60)
+            eventually(lambda: tab.js("document.activeElement.scrollLeft") > 0)
         if not reached[-1]:
             break
     assert [one for one in reached if one] == [
@@ -177,4 +177,4 @@ def test_a_row_moves_comes_and_goes_with_its_figures(tmp_path):
     with served(pages) as port, chromium(tmp_path) as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         now = [["/b", "9"], ["/a", "8"], ["/d", "2"]]
-        eventually(lambda: tab.js(names_and_counts) == now, within=60)
+        eventually(lambda: tab.js(names_and_counts) == now)

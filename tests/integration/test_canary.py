@@ -216,7 +216,7 @@ def protocol(request):
 def test_no_secret_leaves_the_process(provider, database_url, tmp_path, protocol):
     with service(provider, database_url, tmp_path, protocol) as (url, receiver, outflow):
         visit(url)
-        eventually(flushed(receiver), within=10)
+        eventually(flushed(receiver))
     signals = {name for path in outflow for name in ("trace", "metrics") if name in path.lower()}
     assert signals == {"trace", "metrics"}
     console = outflow["console"] = spans_in(outflow.pop("console and log of the server"))
@@ -270,9 +270,9 @@ def test_what_is_captured_on_purpose_is_there_and_nothing_else(
     running = service(provider, database_url, tmp_path, "http/protobuf", **variables)
     with running as (url, receiver, outflow):
         visit(url)
-        eventually(flushed(receiver), within=10)
+        eventually(flushed(receiver))
         if on_events:
-            eventually(lambda: any("logs" in path for path, _ in receiver.requests), within=10)
+            eventually(lambda: any("logs" in path for path, _ in receiver.requests))
     places = {"trace": "/v1/traces", "logs": "/v1/logs"}
     in_content = {PROMPT, "mail", ANSWER, ARGUMENT, RESULT, SYSTEM, "tool_error", "raised"}
     for signal, place in places.items():
@@ -300,8 +300,8 @@ def test_a_redactor_and_a_limit_hold_for_all_that_is_captured(
     running = service(provider, database_url, tmp_path, "http/protobuf", **variables)
     with running as (url, receiver, outflow):
         visit(url)
-        eventually(flushed(receiver), within=10)
-        eventually(lambda: any("logs" in path for path, _ in receiver.requests), within=10)
+        eventually(flushed(receiver))
+        eventually(lambda: any("logs" in path for path, _ in receiver.requests))
     for place in ("/v1/traces", "/v1/logs"):
         assert found_in(outflow[place], CANARY) == set()
         for secret in SAID.values():

@@ -117,7 +117,7 @@ def test_real_workers_on_a_full_disk_agree_and_are_right_again_after_it(disk):
         pytest.skip("only root can mount a small disk")
     shared = {"OTEL_COACH_SHARED_DIR": str(disk.path / "shared")}
     with running(SERVERS["gunicorn"], environment=shared, workers=2) as service:
-        eventually(lambda: len(list((disk.path / "shared").rglob("*.snapshot"))) == 2, within=30)
+        eventually(lambda: len(list((disk.path / "shared").rglob("*.snapshot"))) == 2)
         asked = count(1)
 
         def ask(times):

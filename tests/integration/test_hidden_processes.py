@@ -100,7 +100,7 @@ def test_workers_of_another_user_than_their_supervisor_show_one_page_behind_hide
     arguments = {"environment": environment, "workers": 2, "prefix": prefix}
     with running(SERVERS[name], *options, **arguments) as service:
         shared = place / f"otel-coach-{NOBODY}"
-        eventually(lambda: len(list(shared.rglob("*.lock"))) == 2, within=30)
+        eventually(lambda: len(list(shared.rglob("*.lock"))) == 2)
         workers = {worker.pid: worker.uids().real for worker in service.workers()}
         assert [*workers.values()].count(NOBODY) == 2
         for _ in range(30):
@@ -114,7 +114,7 @@ def test_workers_of_another_user_than_their_supervisor_show_one_page_behind_hide
         assert "-hidden" in run.name
         if name not in {"hypercorn", "granian"}:  # the others start a new one in its place
             end(min(pid for pid, user in workers.items() if user == NOBODY))
-            eventually(lambda: len(list(run.glob("*.sock"))) == 2, within=30)
+            eventually(lambda: len(list(run.glob("*.sock"))) == 2)
             assert {calls() for _ in range(10)} == {30}
         assert [*shared.iterdir()] == [run]
         assert "cannot" not in service.program.log.read_text()

@@ -190,7 +190,7 @@ def test_real_workers_find_one_folder_where_a_neighbour_has_all_our_names(place,
         prefix = [*open_to_all(place), *drop]
         arguments = {"environment": environment, "workers": 2, "prefix": prefix}
         with running(SERVERS[name], **arguments) as service:
-            eventually(lambda: sum(len([*run.glob("*.lock")]) for run in found()) == 2, within=30)
+            eventually(lambda: sum(len([*run.glob("*.lock")]) for run in found()) == 2)
             (run,) = found()
             assert run.is_relative_to(places[0])
             for _ in range(20):

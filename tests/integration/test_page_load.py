@@ -87,7 +87,7 @@ def test_strangers_who_ask_and_leave_make_no_work_and_others_are_answered():
         assert client.get("/health").status_code == HTTPStatus.OK
         for one in staying:
             assert one.recv(12) == b"HTTP/1.1 200"
-        assert len(made) <= 8
+        assert len(made) <= 25  # for 250 who asked
 
 
 def test_a_large_page_is_sent_in_pieces():

@@ -186,7 +186,7 @@ def test_calls_in_tasks_of_a_stream_that_is_left_are_told_without_the_collector(
             # The first part of what is assigned is the input, before any call.
             assert all(listener.next_chunk() for _ in range(4 if "client" in how else 1))
             listener.leave()
-            eventually(lambda: measured.page().sum("agent_llm_requests_total") == calls, within=1)
+            eventually(lambda: measured.page().sum("agent_llm_requests_total") == calls)
     finally:
         gc.enable()
     assert measured.page().sum("agent_llm_requests_total", status="aborted") == calls

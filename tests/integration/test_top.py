@@ -39,16 +39,16 @@ def seconds_in(screen):
 
 def paused(terminal, seconds):
     """The screen as it stays, when its rates are those of at least so many seconds."""
-    eventually(lambda: seconds_in(terminal.screen) >= seconds, within=60)
+    eventually(lambda: seconds_in(terminal.screen) >= seconds)
     terminal.run("send-keys", "p")
-    eventually(lambda: "paused" in terminal.screen, within=60)
+    eventually(lambda: "paused" in terminal.screen)
     seen = [terminal.screen]
 
     def is_still():
         seen.append(terminal.screen)
         return seen[-1] == seen[-2]
 
-    eventually(is_still, within=60)
+    eventually(is_still)
     return seen[-1]
 
 
@@ -80,8 +80,8 @@ def test_without_colour_it_uses_those_of_the_terminal_only(terminals):
         url = f"http://127.0.0.1:{port}/metrics"
         plain.start(*TOP, url, NO_COLOR="1")
         coloured.start(*TOP, url)
-        eventually(lambda: "AI requests" in plain.screen, within=60)
-        eventually(lambda: coloured.colours, within=60)  # they would be found
+        eventually(lambda: "AI requests" in plain.screen)
+        eventually(lambda: coloured.colours)  # they would be found
         assert not plain.colours
 
 
@@ -112,26 +112,26 @@ def test_the_terminal_shows_the_figures_of_a_service_pauses_sorts_and_ends(tmp_p
         terminal.run("send-keys", "p")
         service.client.get("/ask/anna")
         now = str(int(page.sum(HTTP, endpoint="/ask/{name}")) + 1)
-        eventually(lambda: terminal.row("/ask/{name}")[1:2] == [now], within=30)
+        eventually(lambda: terminal.row("/ask/{name}")[1:2] == [now])
         terminal.run("send-keys", "p")
-        eventually(lambda: "paused" in terminal.screen, within=30)
+        eventually(lambda: "paused" in terminal.screen)
         service.client.get("/ask/anna")
         assert terminal.row("/ask/{name}")[1] == now
         terminal.run("send-keys", "p")
-        eventually(lambda: terminal.row("/ask/{name}")[1:2] == [str(int(now) + 1)], within=30)
-        eventually(lambda: "all▼" in terminal.screen, within=30)
+        eventually(lambda: terminal.row("/ask/{name}")[1:2] == [str(int(now) + 1)])
+        eventually(lambda: "all▼" in terminal.screen)
         terminal.run("send-keys", "s", "s", "s")
-        eventually(lambda: "5xx▼" in terminal.screen, within=30)
+        eventually(lambda: "5xx▼" in terminal.screen)
         assert next(iter(tables_of(terminal.screen)["HTTP requests"])) == "/broken"
         terminal.run("send-keys", "q")
-        eventually(lambda: not terminal.screen, within=30)
+        eventually(lambda: not terminal.screen)
 
 
 def test_a_service_that_stops_is_said_with_the_cure(tmp_path, terminal):
     with small_service(tmp_path) as service:
         url = f"{service.client.base_url}/metrics"
         terminal.start(*TOP, url)
-        eventually(lambda: seconds_in(terminal.screen) >= 1, within=30)
+        eventually(lambda: seconds_in(terminal.screen) >= 1)
         service.stop()
-        eventually(lambda: "Cure:" in terminal.screen, within=30)
+        eventually(lambda: "Cure:" in terminal.screen)
         assert "HTTP requests" in terminal.screen  # what was known is still there

@@ -52,7 +52,7 @@ def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_
             assert page.sum("shop_asked_total") >= asked
             workers = {worker.pid for worker in service.workers()}
             end(workers.copy().pop())
-            eventually(lambda old=workers: len({w.pid for w in service.workers()} - old), within=30)
+            eventually(lambda old=workers: len({w.pid for w in service.workers()} - old))
             service.wait()
 
 
@@ -92,7 +92,7 @@ def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
 
     with coaching_stack(command=command, environment=environment) as stack:
         # The stack is ready when one worker is.
-        eventually(lambda: len(pids(Page(httpx.get(f"{stack.url}/metrics").text))) == 2, within=30)
+        eventually(lambda: len(pids(Page(httpx.get(f"{stack.url}/metrics").text))) == 2)
         users = CoachingUsers(stack)
         for _ in range(10):
             assert users.plan("Ten kilometres").status_code == 200

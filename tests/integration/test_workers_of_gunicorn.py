@@ -81,7 +81,7 @@ def test_one_worker_probes_and_another_takes_over(tmp_path):
             prober = _holder(next(service.shared.rglob("probes.task")))
             end(prober, signal.SIGKILL)
             before = probes()
-            eventually(lambda: probes() > before + 2, within=10)
+            eventually(lambda: probes() > before + 2)
 
 
 def _holder(path):
@@ -117,7 +117,7 @@ def test_a_port_of_its_own_is_served_once_and_taken_over():
         assert calls() == 20
         assert "cannot be used" not in service.program.log.read_text()
         end(_holder(next(service.shared.rglob("port.task"))))
-        eventually(lambda: calls() == 20, within=10)
+        eventually(lambda: calls() == 20)
 
 
 @pytest.mark.long

@@ -139,6 +139,6 @@ def leave(client, path, notes, *, after=4, messages=1):
     with connect(f"ws://{client.base_url.netloc.decode()}{path}") as connection:
         for _ in range(messages):
             connection.send("hi")
-        eventually(lambda: len(notes.tokens) + notes.tool >= after, within=10)
+        eventually(lambda: len(notes.tokens) + notes.tool >= after)
         if not path.startswith("/answers"):
             hang_up(connection)

@@ -112,7 +112,7 @@ def conserved(measured):
         return finished(measured) == +started and started_spans.total() == ended.count
 
     with suppress(AssertionError):
-        eventually(lambda: at_rest() or (gc.collect() >= 0 and at_rest()), within=20)
+        eventually(lambda: at_rest() or (gc.collect() >= 0 and at_rest()))
     assert finished(measured) == +started
     assert started_spans.total() == ended.count, f"{started_spans} started, {ended.count} ended"
 

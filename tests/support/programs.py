@@ -33,7 +33,7 @@ So long it also waits for a worker that has just been killed, and takes no signa
 """
 _START_UP = 120.0
 _SHUT_DOWN = _HEALTH_CHECK + 15.0
-_REST = 5.0
+_REST = 30.0
 
 
 class ProgramError(RuntimeError):

@@ -30,17 +30,17 @@ def serving(app, **options):
     server = Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not server.started:
         assert thread.is_alive(), "uvicorn did not start"
         assert time.monotonic() < deadline, "uvicorn did not start in time"
         time.sleep(0.005)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive(), "uvicorn did not stop"
 
 
@@ -55,12 +55,12 @@ def serving_by_hypercorn(app):
     thread = threading.Thread(target=loop.run_until_complete, args=(serve,), daemon=True)
     thread.start()
     try:
-        with httpx.Client(base_url=f"http://{config.bind[0]}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://{config.bind[0]}", timeout=60) as client:
             eventually(lambda: answers(client))
             yield client
     finally:
         loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive(), "hypercorn did not stop"
         loop.close()
 

@@ -168,5 +168,5 @@ def turn(connection, text="hi"):
 def rest_of_turn(connection):
     received = []
     while not received or received[-1] not in {"end", WORDS, "sorry"}:
-        received.append(connection.recv(timeout=10))
+        received.append(connection.recv(timeout=60))
     return received

@@ -204,7 +204,7 @@ def test_a_long_conversation_keeps_no_earlier_turns(settings):
     ):
         for _ in range(100):
             user.send("hello")
-            assert user.recv(timeout=10) == "hi"
+            assert user.recv(timeout=60) == "hi"
         eventually(lambda: measured.page().sum(REQUESTS, status="ok") >= 99)
         assert turns() < before + 10
 
@@ -237,7 +237,7 @@ def test_event_streams_of_turns_that_overlap_are_counted_whole(settings):
             user.send("b")
             ends = 0
             while ends < 2:
-                ends += user.recv(timeout=10) == "end"
+                ends += user.recv(timeout=60) == "end"
             eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 2)
         chunks = measured.page().sum("app_ai_stream_chunks_total", status="ok")
     assert chunks == len(sent)

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import cycle, islice
 
 import httpx
 import psutil
@@ -192,8 +193,11 @@ def test_a_thousand_abandonments_leave_no_task_no_connection_and_no_place_in_a_p
             tasks.append(len(asyncio.all_tasks()))
 
         def leave(first):
-            for number in range(100):
-                leaving(client, paths[(first + number) % len(paths)], 0.15)
+            """Until the provider has had a thousand calls; some clients leave before theirs."""
+            for path in islice(cycle(paths), first, None):
+                leaving(client, path, 0.15)
+                if len(provider.calls) - calls >= 1000:
+                    return
 
         def all_ask(times):
             with ThreadPoolExecutor(times) as users:
@@ -207,13 +211,12 @@ def test_a_thousand_abandonments_leave_no_task_no_connection_and_no_place_in_a_p
             calls = len(provider.calls)
             with ThreadPoolExecutor(10) as crowd:
                 list(crowd.map(leave, range(10)))
-            eventually(lambda: client.get("/tasks") and tasks[-1] <= tasks[0], within=20)
-            eventually(lambda: sockets() <= before + 5, within=20)
-            calls = len(provider.calls) - calls
+            eventually(lambda: client.get("/tasks") and tasks[-1] <= tasks[0])
+            eventually(lambda: sockets() <= before + 5)
+            left = len(provider.calls) - calls
             all_ask(PLACES)
         page = measured.page()
-        assert calls > 900
-        assert page.sum(STOPPED) >= calls
+        assert page.sum(STOPPED) >= left
         assert page.sum("agent_llm_requests_total", status="ok") == 2 * PLACES
         assert page.sum("app_ai_streams_active") == 0
         assert page.sum("otel_coach_errors_total") == 0

@@ -116,11 +116,11 @@ def test_a_later_turn_is_stopped_and_the_earlier_ones_are_not_counted(stopping, 
         with socket_to(client, "/streams/model") as connection:
             for _ in range(2):
                 connection.send("hi")
-                while connection.recv(timeout=10) != "end":
+                while connection.recv(timeout=60) != "end":
                     pass
             notes.pause = 0.04
             connection.send("hi")
-            assert connection.recv(timeout=10) == "x"
+            assert connection.recv(timeout=60) == "x"
             hang_up(connection)
         Caller(client.base_url, notes).rest()
     assert 2 * TOKENS < len(notes.tokens) < 2 * TOKENS + SOON
@@ -252,7 +252,7 @@ def left_in_a_direct_stream(seen):
         with measuring(AT_ONCE) as measured, serving(app) as http:
             with socket_to(http, "/chat") as connection:
                 connection.send("hi")
-                assert connection.recv(timeout=10) == "x"
+                assert connection.recv(timeout=60) == "x"
                 hang_up(connection)
             yield provider, measured
 
@@ -302,7 +302,7 @@ def messages(client, path):
         connection.send("hi")
         received = []
         while not received or received[-1] != "end":
-            received.append(connection.recv(timeout=10))
+            received.append(connection.recv(timeout=60))
     return received
 
 
@@ -339,7 +339,7 @@ def test_a_hundred_sockets_that_are_left_leave_no_task(stopping, sockets, notes)
             # In the midst of a call: one that is cancelled while it starts is none.
             made = len(notes.tokens)
             leave(client, ("/streams/graph", "/answers/graph")[number % 2], notes, after=made + 1)
-        eventually(lambda: client.get("/tasks-now") and tasks[-1] <= tasks[0], within=20)
+        eventually(lambda: client.get("/tasks-now") and tasks[-1] <= tasks[0])
         assert len(sockets.seen) == 100
     page = stopping.page()
     assert page.sum("app_ai_streams_active") == 0

@@ -199,12 +199,12 @@ def test_a_trickle_wakes_one_thread_once_a_second(metrics, monkeypatch):
         metrics.recorder._instruments, RATE_LIMIT_HITS, lambda *what: emitted.append(what)
     )
     began = time.monotonic()
-    while time.monotonic() < began + 3.3:
+    while (took := time.monotonic() - began) < 3.3:
         metrics.recorder.record(RATE_LIMIT_HITS, 1, ("/route",))
         metrics.recorder.flush()
         sent.append(1)
         time.sleep(0.02)
-    assert 2 <= len(woken) <= 3
+    assert 2 <= len(woken) <= took
     assert len(emitted) <= 1  # the others wait for a reader
     metrics.recorder.flush_all()
     assert sum(value for value, *_ in emitted) == len(sent)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from otel_coach.workers import membership
 from otel_coach.workers.membership import Membership
 from otel_coach.workers.refresh_socket import RefreshSocket, ring
 from otel_coach.workers.run_dir import RunDir
@@ -60,7 +61,7 @@ def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_pat
     started = time.monotonic()
     doors = {"well": door, "hung": hung, "dead": tmp_path / "nobody"}
     assert ring(doors, 0.3, lambda: None) == {"hung"}
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4  # the one that is there would wait for 5
     answering.join()
     assert rang == [1]
 
@@ -120,8 +121,9 @@ def test_the_dead_are_retired_once(tmp_path):
     group.close()
 
 
-def test_workers_that_lived_for_a_moment_only_are_put_together_by_the_next_one(tmp_path):
+def test_workers_that_lived_for_a_moment_are_put_together_by_the_next_one(tmp_path, monkeypatch):
     """Where none lives until its own turn to look for the dead."""
+    monkeypatch.setattr(membership, "_TICKS_BETWEEN_FOLDS", 1_000_000)
     base = base_folder(str(tmp_path / "shared"), None)
     folder = RunDir(base, supervisor(os.getpid()))
     for number in range(60):
@@ -129,7 +131,7 @@ def test_workers_that_lived_for_a_moment_only_are_put_together_by_the_next_one(t
         folder.snapshot(f"{number}-dead").write_bytes(b"x")
     source = Source()
     group = Membership.join(lambda: base, supervisor(os.getpid()), source, never)
-    eventually(lambda: not list(folder.path.glob("*-dead.*")), within=1.5)
+    eventually(lambda: not list(folder.path.glob("*-dead.*")))
     group.close()
     assert source.retired == [[b"x"] * 60]
     folder.leave()
