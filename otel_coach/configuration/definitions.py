@@ -32,7 +32,7 @@ from otel_coach.configuration.kinds import (
 )
 from otel_coach.configuration.setting import setting
 from otel_coach.configuration.trust import Trust, TrustKind
-from otel_coach.core.stopping import DEFAULT_AFTER
+from otel_coach.core.stop_rule import DEFAULT_AFTER
 from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(

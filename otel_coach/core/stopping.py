@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import ExitStack
 from contextvars import ContextVar
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from otel_coach.core.around import Around
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.request_context import Request, current_request
+from otel_coach.core.stop_rule import DEFAULT_AFTER, StopRule, wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from otel_coach.core.asgi_types import Message
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     _ToldBy = Callable[[BaseException, AnyRun | None], "list[BaseException] | None"]
 
-DEFAULT_AFTER: Final = 0.2
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
 """Seconds that a refused call waits for a tool beside it, which its exception may cancel."""
@@ -48,15 +47,6 @@ class StoppedError(BaseException):
     application or of LangChain goes on, while `finally` cleans up. It is no CancelledError: in a
     thread, LangGraph takes that one for a failure of the node.
     """
-
-
-class StopRule(NamedTuple):
-    """How the work of a request is stopped."""
-
-    after: float = DEFAULT_AFTER
-    """Seconds that the client has been gone before."""
-    tools: bool = False
-    """Whether tools that have begun are stopped, too."""
 
 
 class Stop:
@@ -289,50 +279,6 @@ def current_stop() -> Stop | None:
     """Returns the stopping of the current request's work, None if it is not to be stopped."""
     request = current_request.get()
     return request.stop if isinstance(request, StoppableRequest) else None
-
-
-# Whether anything may ever have to be stopped in this process
-
-
-class Wishes:
-    """Patches what stopping needs when the first code of the process asks for it."""
-
-    def __init__(self) -> None:
-        self._is_wanted = False
-        self._waiting: list[Callable[[], None]] = []
-
-    def want(self) -> None:
-        """Calls all that wait, once."""
-        self._is_wanted = True
-        while self._waiting:
-            self._waiting.pop()()
-
-    def when_wanted(
-        self, patches: Callable[[], Iterable[Callable[[], None]]], *, now: bool = False
-    ) -> Callable[[], None]:
-        """Calls `patches` at the first wish, or now; it returns the undo functions of its patches.
-
-        Returns a function that undoes them, or takes the waiting back.
-        """
-        undo = ExitStack()
-
-        def begin() -> None:
-            for restore in patches():
-                undo.callback(restore)
-
-        def give_up() -> None:
-            if begin in self._waiting:
-                self._waiting.remove(begin)
-
-        if now or self._is_wanted:
-            begin()
-        else:
-            self._waiting.append(begin)
-            undo.callback(give_up)
-        return undo.close
-
-
-wishes: Final = Wishes()
 
 
 class StopAbandoned(Around):

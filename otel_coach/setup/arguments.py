@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import otel_coach
-from otel_coach.core.stopping import StopRule
+from otel_coach.core.stop_rule import StopRule
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
 

@@ -16,7 +16,7 @@ from otel_coach.core.event_loop import runs_asyncio
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
 from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import distrusts_caller, is_idle
-from otel_coach.core.stopping import wishes
+from otel_coach.core.stop_rule import wishes
 from otel_coach.instrumentors.asgi.answering import Exchanges
 from otel_coach.instrumentors.asgi.applications import KnownApplication, gives_way
 from otel_coach.instrumentors.asgi.exchange import Exchange
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.announcement import Announce
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
-    from otel_coach.core.stopping import StopRule
+    from otel_coach.core.stop_rule import StopRule
     from otel_coach.instrumentors.asgi.websocket import Connection
     from otel_coach.metrics.recorder import Recorder
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.core.asgi_types import Message
-    from otel_coach.core.stopping import StopRule
+    from otel_coach.core.stop_rule import StopRule
     from otel_coach.instrumentors.asgi.stopping_work import Root
 
     _Task = asyncio.Task[Any]

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_coach.core.asgi_types import Message
-    from otel_coach.core.stopping import AnyRun, StopRule
+    from otel_coach.core.stop_rule import StopRule
+    from otel_coach.core.stopping import AnyRun
     from otel_coach.instrumentors.asgi.awaiting import Place
     from otel_coach.instrumentors.asgi.stopping_work import Root
 

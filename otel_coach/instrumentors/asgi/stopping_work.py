@@ -24,7 +24,8 @@ from otel_coach.metrics.labels import NO_MODEL
 
 if TYPE_CHECKING:
     from otel_coach.core.asgi_types import Message
-    from otel_coach.core.stopping import AnyRun, StoppableRequest, StopRule
+    from otel_coach.core.stop_rule import StopRule
+    from otel_coach.core.stopping import AnyRun, StoppableRequest
     from otel_coach.instrumentors.asgi.routes import Route
     from otel_coach.metrics.recorder import Recorder
 

@@ -10,7 +10,7 @@ import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
-from otel_coach.core.stopping import wishes
+from otel_coach.core.stop_rule import wishes
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.price_age import observe_age
 

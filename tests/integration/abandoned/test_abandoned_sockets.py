@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 
 import otel_coach
 from otel_coach import Settings
-from otel_coach.core import stopping as stopping_module
+from otel_coach.core import stop_rule
 from otel_coach.instrumentors.genai.refusals import Refusals
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_models import TOKENS, Notes
@@ -183,7 +183,7 @@ def test_nothing_is_stopped_by_default(measured, sockets, notes):
 @pytest.fixture
 def wanted(monkeypatch):
     """Takes back what the code of a test asks for."""
-    monkeypatch.setattr(stopping_module.wishes, "_is_wanted", False)
+    monkeypatch.setattr(stop_rule.wishes, "_is_wanted", False)
 
 
 def test_code_asks_for_it_around_a_handler(wanted, measured, notes):
