@@ -22,7 +22,7 @@ from otel_coach.configuration.kinds import (
     Choice,
     Exporters,
     Flag,
-    Names,
+    ListKind,
     words,
 )
 from otel_coach.configuration.log_export import is_by_distro, log_settings
@@ -148,29 +148,25 @@ class Environment:
         text = self._text(variable)
         if not text:
             return None
-        if isinstance(kind, (Names, Exporters)):
-            return self._names(variable, text, kind)
+        if isinstance(kind, ListKind):
+            return self._each(variable, text, kind)
         try:
             return kind.parse(text)
         except ValueError as error:
             self._problems.append(f"{variable}={text!r} {error}; {instead}")
             return None
 
-    def _names(self, variable: str, text: str, kind: Names[Any] | Exporters) -> Any:
-        """Checks each name on its own, and keeps the valid ones."""
-        valid: list[str] = []
-        for word in words(text):
-            try:
-                valid.extend(kind.check((word,)))
-            except ValueError as error:
-                self._problems.append(f"{variable} {error}; it is left out")
-        return kind.check(tuple(valid)) if valid or not words(text) else None
+    def _each(self, variable: str, text: str, kind: ListKind) -> Any:
+        """Returns the value of the valid entries; None if there are none."""
+        value, wrong = kind.parse_each(text)
+        self._problems.extend(f"{variable} {error}; it is left out" for error in wrong)
+        return value
 
     def _trace_exporters(self) -> tuple[str, ...]:
         variable = "OTEL_TRACES_EXPORTER"
         text = self._text(variable)
         if text and not is_by_distro(text):
-            names = self._names(variable, text, Exporters("traces"))
+            names = self._each(variable, text, Exporters("traces"))
             if names is not None:
                 return names
         return ("otlp",) if self._has_endpoint("TRACES") else ()
@@ -182,7 +178,7 @@ class Environment:
             text = "prometheus,otlp" if self._has_endpoint("METRICS") else ""
         if not text:
             return None
-        return self._names(variable, text, Exporters("metrics", frozenset({"prometheus"})))
+        return self._each(variable, text, Exporters("metrics", frozenset({"prometheus"})))
 
     def _has_endpoint(self, signal: str) -> bool:
         return bool(
@@ -233,7 +229,7 @@ class Environment:
         text = self._text(variable)
         stated = None
         if text and not is_by_distro(text):
-            stated = self._names(variable, text, Exporters("logs"))
+            stated = self._each(variable, text, Exporters("logs"))
         return log_settings(
             self._text,
             stated,

@@ -7,6 +7,7 @@ completes a sentence after the setting's name and value, such as "is not a port 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,30 @@ class Kind(Protocol[_T_co]):
     def check(self, value: object) -> _T_co:
         """Returns `value`, which was set in code, in the form in which it is used."""
         ...
+
+
+class ListKind(ABC):
+    """A kind whose text is a list, separated by commas, of entries that are each valid or not."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Any:
+        """Does what `Kind.parse` does."""
+
+    def parse_each(self, text: str) -> tuple[Any, list[str]]:
+        """Returns the value of the valid entries, and what is wrong with each of the others.
+
+        The value is None if no entry is valid.
+        """
+        valid: list[str] = []
+        wrong: list[str] = []
+        for word in words(text):
+            try:
+                self.parse(word)
+            except ValueError as error:
+                wrong.append(str(error))
+            else:
+                valid.append(word)
+        return (self.parse(",".join(valid)) if valid or not wrong else None), wrong
 
 
 class Flag:
@@ -182,7 +207,7 @@ class Patterns:
 
 
 @dataclass(frozen=True)
-class Names(Generic[_T]):
+class Names(ListKind, Generic[_T]):
     """A collection of names.
 
     Args:
@@ -217,7 +242,7 @@ class Names(Generic[_T]):
 
 
 @dataclass(frozen=True)
-class FlagOrNames:
+class FlagOrNames(ListKind):
     """True, false, or the names for which something is true."""
 
     what: str
@@ -229,6 +254,12 @@ class FlagOrNames:
             return is_true(text)
         return self._names.parse(text)
 
+    def parse_each(self, text: str) -> tuple[Any, list[str]]:
+        """As `ListKind` says; true and false are no entries of a list."""
+        if text.lower() in TRUE | FALSE:
+            return is_true(text), []
+        return self._names.parse_each(text)
+
     def check(self, value: object) -> bool | frozenset[str]:
         """Accepts a bool, or a collection of str."""
         return value if isinstance(value, bool) else self._names.check(value)
@@ -239,7 +270,7 @@ class FlagOrNames:
 
 
 @dataclass(frozen=True)
-class Exporters:
+class Exporters(ListKind):
     """Names of a signal's exporters: `otlp`, `console`, `own` and those that are installed."""
 
     signal: str
@@ -280,7 +311,7 @@ class Optional(Generic[_T]):
 
 
 @dataclass(frozen=True)
-class ByName(Generic[_T]):
+class ByName(ListKind, Generic[_T]):
     """A mapping from names to values.
 
     Args:
@@ -305,7 +336,10 @@ class ByName(Generic[_T]):
             if not (name and equals and value):
                 message = f"has {word!r}, which is not of the form name=value"
                 raise ValueError(message)
-            values[name] = self.kind.parse(value)
+            try:
+                values[name] = self.kind.parse(value)
+            except ValueError as error:
+                raise self._wrong(name, value, error) from None
         return self.check(values)
 
     def check(self, value: object) -> dict[str, _T]:
@@ -322,10 +356,12 @@ class ByName(Generic[_T]):
             try:
                 checked[name] = self.kind.check(entry)
             except ValueError as error:
-                shown = "a value" if self.hides_values else repr(entry)
-                message = f"has for {name!r} {shown}, which {error}"
-                raise ValueError(message) from None
+                raise self._wrong(name, entry, error) from None
         return checked
+
+    def _wrong(self, name: str, value: object, error: ValueError) -> ValueError:
+        shown = "a value" if self.hides_values else repr(value)
+        return ValueError(f"has for {name!r} {shown}, which {error}")
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) ->
 
 
 def undone(undo: Iterable[Callable[[], None]]) -> None:
-    """Calls all undo functions."""
-    for restore in undo:
-        restore()
+    """Calls all undo functions; raises what one of them raises when the others have been called."""
+    with ExitStack() as stack:
+        for restore in reversed(tuple(undo)):
+            stack.callback(restore)

@@ -1,12 +1,14 @@
-"""Whether work of clients that have left is stopped at all in this process, and by which rule.
+"""Whether, and by which rule, the work of clients that have left is stopped in this process.
 
-Without such a wish, nothing else of stopping is imported.
+Unless somebody asks for it, the other modules of stopping are not imported.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from otel_coach.core.guard import belongs_to_host, uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,8 +48,13 @@ class Wishes:
         undo = ExitStack()
 
         def begin() -> None:
-            for restore in patches():
-                undo.callback(restore)
+            try:
+                for restore in patches():
+                    undo.callback(restore)
+            except BaseException as raised:  # the code that asks for stopping is the host's
+                if belongs_to_host(raised):
+                    raise
+                uncounted.append(raised.with_traceback(None))
 
         def give_up() -> None:
             if begin in self._waiting:

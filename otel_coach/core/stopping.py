@@ -86,11 +86,11 @@ class Stop:
 
     def call_started(self, run: AnyRun) -> None:
         """Notes a call of a model, a retriever or a tool; a tool may have to end first."""
-        self._calls.difference_update(call for call in tuple(self._calls) if call.ended)
+        self._calls.difference_update(call for call in list(self._calls) if call.ended)
         self._calls.add(run)
 
     def _open_calls(self) -> list[AnyRun]:
-        return [call for call in tuple(self._calls) if not call.ended]
+        return [call for call in list(self._calls) if not call.ended]
 
     def calls_to_stop(self) -> list[AnyRun]:
         """Returns the calls that are open in the runs that are stopped."""

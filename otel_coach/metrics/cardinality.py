@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
+from otel_coach.core.copies import items_of
 from otel_coach.metrics.catalogue import LABEL_OVERFLOW, Metric
 from otel_coach.metrics.labels import (
     DEFAULT_SIZES,
@@ -236,7 +237,7 @@ class Budgets:
         """Shares the budgets with other processes: a slot goes to the first claim in `log`."""
         with self._claim_lock:
             self._log = log
-            removed = {key: budget.reset() for key, budget in tuple(self._budgets.items())}
+            removed = {key: budget.reset() for key, budget in items_of(self._budgets)}
             for (owner, label), values in removed.items():
                 for value, weight in values.items():
                     self._claim(owner, label, value, weight)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import add
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import Observation
 
 from otel_coach.core.guard import swallowed
 from otel_coach.metrics.aggregation import attributes
+from otel_coach.metrics.catalogue import Merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from otel_coach.metrics.catalogue import Metric
 
     Values = Callable[[], Mapping[tuple[object, ...], float]]
+
+
+_COMBINE: Final[Mapping[Merge, Callable[[float, float], float]]] = {
+    Merge.SUM: add,
+    Merge.MAX: max,
+    Merge.LATEST: min,  # of dependencies: 0 if one of them is down
+}
+"""What becomes of two values whose labels exceed a budget, and so become the same."""
 
 
 class Gauges:
@@ -50,14 +60,14 @@ class Gauges:
             return
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
-            sums: Mapping[tuple[str, ...], float] = {}
+            found: Mapping[tuple[str, ...], float] = {}
             try:
-                sums = self._added_up(metric, self._values[metric])
+                found = self._combined(metric, self._values[metric])
             except BaseException as raised:  # the scrape goes on without this gauge
                 if not swallowed(self, raised, metric.name):
                     raise
             return [
-                Observation(value, attributes(metric, labels)) for labels, value in sums.items()
+                Observation(value, attributes(metric, labels)) for labels, value in found.items()
             ]
 
         self._meter.create_observable_gauge(
@@ -66,7 +76,7 @@ class Gauges:
 
     def values(self) -> Mapping[Metric, Mapping[tuple[str, ...], float]]:
         """Returns the current values, by metric and label values."""
-        return {metric: self._added_up(metric, values) for metric, values in self._values.items()}
+        return {metric: self._combined(metric, values) for metric, values in self._values.items()}
 
     def times(self) -> dict[str, dict[tuple[str, ...], float]]:
         """Returns when values were measured, by the metric's Prometheus name and label values."""
@@ -77,9 +87,10 @@ class Gauges:
             for metric, times in self._times.items()
         }
 
-    def _added_up(self, metric: Metric, values: Values) -> Mapping[tuple[str, ...], float]:
-        sums: dict[tuple[str, ...], float] = {}
+    def _combined(self, metric: Metric, values: Values) -> Mapping[tuple[str, ...], float]:
+        combine = _COMBINE[metric.merge]
+        found: dict[tuple[str, ...], float] = {}
         for labels, value in values().items():
             bounded = self._bounded.of(metric, labels)
-            sums[bounded] = sums.get(bounded, 0) + value
-        return sums
+            found[bounded] = combine(found[bounded], value) if bounded in found else value
+        return found

@@ -28,6 +28,7 @@ from otel_coach.metrics.labels import ERROR_TYPE, STATUS, USUAL_STATUSES, fault_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from opentelemetry.context import Context
     from opentelemetry.metrics import Meter
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from otel_coach.metrics.gauges import Values
 
 _MAX_WAIT: Final = 0.05
+_MAX_COLLECTION: Final = 5.0
 _ENOUGH: Final = 100
 """From this many queued measurements on, the thread that calls `flush` adds them up itself: some
 0.2 ms of work, 1 ms with spans."""
@@ -82,7 +84,14 @@ class Recorder:
         self._flushing = threading.RLock()
         """Reentrant, because a finaliser may run in the thread that holds it, and flush as well."""
         self._is_flushing = False
-        """Whether a flush runs or `flushed` is open; a finaliser's flush then does nothing."""
+        """Whether a flush runs; a finaliser's flush then does nothing."""
+        self._collecting = threading.RLock()
+        """Held while a block of `flushed` is open, which lasts as long as the callbacks of the
+        application's own gauges. `_flushing` is not, so that the queue stays short meanwhile."""
+        self._open_blocks = 0
+        """Blocks of `flushed` that are open; nothing is emitted while there is one."""
+        self._collector = 0
+        """The thread that opened them, in which a finaliser's flush does nothing either."""
         self._delayed = DelayedCall(self._settle, _MAX_PENDING, "otel-coach-flush", self.fault)
         self._max_unemitted = max_unemitted
         self._emitted = -math.inf
@@ -129,7 +138,8 @@ class Recorder:
     def observe(self, metric: Metric, values: Values, times: Values | None = None) -> None:
         """Makes the gauge `metric`: at each collection, `values` returns its values by labels.
 
-        Values whose labels become the same, because they exceed a budget, are added up. `times`, if
+        Values whose labels become the same, because they exceed a budget, are combined: added up,
+        or, of what several workers do not add up either, the worst (`Metric.merge`). `times`, if
         given, returns when each value was measured, to compare the values of several processes. The
         times are those of `time.monotonic`, which all processes of a machine share and which cannot
         be set.
@@ -206,11 +216,13 @@ class Recorder:
 
     @guarded
     def _flush_now(self, *, emits: bool = True) -> None:
+        if self._open_blocks and self._collector == threading.get_ident():
+            return
         flushing = self._flushing
         try:
             # A finaliser may call this in the middle of a flush of the same thread.
             if flushing.acquire(blocking=False) and not self._is_flushing:
-                self._empty(emits=emits)
+                self._empty(emits=emits and not self._open_blocks)
         finally:
             try:  # noqa: SIM105 - release first: a signal could interrupt making a `suppress`
                 flushing.release()
@@ -218,38 +230,48 @@ class Recorder:
                 pass
 
     def flush_all(self) -> None:
-        """Emits everything recorded before this call; waits for a flush of another thread."""
-        with self.flushed():
-            pass
+        """Emits everything recorded before this call.
+
+        It waits for another thread that has a block of `flushed` open, but not for ever: a callback
+        of the application's may hang there. What was recorded is then emitted after the block.
+        """
+        self._wait_for_announced()
+        is_free = self._collecting.acquire(timeout=_MAX_COLLECTION)
+        try:
+            with self._flushing:
+                self._empty(emits=is_free and not self._open_blocks)
+        finally:
+            if is_free:
+                self._collecting.release()
 
     @contextmanager
-    def flushed(self) -> Generator[None]:
-        """Inside the block, the API has everything recorded before it, and gets nothing more.
+    def flushed(self, *, restarts_increments: bool = False) -> Generator[None]:
+        """Inside the block, the API has everything recorded before it, and gets nothing more."""
+        self._wait_for_announced()
+        with self._collecting:
+            with self._flushing:
+                self._empty(emits=not self._open_blocks)
+                if restarts_increments and self._aggregation.increments:
+                    self._aggregation.increments = Increments()
+                self._open_blocks += 1
+                self._collector = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._open_blocks -= 1
+        if self._queue:
+            self.flush()
 
-        It waits for `about_to_record` for a moment only, because a slow client may delay the last
-        chunk of its response for long.
-        """
+    def measured(self) -> AbstractContextManager[None]:
+        """The same as `flushed`, for a reader of the API's state; increments restart from here."""
+        return self.flushed(restarts_increments=True)
+
+    def _wait_for_announced(self) -> None:
+        """Waits for `about_to_record` for a moment; a slow client may delay its last chunk."""
         deadline = monotonic() + _MAX_WAIT
         waited_for = set(self.about_to_record)
         while waited_for & self.about_to_record and monotonic() < deadline:
             sleep(0.001)
-        with self._flushing:
-            self._empty(emits=True)
-            was_flushing, self._is_flushing = self._is_flushing, True
-            try:
-                yield
-            finally:
-                self._is_flushing = was_flushing
-        if self._queue:  # a flush that was requested meanwhile did nothing
-            self.flush()
-
-    @contextmanager
-    def measured(self) -> Generator[None]:
-        """The same as `flushed`, for a reader of the API's state; increments restart from here."""
-        with self.flushed():
-            if self._aggregation.increments:
-                self._aggregation.increments = Increments()
-            yield
 
     def close(self) -> None:
         """Flushes what is left, ends the background thread and removes the `gc` callbacks."""
@@ -259,7 +281,7 @@ class Recorder:
 
     def _empty(self, *, emits: bool) -> None:
         while uncounted:
-            self.fault(uncounted.popleft(), "a hook at the recursion limit")
+            self.fault(uncounted.popleft(), "a place without a recorder")
         try:
             self._is_flushing = True
             while True:
@@ -305,6 +327,9 @@ class Recorder:
         # finished is recorded by the parent.
         self._flushing = threading.RLock()
         self._is_flushing = False
+        self._collecting = threading.RLock()
+        self._open_blocks = 0
+        self.about_to_record.clear()
         self._queue.clear()
         self._aggregation.clear()
         self._delayed.forked()

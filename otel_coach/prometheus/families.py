@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from otel_coach.core import compatibility
+from otel_coach.core.guard import belongs_to_host, raised_at
 from otel_coach.metrics.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -185,13 +186,18 @@ class LocalFamilies:
                 yield from collector.collect()
             except lets_pass:
                 raise
-            except Exception as error:  # noqa: BLE001 - a failing collector must not cost the page
-                if (name := type(error).__name__) not in self._logged:
+            except Exception as error:  # a failing collector must not cost the page
+                if belongs_to_host(error):
+                    raise
+                kind = type(collector)
+                if (name := f"{kind.__module__}.{kind.__qualname__}") not in self._logged:
                     self._logged.add(name)
                     _logger.warning(
-                        "otel-coach: a collector in prometheus_client's registry raised %s; its "
-                        "families are not on the page",
+                        "otel-coach: the collector %s in prometheus_client's registry raised %s in "
+                        "%s; its families are not on the page",
                         name,
+                        type(error).__name__,
+                        raised_at(error),
                     )
 
     def _once_each(

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from otel_coach.core.entry_points import entry_points
+from otel_coach.core.guard import belongs_to_host
 from otel_coach.core.plugins import (
     DEFAULTS,
     ID_GENERATOR,
@@ -51,7 +52,9 @@ class Components:
             make = _loaded(SAMPLERS, name, name.lower())
             made = make(self._sampler_argument(name.lower()))
             return _checked(Sampler, made)
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
+        except Exception as error:  # whatever a plug-in raises
+            if belongs_to_host(error):
+                raise
             self._log_unusable(SAMPLER, error)
             return DEFAULT_ON  # given None, the SDK would try the same name, and raise
 
@@ -62,7 +65,9 @@ class Components:
             return None
         try:
             return _checked(IdGenerator, _loaded("opentelemetry_id_generator", name)())
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
+            if belongs_to_host(error):
+                raise
             self._log_unusable(ID_GENERATOR, error)
             return None
 
@@ -81,7 +86,9 @@ class Components:
                 message = f"this version of opentelemetry-sdk has no {what} configurators"
                 raise LookupError(message)  # noqa: TRY301 - handled as a missing entry point
             set_configurator(**{f"{what}_configurator": configurator})
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
+            if belongs_to_host(error):
+                raise
             self._log_unusable(variable, error)
 
     def _sampler_argument(self, sampler: str) -> Any:

@@ -7,7 +7,6 @@ limited time.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -38,7 +37,6 @@ _logger = logging.getLogger("otel_coach")
 
 _MINUTE: Final = 60.0
 _EXPORTER_MODULES: Final = ("opentelemetry.exporter.", "opentelemetry.sdk.")
-_URL_CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
 _OTLP_SPANS: Final = (
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -185,15 +183,17 @@ def _senders(
         try:
             exporter = own_exporter(found[0].load())
             sender = signal.wrap(exporter, losses)
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
-            _logger.error(  # noqa: TRY400 - one line; a traceback would not help the operator
-                "otel-coach: %s=%r: the exporter %s did not start (%s: %s); it exports no %s. "
+        except Exception as error:  # whatever a plug-in raises
+            if belongs_to_host(error):
+                raise
+            _logger.error(  # noqa: TRY400 - one line, without the message: it may have a password
+                "otel-coach: %s=%r: the exporter %s did not start (%s in %s); it exports no %s. "
                 "Its own variables or %s may be wrong",
                 signal.variable,
                 name,
                 component,
                 type(error).__name__,
-                _URL_CREDENTIALS.sub("//", str(error)),
+                raised_at(error),
                 signal.name,
                 signal.tuning,
             )

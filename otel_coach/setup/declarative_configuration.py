@@ -11,6 +11,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from otel_coach.core.guard import belongs_to_host
 from otel_coach.core.traps import CONFIG_DISABLES, CONFIG_FILE, CONFIG_PACKAGE, CONFIG_PROVIDERS
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
         line = CONFIG_PACKAGE.line(path=path)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
         return replace(settings, config_file=None)
-    except Exception as error:  # noqa: BLE001 - anything may be wrong with the file or its exporters
+    except Exception as error:  # anything may be wrong with the file or its exporters
+        if belongs_to_host(error):
+            raise
         # The exception's message is not logged: it may contain a header's value.
         line = CONFIG_FILE.line(path=path, reason=type(error).__name__)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - as above

@@ -67,7 +67,9 @@ class OtelCoachDistro(BaseDistro):
             installation.contrib.load_psycopg()
             return
         arguments = installation.contrib.arguments(entry_point.name)
-        if arguments is not None:
+        if arguments is not None and entry_point.name == FASTAPI:
+            installation.contrib.load_fastapi(None)  # `uninstrument` undoes it
+        elif arguments is not None:
             super().load_instrumentor(entry_point, **kwargs, **arguments)
 
 

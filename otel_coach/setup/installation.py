@@ -164,12 +164,13 @@ class Installation:
 
     def uninstrument(self) -> None:
         """Removes everything from the application's request path, and flushes."""
-        for instrumentor in reversed(self._instrumentors.values()):
-            instrumentor.uninstrument()
-        self._instrumentors.clear()
-        for part in (self.contrib, self._headers, self.serving):
-            part.stop()
-        self.providers.shutdown()
+        with ExitStack() as undo:  # calls all of them, the last first, also if one raises
+            undo.callback(self.providers.shutdown)
+            for part in (self.serving, self._headers, self.contrib):
+                undo.callback(part.stop)
+            for instrumentor in self._instrumentors.values():
+                undo.callback(instrumentor.uninstrument)
+            self._instrumentors.clear()
 
     @contextmanager
     def suspended(self) -> Generator[None]:

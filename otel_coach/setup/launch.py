@@ -60,7 +60,11 @@ def initialize() -> None:
             otel_coach.instrument()
     except ImportError:
         raise  # another Python than that of otel-coach: `sitecustomize` says so
-    except Exception:  # the service starts without otel-coach
+    except Exception as error:  # the service starts without otel-coach
+        from otel_coach.core.guard import belongs_to_host  # noqa: PLC0415 - see the module
+
+        if belongs_to_host(error):
+            raise
         import logging  # noqa: PLC0415 - see the module
 
         logging.getLogger("otel_coach").exception("otel-coach: this process is not instrumented")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.workers.private_paths import open_private
@@ -28,6 +29,8 @@ class SharedLog:
             OSError: the file cannot be opened.
         """
         self._file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        # With the last user of the log: its descriptor's number may be another file's afterwards.
+        weakref.finalize(self, os.close, self._file).atexit = False
         self._read = 0
 
     def append(self, line: bytes) -> None:

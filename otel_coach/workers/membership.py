@@ -273,7 +273,7 @@ class Membership:
             self.refresh()
         else:
             self._write_increments()
-        for task in tuple(self._tasks):
+        for task in list(self._tasks):
             if self._is_mine(task):
                 self._tasks.pop(task)()
         self._ticks += 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import fetch
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.traps.environment import NO_PAGE
+from otel_coach.cli.doctor.traps.page import TOKEN_MISSING
 from otel_coach.cli.terminal import within
 from otel_coach.core.traps import PORT, SHARED_FOLDER
 
@@ -41,7 +41,7 @@ def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
     try:
         _listen(host, port)
     except (OSError, ValueError, OverflowError) as error:
-        if _is_the_service(f"http://{where}/metrics", token):
+        if _is_the_service(f"http://{where}/metrics", has_token=token is not None):
             yield Fact(f"metrics: on {where}, where the service answers")
             return
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -58,10 +58,14 @@ def _listen(host: str, port: int) -> None:
     socket.create_server(address, family=family).close()
 
 
-def _is_the_service(url: str, token: str | None) -> bool:
-    with suppress(Exception):  # whatever else listens there may answer anything
-        return fetch.is_ours(within(_LONGEST, lambda: fetch.fetched(url, token)).text)
-    return False
+def _is_the_service(url: str, *, has_token: bool) -> bool:
+    """Asks without the token: whoever took the port would get it."""
+    try:
+        return fetch.is_ours(within(_LONGEST, lambda: fetch.fetched(url, None)).text)
+    except fetch.PageError as error:
+        return has_token and error.finding.trap is TOKEN_MISSING
+    except Exception:  # noqa: BLE001 - whatever else listens there may answer anything
+        return False
 
 
 def _folder(examined: Examined) -> Iterator[Finding | Fact]:

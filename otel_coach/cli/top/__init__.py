@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.fetch import LONGEST, PageError, fetched, is_ours, shown, unreadable
 from otel_coach.cli.terminal import say, within
-from otel_coach.configuration.environment_variables import OTEL_COACH_METRICS_TOKEN
 from otel_coach.configuration.process import process_environment
 from otel_coach.prometheus.readings import Interval, Reading
+from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def read(urls: Sequence[str]) -> dict[str, Reading | str]:
 
 def _read(url: str) -> Reading | str:
     at = time.monotonic()
-    token = process_environment().get(OTEL_COACH_METRICS_TOKEN)
+    token = Settings.from_env(process_environment()).metrics_token
     try:
         text = within(LONGEST, lambda: fetched(url, token, "URL")).text
     except PageError as error:

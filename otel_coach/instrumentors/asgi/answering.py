@@ -65,15 +65,15 @@ class Exchanges:
 
     def of(self, app: object) -> list[Answering]:
         """Returns the exchanges of `app` that are not finished yet."""
-        return [exchange for exchange in tuple(self.opened) if exchange.app is app]
+        return [exchange for exchange in list(self.opened) if exchange.app is app]
 
     def sockets_of(self, app: object) -> list[Answering]:
         """Returns the WebSockets of `app` that are not finished yet."""
-        return [connection for connection in tuple(self.sockets) if connection.app is app]
+        return [connection for connection in list(self.sockets) if connection.app is app]
 
     def active_sockets(self) -> Mapping[tuple[object, ...], float]:
         """Returns the number of WebSockets that are open now, by endpoint."""
-        open_now = [one.route.template for one in tuple(self.sockets) if one.is_open_socket]
+        open_now = [one.route.template for one in list(self.sockets) if one.is_open_socket]
         return _by_endpoint(open_now, self.socket_endpoints)
 
     def active_streams(self) -> Mapping[tuple[object, ...], float]:

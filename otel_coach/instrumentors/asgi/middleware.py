@@ -160,7 +160,7 @@ class Middleware:
             finally:
                 if not exchange.finished:
                     exchange.ended(error)
-                self._reset(tokens)
+                self._reset(tokens, error)
                 error = None  # its traceback has this frame: no cycle may keep what is left
 
         return __call__ if self._trusts is None else self._setting_trust(__call__)
@@ -175,8 +175,12 @@ class Middleware:
             before = distrusts_caller.set(not self._is_trusted(scope))
             try:
                 await call(app, scope, receive, send)
-            finally:
+            except GeneratorExit:
+                raise  # the garbage collector closes the coroutine, maybe in another context
+            except BaseException:
                 distrusts_caller.reset(before)
+                raise
+            distrusts_caller.reset(before)
 
         return __call__
 
@@ -265,7 +269,9 @@ class Middleware:
         return context
 
     @guarded
-    def _reset(self, tokens: _Tokens) -> None:
+    def _reset(self, tokens: _Tokens, error: BaseException | None) -> None:
+        if isinstance(error, GeneratorExit):
+            return  # the garbage collector closes the coroutine, maybe in another context
         request, context = tokens
         if context is not None:
             otel_context.detach(context)

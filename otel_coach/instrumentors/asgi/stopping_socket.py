@@ -12,6 +12,7 @@ from asyncio import CancelledError
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.core.copies import items_of
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.request_context import current_request
@@ -147,7 +148,7 @@ class StoppingConnection(Connection):
     @guarded
     def _stop_now(self) -> None:
         """Stops what can be stopped in no time: the application is about to be told."""
-        for turn, stopping in tuple(self._stoppings.items()):
+        for turn, stopping in items_of(self._stoppings):
             if turn.abandoned_endpoint is not None:
                 stopping.stop_now()
         self._note_told()
@@ -156,7 +157,7 @@ class StoppingConnection(Connection):
     def _note_told(self) -> None:
         if isinstance(current := current_request.get(), StoppableTurn):
             current.knows = True
-        for turn in tuple(self._stoppings):
+        for turn in list(self._stoppings):
             if turn.stop is not None:
                 turn.stop.is_told = True
 
@@ -184,7 +185,7 @@ class StoppingConnection(Connection):
     def _note_client_left(self) -> None:
         super()._note_client_left()
         if self._client_left:
-            for turn, stopping in tuple(self._stoppings.items()):
+            for turn, stopping in items_of(self._stoppings):
                 if turn.abandoned_endpoint is not None:
                     stopping.begin()
 
@@ -193,7 +194,7 @@ class StoppingConnection(Connection):
         super().ended(error)
         self._messages.close()
         self.own.uncancel()
-        for turn in tuple(self._stoppings):
+        for turn in list(self._stoppings):
             self.forget(turn)
         self.told = None  # its traceback has the application's frames
 

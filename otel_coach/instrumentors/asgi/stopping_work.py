@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
+from otel_coach.core.copies import items_of
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.stopping import Stop, StoppedError
@@ -270,8 +271,8 @@ class Stopping:
         if self._labels is None:
             self._labels = self._labels_now()
             del self.answerer  # it refers to this object: avoids a reference cycle
-        self.roots = {run: root for run, root in self.roots.items() if self._is_told(run)}
-        for root in self.roots.values():
+        self.roots = {run: root for run, root in items_of(self.roots) if self._is_told(run)}
+        for root in list(self.roots.values()):
             root.place.let_go()
         self._forget_request()
 
@@ -334,7 +335,7 @@ class Stopping:
         """Waits until the tasks may be cancelled."""
 
     def open_roots(self) -> list[Root]:
-        return [root for root in tuple(self.roots.values()) if not root.run.ended]
+        return [root for root in list(self.roots.values()) if not root.run.ended]
 
     def tell(self, stop: Stop) -> None:
         """Refuses further calls in the runs that are open now."""

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from opentelemetry.trace import SpanKind
 
 from otel_coach.core.event_loop import current_task
-from otel_coach.core.guard import guarded
+from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import time_at
 from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, Stream
@@ -109,7 +109,7 @@ class Connection(Answering):
 
     @property
     def open_streams(self) -> int:
-        return sum(turn.is_ai for turn in self.open_turns)
+        return sum(turn.is_ai for turn in list(self.open_turns))
 
     async def receive(self) -> Message:
         """Returns the server's next message. A message of the client begins a turn."""
@@ -127,16 +127,17 @@ class Connection(Answering):
         task, current = current_task(), current_request.get()
         if task is None:
             return False
-        for turn in tuple(self.open_turns):
+        for turn in list(self.open_turns):
             is_fed = turn is current and turn.chunks and turn.task and feeds_events(turn.task)
             if turn.open_runs and (turn.task is task or is_fed):
                 turn.is_left = True
-        return any(turn.is_left for turn in self.open_turns)
+        return any(turn.is_left for turn in list(self.open_turns))
 
+    @guarded_async
     async def _until_dropped_streams_end(self) -> None:
         """Lets the event loop close the streams that the turn's code has just dropped, if any."""
         for _ in range(_STEPS):
-            if not any(turn.is_left and turn.open_runs for turn in self.open_turns):
+            if not any(turn.is_left and turn.open_runs for turn in list(self.open_turns)):
                 return
             await asyncio.sleep(0)
 
@@ -157,7 +158,7 @@ class Connection(Answering):
     def _note_receiving(self) -> None:
         """Ends the turn of the code that asks for the next message, if its work has ended."""
         task, current = current_task(), current_request.get()
-        for turn in tuple(self.open_turns):
+        for turn in list(self.open_turns):
             if turn.is_done and (turn is current or (task is not None and turn.task is task)):
                 self.finish_turn(turn)
 
@@ -225,7 +226,7 @@ class Connection(Answering):
         server that speaks first begins a turn of its own.
         """
         task = current_task()
-        for turn in tuple(self.open_turns):
+        for turn in list(self.open_turns):
             if turn.task is task and task is not None:
                 return turn
         turn = self._latest
@@ -295,7 +296,7 @@ class Connection(Answering):
         if self._client_left or self._application_left:
             return
         self._client_left = True
-        for turn in tuple(self.open_turns):
+        for turn in list(self.open_turns):
             if turn.is_left:
                 self.finish_turn(turn)
             elif turn.open_runs or not turn.chunks:
@@ -310,7 +311,7 @@ class Connection(Answering):
         self.finished = True
         if self._client_left:
             error = None  # the application is told by an exception that its client has left
-        for turn in tuple(self.open_turns):
+        for turn in list(self.open_turns):
             self.finish_turn(turn, error)
         if self._first_turn is not None:
             self._first_turn.closed = True

@@ -6,6 +6,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.core.copies import items_of
 from otel_coach.core.guard import guarded
 from otel_coach.metrics.catalogue import DEPENDENCY_LATENCY, DEPENDENCY_UP
 from otel_coach.metrics.labels import ERROR, OK
@@ -52,10 +53,10 @@ class Health:
         self._probed[name] = monotonic()  # never adjusted, the same for all processes of a host
 
     def _values(self) -> Mapping[tuple[object, ...], float]:
-        return {(name,): float(up) for name, up in tuple(self._up.items())}
+        return {(name,): float(up) for name, up in items_of(self._up)}
 
     def _times(self) -> Mapping[tuple[object, ...], float]:
-        return {(name,): at for name, at in tuple(self._probed.items())}
+        return {(name,): at for name, at in items_of(self._probed)}
 
 
 _active: Health | None = None

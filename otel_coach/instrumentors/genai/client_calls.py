@@ -251,7 +251,7 @@ class ClientCalls:
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:
         """Ends the open calls for which `which` is true, and counts them as aborted."""
-        for call in tuple(self._open.values()):
+        for call in list(self._open.values()):
             if which(call):
                 self.leave(call)
         self.recorder.flush()

@@ -117,7 +117,7 @@ class EmbeddingObserver:
     @guarded
     def end_calls(self, which: Callable[[Run], bool]) -> None:
         """Ends the open calls for which `which` is true, and counts them as aborted."""
-        for call in tuple(self._open):
+        for call in list(self._open):
             if which(call):
                 self._end(call, was_lost=True)
         self.recorder.flush()
@@ -171,7 +171,7 @@ class EmbeddingPatches:
     def patch_all(self) -> None:
         """Patches all classes that exist and are not patched yet."""
         for cls in subclasses(self._base):
-            self._patch(cls)
+            self._patch_new(cls)
 
     def undo(self) -> None:
         """Restores every class."""
@@ -214,7 +214,7 @@ class EmbeddingPatches:
                 continue
             if getattr(original, "__isabstractmethod__", False):
                 continue
-            code = inspect.unwrap(original).__code__
+            code = getattr(inspect.unwrap(original), "__code__", _UNKNOWN)
             if _calls_super(code) and _is_implemented_above(cls, owner, name):
                 self._overrides.add(original)
                 continue
@@ -311,6 +311,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if inspect.iscode(constant):
             yield from _codes(constant)
+
+
+_UNKNOWN: Final = (lambda: None).__code__
+"""In the place of the code of a callable object, as if that called no method of a model."""
 
 
 def _named_in(code: CodeType) -> Iterator[str]:

@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from otel_coach.core.copies import items_of
 from otel_coach.core.guard import guarded
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class OpenRuns:
     def executed_by(self, task: asyncio.Task[Any]) -> Run | None:
         """Returns an open run that `task` starts and ends itself, None if there is none."""
         keys = self._by_task.get(task, ())
-        return next((self.by_key[key] for key in tuple(keys) if key in self.by_key), None)
+        return next((self.by_key[key] for key in list(keys) if key in self.by_key), None)
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Removes and returns the run with that id; None if it has ended already."""
@@ -80,7 +81,7 @@ class OpenRuns:
 
     def lose(self, which: Callable[[Run], bool]) -> None:
         """Abandons the runs for which `which` is true: nothing can report their end any more."""
-        for key, run in tuple(self.by_key.items()):
+        for key, run in items_of(self.by_key):
             if which(run):
                 self._lose(key)
 
@@ -109,7 +110,7 @@ class OpenRuns:
 
     @guarded
     def _task_done(self, task: asyncio.Task[Any]) -> None:
-        for key in tuple(self._by_task.pop(task, ())):
+        for key in list(self._by_task.pop(task, ())):
             self._lose(key)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.core.guard import guarded_async
+from otel_coach.core.guard import guarded_async, swallowed
 from otel_coach.core.traps import OWN_PAGE
 from otel_coach.prometheus.application_page import (
     ApplicationPage,
@@ -16,7 +16,7 @@ from otel_coach.prometheus.application_page import (
 )
 from otel_coach.prometheus.http.bandwidth import PIECE
 from otel_coach.prometheus.http.browser_page import for_browser
-from otel_coach.prometheus.http.http_response import BUSY, UNAUTHORIZED, Answer, is_allowed
+from otel_coach.prometheus.http.http_response import BUSY, FAILED, UNAUTHORIZED, Answer, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -83,7 +83,12 @@ class MetricsEndpoint:
         if not is_allowed:
             await _send(send, UNAUTHORIZED)
             return
-        found = await self._answer(scope, receive)
+        try:
+            found = await self._answer(scope, receive)
+        except BaseException as raised:
+            if not swallowed(self, raised, "MetricsEndpoint"):
+                raise
+            found = FAILED
         if found is not None:
             await self.send(receive, send, found)
 

@@ -41,6 +41,10 @@ def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
     return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
 
 
+FAILED: Final = plain(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "the page failed; the service's log, or otel_coach_errors_total, has more",
+)
 BUSY: Final = plain(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too many wait for this page. Ask again in a second, and less often.",

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from otel_coach.core.guard import OwnThread
-from otel_coach.prometheus.http.http_response import BUSY, plain
+from otel_coach.prometheus.http.http_response import BUSY, FAILED, plain
 from otel_coach.prometheus.http.request_head import BadRequestError, read_head
 from otel_coach.workers.log_once import NO_DESCRIPTOR
 
@@ -229,8 +229,7 @@ class PageServer:
             return ticket.found()
         except BaseException as raised:  # noqa: BLE001 - the server's thread must go on
             self._fault(raised, "PageServer")
-            text = "the page failed; the service's log, or otel_coach_errors_total, has more"
-            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+            return FAILED
 
 
 def _head_of(answer: Answer) -> bytes:

@@ -3,6 +3,8 @@ import dataclasses
 import pytest
 
 from otel_coach.configuration.definitions import CAPTURE
+from otel_coach.configuration.kinds import ListKind
+from otel_coach.configuration.setting import settings_of
 from otel_coach.configuration.trust import Trust
 from otel_coach.settings import Settings, effective
 
@@ -196,9 +198,9 @@ def test_what_only_looks_like_a_second_entry_stays_in_its_address(address):
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
 INSTEAD = {
     "enabled": ({"OTEL_COACH_DISABLED": "perhaps"}, True),
-    "trace_exporters": ({"OTEL_TRACES_EXPORTER": "oltp", **ENDPOINT}, ("otlp",)),
-    "metric_exporters": ({"OTEL_METRICS_EXPORTER": "promethues"}, ("prometheus",)),
-    "log_exporters": ({"OTEL_LOGS_EXPORTER": "oltp"}, ()),
+    "trace_exporters": ({"OTEL_TRACES_EXPORTER": "oltp,console", **ENDPOINT}, ("console",)),
+    "metric_exporters": ({"OTEL_METRICS_EXPORTER": "console,promethues"}, ("console",)),
+    "log_exporters": ({"OTEL_LOGS_EXPORTER": "oltp,console"}, ("console",)),
     "otlp_traces_protocol": ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http"}, "http/protobuf"),
     "otlp_metrics_protocol": ({"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http"}, "http/protobuf"),
     "otlp_logs_protocol": ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http"}, "http/protobuf"),
@@ -221,8 +223,8 @@ INSTEAD = {
         frozenset({"redis"}),
     ),
     "credential_headers": (
-        {"OTEL_COACH_CREDENTIAL_HEADERS": "x y"},
-        Settings().credential_headers,
+        {"OTEL_COACH_CREDENTIAL_HEADERS": "x y,x-key"},
+        frozenset({"x-key"}),
     ),
     "budgets": ({"OTEL_COACH_BUDGET_MODEL": "many"}, Settings().budgets),
     "pinned": ({"OTEL_COACH_ALLOWED_MODELS": ";;"}, {}),
@@ -240,13 +242,40 @@ INSTEAD = {
     "dependencies": ({"OTEL_COACH_DEPENDENCIES": "a=redis:/h,b=tcp://h:1"}, {"b": "tcp://h:1"}),
     "dependency_interval": ({"OTEL_COACH_DEPENDENCY_INTERVAL": "soon"}, 15.0),
     "dependency_timeout": ({"OTEL_COACH_DEPENDENCY_TIMEOUT": "-1"}, 5.0),
-    "gateways": ({"OTEL_COACH_GATEWAYS": "nonsense"}, {}),
-    "stop_abandoned": ({"OTEL_COACH_STOP_ABANDONED": "chat"}, False),
+    "gateways": ({"OTEL_COACH_GATEWAYS": "a.b=openai,c.d"}, {"a.b": "openai"}),
+    "stop_abandoned": ({"OTEL_COACH_STOP_ABANDONED": "/chat,plans"}, frozenset({"/chat"})),
     "stop_after": ({"OTEL_COACH_STOP_AFTER": "-0.1"}, 0.2),
     "stop_tools": ({"OTEL_COACH_STOP_TOOLS": "some"}, False),
     "quiet": ({"OTEL_COACH_QUIET": "perhaps"}, False),
     "config_file": None,  # any text is a path; that there is a file is seen when it is read
 }
+
+
+WORDS = {"budgets", "pinned"}
+"""Mappings with a variable for each name, whose text is no list of entries."""
+
+
+def test_of_each_list_the_valid_entries_are_kept():
+    lists = {one.name for one, told in settings_of(Settings) if isinstance(told.kind, ListKind)}
+    assert {"gateways", "stop_abandoned", "trace_exporters", "span_attributes"} <= lists
+    for name in lists - WORDS:
+        environ, value = INSTEAD[name]
+        assert any("," in text for text in environ.values()), name
+        assert value not in ((), frozenset(), {}, getattr(Settings(), name)), name
+
+
+@pytest.mark.parametrize(
+    ("environ", "name", "default"),
+    [
+        ({"OTEL_COACH_STOP_ABANDONED": "chat"}, "stop_abandoned", False),
+        ({"OTEL_COACH_GATEWAYS": "nonsense"}, "gateways", {}),
+        ({"OTEL_TRACES_EXPORTER": "oltp", **ENDPOINT}, "trace_exporters", ("otlp",)),
+        ({"OTEL_METRICS_EXPORTER": "promethues"}, "metric_exporters", ("prometheus",)),
+        ({"OTEL_LOGS_EXPORTER": "oltp"}, "log_exporters", ()),
+    ],
+)
+def test_a_list_without_a_valid_entry_is_the_default(environ, name, default):
+    assert getattr(Settings.from_env(environ), name) == default
 
 
 def test_each_setting_has_a_row():

@@ -1,0 +1,100 @@
+"""Callbacks of the application's own gauges that hang while metrics are collected."""
+
+import threading
+
+import pytest
+from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from otel_coach.metrics import recorder as recorder_module
+from otel_coach.metrics.catalogue import RATE_LIMIT_HITS
+from otel_coach.metrics.recorder import Recorder
+from tests.support.waiting import eventually
+
+
+class Hanging:
+    """A reader that collects in a thread of its own, until `let` is set."""
+
+    def __init__(self):
+        self.reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.recorder = Recorder(self.provider.get_meter("test"))
+        self.begun, self.let = threading.Event(), threading.Event()
+        self.provider.get_meter("app").create_observable_gauge("app.gauge", [self._hang])
+        self.found = []
+        self.thread = threading.Thread(target=self._collect, daemon=True)
+
+    def _hang(self, _options):
+        self.begun.set()
+        self.let.wait(60)
+        return [Observation(1)]
+
+    def _collect(self):
+        with self.recorder.measured():
+            self.found.append(self.hits())
+
+    def hits(self):
+        return sum(
+            point.value
+            for resource in self.reader.get_metrics_data().resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "rate_limit.hits"
+            for point in metric.data.data_points
+        )
+
+
+@pytest.fixture
+def hanging():
+    made = Hanging()
+    made.recorder.record(RATE_LIMIT_HITS, 1, ("/before",))
+    made.thread.start()
+    assert made.begun.wait(60)
+    yield made
+    made.let.set()
+    made.thread.join(60)
+    made.recorder.close()
+
+
+def test_what_is_recorded_meanwhile_is_added_up_and_not_piled_up(hanging):
+    recorder = hanging.recorder
+    for _ in range(1000):
+        recorder.record(RATE_LIMIT_HITS, 1, ("/meanwhile",))
+        recorder.flush()
+    eventually(lambda: not recorder._queue)
+    hanging.let.set()
+    hanging.thread.join(60)
+    assert hanging.found == [1]  # nothing was emitted during the collection
+    recorder.flush_all()
+    assert hanging.hits() == 1001
+
+
+def test_neither_a_flush_of_all_nor_the_increments_wait_for_ever(hanging, monkeypatch):
+    monkeypatch.setattr(recorder_module, "_MAX_COLLECTION", 0.05)
+    recorder = hanging.recorder
+    recorder.keep_increments()
+    recorder.record(RATE_LIMIT_HITS, 2, ("/meanwhile",))
+    recorder.flush_all()
+    assert not recorder.take_increments()  # nothing is emitted during the collection
+    assert hanging.thread.is_alive()
+    hanging.let.set()
+    hanging.thread.join(60)
+    assert hanging.found == [1]
+    recorder.flush_all()
+    assert recorder.take_increments().counters
+    assert hanging.hits() == 3
+
+
+def test_a_block_inside_a_block_ends_only_itself():
+    made = Hanging()
+    made.let.set()
+    with made.recorder.flushed():
+        with made.recorder.flushed():
+            pass
+        made.recorder.record(RATE_LIMIT_HITS, 1, ("/inside",))
+        made.recorder.flush_all()
+        assert made.hits() == 0
+    made.recorder.flush_all()
+    assert made.hits() == 1
+    made.recorder.close()
