@@ -21,20 +21,20 @@ distrusts_caller: ContextVar[bool] = ContextVar("otel_coach_distrusts_caller", d
 """Whether the caller of the current request is untrusted, so that its trace context and baggage are
 ignored. Not kept in OpenTelemetry's context, because an extraction replaces that."""
 CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
-"""Key of the run that a context belongs to, an object with the attributes `is_llm`, `ended` and
-`is_traced`."""
+"""Key of the run that a context belongs to, an object with the attributes `is_llm`, `is_traced` and
+`executes_current_code`."""
 
 
 def is_inside_call(context: Context | None = None) -> bool:
     """Whether `context` (default: the current one) belongs to a model call that is still open."""
     run: Any = otel_context.get_value(CURRENT_RUN, context)
-    return run is not None and run.is_llm and not run.ended
+    return run is not None and run.is_llm and run.executes_current_code
 
 
 def is_inside_traced_call(context: Context | None = None) -> bool:
     """Whether `context` belongs to an open model call that has a span of otel-coach's."""
     run: Any = otel_context.get_value(CURRENT_RUN, context)
-    return run is not None and run.is_llm and not run.ended and run.is_traced
+    return run is not None and run.is_llm and run.is_traced and run.executes_current_code
 
 
 _KEPT_IF_SET: Final = frozenset({"error.type", "http.route"})

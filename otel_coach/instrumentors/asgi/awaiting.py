@@ -102,6 +102,36 @@ def reads_events_of(task: _Task, feeder: _Task) -> bool:
     return any(any(value is feeder for value in frame.f_locals.values()) for frame in _frames(task))
 
 
+def awaits_shared_task(task: _Task) -> bool:
+    """Returns whether `task` awaits one that others await, too, and that its cancellation ends.
+
+    Requests share a task, for example, if each awaits the answer that the first began to make.
+    """
+    return any(
+        sum(map(_awaits, getattr(one, "_callbacks", None) or ())) > 1 or awaits_shared_task(one)
+        for one in _ended_with(task)
+        if isinstance(one, asyncio.Task)
+    )
+
+
+def _ended_with(task: _Task) -> Iterator[Any]:
+    """Yields the futures that the cancellation of `task` would cancel."""
+    awaited = getattr(task, "_fut_waiter", None)
+    yield from getattr(awaited, "_children", None) or (awaited,)
+    for frame in _frames(task):  # until Python 3.12, `wait_for` awaits a future of its own
+        if frame.f_code is asyncio.wait_for.__code__ and "fut" in frame.f_locals:
+            yield frame.f_locals["fut"]
+
+
+def _awaits(callback_and_context: tuple[Any, object]) -> bool:
+    """Returns whether a callback is that of a task that awaits, or of `gather` and its like."""
+    callback, _ = callback_and_context
+    made_by = getattr(getattr(callback, "func", callback), "__module__", None)
+    return isinstance(getattr(callback, "__self__", None), asyncio.Task) or (
+        made_by == asyncio.tasks.__name__
+    )
+
+
 def _frames(task: _Task) -> Iterator[FrameType]:
     """Yields the frames of the coroutines and generators of `task`, outermost first."""
     for one in _awaiting(task):

@@ -18,7 +18,12 @@ from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.stopping import Stop, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
-from otel_coach.instrumentors.asgi.awaiting import Place, awaits_thread, reads_events_of
+from otel_coach.instrumentors.asgi.awaiting import (
+    Place,
+    awaits_shared_task,
+    awaits_thread,
+    reads_events_of,
+)
 from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.metrics.catalogue import AI_STOPPED_RUNS
 from otel_coach.metrics.labels import NO_MODEL
@@ -348,7 +353,7 @@ class Stopping:
                 stop.told.add(root.run)  # cancelled with the task that awaits it, if any does
 
     def tasks_to_cancel(self) -> set[_Task]:
-        """Returns the tasks that make the answer, or await what does."""
+        """Returns the tasks that make the answer, or await what does, and nothing of others."""
         tasks: set[_Task | None] = set()
         for root in self.open_roots():
             task = root.place.task_in(self._thread)
@@ -360,7 +365,8 @@ class Stopping:
             if self.feeds_answer(root):
                 tasks.add(task)
             tasks.add(self.answerer_around(root))
-        return {task for task in tasks if task is not None and not task.done()}
+        found = {task for task in tasks if task is not None and not task.done()}
+        return {task for task in found if not awaits_shared_task(task)}
 
     async def cancel_all(self, tasks: set[_Task]) -> None:
         """Cancels tasks that make the answer, and waits until they have ended.

@@ -222,12 +222,15 @@ class Connection(Answering):
     def turn_of_work(self) -> Turn:
         """Returns the turn of work whose context is older than the client's last message.
 
-        A task that has begun a turn goes on with it; otherwise it is the last message's turn. A
-        server that speaks first begins a turn of its own.
+        A task that has begun a turn goes on with it, unless that is done and a newer message waits:
+        a worker may take messages from a queue. Otherwise it is the last message's turn. A server
+        that speaks first begins a turn of its own.
         """
         task = current_task()
+        newest = self._latest
+        waits = newest is not None and not newest.is_ai and not newest.closed
         for turn in list(self.open_turns):
-            if turn.task is task and task is not None:
+            if turn.task is task and task is not None and not (turn.is_done and waits):
                 return turn
         turn = self._latest
         if turn is None or turn.is_ai or turn.closed:

@@ -19,8 +19,8 @@ from otel_coach.core.patching import replaced
 from otel_coach.core.spans import CURRENT_RUN
 from otel_coach.instrumentors.genai.direct_call import DirectCall, as_object
 from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding, EmbeddingPart
-from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.enclosing import enclosing
+from otel_coach.instrumentors.genai.model_call import ModelCall
 from otel_coach.instrumentors.genai.other_spans import another_makes_the_span
 from otel_coach.instrumentors.genai.run_recorder import RunRecorder
 from otel_coach.instrumentors.genai.watched_stream import watch_bytes, watch_chunks
@@ -150,13 +150,9 @@ class ClientCalls:
         if not _is_open_model(around):
             place = enclosing()
             around = place.run
-        is_open = _is_open_model(around)
-        if is_open and around.provider == self._package.name and around.api_url is None:
-            around.api_url = _address(client)  # a framework may not know it (OPENAI_BASE_URL)
-        if is_open and (issubclass(kind, DirectCall) or isinstance(around, DirectEmbedding)):
-            return None  # a framework's own call counts this one, or this is seen a second time
-        if is_open and isinstance(around, EmbeddingCall):
-            return EmbeddingPart(around)
+        is_own = isinstance(around, ModelCall) == issubclass(kind, DirectCall)
+        if _is_open_model(around) and is_own:
+            return self._noted(around, client)
         body: Any = options.json_data
         call = self._started(
             kind,
@@ -169,6 +165,15 @@ class ClientCalls:
         if len(self._open) > _MAX_OPEN_CALLS:
             self.leave(next(iter(self._open.values())))
         return call
+
+    def _noted(self, call: Any, client: Any) -> EmbeddingPart | None:
+        """Notes the request of an open call, which a framework counts, or which is seen again."""
+        if call.provider == self._package.name and call.api_url is None:
+            call.api_url = _address(client)  # a framework may not know it (OPENAI_BASE_URL)
+        if isinstance(call, ModelCall):
+            call.was_asked = True
+            return None
+        return None if isinstance(call, DirectEmbedding) else EmbeddingPart(call)
 
     def is_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Returns whether a request is the call of a model."""
@@ -301,7 +306,7 @@ class ClientCalls:
 
 
 def _is_open_model(run: Any) -> bool:
-    return run is not None and run.is_llm and not run.ended
+    return run is not None and run.is_llm and run.executes_current_code
 
 
 def _address(client: Any) -> str | None:

@@ -91,7 +91,9 @@ class ModelCall(ProviderCall):
         "model",
         "prompt",
         "provider",
+        "was_asked",
         "was_streamed",
+        "wraps",
     )
 
     def __init__(self, parent: Run | None, model: object, provider: str | None) -> None:
@@ -113,6 +115,10 @@ class ModelCall(ProviderCall):
         """Whether LangChain's own cache answered, so that there was no call."""
         self.chunk_usages: list[object] | None = None
         """Usage blocks of the chunks, for a run whose end is never reported."""
+        self.wraps = False
+        """Whether it called another model of LangChain."""
+        self.was_asked = False
+        """Whether it sent a request by a provider's package itself."""
         self.first_token: float | None = None
         self.last_token: float | None = None
 
@@ -121,6 +127,11 @@ class ModelCall(ProviderCall):
         self.last_token = now = perf_counter()
         if self.first_token is None:
             self.first_token = now
+
+    @property
+    def is_wrapper(self) -> bool:
+        """Whether only others called a provider for it, which are counted in its place."""
+        return self.wraps and not self.was_asked
 
     def asked_url(self) -> str | None:
         """Returns the address that was asked, None if it is not known."""

@@ -141,7 +141,7 @@ class RunRecorder:
             billing=billing,
             response=response if self.content.is_on else None,
         )
-        if isinstance(run, ModelCall) and run.request is not None:
+        if isinstance(run, ModelCall) and run.request is not None and not run.began_late:
             if status == OK and run.request.look_in_loop(self._end_in_loop, run, end):
                 return
             end = _abandoned_or_not(end, run.request)
@@ -165,7 +165,7 @@ class RunRecorder:
                 attributes.update(self._record_named(run, end))
             elif isinstance(run, EmbeddingCall):
                 attributes.update(run.record(self.recorder, self.prices, end, self._unmeasured))
-            elif isinstance(run, ModelCall):
+            elif isinstance(run, ModelCall) and not run.is_wrapper:
                 usage = run.usage(end)
                 if is_recording or self.content.is_on:
                     attributes.update(response_attributes(run, end.billing, usage))

@@ -34,6 +34,7 @@ class Run:
 
     __slots__ = (
         "application",
+        "began_late",
         "context",
         "ended",
         "id_ref",
@@ -64,6 +65,10 @@ class Run:
             request, self.outer_context = request.turn_of(around, self.outer_context)
         self.request = request
         self.application = current_application.get() if request is None else request.application
+        self.began_late: bool = (
+            parent.began_late if parent is not None else request is not None and request.closed
+        )
+        """Whether it, and all runs around it, began after the request that started their task."""
         self.started = perf_counter()
         if parent is not None:
             self.start_of_clock = parent.start_of_clock
@@ -84,6 +89,11 @@ class Run:
 
     kind = trace.SpanKind.INTERNAL
     """Kind of the run's span."""
+
+    @property
+    def executes_current_code(self) -> bool:
+        """Whether the current code may belong to this run, which is current in its context."""
+        return not self.ended
 
     def described(self) -> tuple[str, dict[str, AttributeValue]]:
         """Returns the name of the run's span, and the attributes that are known at the start.
@@ -243,7 +253,7 @@ def _with_span(run: Run | None) -> Run | None:
 
 
 class RunSpanProxy(trace.Span):
-    """Represents the run's span while the run is open, then the span that was current outside.
+    """Represents the run's span for code in the open run, else the span that was current outside.
 
     What a span has besides the API's methods (name, attributes, parent ...) is read from the
     represented span, and is missing here if it is missing there.
@@ -261,17 +271,16 @@ class RunSpanProxy(trace.Span):
 
     @property
     def still_open(self) -> trace.Span:
-        """This proxy while its run is open, then the closest outer span whose run has not ended."""
+        """This proxy for code in its run, else the closest outer span that the code is in."""
         span: trace.Span = self
-        while type(span) is RunSpanProxy and span.run.ended:
+        while type(span) is RunSpanProxy and not span.run.executes_current_code:
             span = span.outer
         return span
 
     @property
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - read-only
         """The represented span's class: other code checks if a span is a `ReadableSpan`."""
-        run = self.run
-        return type(self.now if run.ended else run.span)
+        return type(self.now)
 
     def __getattr__(self, name: str) -> Any:
         if "run" not in vars(self):  # `copy` has not set the attributes yet

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from inspect import currentframe
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.core.event_loop import current_task
 from otel_coach.instrumentors.genai.billing import finish_reason
 from otel_coach.instrumentors.genai.model_call import ModelCall
+from otel_coach.instrumentors.langchain.model_frames import is_inside_model
 from otel_coach.pricing.providers import BEDROCK, names_of
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ _MAX_TEXT: Final = 10_000
 class LangChainCall(ModelCall):
     """A run of LangChain that is one call of a model."""
 
-    __slots__ = ("_serialized",)
+    __slots__ = ("_place", "_serialized")
 
     def __init__(
         self,
@@ -49,6 +53,20 @@ class LangChainCall(ModelCall):
         kind = str(parameters.get("_type") or "").partition("-")[0]
         super().__init__(parent, model, metadata.get("ls_provider") or kind or None)
         self._serialized = serialized
+        self._place = _place()
+        """Where the code is that waits for the call, or takes its chunks."""
+
+    @property
+    def executes_current_code(self) -> bool:
+        """Whether the current code may belong to the model.
+
+        The code around the call does not: it goes on between two chunks, and after a call that it
+        has left or cancelled, which LangChain reports late or never. In another thread or task, the
+        code is taken for the model's.
+        """
+        if self.ended:
+            return False
+        return _place() != self._place or is_inside_model(currentframe())
 
     def chunk_came(self, token: object, chunk: object) -> None:
         """Notes a chunk; one without content, tool call or reasoning does not count as a token."""
@@ -78,6 +96,10 @@ class LangChainCall(ModelCall):
         """Drops the contexts, and what LangChain said of the model."""
         super().let_go()
         self._serialized = None
+
+
+def _place() -> tuple[int, int]:
+    return get_ident(), id(current_task())
 
 
 def _serialized_model(serialized: object) -> object:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from inspect import currentframe
 from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import context as otel_context
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, swallowed
+from otel_coach.core.spans import CURRENT_RUN
 from otel_coach.instrumentors.genai.billing import billing_of
+from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.enclosing import Enclosing
+from otel_coach.instrumentors.genai.model_call import ModelCall
 from otel_coach.instrumentors.genai.run_recorder import RunRecorder
 from otel_coach.instrumentors.genai.runs import RetrieverRun, Run, ToolRun
 from otel_coach.instrumentors.langchain.cached_answers import CachedAnswers
 from otel_coach.instrumentors.langchain.call import LangChainCall
+from otel_coach.instrumentors.langchain.model_frames import is_inside_another_model
 from otel_coach.instrumentors.langchain.modes import current_parent_id, input_mode, mode_of
 from otel_coach.instrumentors.langchain.open_runs import OpenRuns
 from otel_coach.instrumentors.langchain.owner_task import owner_task
@@ -127,8 +134,8 @@ class RunObserver:
         # Where the callbacks start in helper tasks, as those of a text model, the context of the
         # model's own code does not tell the run.
         task = current_task()
-        run = None if task is None else self._runs.executed_by(task)
-        if run is None or not run.is_llm:
+        run = None if task is None else self._runs.called_by(task)
+        if run is None:
             run = self._runs.get(current_parent_id())
         return None if run is None else Enclosing(run, mode_of(run, {}))
 
@@ -224,15 +231,30 @@ class RunObserver:
         options: Mapping[str, Any],
     ) -> None:
         parameters = options.get("invocation_params") or {}
+        around = self._around_model()
         for manager, prompt in zip(managers, prompts, strict=True):
-            run = LangChainCall(
-                self._runs.get(manager.parent_run_id), serialized, manager.metadata, parameters
-            )
+            parent = self._runs.get(manager.parent_run_id) or around
+            if isinstance(parent, ModelCall):
+                parent.wraps = True
+            run = LangChainCall(parent, serialized, manager.metadata, parameters)
             run.mode = mode_of(run, manager.metadata)
             if (size := options.get("batch_size", 1)) != 1:
                 run.first_of_batch = self._batches.first(serialized, run, size)
             self._closing.start_call(run, prompt)
             self._begin(manager.run_id, run, task)
+
+    def _around_model(self) -> Run | None:
+        """Returns the open call around a model's start that no id of LangChain's tells, if any.
+
+        Embedding models have no ids; a model that calls another one rarely passes its own on.
+        """
+        run: Any = otel_context.get_value(CURRENT_RUN)
+        if run is None or not run.is_llm or run.ended:
+            return None
+        if isinstance(run, EmbeddingCall):
+            return run
+        is_wrapper = isinstance(run, LangChainCall) and is_inside_another_model(currentframe())
+        return run if is_wrapper else None
 
     def _end(
         self,

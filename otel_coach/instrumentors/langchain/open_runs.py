@@ -70,10 +70,10 @@ class OpenRuns:
         """Returns the open run with that id, None if there is none."""
         return None if run_id is None else self.by_key.get(_key(run_id))
 
-    def executed_by(self, task: asyncio.Task[Any]) -> Run | None:
-        """Returns an open run that `task` starts and ends itself, None if there is none."""
-        keys = self._by_task.get(task, ())
-        return next((self.by_key[key] for key in list(keys) if key in self.by_key), None)
+    def called_by(self, task: asyncio.Task[Any]) -> Run | None:
+        """Returns the open call of a model that `task` makes itself now, None if there is none."""
+        runs = map(self.by_key.get, list(self._by_task.get(task, ())))
+        return next((run for run in runs if run and run.is_llm and run.executes_current_code), None)
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Removes and returns the run with that id; None if it has ended already."""

@@ -113,6 +113,39 @@ def leave_after(url, path, calls, notes, body=b""):
 
 
 @pytest.mark.server
+def test_a_worker_that_the_request_of_a_client_who_left_has_started_costs_others_nothing(measured):
+    notes, app = [], FastAPI()
+    model = slow_model(notes, counted(1000, 100))
+    queue = asyncio.Queue()
+    workers = []
+
+    async def work():
+        while True:
+            done = await queue.get()
+            await model.ainvoke("hi")
+            if not done.done():
+                done.set_result(None)
+
+    @app.get("/answer")
+    async def answer():
+        if not workers:
+            workers.append(asyncio.create_task(work()))
+        done = asyncio.get_running_loop().create_future()
+        await queue.put(done)
+        await done
+
+    with serving(app) as client:
+        with asked(client.base_url, "/answer"):
+            eventually(lambda: workers)
+            time.sleep(PAUSE / 2)
+        eventually(lambda: len(notes) == 1)
+        for _ in range(3):
+            assert client.get("/answer").status_code == 200
+        eventually(lambda: measured.page().sum("agent_llm_requests_total") == 4)
+    assert measured.page().sum(TOKENS, endpoint="/answer") == 1100
+
+
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("path", "body"),
     [

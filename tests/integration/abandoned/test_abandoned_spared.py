@@ -116,6 +116,63 @@ def test_other_requests_that_share_the_graph_are_not_touched(stopping, work, not
     assert page.sum("app_ai_request_duration_seconds_count", status="ok") == 3
 
 
+SHARING = {
+    "await": lambda task: task,
+    "gather": lambda task: asyncio.gather(task, asyncio.sleep(0)),
+    "wait_for": lambda task: asyncio.wait_for(task, 60),
+    "shield": asyncio.shield,
+    "wait": lambda task: asyncio.wait({task}),
+    "a task between": lambda task: asyncio.create_task(later(task)),
+}
+"""How requests await a task that one of them has started."""
+
+
+async def later(task):
+    return await task
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("second", ["await", "gather", "wait_for", "shield"])
+@pytest.mark.parametrize("first", SHARING)
+def test_a_task_that_another_request_awaits_too_goes_on(stopping, work, notes, first, second):
+    app = FastAPI()
+    flights = []
+
+    @app.get("/{name}")
+    async def answer(name: str):
+        if not flights:
+            flights.append(asyncio.create_task(work.graph.ainvoke(EMPTY)))
+        await SHARING[first if name == "leaves" else second](flights[0])
+        return flights[0].result()["said"]
+
+    with serving(app) as client:
+        answers = []
+
+        def stays():
+            eventually(lambda: flights)
+            answers.append(client.get("/stays").json())
+
+        other = threading.Thread(target=stays)
+        other.start()
+        Caller(client.base_url, notes).leave("/leaves", after=20)
+        other.join()
+    assert answers == [[1] * STEPS]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("first", ["await", "gather", "wait_for", "a task between"])
+def test_a_task_of_one_request_alone_is_stopped(stopping, work, notes, first):
+    app = FastAPI()
+
+    @app.get("/answer")
+    async def answer():
+        await SHARING[first](asyncio.create_task(work.graph.ainvoke(EMPTY)))
+
+    total, _ = made(app, "/answer", notes)
+    assert total < ALL
+    assert stopping.page().sum(STOPPED) == 1
+
+
 @pytest.mark.server
 def test_a_tool_that_has_begun_ends_and_no_call_follows(stopping, work, notes):
     app = FastAPI()

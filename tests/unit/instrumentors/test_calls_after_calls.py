@@ -1,0 +1,227 @@
+"""Calls beside, after and inside of LangChain's: each that the provider got is counted once."""
+
+import asyncio
+import gc
+from collections import Counter
+from contextlib import suppress
+
+import anyio
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import LLM, BaseChatModel
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.retrievers import BaseRetriever
+from openai import AsyncOpenAI, OpenAI
+from opentelemetry import propagate, trace
+
+from otel_coach import Settings
+from otel_coach.testing import measuring
+from tests.support.waiting import eventually
+
+CALLS = "agent_llm_requests_total"
+SLOW = "[delay:1]"
+ASK = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture
+def measured(provider):
+    """Measures the process; each request in the ledger is one call on the page at the end."""
+    with measuring(Settings(gateways={"127.0.0.1": "openai"})) as made:
+        yield made
+        asked = Counter(one.model for one in provider.ledger if one.kind != "embeddings")
+        with suppress(AssertionError):
+            eventually(lambda: gc.collect() >= 0 and counted(made) == asked, within=5)
+        assert counted(made) == asked
+        assert made.page().sum("otel_coach_errors_total") == 0
+
+
+def counted(measured):
+    found = Counter()
+    for labels, value in measured.page().samples(CALLS):
+        found[labels["model"]] += int(value)
+    return +found
+
+
+@pytest.fixture
+def client(provider):
+    return AsyncOpenAI(api_key="k", base_url=provider.base_url, max_retries=0)
+
+
+@pytest.fixture
+def sync_client(provider):
+    return OpenAI(api_key="k", base_url=provider.base_url, max_retries=0)
+
+
+async def times_out(model):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await model.ainvoke(SLOW)
+
+
+async def waits_for(model):
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(model.ainvoke(SLOW), 0.1)
+
+
+async def moves_on(model):
+    with anyio.move_on_after(0.1):
+        await model.ainvoke(SLOW)
+
+
+async def leaves_a_stream(model):
+    async for chunk in model.astream("hi"):
+        if chunk.content:
+            break
+
+
+@pytest.mark.parametrize("leave", [times_out, waits_for, moves_on, leaves_a_stream])
+def test_a_direct_call_after_one_that_was_left(measured, model, client, leave):
+    async def main():
+        await leave(model)
+        await client.chat.completions.create(**ASK)
+        await client.chat.completions.create(**ASK)
+
+    asyncio.run(main())
+
+
+def test_direct_calls_between_the_chunks_of_a_stream(measured, model, client, sync_client):
+    async def main():
+        async for chunk in model.astream("hi"):
+            if chunk.content:
+                await client.chat.completions.create(**ASK)
+
+    asyncio.run(main())
+    for chunk in model.stream("hi"):
+        if chunk.content:
+            sync_client.chat.completions.create(**ASK)
+
+
+def test_between_two_chunks_the_applications_span_and_its_headers_are_current(measured, model):
+    tracer = measured.installation.providers.tracer_provider.get_tracer("app")
+
+    async def main():
+        with tracer.start_as_current_span("mine") as mine:
+            async for chunk in model.astream("hi"):
+                sent = {}
+                propagate.inject(sent)
+                assert (
+                    sent["traceparent"].split("-")[2] == f"{mine.get_span_context().span_id:016x}"
+                )
+                trace.get_current_span().set_attribute("app.chunk", str(chunk.content))
+
+    asyncio.run(main())
+    (mine,) = (span for span in measured.spans if span.name == "mine")
+    (chat,) = (span for span in measured.spans if span.name.startswith("chat"))
+    assert "app.chunk" in mine.attributes
+    assert "app.chunk" not in chat.attributes
+    assert chat.parent.span_id == mine.context.span_id
+
+
+class Guard(BaseChatModel):
+    """A model of one's own that asks another one, as routers and guards do."""
+
+    inner: object
+
+    @property
+    def _llm_type(self):
+        return "guard"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        return ChatResult(generations=[ChatGeneration(message=self.inner.invoke(messages))])
+
+    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+        answer = await self.inner.ainvoke(messages)
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+class StreamingGuard(Guard):
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for chunk in self.inner.stream(messages):
+            yield ChatGenerationChunk(message=chunk)
+
+    async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
+        async for chunk in self.inner.astream(messages):
+            yield ChatGenerationChunk(message=chunk)
+
+
+WAYS = {
+    "invoke": lambda model: model.invoke("hi"),
+    "ainvoke": lambda model: asyncio.run(model.ainvoke("hi")),
+    "stream": lambda model: list(model.stream("hi")),
+    "astream": lambda model: asyncio.run(all_of(model.astream("hi"))),
+    "batch": lambda model: model.batch(["hi", "ho"]),
+    "abatch": lambda model: asyncio.run(model.abatch(["hi", "ho"])),
+}
+
+
+async def all_of(chunks):
+    return [chunk async for chunk in chunks]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("guard", [Guard, StreamingGuard])
+def test_a_model_around_a_model_is_no_call_of_its_own(measured, model, guard, way):
+    WAYS[way](guard(inner=guard(inner=model)))
+    page = measured.page()
+    assert page.sum("agent_llm_tokens_total") > 0
+    assert page.sum("agent_llm_unmeasured_total", error_type="no_price") == 0
+
+
+def test_a_model_that_asks_a_provider_itself_and_another_model_are_two_calls(
+    measured, model, sync_client
+):
+    class Both(Guard):
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            sync_client.chat.completions.create(**{**ASK, "model": "guard"})
+            return super()._generate(messages)
+
+    Both(inner=model).invoke("hi", config={"metadata": {"ls_model_name": "guard"}})
+
+
+def test_a_retriever_that_asks_a_text_model_itself(measured, client):
+    class Text(LLM):
+        @property
+        def _llm_type(self):
+            return "text"
+
+        def _call(self, prompt, stop=None, run_manager=None, **kwargs):
+            raise NotImplementedError
+
+        async def _acall(self, prompt, stop=None, run_manager=None, **kwargs):
+            answer = await client.chat.completions.create(**ASK)
+            return str(answer.choices[0].message.content)
+
+    class Rewriting(BaseRetriever):
+        def _get_relevant_documents(self, query, *, run_manager):
+            return []
+
+        async def _aget_relevant_documents(self, query, *, run_manager):
+            config = {"metadata": {"ls_model_name": ASK["model"]}}
+            return [Document(await Text().ainvoke(query, config))]
+
+    async def main():
+        for _ in range(20):
+            await Rewriting().ainvoke("hi")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("by", ["the package", "LangChain"])
+def test_an_embedding_model_that_asks_a_chat_model_first(measured, model, sync_client, by):
+    class Hypothetical(Embeddings):
+        model = "text-embedding-3-small"
+
+        def embed_documents(self, texts):
+            found = sync_client.embeddings.create(model=self.model, input=texts)
+            return [one.embedding for one in found.data]
+
+        def embed_query(self, text):
+            if by == "LangChain":
+                text = model.invoke(text).content
+            else:
+                text = str(sync_client.chat.completions.create(**ASK).choices[0].message.content)
+            return self.embed_documents([text])[0]
+
+    Hypothetical().embed_query("hi")
+    assert measured.page().sum("agent_embedding_requests_total") == 1
