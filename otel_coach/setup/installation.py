@@ -268,13 +268,13 @@ def installed() -> Installation | None:
 
 def uninstall() -> None:
     """Undoes `install` and what has been instrumented since; does nothing if not installed."""
-    global _installed  # noqa: PLW0603
+    global _installed
     with _installing:
-        if _installed is not None:
-            _installed.uninstrument()
-            _installed = None
+        installed, _installed = _installed, None
+        if installed is not None:
             _logger.removeFilter(_is_no_information)
             atexit.unregister(_at_exit)
+            installed.uninstrument()
 
 
 def _at_exit() -> None:

@@ -339,6 +339,16 @@ def test_a_port_that_the_service_itself_has_is_right():
         assert diagnosis(OTEL_EXPORTER_PROMETHEUS_PORT=url.split(":")[2].split("/")[0]) == {}
 
 
+def test_a_token_is_sent_to_nothing_that_has_the_port():
+    with hostile([b"HTTP/1.1 401 Unauthorized\r\n\r\n"]) as (url, asked):
+        variables = {"OTEL_EXPORTER_PROMETHEUS_PORT": url.split(":")[2].split("/")[0]}
+        told = only(diagnosis(**variables), "port-taken")
+        assert "in use" in told
+        assert diagnosis(**variables, OTEL_COACH_METRICS_TOKEN="sesame") == {}  # as the service
+    assert asked
+    assert b"sesame" not in b"".join(asked)
+
+
 def test_a_host_that_is_not_this_machines():
     told = only(diagnosis(OTEL_EXPORTER_PROMETHEUS_HOST="192.0.2.1"), "port-taken")
     assert "OTEL_EXPORTER_PROMETHEUS_HOST=192.0.2.1" in told

@@ -17,6 +17,7 @@ from otel_coach.cli.top.tables import shown, tables
 from otel_coach.metrics.catalogue import HTTP_REQUEST_DURATION, LLM_COST, LLM_REQUESTS
 from otel_coach.prometheus.overview import Column, How
 from otel_coach.prometheus.readings import Interval, Reading
+from tests.support.doctor import OK, hostile
 from tests.support.whole_pages import Drawn
 
 HTTP = "http_server_request_duration_seconds"
@@ -329,3 +330,10 @@ def test_the_demo_prints_two_short_tables():
     """Only the command itself continues what does not fit into 80 columns."""
     page = Drawn(seed=4).page()
     assert [table.title for table in figures_tables(page)] == ["AI requests", "Models"]
+
+
+def test_a_token_from_a_file_may_end_with_a_new_line(monkeypatch):
+    monkeypatch.setenv("OTEL_COACH_METRICS_TOKEN", "sesame\n")
+    with hostile([OK, b"\r\n# TYPE x counter\nx 1\n"]) as (url, asked):
+        assert "is not otel-coach's page" in top.read([url])[url]
+    assert b"Authorization: Bearer sesame\r\n" in asked[0]

@@ -5,9 +5,11 @@ import os
 import threading
 import time
 
+import psutil
 import pytest
 
 from otel_coach.workers import membership
+from otel_coach.workers.append_log import SharedLog
 from otel_coach.workers.membership import Membership
 from otel_coach.workers.refresh_socket import RefreshSocket, ring
 from otel_coach.workers.run_dir import RunDir
@@ -135,3 +137,14 @@ def test_workers_that_lived_for_a_moment_are_put_together_by_the_next_one(tmp_pa
     group.close()
     assert source.retired == [[b"x"] * 60]
     folder.leave()
+
+
+def test_a_log_that_nobody_uses_any_more_keeps_no_descriptor(tmp_path):
+    descriptors = psutil.Process().num_fds
+    before = descriptors()
+    logs = [SharedLog(tmp_path / "log") for _ in range(3)]
+    logs[0].append(b"x")
+    assert descriptors() == before + 3
+    assert logs[1].new_lines() == [b"x"]
+    logs.clear()
+    assert descriptors() == before
