@@ -129,7 +129,7 @@ _MEANINGS: Final = """\
   model was called.
 - **mode**: from `otel_coach.labels(mode=...)`, else the run's metadata or configurable `mode`,
   else the graph input's `mode`; a short identifier. If none is given: `stream` or `invoke`. On
-  `agent_llm_tokens_total`: `prompt` or `completion`.
+  `agent_llm_tokens_total`: `prompt`, `completion` or `embedding`.
 - **status**: for AI work `ok`, `error` or `aborted`; for HTTP the status code, or `499` if the
   client disconnected before there was one. An AI request is aborted if the client disconnected
   before the end of the body. It is an error if an exception ended it, if the response is a 5xx, or

@@ -23,9 +23,8 @@ _logger = logging.getLogger("otel_coach")
 def announce(line: str) -> None:
     """Logs `line`; a service without any logging gets it on stderr.
 
-    Nothing is said if the server, or the application's own configuration, shows no line at INFO,
-    nor by a script: without a server's logger, an application that runs beside the main thread is
-    that of a TestClient.
+    Logs nothing if the server, or the application's own configuration, hides INFO, or if there is
+    no server's logger and this is not the main thread: a TestClient runs applications in another.
     """
     is_hidden = _logger.disabled or _logger.level > logging.INFO
     if is_hidden or logging.root.manager.disable >= logging.INFO:

@@ -2,9 +2,10 @@
 
 A new version of a library may change a private part without notice. So each part is tried before
 otel-coach uses it for the first time. If it has changed, only what needs it is left out, and one
-log line says what is lost. `otel-coach doctor` tries all parts and shows the table. Four parts are
+log line says what is lost. `otel-coach doctor` tries all parts and shows the table. Some parts are
 tried by the doctor only: CACHED, STEPS and QUEUES, because their trials call a model, run a graph
-and start a thread, and CONFIGURATORS, because a tracer without `_is_enabled` counts as enabled.
+and start a thread; CONFIGURATORS, because a tracer without `_is_enabled` counts as enabled; and
+ENTRY_POINTS, OPENAI_STREAMS, ANTHROPIC_STREAMS and AWAITED, because little is lost without them.
 
 `tests/unit/core/test_compatibility.py` finds the private names in the code and fails if one has no
 row.
@@ -289,10 +290,18 @@ ANTHROPIC_STREAMS: Final = PrivatePart(
     private=("_iterator",),
 )
 
+AWAITED: Final = PrivatePart(
+    "asyncio",
+    "asyncio's tasks tell what they await (_fut_waiter), and who awaits them (_callbacks)",
+    "otel_coach.instrumentors.asgi.trials:tells_who_awaits",
+    "a task that several requests await is stopped with the first of them whose client leaves",
+    private=("_fut_waiter", "_callbacks", "_children"),
+)
+
 PARTS: Final = (
     *(CHAINS, MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
     *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS, EVENT_FEEDERS),
-    *(NATIVE_TELEMETRY, FRONTENDS, ROUTES, PROPAGATORS),
+    *(NATIVE_TELEMETRY, FRONTENDS, ROUTES, AWAITED, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
     *(CONFIGURATORS, ENTRY_POINTS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
     *(OPENAI_CLIENTS, OPENAI_STREAMS, ANTHROPIC_CLIENTS, ANTHROPIC_STREAMS),

@@ -1,4 +1,4 @@
-"""The comments in which a page says what its figures do not; `doctor` reads them.
+"""Comments that qualify the page (stale workers, hidden families, budgets); `doctor` reads them.
 
 OpenMetrics has no free comments: they are in the text format only.
 """

@@ -184,7 +184,7 @@ def _refusal(stop: Stop, *, is_outermost: bool) -> BaseException:
 def told_instead(
     stop: Stop | None, error: BaseException, run: AnyRun | None = None
 ) -> list[BaseException]:
-    """Returns what the application gets in the place of `error`, as `Stop.told_by` does, if any.
+    """Returns the exception to raise instead of `error`, in a list; an empty list if there is none.
 
     To be raised by `raise told.pop() from error`: a frame that kept the exception, whose traceback
     keeps the frame, would leave both to the garbage collector.

@@ -241,7 +241,7 @@ LLM_UNMEASURED: Final = Metric(
     Kind.COUNTER,
     "{call}",
     (MODEL, ERROR_TYPE),
-    f"Calls of models that tokens or cost do not cover, or not wholly: {', '.join(UNMEASURED)}.",
+    f"Model calls whose tokens or cost are missing or incomplete: {', '.join(UNMEASURED)}.",
     closed={ERROR_TYPE: UNMEASURED},
     zeros=tuple((NO_MODEL, reason) for reason in UNMEASURED),
 )
@@ -333,7 +333,7 @@ HTTP_REQUEST_DURATION: Final = Metric(
     Kind.HISTOGRAM,
     SECONDS,
     (ENDPOINT, METHOD, STATUS),
-    "HTTP requests, from the first byte to the last; status 499: left before a response.",
+    "HTTP requests, from the first byte to the last; status 499: the client left unanswered.",
     _HTTP_SECONDS,
     closed={METHOD: _METHODS},
 )
@@ -342,7 +342,7 @@ PRICE_LIST_AGE: Final = Metric(
     Kind.GAUGE,
     "d",
     (),
-    "Days since the youngest day that the price list in use names.",
+    "Age in days of the price list in use, counted from the latest date in it.",
     merge=Merge.MAX,
 )
 LOST: Final = Metric(

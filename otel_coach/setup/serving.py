@@ -132,7 +132,7 @@ class Serving:
             parent = supervisor(supervisor_pid)
         except OSError as error:
             _logger.error(  # noqa: TRY400 - one line with the cure
-                "otel-coach: nobody can tell which supervisor this process has (%s); it shows "
+                "otel-coach: cannot determine this process's supervisor (%s); it shows "
                 "only its own metrics on /metrics. %s",
                 error,
                 cure(error, "Let it read /proc."),

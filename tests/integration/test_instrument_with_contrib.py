@@ -91,7 +91,10 @@ def test_all_parts_are_undone_though_one_raises(monkeypatch):
     shutdown = installation.providers.shutdown
     monkeypatch.setattr(installation.providers, "shutdown", lambda: stopped.append(1) or shutdown())
 
+    stop = installation.contrib.stop
+
     def fails():
+        stop()
         raise LookupError
 
     monkeypatch.setattr(installation.contrib, "stop", fails)

@@ -65,7 +65,7 @@ _CURES: Final = (
         ),
     ),
     ("TLS", "openssl s_client -connect {where} # correct its certificate, or the scheme and port"),
-    ("it says", "nc -vz {host} {port} # it answers: look into its log, or up that error"),
+    ("it says", "nc -vz {host} {port} # it answers; check its log, or search for that error"),
     ("answers there, but not", "nc -vz {host} {port} # correct host and port, or the scheme"),
     ("HTTP status", "curl -i http://{where} # and its path; look into its log"),
     ("refused", "nc -vz {host} {port} # start it, or correct host and port"),

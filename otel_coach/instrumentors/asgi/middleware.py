@@ -161,7 +161,7 @@ class Middleware:
                 if not exchange.finished:
                     exchange.ended(error)
                 self._reset(tokens, error)
-                error = None  # its traceback has this frame: no cycle may keep what is left
+                error = None  # its traceback refers to this frame: this avoids a reference cycle
 
         return __call__ if self._trusts is None else self._setting_trust(__call__)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.abc import InspectLoader
 from types import CodeType
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
@@ -38,6 +40,24 @@ def handles_routes() -> bool:
     route = import_module("starlette.routing").Route
     response = import_module("starlette.responses").StreamingResponse
     return all(map(inspect.iscoroutinefunction, (route.handle, response.stream_response)))
+
+
+def tells_who_awaits() -> bool:
+    """Returns whether asyncio's tasks tell what they await, and its gatherings what they gather."""
+
+    async def trial() -> bool:
+        slept = asyncio.ensure_future(asyncio.sleep(60))
+        gathered: Any = asyncio.gather(slept)
+        await asyncio.sleep(0)
+        found = getattr(slept, "_fut_waiter", None) is not None
+        found = found and bool(getattr(slept, "_callbacks", None))
+        found = found and slept in getattr(gathered, "_children", ())
+        gathered.cancel()
+        await asyncio.wait({slept})
+        return found
+
+    with ThreadPoolExecutor(1) as apart:  # an event loop may run in this thread
+        return apart.submit(asyncio.run, trial()).result()
 
 
 def silences_fastapi() -> bool:

@@ -69,7 +69,7 @@ ALERTS: Final = (
     Alert(
         "OtelCoachTargetMissing",
         f"last_over_time({_INSTANCES.name}[1d])\nunless\n{_INSTANCES.name}",
-        summary="{{ $labels.job }}: no metrics any more",
+        summary="{{ $labels.job }}: metrics have stopped arriving",
         description="It had {{ $value }} instances within the last day; none exposes metrics now, "
         "so no other alert can fire for it.",
         hold="5m",
