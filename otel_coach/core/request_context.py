@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+from otel_coach.core.plain import plain
 from otel_coach.core.spans import start_of_clock
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ _MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 def stated_mode(value: object) -> str | None:
     """Returns `value` as the application's mode if it is a short identifier, else None."""
-    match = _MODE.fullmatch(value) if isinstance(value, str) else None
-    return match.group() if match else None  # a plain str, even if `value` is a member of a StrEnum
+    text = plain(value)
+    return text if isinstance(text, str) and _MODE.fullmatch(text) else None
 
 
 class Request:

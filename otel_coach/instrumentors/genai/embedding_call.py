@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.runs import ProviderCall
 from otel_coach.instrumentors.genai.usage import is_count
 from otel_coach.metrics.catalogue import (
@@ -70,7 +71,7 @@ class EmbeddingCall(ProviderCall):
     )
 
     def __init__(self, parent: Run | None, model: object, provider: str | None = None) -> None:
-        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        super().__init__(parent, text_of(model) if model else NO_MODEL, is_llm=True)
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None

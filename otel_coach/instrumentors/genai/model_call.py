@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import (
     Billing,
     fees_of,
@@ -95,7 +96,7 @@ class ModelCall(ProviderCall):
     )
 
     def __init__(self, parent: Run | None, model: object, provider: str | None) -> None:
-        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        super().__init__(parent, text_of(model) if model else NO_MODEL, is_llm=True)
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, swallowed
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import billing_of
 from otel_coach.instrumentors.genai.enclosing import Enclosing
 from otel_coach.instrumentors.genai.run_recorder import RunRecorder
@@ -73,7 +74,7 @@ class RunObserver:
         if parent is not None and parent.span is None and is_graph_step(manager.tags):
             self._start_agent(parent)
         name = kwargs.get("name")
-        run = Run(parent, name if isinstance(name, str) else "")
+        run = Run(parent, text_of(name) if isinstance(name, str) else "")
         run.input_mode = input_mode(inputs)
         self._begin(manager.run_id, run)
 
@@ -96,7 +97,7 @@ class RunObserver:
         self, manager: Any, task: _Task, /, serialized: Any, input_str: Any, *_: Any, **kwargs: Any
     ) -> None:
         """Starts the run of a tool."""
-        name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
+        name = text_of((serialized or {}).get("name") or kwargs.get("name") or "tool")
         run = ToolRun(self._runs.get(manager.parent_run_id), name)
         if self._content.on_spans:
             run.arguments = kwargs.get("inputs") or input_str
@@ -108,7 +109,7 @@ class RunObserver:
         self, manager: Any, task: _Task, /, serialized: Any, query: Any, *_: Any, **kwargs: Any
     ) -> None:
         """Starts the run of a retriever."""
-        name = str(kwargs.get("name") or (serialized or {}).get("name") or "retriever")
+        name = text_of(kwargs.get("name") or (serialized or {}).get("name") or "retriever")
         run = RetrieverRun(self._runs.get(manager.parent_run_id), name)
         if self._content.on_spans:
             run.query = query
