@@ -74,6 +74,13 @@ class _Bill(NamedTuple):
     """The fees without a price."""
 
 
+class Batch:
+    """Calls that the provider answers as one: the first answer may have the usage of all."""
+
+    has_usage = False
+    """Whether a call of the batch that was recorded has usage; the first one ends first."""
+
+
 class ModelCall(ProviderCall):
     """A run that is one call of a model."""
 
@@ -81,11 +88,10 @@ class ModelCall(ProviderCall):
 
     __slots__ = (
         "api_url",
+        "batch",
         "chunk_usages",
         "finish_reason",
-        "first_of_batch",
         "first_token",
-        "has_usage",
         "is_from_cache",
         "last_token",
         "mode",
@@ -107,9 +113,7 @@ class ModelCall(ProviderCall):
         self.was_streamed = False
         self.finish_reason: str | None = None
         """The finish reason that a chunk has brought."""
-        self.first_of_batch: ModelCall | None = None
-        """The first call of the same batch, whose answer may have the usage of all of them."""
-        self.has_usage = False
+        self.batch: Batch | None = None
         self.is_from_cache = False
         """Whether LangChain's own cache answered, so that there was no call."""
         self.chunk_usages: list[object] | None = None
@@ -136,7 +140,8 @@ class ModelCall(ProviderCall):
         if usage is not None and told is not None and not usage.has_parts:
             same = (usage.prompt, usage.completion) == (told.prompt, told.completion)
             usage = told if same else usage
-        self.has_usage = usage is not None
+        if self.batch is not None and usage is not None:
+            self.batch.has_usage = True
         return usage
 
     def record(
@@ -216,10 +221,10 @@ class ModelCall(ProviderCall):
         """Whether nothing is missing if the answer names no usage."""
         if end.status == ERROR and not self.was_streamed:
             return True  # it failed before its first chunk: it was rejected, and not billed
-        first = self.first_of_batch
+        batch = self.batch
         return (
-            first is not None
-            and first.has_usage
+            batch is not None
+            and batch.has_usage
             and usage_is_with_another_call(end.billing or _NO_BILLING)
         )
 

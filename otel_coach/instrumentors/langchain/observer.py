@@ -230,8 +230,8 @@ class RunObserver:
                 self._runs.get(manager.parent_run_id), serialized, manager.metadata, parameters
             )
             run.mode = mode_of(run, manager.metadata)
-            if (size := options.get("batch_size", 1)) != 1:
-                run.first_of_batch = self._batches.first(serialized, run, size)
+            if options.get("batch_size", 1) != 1:
+                run.batch = self._batches.of(parameters)
             self._closing.start_call(run, prompt)
             self._begin(manager.run_id, run, task)
 
