@@ -13,6 +13,7 @@ from otel_coach.instrumentors.genai.content import ContentCapture, as_json, even
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.model_call import ModelCall, response_attributes
 from otel_coach.instrumentors.genai.runs import End, RetrieverRun, ToolRun
+from otel_coach.instrumentors.genai.tool_answers import says_error
 from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
 from otel_coach.metrics.catalogue import (
     RETRIEVAL_LATENCY,
@@ -121,7 +122,7 @@ class RunRecorder:
         failed, was_aborted = status == ERROR, status == ABORTED
         if status == OK and error is not None and isinstance(run, ToolRun | RetrieverRun):
             status = PAUSED  # the run that resumes it is counted
-        elif status == OK and isinstance(run, ToolRun) and _is_handled_error(response):
+        elif status == OK and isinstance(run, ToolRun) and self._handled_error(run, response):
             status, error_type = ERROR, TOOL_ERROR  # the application goes on: no request fails
         if status == ABORTED and isinstance(run, ModelCall) and run.finish_reason is not None:
             status = OK  # the consumer had read all there was to read
@@ -153,6 +154,10 @@ class RunRecorder:
         if run.request is not None:
             end = _abandoned_or_not(end, run.request)
         self.recorder.later(self._record_later, run, end)
+
+    @guarded
+    def _handled_error(self, run: ToolRun, response: object) -> bool:
+        return says_error(response, run.call_id)
 
     def _record(self, run: Run, end: End) -> None:
         """Records `run` and ends its span; called by the recorder when it flushes."""
@@ -216,11 +221,6 @@ class RunRecorder:
             attributes["error.type"] = span_text(end.error_type)
         status = Status(StatusCode.ERROR) if failed else None
         end_span(span, end.time_ns, None, attributes, status)
-
-
-def _is_handled_error(output: object) -> bool:
-    """Whether a tool has handled its error itself, and answers with a ToolMessage that says so."""
-    return getattr(output, "type", None) == "tool" and getattr(output, "status", None) == "error"
 
 
 def _abandoned_or_not(end: End, request: Request) -> End:

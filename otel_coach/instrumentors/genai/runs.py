@@ -200,13 +200,15 @@ class ProviderCall(Run):
 class ToolRun(Run):
     """A run that is one call of a tool."""
 
-    __slots__ = ("arguments",)
+    __slots__ = ("arguments", "call_id")
     is_tool = True
 
     def __init__(self, parent: Run | None, name: str) -> None:
         super().__init__(parent, name)
         self.arguments: object = None
         """Kept only if content is captured."""
+        self.call_id: object = None
+        """The id that the model has given this call, if it is known."""
 
     def described(self) -> tuple[str, dict[str, AttributeValue]]:
         name = span_text(self.name)

@@ -99,6 +99,7 @@ class RunObserver:
         """Starts the run of a tool."""
         name = text_of((serialized or {}).get("name") or kwargs.get("name") or "tool")
         run = ToolRun(self._runs.get(manager.parent_run_id), name)
+        run.call_id = kwargs.get("tool_call_id")
         if self._content.on_spans:
             run.arguments = kwargs.get("inputs") or input_str
         run.start_span(self._tracer)
