@@ -126,7 +126,7 @@ class EmbeddingCall(ProviderCall):
             # Recorded with 0 too: an alert's rate() needs the series before the first such call.
             for name in (NO_USAGE, NO_PRICE):
                 record(LLM_UNMEASURED, int(name == reason), (self.model, name))
-            if reason is not None:
+            if reason is not None and not (reason == NO_USAGE and end.was_left):
                 log.note(self.model, reason)
         attributes: dict[str, AttributeValue] = {}
         if tokens is not None:

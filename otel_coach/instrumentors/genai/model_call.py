@@ -176,7 +176,9 @@ class ModelCall(ProviderCall):
         # Recorded with 0 too: an alert's rate() needs the series before the first such call.
         for name in UNMEASURED:
             recorder.record(LLM_UNMEASURED, int(name == reason), (self.model, name))
-        if reason is not None:
+        # Its usage comes at the end of a stream: that it is missing before is no mistake.
+        is_expected = reason == NO_USAGE and (end.was_left or end.status == ERROR)
+        if reason is not None and not is_expected:
             log.note(self.model, reason, *([", ".join(unpaid)] if unpaid else ()))
 
     def _record_tokens(self, recorder: Recorder, usage: Usage) -> None:

@@ -98,7 +98,7 @@ class RunRecorder:
         self.announce(run)
         run.enter()
 
-    def close(
+    def close(  # noqa: PLR0913 - facts of an end, by keyword
         self,
         run: Run,
         error: BaseException | None = None,
@@ -106,6 +106,7 @@ class RunRecorder:
         *,
         billing: Billing | None = None,
         was_lost: bool = False,
+        was_left: bool = False,
     ) -> None:
         """Ends `run`, which is recorded when the recorder flushes.
 
@@ -115,6 +116,7 @@ class RunRecorder:
             response: the content of the answer; kept only if content is captured.
             billing: what the answer of a model says about its bill.
             was_lost: whether nothing could report its end.
+            was_left: whether its consumer read no further, though it had all it wanted.
         """
         run.ended = True
         status = ABORTED if was_lost else _status(error)
@@ -140,6 +142,7 @@ class RunRecorder:
             status=status,
             error_type=error_type,
             seconds=ended - run.started,
+            was_left=was_left or was_aborted,
             time_ns=time_at(run.start_of_clock, ended),
             billing=billing,
             response=response if self.content.is_on else None,

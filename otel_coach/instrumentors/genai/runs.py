@@ -326,6 +326,8 @@ class End(NamedTuple):
     """Since the start of the run."""
     time_ns: int
     """Nanoseconds since the epoch."""
+    was_left: bool = False
+    """Whether its consumer stopped it, or read no further: the rest of the answer is missing."""
     was_abandoned: bool = False
     """Whether the client of the request had left before."""
     billing: Billing | None = None
