@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+from otel_coach.core.plain import plain
 from otel_coach.core.spans import start_of_clock
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ _MODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 def stated_mode(value: object) -> str | None:
     """Returns `value` as the application's mode if it is a short identifier, else None."""
-    match = _MODE.fullmatch(value) if isinstance(value, str) else None
-    return match.group() if match else None  # a plain str, even if `value` is a member of a StrEnum
+    text = plain(value)
+    return text if isinstance(text, str) and _MODE.fullmatch(text) else None
 
 
 class Request:
@@ -47,6 +48,7 @@ class Request:
     """Whether the final body was sent; what starts later is background work, not part of the
     answer."""
     model: str | None = None
+    """That of the first call of a model."""
     mode: str | None = None
     labelled_mode: str | None = None
     """The mode of the last `labels` block that has ended in this request."""
@@ -79,8 +81,19 @@ class Request:
         if self.closed:
             return
         self.is_ai = True
-        self.model = self.model or model
+        if model is not None:
+            # Several threads may call a model at once: this list is made once, and keeps all.
+            models: list[str] = vars(self).setdefault("_models", [])
+            models.append(model)
+            self.model = models[0]
         self.mode = self.mode or mode
+
+    def was_no_call(self, model: str) -> None:
+        """Notes that an LLM run that started has reached no provider: a cache answered it."""
+        models: list[str] = vars(self).get("_models", [])
+        if not self.closed and model in models:
+            models.remove(model)
+            self.model = models[0] if models else None
 
     def turn_of(self, parent: Request | None, context: Context) -> tuple[Request, Context]:
         """Returns the turn of a run that starts in `context`, and the context around that run.

@@ -191,8 +191,9 @@ NO_USAGE: Final = Trap(
     "{calls} of {model} lack usage, or a part of it: their tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
-    "ChatOpenAI(stream_usage=True) # for its streams; a model that reports no tokens, such as a "
-    "fake one, has none that could be counted",
+    "ChatOpenAI(stream_usage=True) # for streams that are read to their end: one that was left, or "
+    "that broke, has told no usage yet; a model that reports no tokens, such as a fake one, has "
+    "none that could be counted",
     Severity.WARNING,
     Way.PAGE,
 )

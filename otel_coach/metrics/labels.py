@@ -10,6 +10,8 @@ import json
 import re
 from typing import Final
 
+from otel_coach.core.plain import plain
+
 ENDPOINT: Final = "endpoint"
 MODEL: Final = "model"
 MODE: Final = "mode"
@@ -143,8 +145,10 @@ def label_value(value: object) -> str | None:
     A label is a short name or a number. It has no line breaks, control characters or lone
     surrogates. Objects of other types are never labels, because their text may be anything.
     """
+    if type(value) is not str:  # saves most values a call
+        value = plain(value)
     if isinstance(value, str):
-        text = str.__str__(value)  # the plain text, even of a member of a StrEnum
+        text = value
     elif isinstance(value, float) or (isinstance(value, int) and abs(value) < _MAX_INTEGER):
         text = json.dumps(value)
     else:

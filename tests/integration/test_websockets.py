@@ -208,11 +208,9 @@ def test_refused_handshakes_count_as_http_answers_do(client, measured):
     key = {"additional_headers": {"X-API-Key": "wrong"}}
     assert refused(client, "/ws/closed/anna") == 403
     assert refused(client, "/ws/closed/berta", **key) == 403
-    assert refused(client, "/no/such/socket") == 403
     expected = {
         ("/ws/closed/{name}", "GET", "403", "missing_credentials"): 1,
         ("/ws/closed/{name}", "GET", "403", "rejected"): 1,
-        ("unmatched", "GET", "403", "missing_credentials"): 1,
     }
     if HAS_DENIALS:
         assert refused(client, "/ws/denied") == 401
@@ -227,6 +225,45 @@ def test_refused_handshakes_count_as_http_answers_do(client, measured):
     )
     assert not [key for key in counted(measured) if key[0] != "/health"]
     assert page.sum(OPEN) == 0
+
+
+class ClosesBetaPaths:
+    """A middleware that refuses handshakes, whether there is a route for them or not."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "websocket" and scope["path"].startswith("/beta"):
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("has_middleware", [True, False])
+def test_a_path_without_a_route_is_no_auth_failure(measured, has_middleware):
+    sub = FastAPI()
+    app = FastAPI()
+    app.mount("/sub", sub)
+
+    @app.websocket("/beta/closed")
+    @sub.websocket("/closed")
+    async def closed(websocket: WebSocket):
+        await websocket.close()
+
+    if has_middleware:
+        app.add_middleware(ClosesBetaPaths)
+    with serving(app) as client:
+        for path in ("/nows", "/sub/nows", "/sub/closed", "/beta/closed", "/beta/nows"):
+            assert refused(client, path) == 403
+    refusal = ("GET", "403", "missing_credentials")
+    expected = {("/sub/closed", *refusal): 1, ("/beta/closed", *refusal): 1}
+    if has_middleware:  # it refuses, not the router
+        expected["unmatched", *refusal] = 1
+    eventually(lambda: refusals(measured) == expected)
+    spans = {span.name: span.attributes for span in measured.spans}
+    assert spans["GET"]["http.response.status_code"] == 403  # which the client has got
 
 
 def test_open_sockets_are_counted(one, measured):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.client_calls import Package
 from otel_coach.instrumentors.genai.direct_call import (
     DirectCall,
@@ -35,7 +36,7 @@ class MessagesCall(DirectCall):
         system = self.parameters.get("system")
         messages = [said_by("system", system)] if system else []
         for message in listed(self.parameters.get("messages")):
-            messages += _messages(str(message.get("role")), message.get("content"))
+            messages += _messages(text_of(message.get("role")), message.get("content"))
         return messages
 
     def chunk_came(self, chunk: Any) -> None:

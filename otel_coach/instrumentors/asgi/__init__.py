@@ -26,6 +26,7 @@ _PATCHED: Final = {
 """Application classes by module. FastAPI's is patched, too, because the `__call__` of FastAPI
 0.165 runs code of its own before it calls Starlette's."""
 _STOPPING: Final = "stopping"
+_ROUTERS: Final = "routers"
 _PARTS: Final = {
     "fastapi.applications": (compatibility.NATIVE_TELEMETRY, compatibility.FRONTENDS),
 }
@@ -89,6 +90,7 @@ class AsgiInstrumentor(Instrumentor):
             watches = None if self._only is None else self._watches
             self._middleware = Middleware(**self._middleware_arguments, watches=watches)
             self._undo[_STOPPING] = self._middleware.stop_when_wanted()
+            self._undo[_ROUTERS] = self._middleware.stop_noting
         for part in _PARTS.get(module.__name__, ()):
             compatibility.holds(part)  # only logs what is lost: there is no alternative
         cls = getattr(module, _PATCHED[module.__name__])

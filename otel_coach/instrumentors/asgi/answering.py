@@ -102,6 +102,8 @@ class Answering:
     _routed: Scope
     """The scope as the application and its middlewares have changed it."""
     _original: Mapping[str, Any]
+    routed_as: Mapping[str, Any] | None = None
+    """The path and root path by which the router was asked, where a middleware may rewrite them."""
     _shared: Exchanges
     _receive: Receive
     finished = False
@@ -182,7 +184,8 @@ class Answering:
 
     @guarded  # a path convertor of the application may raise: the request is counted all the same
     def _find_route(self) -> None:
-        self._route = self._routes.find(self.app, self._original, self._routed)
+        original = {**self._original, **self.routed_as} if self.routed_as else self._original
+        self._route = self._routes.find(self.app, original, self._routed)
 
     @guarded
     def _dependant(self) -> Any:
@@ -192,7 +195,7 @@ class Answering:
     @property
     def _scope(self) -> Scope:
         """The scope before routing, as far as it matters here."""
-        return {**self._routed, **self._original}
+        return {**self._routed, **self._original, **(self.routed_as or {})}
 
     def _record_refusal(self, endpoint: str, method: str, code: str) -> None:
         """Records a 401, a 403 or a 429, or that there was none yet at this endpoint."""

@@ -23,12 +23,14 @@ _logger = logging.getLogger("otel_coach")
 class KnownApplication:
     """State of an application, kept from its first event on."""
 
-    __slots__ = ("app", "gives_way", "page", "routes")
+    __slots__ = ("app", "gives_way", "may_rewrite", "page", "routes")
 
     def __init__(self, app: object) -> None:
         self.app = weakref.ref(app)
         self.routes = Routes()
         self.page = OwnPage()
+        self.may_rewrite = False
+        """Whether a middleware may rewrite paths, so that it is noted which one the router gets."""
         self.gives_way: bool | None = None
         """Whether another instrumentation makes the server spans; None before the first request."""
 

@@ -21,6 +21,7 @@ from otel_coach.instrumentors.asgi.answering import Exchanges
 from otel_coach.instrumentors.asgi.applications import KnownApplication, gives_way
 from otel_coach.instrumentors.asgi.exchange import Exchange
 from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
+from otel_coach.instrumentors.asgi.router_entry import may_rewrite, put_in_front, take_away
 from otel_coach.instrumentors.asgi.routes import templates
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
 from otel_coach.metrics.aggregation import NO_CONTEXT
@@ -148,7 +149,7 @@ class Middleware:
                 await original(app, scope, receive, send)
                 return
             exchange, tokens = watched
-            scope[MARK] = True
+            scope.setdefault(MARK, True)
             scope.setdefault(FASTAPI_TELEMETRY, None)
             error: BaseException | None = None
             try:
@@ -206,6 +207,8 @@ class Middleware:
                 if not path.endswith("/"):
                     return _PAGE_REQUEST
         exchange = self._new_exchange(self._exchanges, app, known.routes, scope, receive, send)
+        if known.may_rewrite:
+            exchange.routed_as = scope[MARK] = {}
         context = None
         if self._tracer is not None:
             context = self._server_context(self._tracer, exchange, known, scope)
@@ -224,6 +227,8 @@ class Middleware:
         connection = self._new_connection(
             self._exchanges, app, known.routes, scope, receive, send, tracer
         )
+        if known.may_rewrite:
+            connection.routed_as = scope[MARK] = {}
         context = None if tracer is None else self._server_context(tracer, connection, known, scope)
         tokens = (
             connection.begin(),
@@ -289,7 +294,18 @@ class Middleware:
             on_start, self._on_start = self._on_start, None
             on_start()
         self._reserve(app)
+        self._note_rewriting(known, app)
         return known
+
+    @guarded
+    def _note_rewriting(self, known: KnownApplication, app: object) -> None:
+        put_in_front(app, self.recorder)
+        known.may_rewrite = may_rewrite(app)
+
+    def stop_noting(self) -> None:
+        """Leaves the routers of all applications as they were."""
+        for app in list(self._applications):
+            take_away(app)
 
     @guarded
     def _reserve(self, app: object) -> None:

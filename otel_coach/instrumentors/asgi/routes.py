@@ -46,6 +46,12 @@ class NotAllowed(Route):
     __slots__ = ()
 
 
+class NotFoundInside(Route):
+    """A mount of known routes, of which none matches the rest of the path."""
+
+    __slots__ = ()
+
+
 NO_ROUTE = Route(UNMATCHED)
 
 
@@ -200,9 +206,10 @@ def _find(routes: Iterable[Any], scope: Scope, prefix: str) -> Route | None:
 def _inside(route: Any, scope: Scope, prefix: str) -> Route | None:
     path_format = getattr(route, "path_format", None) or ""
     prefix += path_format.removesuffix("/{path}")
-    found = _find(getattr(route, "routes", None) or (), scope, prefix)
+    routes = getattr(route, "routes", None) or ()
+    found = _find(routes, scope, prefix)
     if found is None and path_format:
-        return Route(prefix + "/{path}")
+        return (NotFoundInside if routes else Route)(prefix + "/{path}")
     return found
 
 

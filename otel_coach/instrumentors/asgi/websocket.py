@@ -18,6 +18,7 @@ from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, Stream
 from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, original_of, unwrapped
 from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS
+from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotFoundInside
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
     Answered,
@@ -60,6 +61,7 @@ class Connection(Answering):
     context: Context | None = None
     """The context in which `span` is current."""
     accepted = False
+    _was_closed_unaccepted = False
     _is_told = False
     """Whether the application knows that the connection has ended; what it begins is its matter."""
     method = "GET"  # of every handshake
@@ -194,6 +196,7 @@ class Connection(Answering):
             self._application_left = True
             if not self.accepted and self._status is None:
                 self._status = _FORBIDDEN
+                self._was_closed_unaccepted = True
         elif kind == "websocket.http.response.start":
             self._status = message["status"]
             self._headers = message["headers"] = list(message.get("headers", ()))
@@ -323,7 +326,8 @@ class Connection(Answering):
         if self._status is None:
             self._status = SERVER_ERROR
         endpoint = self.route.template
-        if self._status in REJECTIONS or endpoint not in self._shared.rate_limited:
+        may_be_new = endpoint not in self._shared.rate_limited
+        if (self._status in REJECTIONS or may_be_new) and not self._was_not_found():
             self._record_refusal(endpoint, self.method, str(self._status))
         if self.span is not None:
             answered = Answered(
@@ -336,6 +340,14 @@ class Connection(Answering):
             )
             self.recorder.later(end_server_span, self.span, answered)
         self.recorder.flush()
+
+    def _was_not_found(self) -> bool:
+        """Returns whether a router closed the connection, because it has no route for the path.
+
+        The client gets a 403 for it, as for a refusal. One by a middleware reaches no router.
+        """
+        has_route = self.route is not NO_ROUTE and not isinstance(self.route, NotFoundInside)
+        return self._was_closed_unaccepted and not has_route and self.routed_as != {}
 
     @guarded
     def finish_turn(self, turn: Turn, error: BaseException | None = None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.usage import as_mapping, at, tier_of_details, usage_in
 from otel_coach.metrics.labels import OTHER
 
@@ -165,7 +166,9 @@ def finish_reasons(billing: Billing) -> tuple[str, ...]:
 def reason_texts(reasons: Iterable[str | None]) -> tuple[str, ...]:
     """Returns the given reasons; one that is no short word, and may be any text, is `OTHER`."""
     return tuple(
-        reason if _REASON.fullmatch(reason) else OTHER for reason in reasons if reason is not None
+        found.group() if (found := _REASON.fullmatch(reason)) else OTHER
+        for reason in reasons
+        if reason is not None
     )
 
 
@@ -179,7 +182,7 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
     if not isinstance(status, str):
         return None
     details = as_mapping(metadata.get("incomplete_details")) or {}
-    return str(details.get("reason") or status)
+    return text_of(details.get("reason") or status)
 
 
 def response_models(billing: Billing) -> Iterator[str]:
@@ -187,7 +190,7 @@ def response_models(billing: Billing) -> Iterator[str]:
     for metadata in billing.metadata:
         model = metadata.get("model_name") or metadata.get("model")
         if isinstance(model, str) and model:
-            yield model
+            yield text_of(model)
 
 
 def _paid_items(message: Any) -> Iterator[str]:

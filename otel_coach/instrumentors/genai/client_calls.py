@@ -251,7 +251,7 @@ class ClientCalls:
     @guarded
     def leave(self, call: AnyCall | EmbeddingPart) -> None:
         """Closes a call whose consumer stopped reading; ok if nothing of the answer was missing."""
-        self._close(call, was_left=not call.is_finished)
+        self._close(call, was_left=True)
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:
@@ -273,8 +273,10 @@ class ClientCalls:
             return
         error = error or call.failure
         billing, content = self._answer(call) or (None, None)
-        was_lost = was_left and error is None
-        self._closing.close(call, error, content, billing=billing, was_lost=was_lost)
+        was_lost = was_left and error is None and not call.is_finished
+        self._closing.close(
+            call, error, content, billing=billing, was_lost=was_lost, was_left=was_left
+        )
         if call.parent is None:
             self.recorder.flush()
 

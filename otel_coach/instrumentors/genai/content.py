@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from opentelemetry._logs import LogRecord, SeverityNumber
 
 from otel_coach.core.guard import belongs_to_host
+from otel_coach.core.plain import text_of
 from otel_coach.core.traps import REDACTOR
 from otel_coach.instrumentors.genai.billing import generations_of
 
@@ -175,8 +176,8 @@ class _Room:
 def _message(message: Any, default_role: str, room: _Room) -> dict[str, Any]:
     if isinstance(message, str):  # from a text completion model
         return {"role": default_role, "parts": [_text(message, room)]}
-    kind = str(getattr(message, "type", "user"))
-    role = str(getattr(message, "role", "")) or _ROLES.get(kind, kind)
+    kind = text_of(getattr(message, "type", "user"))
+    role = text_of(getattr(message, "role", "")) or _ROLES.get(kind, kind)
     return {"role": role, "parts": list(_parts(message, role, room))}
 
 
@@ -206,7 +207,7 @@ def _part(block: object, room: _Room) -> dict[str, Any] | None:
     if isinstance(block, str):
         return _text(block, room)
     fields = cast("Mapping[str, Any]", block) if isinstance(block, Mapping) else {}
-    kind = str(fields.get("type", "unknown"))
+    kind = text_of(fields.get("type", "unknown"))
     if kind in _TEXT:
         return _text(str(fields.get("text", "")), room)
     if kind in _REASONING:

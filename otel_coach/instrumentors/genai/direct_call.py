@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import BilledMessage, Billing
 from otel_coach.instrumentors.genai.model_call import ModelCall
 
@@ -109,7 +110,7 @@ class DirectCall(ModelCall):
     def finished(self, reason: object) -> None:
         """Notes the finish reason: a stream that is left after its last one is ok."""
         self.finish_reasons.append(reason)
-        self.finish_reason = str(reason)
+        self.finish_reason = text_of(reason)
         self.is_finished = True
 
     def billing(self) -> Billing:
@@ -119,7 +120,7 @@ class DirectCall(ModelCall):
             "usage": as_mapping(self.usage_block),
             "service_tier": self.tier,
         }
-        reasons = [{"finish_reason": str(reason)} for reason in self.finish_reasons]
+        reasons = [{"finish_reason": text_of(reason)} for reason in self.finish_reasons]
         metadata = [common | (reasons[0] if reasons else {}), *reasons[1:]]
         items = (tuple(self.paid_items), *[()] * len(metadata))
         messages = zip(metadata, items, strict=False)
@@ -140,8 +141,8 @@ def said_by(
     `calls` are tool calls; `answers` is the id of the tool call whose result the message is.
     """
     return SimpleNamespace(
-        type="tool" if answers else str(role),
-        role="tool" if answers else str(role),
+        type="tool" if answers else text_of(role),
+        role="tool" if answers else text_of(role),
         content=content,
         tool_calls=list(calls),
         tool_call_id=answers,

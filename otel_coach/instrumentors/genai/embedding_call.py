@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.runs import ProviderCall
 from otel_coach.instrumentors.genai.usage import is_count
 from otel_coach.metrics.catalogue import (
@@ -70,7 +71,7 @@ class EmbeddingCall(ProviderCall):
     )
 
     def __init__(self, parent: Run | None, model: object, provider: str | None = None) -> None:
-        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        super().__init__(parent, text_of(model) if model else NO_MODEL, is_llm=True)
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None
@@ -125,7 +126,7 @@ class EmbeddingCall(ProviderCall):
             # Recorded with 0 too: an alert's rate() needs the series before the first such call.
             for name in (NO_USAGE, NO_PRICE):
                 record(LLM_UNMEASURED, int(name == reason), (self.model, name))
-            if reason is not None:
+            if reason is not None and not (reason == NO_USAGE and end.was_left):
                 log.note(self.model, reason)
         attributes: dict[str, AttributeValue] = {}
         if tokens is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import (
     Billing,
     fees_of,
@@ -73,6 +74,13 @@ class _Bill(NamedTuple):
     """The fees without a price."""
 
 
+class Batch:
+    """Calls that the provider answers as one: the first answer may have the usage of all."""
+
+    has_usage = False
+    """Whether a call of the batch that was recorded has usage; the first one ends first."""
+
+
 class ModelCall(ProviderCall):
     """A run that is one call of a model."""
 
@@ -80,11 +88,10 @@ class ModelCall(ProviderCall):
 
     __slots__ = (
         "api_url",
+        "batch",
         "chunk_usages",
         "finish_reason",
-        "first_of_batch",
         "first_token",
-        "has_usage",
         "is_from_cache",
         "last_token",
         "mode",
@@ -97,7 +104,7 @@ class ModelCall(ProviderCall):
     )
 
     def __init__(self, parent: Run | None, model: object, provider: str | None) -> None:
-        super().__init__(parent, str(model) if model else NO_MODEL, is_llm=True)
+        super().__init__(parent, text_of(model) if model else NO_MODEL, is_llm=True)
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None
@@ -108,9 +115,7 @@ class ModelCall(ProviderCall):
         self.was_streamed = False
         self.finish_reason: str | None = None
         """The finish reason that a chunk has brought."""
-        self.first_of_batch: ModelCall | None = None
-        """The first call of the same batch, whose answer may have the usage of all of them."""
-        self.has_usage = False
+        self.batch: Batch | None = None
         self.is_from_cache = False
         """Whether LangChain's own cache answered, so that there was no call."""
         self.chunk_usages: list[object] | None = None
@@ -146,7 +151,8 @@ class ModelCall(ProviderCall):
         if usage is not None and told is not None and not usage.has_parts:
             same = (usage.prompt, usage.completion) == (told.prompt, told.completion)
             usage = told if same else usage
-        self.has_usage = usage is not None
+        if self.batch is not None and usage is not None:
+            self.batch.has_usage = True
         return usage
 
     def record(
@@ -181,7 +187,9 @@ class ModelCall(ProviderCall):
         # Recorded with 0 too: an alert's rate() needs the series before the first such call.
         for name in UNMEASURED:
             recorder.record(LLM_UNMEASURED, int(name == reason), (self.model, name))
-        if reason is not None:
+        # Its usage comes at the end of a stream: that it is missing before is no mistake.
+        is_expected = reason == NO_USAGE and (end.was_left or end.status == ERROR)
+        if reason is not None and not is_expected:
             log.note(self.model, reason, *([", ".join(unpaid)] if unpaid else ()))
 
     def _record_tokens(self, recorder: Recorder, usage: Usage) -> None:
@@ -226,10 +234,10 @@ class ModelCall(ProviderCall):
         """Whether nothing is missing if the answer names no usage."""
         if end.status == ERROR and not self.was_streamed:
             return True  # it failed before its first chunk: it was rejected, and not billed
-        first = self.first_of_batch
+        batch = self.batch
         return (
-            first is not None
-            and first.has_usage
+            batch is not None
+            and batch.has_usage
             and usage_is_with_another_call(end.billing or _NO_BILLING)
         )
 

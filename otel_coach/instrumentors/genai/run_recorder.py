@@ -13,6 +13,7 @@ from otel_coach.instrumentors.genai.content import ContentCapture, as_json, even
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.model_call import ModelCall, response_attributes
 from otel_coach.instrumentors.genai.runs import End, RetrieverRun, ToolRun
+from otel_coach.instrumentors.genai.tool_answers import says_error
 from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
 from otel_coach.metrics.catalogue import (
     RETRIEVAL_LATENCY,
@@ -97,7 +98,7 @@ class RunRecorder:
         self.announce(run)
         run.enter()
 
-    def close(
+    def close(  # noqa: PLR0913 - facts of an end, by keyword
         self,
         run: Run,
         error: BaseException | None = None,
@@ -105,6 +106,7 @@ class RunRecorder:
         *,
         billing: Billing | None = None,
         was_lost: bool = False,
+        was_left: bool = False,
     ) -> None:
         """Ends `run`, which is recorded when the recorder flushes.
 
@@ -114,6 +116,7 @@ class RunRecorder:
             response: the content of the answer; kept only if content is captured.
             billing: what the answer of a model says about its bill.
             was_lost: whether nothing could report its end.
+            was_left: whether its consumer read no further, though it had all it wanted.
         """
         run.ended = True
         status = ABORTED if was_lost else _status(error)
@@ -121,12 +124,14 @@ class RunRecorder:
         failed, was_aborted = status == ERROR, status == ABORTED
         if status == OK and error is not None and isinstance(run, ToolRun | RetrieverRun):
             status = PAUSED  # the run that resumes it is counted
-        elif status == OK and isinstance(run, ToolRun) and _is_handled_error(response):
+        elif status == OK and isinstance(run, ToolRun) and self._handled_error(run, response):
             status, error_type = ERROR, TOOL_ERROR  # the application goes on: no request fails
         if status == ABORTED and isinstance(run, ModelCall) and run.finish_reason is not None:
             status = OK  # the consumer had read all there was to read
         if run.parent is None and run.request is not None:
             run.request.outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
+        if isinstance(run, ModelCall) and run.is_from_cache and run.request is not None:
+            run.request.was_no_call(run.model)
         if was_aborted and run.request is not None:
             run.request.run_aborted(run)
         if run.span is None:
@@ -137,6 +142,7 @@ class RunRecorder:
             status=status,
             error_type=error_type,
             seconds=ended - run.started,
+            was_left=was_left or was_aborted,
             time_ns=time_at(run.start_of_clock, ended),
             billing=billing,
             response=response if self.content.is_on else None,
@@ -153,6 +159,10 @@ class RunRecorder:
         if run.request is not None:
             end = _abandoned_or_not(end, run.request)
         self.recorder.later(self._record_later, run, end)
+
+    @guarded
+    def _handled_error(self, run: ToolRun, response: object) -> bool:
+        return says_error(response, run.call_id)
 
     def _record(self, run: Run, end: End) -> None:
         """Records `run` and ends its span; called by the recorder when it flushes."""
@@ -216,11 +226,6 @@ class RunRecorder:
             attributes["error.type"] = span_text(end.error_type)
         status = Status(StatusCode.ERROR) if failed else None
         end_span(span, end.time_ns, None, attributes, status)
-
-
-def _is_handled_error(output: object) -> bool:
-    """Whether a tool has handled its error itself, and answers with a ToolMessage that says so."""
-    return getattr(output, "type", None) == "tool" and getattr(output, "status", None) == "error"
 
 
 def _abandoned_or_not(end: End, request: Request) -> End:

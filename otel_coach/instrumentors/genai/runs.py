@@ -210,13 +210,15 @@ class ProviderCall(Run):
 class ToolRun(Run):
     """A run that is one call of a tool."""
 
-    __slots__ = ("arguments",)
+    __slots__ = ("arguments", "call_id")
     is_tool = True
 
     def __init__(self, parent: Run | None, name: str) -> None:
         super().__init__(parent, name)
         self.arguments: object = None
         """Kept only if content is captured."""
+        self.call_id: object = None
+        """The id that the model has given this call, if it is known."""
 
     def described(self) -> tuple[str, dict[str, AttributeValue]]:
         name = span_text(self.name)
@@ -333,6 +335,8 @@ class End(NamedTuple):
     """Since the start of the run."""
     time_ns: int
     """Nanoseconds since the epoch."""
+    was_left: bool = False
+    """Whether its consumer stopped it, or read no further: the rest of the answer is missing."""
     was_abandoned: bool = False
     """Whether the client of the request had left before."""
     billing: Billing | None = None

@@ -6,7 +6,8 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from otel_coach.pricing.usage import Usage
@@ -20,13 +21,14 @@ _MAX_TOKENS: Final = 10**12
 """More than any call can bill; a larger count is invalid."""
 
 
-def usage_in(block: Mapping[str, Any]) -> Usage | None:
+def usage_in(block: Mapping[str, Any], *, is_part: bool = False) -> Usage | None:
     """Returns the usage in `block`, None if its shape is unknown or its counts disagree.
 
-    0 prompt and 0 completion tokens are what some integrations make up if there is no usage.
+    0 prompt and 0 completion tokens are what some integrations make up if there is no usage. If
+    `is_part`, other blocks have the rest of the call's usage.
     """
     shape = _shape_of(block)
-    usage = None if shape is None else shape.read(block)
+    usage = None if shape is None else shape.read(block, is_part=is_part)
     return usage if usage is not None and (usage.prompt or usage.completion) else None
 
 
@@ -36,19 +38,15 @@ def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
     Most providers spread it over the chunks. Some repeat, in each chunk, the total until then; if
     more than one chunk has prompt tokens, the last one has the bill.
     """
-    found = [
-        usage
-        for block in blocks
-        if (mapping := as_mapping(block)) is not None and (usage := usage_in(mapping)) is not None
-    ]
-    if not found:
+    mappings = [mapping for block in blocks if (mapping := as_mapping(block)) is not None]
+    whole = [usage for one in mappings if (usage := usage_in(one)) is not None]
+    if not whole:
         return None
-    if sum(usage.prompt > 0 for usage in found) > 1:
-        return found[-1]
-    total = found[0]
-    for usage in found[1:]:
-        total += usage
-    return total
+    if len(whole) == 1 or sum(usage.prompt > 0 for usage in whole) > 1:
+        return whole[-1]
+    # The total of such a chunk may have tokens that only a later one has by name.
+    parts = [usage for one in mappings if (usage := usage_in(one, is_part=True)) is not None]
+    return reduce(add, parts) if parts else None
 
 
 def as_mapping(value: object) -> Mapping[str, Any] | None:
@@ -92,8 +90,10 @@ class _Shape:
     citation: tuple[str, ...] = ()
     others: frozenset[str] = frozenset()
     """Names of parts that are paid like the whole, or that are the sum of other parts."""
+    total: str = ""
+    """The path of all tokens together, where some APIs have more than prompt and completion."""
 
-    def read(self, block: Mapping[str, Any]) -> Usage | None:
+    def read(self, block: Mapping[str, Any], *, is_part: bool = False) -> Usage | None:
         if at(block, self.prompt[0]) is None or at(block, self.completion[0]) is None:
             return None
         block = _without_tier(block)
@@ -103,6 +103,8 @@ class _Shape:
         if usage.citation:  # Perplexity counts these and reasoning beside the completion
             more = usage.reasoning + usage.citation
             usage = replace(usage, completion=usage.completion + more)
+        if self.total and not is_part:
+            usage = _with_rest(usage, at(block, self.total) or 0)
         if usage.contradicts_itself:
             return None
         self._name_unknown_parts(block)
@@ -145,6 +147,7 @@ _LANGCHAIN: Final = _Shape(
     output_audio=("output_token_details.audio",),
     citation=("output_token_details.citation_tokens",),
     others=_LIKE_TEXT,
+    total="total_tokens",
 )
 """langchain_core.messages.ai.UsageMetadata."""
 
@@ -155,6 +158,7 @@ _OPENAI_RESPONSES: Final = _Shape(
     cache_write=("input_tokens_details.cache_write_tokens",),
     reasoning=("output_tokens_details.reasoning_tokens",),
     others=_LIKE_TEXT,
+    total="total_tokens",
 )
 """OpenAI's Responses API."""
 
@@ -170,6 +174,7 @@ _OPENAI_CHAT: Final = _Shape(
     input_audio=("prompt_tokens_details.audio_tokens",),
     output_audio=("completion_tokens_details.audio_tokens",),
     others=_LIKE_TEXT,
+    total="total_tokens",
 )
 """OpenAI's Chat Completions API, and the APIs that are compatible with it."""
 
@@ -247,6 +252,19 @@ def _without_tier(block: Mapping[str, Any]) -> Mapping[str, Any]:
         for details in _LANGCHAIN_DETAILS
     }
     return {**block, **renamed}
+
+
+def _with_rest(usage: Usage, total: int) -> Usage:
+    """Returns `usage` with a completion that has all tokens of `total` that are not the prompt's.
+
+    xAI counts reasoning beside the completion, and Gemini's API for OpenAI's clients names it in
+    the total only. What a cache has, and an integration did not add to the prompt, is not.
+    """
+    rest = total - usage.prompt - usage.completion
+    is_cache = rest == usage.cached + usage.cache_write and rest != usage.reasoning
+    if rest <= 0 or not usage.prompt or is_cache:
+        return usage
+    return replace(usage, completion=usage.completion + rest)
 
 
 def _parts_in(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.event_loop import current_task
+from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import finish_reason
 from otel_coach.instrumentors.genai.model_call import ModelCall
 from otel_coach.instrumentors.langchain.model_frames import is_inside_model
@@ -50,7 +51,7 @@ class LangChainCall(ModelCall):
             or _serialized_model(serialized)
         )
         # A text model's `generate` gives no metadata, but `_type`: openai, or openai-chat.
-        kind = str(parameters.get("_type") or "").partition("-")[0]
+        kind = text_of(parameters.get("_type") or "").partition("-")[0]
         super().__init__(parent, model, metadata.get("ls_provider") or kind or None)
         self._serialized = serialized
         self._place = _place()

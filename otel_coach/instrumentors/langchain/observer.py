@@ -9,6 +9,7 @@ from opentelemetry import context as otel_context
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, swallowed
+from otel_coach.core.plain import text_of
 from otel_coach.core.spans import CURRENT_RUN
 from otel_coach.instrumentors.genai.billing import billing_of
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
@@ -80,7 +81,7 @@ class RunObserver:
         if parent is not None and parent.span is None and is_graph_step(manager.tags):
             self._start_agent(parent)
         name = kwargs.get("name")
-        run = Run(parent, name if isinstance(name, str) else "")
+        run = Run(parent, text_of(name) if isinstance(name, str) else "")
         run.input_mode = input_mode(inputs)
         self._begin(manager.run_id, run)
 
@@ -103,8 +104,9 @@ class RunObserver:
         self, manager: Any, task: _Task, /, serialized: Any, input_str: Any, *_: Any, **kwargs: Any
     ) -> None:
         """Starts the run of a tool."""
-        name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
+        name = text_of((serialized or {}).get("name") or kwargs.get("name") or "tool")
         run = ToolRun(self._runs.get(manager.parent_run_id), name)
+        run.call_id = kwargs.get("tool_call_id")
         if self._content.on_spans:
             run.arguments = kwargs.get("inputs") or input_str
         run.start_span(self._tracer)
@@ -115,7 +117,7 @@ class RunObserver:
         self, manager: Any, task: _Task, /, serialized: Any, query: Any, *_: Any, **kwargs: Any
     ) -> None:
         """Starts the run of a retriever."""
-        name = str(kwargs.get("name") or (serialized or {}).get("name") or "retriever")
+        name = text_of(kwargs.get("name") or (serialized or {}).get("name") or "retriever")
         run = RetrieverRun(self._runs.get(manager.parent_run_id), name)
         if self._content.on_spans:
             run.query = query
@@ -238,8 +240,8 @@ class RunObserver:
                 parent.wraps = True
             run = LangChainCall(parent, serialized, manager.metadata, parameters)
             run.mode = mode_of(run, manager.metadata)
-            if (size := options.get("batch_size", 1)) != 1:
-                run.first_of_batch = self._batches.first(serialized, run, size)
+            if options.get("batch_size", 1) != 1:
+                run.batch = self._batches.of(parameters)
             self._closing.start_call(run, prompt)
             self._begin(manager.run_id, run, task)
 

@@ -6,32 +6,34 @@ usage of all of them on the first one.
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from otel_coach.instrumentors.genai.model_call import Batch
 
 if TYPE_CHECKING:
-    from otel_coach.instrumentors.genai.model_call import ModelCall
-
-_MAX_OPEN: Final = 100
+    from collections.abc import Mapping
 
 
 class TextBatches:
-    """The batches of which some prompts have not started yet.
+    """The batches of which some calls have not ended yet.
 
-    langchain-core starts the runs of a batch one right after the other, in one thread, each with
-    the same serialized model and the size of the batch.
+    langchain-core gives all runs of a batch the same object of parameters, and another batch
+    another one. Neither their order nor their thread tells: where an application has an
+    asynchronous handler, the starts of concurrent batches mix.
     """
 
     def __init__(self) -> None:
-        self._open: dict[tuple[int, int], tuple[ModelCall, int]] = {}
-        """The first call of a batch and how many prompts are to come, by thread and model."""
+        self._open: WeakValueDictionary[int, _LangChainBatch] = WeakValueDictionary()
 
-    def first(self, serialized: object, call: ModelCall, size: int) -> ModelCall | None:
-        """Returns the first call of the batch of `call`, None if that is `call` itself."""
-        key = threading.get_ident(), id(serialized)
-        first, left = self._open.pop(key, (call, size))
-        if left > 1:
-            self._open[key] = first, left - 1
-        if len(self._open) > _MAX_OPEN:  # batches that were broken off while they started
-            self._open.clear()
-        return None if first is call else first
+    def of(self, parameters: Mapping[str, object]) -> Batch:
+        """Returns the batch to which a run with `parameters` belongs."""
+        batch = self._open.get(id(parameters))
+        if batch is None:
+            batch = self._open[id(parameters)] = _LangChainBatch(parameters)
+        return batch
+
+
+class _LangChainBatch(Batch):
+    def __init__(self, parameters: Mapping[str, object]) -> None:
+        self._parameters = parameters  # keeps their id from being another object's

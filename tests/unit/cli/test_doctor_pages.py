@@ -148,6 +148,7 @@ def test_streams_without_usage():
     told = only(unmeasured("no_usage"), "stream-without-usage")
     assert "3 calls of my-model lack usage" in told
     assert "stream_usage=True" in told
+    assert "one that was left, or that broke, has told no usage yet" in told
 
 
 def test_calls_that_are_unmeasured_for_a_reason_of_a_later_version():

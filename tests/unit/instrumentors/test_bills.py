@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import CallbackManager
+from langchain_core.callbacks import AsyncCallbackHandler, CallbackManager
 from langchain_core.language_models import BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import (
@@ -206,6 +206,49 @@ def test_the_usage_of_a_batch_is_with_its_first_call(measured):
     assert page.sum(CALLS) == 3
     assert page.sum("agent_llm_tokens_total") == 36
     assert unmeasured(page) == {}
+
+
+class SlowStarts(AsyncCallbackHandler):
+    """An application's handler, for which the later starts take longer, or the earlier ones."""
+
+    def __init__(self, *, backwards):
+        self.backwards = backwards
+        self.starts = 0
+
+    async def on_llm_start(self, *_args, **_kwargs):
+        self.starts += 1
+        steps = 50 - self.starts if self.backwards else self.starts
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("backwards", [True, False])
+def test_the_starts_of_concurrent_batches_may_mix(measured, backwards):
+    model = Text(token_usage={"prompt_tokens": 30, "completion_tokens": 6})
+    callbacks = [SlowStarts(backwards=backwards)]
+
+    async def concurrently():
+        batches = (model.agenerate(["a", "b"], callbacks=callbacks) for _ in range(10))
+        await asyncio.gather(*batches)
+
+    asyncio.run(concurrently())
+    page = measured.page()
+    assert page.sum(CALLS) == 20
+    assert page.sum("agent_llm_tokens_total") == 10 * 36
+    assert page.sum(UNMEASURED, error_type="no_usage") == 0
+
+
+def test_a_batch_without_usage_beside_one_with_usage_has_none(measured):
+    async def concurrently():
+        callbacks = [SlowStarts(backwards=True)]
+        with_usage = Text(token_usage={"prompt_tokens": 30, "completion_tokens": 6})
+        await asyncio.gather(
+            with_usage.agenerate(["a", "b"], callbacks=callbacks),
+            Text().agenerate(["a", "b", "c"], callbacks=callbacks),
+        )
+
+    asyncio.run(concurrently())
+    assert measured.page().sum(UNMEASURED, error_type="no_usage") == 3
 
 
 def test_a_batch_without_usage_has_none(measured):

@@ -113,3 +113,37 @@ def test_a_stream_that_is_closed_before_is_aborted(measured):
     next(stream)
     stream.close()
     assert measured.page().sum(CALLS, status="aborted") == 1
+
+
+def lines(caplog):
+    return [one.getMessage() for one in caplog.records if "no_usage" in one.getMessage()]
+
+
+def read_no_further(stream, *, breaks):
+    if breaks:
+        with pytest.raises(ConnectionError):
+            list(stream)
+        return
+    for chunk in stream:
+        if chunk.content == "y" or chunk.response_metadata:
+            break
+    stream.close()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "breaks"),
+    [
+        ([AIMessageChunk("x"), AIMessageChunk("y"), LAST], False),
+        ([AIMessageChunk("x"), LAST, AIMessageChunk("")], False),
+        ([AIMessageChunk("x")], True),
+    ],
+    ids=["left", "left after its finish reason", "broken"],
+)
+def test_no_cure_is_named_for_a_stream_whose_end_did_not_come(measured, caplog, chunks, breaks):
+    read_no_further(Scripted(chunks=chunks, breaks=breaks).stream("hi"), breaks=breaks)
+    assert unmeasured(measured.page()) == {"no_usage": 1}
+    assert lines(caplog) == []
+    list(Scripted(chunks=[AIMessageChunk("x"), LAST]).stream("hi"))
+    assert unmeasured(measured.page()) == {"no_usage": 2}
+    (line,) = lines(caplog)
+    assert "Cure: ChatOpenAI(stream_usage=True) # for streams that are read to their end" in line

@@ -4,6 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fastapi import FastAPI
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
@@ -11,6 +12,7 @@ from langchain_openai import ChatOpenAI
 from tests.support.agents import CALLS, TOKENS, acollect, chain, collect
 from tests.support.conservation import started
 from tests.support.versions import STREAMS_TELL_PARTS
+from tests.support.work import send
 
 TEXT = "[cached:2] [reasoning:3] one"
 WAYS = {
@@ -167,6 +169,49 @@ def test_an_answer_from_langchains_cache_is_no_call(measured, provider):
         None,
         *["cached"] * 3,
     ]
+
+
+def test_the_model_of_an_ai_request_is_that_of_its_first_call(measured, provider):
+    """Written by hand: what was asked in a request, and which of it the provider has answered."""
+    from langchain_core.caches import InMemoryCache
+
+    cache = InMemoryCache()
+
+    def model(name):
+        return ChatOpenAI(model=name, api_key="k", base_url=provider.base_url, cache=cache)
+
+    def ask(*asked):
+        for name, text in asked:
+            model(name).invoke(text)
+
+    async def ask_at_once(*asked):
+        await asyncio.gather(*(model(name).ainvoke(text) for name, text in asked))
+
+    app = FastAPI()
+    known, new, other = ("gpt-4o", "known"), ("gpt-4o", "new"), ("gpt-4o-mini", "new")
+    app.get("/all-from-the-cache")(lambda: ask(known, known))
+    app.get("/another-model-is-called")(lambda: ask(known, other, ("gpt-4", "1")))
+    app.get("/the-same-model-is-called")(lambda: ask(known, new, ("gpt-4", "2")))
+
+    @app.get("/at-once")
+    async def at_once():
+        await ask_at_once(known, ("gpt-3.5-turbo", "3"), known)
+
+    ask(known)
+    for name in ("all-from-the-cache", "another-model-is-called", "the-same-model-is-called"):
+        send(app, f"/{name}")
+    send(app, "/at-once")
+    started["LLM calls"] -= 6  # they never reached the provider
+    found = {
+        labels["endpoint"]: labels["model"]
+        for labels, _ in measured.page().samples("app_ai_request_duration_seconds_count")
+    }
+    assert found == {
+        "/all-from-the-cache": "none",
+        "/another-model-is-called": "gpt-4o-mini",
+        "/the-same-model-is-called": "gpt-4o",
+        "/at-once": "gpt-3.5-turbo",
+    }
 
 
 # Broken input

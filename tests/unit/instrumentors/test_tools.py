@@ -1,10 +1,14 @@
 """Tools that handle their errors themselves, and tools that wait for a human."""
 
+from dataclasses import dataclass
+
 import pytest
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import ToolException, tool
 from langgraph.checkpoint.memory import MemorySaver
 from langgraph.graph import END, START, StateGraph
 
+from otel_coach.instrumentors.genai.tool_answers import says_error
 from tests.support.conservation import started
 
 try:
@@ -42,6 +46,86 @@ def test_a_tool_that_handles_its_error_itself_is_in_error(measured, answers):
     (span,) = measured.spans
     assert span.status.is_ok is not answers
     assert span.attributes.get("error.type") == ("tool_error" if answers else None)
+
+
+def said(status, call_id="1"):
+    return ToolMessage("no seats", tool_call_id=call_id, status=status)
+
+
+@dataclass
+class State:
+    messages: list
+
+
+EARLIER = [HumanMessage("hi"), said("error", "0"), said("success", "0")]
+UPDATES = {
+    "messages": lambda one: {"messages": [one]},
+    "one message": lambda one: {"messages": one},
+    "all messages": lambda one: {"turns": 3, "messages": [*EARLIER, one]},
+    "another key": lambda one: {"said": [one]},
+    "pairs": lambda one: [("turns", 3), ("messages", [one])],
+    "an object": lambda one: State([one]),
+    "a state that is a list": lambda one: [one],
+}
+ANSWERS = {
+    "a message": said,
+    **{
+        f"a command with {name}": (lambda status, make=make: Command(update=make(said(status))))
+        for name, make in UPDATES.items()
+    },
+    "a list of messages": lambda status: [said(status)],
+    "a list of commands": lambda status: [
+        Command(goto="next"),
+        Command(update={"messages": [said(status)]}),
+    ],
+}
+
+
+@pytest.mark.skipif(Command is None, reason="this LangGraph has no Command")
+@pytest.mark.parametrize("knows_id", [True, False])
+@pytest.mark.parametrize("status", ["error", "success"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_message_that_says_error_may_be_in_a_command_or_a_list(
+    measured, answer, status, knows_id
+):
+    @tool
+    def book(city: str):
+        """Books."""
+        return ANSWERS[answer](status)
+
+    book.invoke(asked("book") if knows_id else {"city": "Rome"})
+    error_type = "tool_error" if status == "error" else ""
+    labels = {"tool_name": "book", "status": {"success": "ok"}.get(status, status)}
+    assert measured.page().samples(CALLS) == [(labels | {"error_type": error_type}, 1)]
+
+
+@pytest.mark.skipif(Command is None, reason="this LangGraph has no Command")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Command and Command(update={"messages": [said("error", "0"), said("success")]}),
+        Command and Command(goto="next"),
+        Command and Command(update=7),
+        [{"status": "error", "type": "tool"}, said("error")],
+        {"status": "error"},
+        [],
+    ],
+)
+def test_the_errors_of_other_calls_are_not_this_ones(measured, answer):
+    @tool
+    def book(city: str):
+        """Books."""
+        return answer
+
+    book.invoke(asked("book"))
+    assert measured.page().sum(CALLS, status="ok") == measured.page().sum(CALLS) == 1
+
+
+@pytest.mark.skipif(Command is None, reason="this LangGraph has no Command")
+def test_the_id_of_the_call_tells_its_message():
+    answer = Command(update={"messages": [said("success", "1"), said("error", "2")]})
+    assert (says_error(answer, "1"), says_error(answer, "2")) == (False, True)
+    assert says_error(answer)  # the last one, where the id is not known
 
 
 def test_a_tool_that_raises_is_in_error_under_its_own_class(measured):

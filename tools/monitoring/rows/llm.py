@@ -126,8 +126,9 @@ _SPENT = (
         "Unmeasured LLM calls",
         "percentunit",
         "The share of calls, of embedding models too, that tokens and cost do not cover. "
-        "no_usage: the model reports no usage (set stream_usage=True); no_price: add the model to "
-        "OTEL_COACH_PRICES. Above 0, the real cost is higher than shown.",
+        "no_usage: the model reports no usage (set stream_usage=True), or its stream was left "
+        "before; no_price: add the model to OTEL_COACH_PRICES. Above 0, the real cost is higher "
+        "than shown.",
         one(
             spread(
                 CHOSEN.rate(LLM_UNMEASURED, EACH, by=(ERROR_TYPE,)),

@@ -1,6 +1,7 @@
 """Embeddings by the openai package, alone and below LangChain."""
 
 import asyncio
+from enum import Enum
 
 from langchain_openai import OpenAIEmbeddings
 
@@ -40,3 +41,26 @@ def test_embeddings_below_langchain_are_that_call_with_the_tokens_of_the_answer(
         assert tokens == sum(entry.prompt_tokens for entry in provider.ledger) == 4
         assert page.sum("agent_llm_unmeasured_total", error_type="no_usage") == 0
         assert len(measured.spans) == 2
+
+
+class Name(str, Enum):  # noqa: UP042 - as FastAPI's tutorial has it
+    CHAT = "gpt-4o-mini"
+    EMBEDDING = "text-embedding-3-small"
+
+
+def test_a_models_name_given_as_a_str_enum_is_its_value(provider, clients):
+    client = clients["openai"]
+    with measuring() as measured:
+        client.chat.completions.create(
+            model=Name.CHAT, messages=[{"role": "user", "content": "hi"}]
+        )
+        client.embeddings.create(model=Name.EMBEDDING, input="hi")
+        page = measured.page()
+        asked = ["gpt-4o-mini", "text-embedding-3-small"]
+        assert [entry.model for entry in provider.ledger] == asked
+        assert page.sum(CALLS, model="gpt-4o-mini") == page.sum(CALLS) == 1
+        assert page.sum("agent_embedding_requests_total", model="text-embedding-3-small") == 1
+        assert [span.name for span in measured.spans] == [
+            "chat gpt-4o-mini",
+            "embeddings text-embedding-3-small",
+        ]

@@ -154,7 +154,7 @@ def drop_unread(_stream):
 
 @pytest.mark.parametrize("leave", [close_early, drop_early, close_unread, drop_unread])
 @pytest.mark.parametrize("name", [*STREAMS, *RAW_STREAMS])
-def test_a_stream_that_is_left_is_aborted(name, leave, measured, clients):
+def test_a_stream_that_is_left_is_aborted(name, leave, measured, clients, caplog):
     client = clients[package_of(name)]
     way = {**STREAMS, **RAW_STREAMS}[name]
     skip_without(client, way)
@@ -164,6 +164,7 @@ def test_a_stream_that_is_left_is_aborted(name, leave, measured, clients):
     gc.collect()
     assert only_status(measured) == ("aborted", "")
     assert unmeasured(measured) == 1
+    assert "no_usage" not in caplog.text  # to be expected, and nothing that could be cured
     (span,) = measured.spans
     assert span.attributes["otel_coach.outcome"] == "aborted"
     assert span.status.status_code.name == "UNSET"
@@ -239,7 +240,7 @@ FINISHED = {
 
 
 @pytest.mark.parametrize("name", FINISHED)
-def test_a_stream_that_is_left_after_its_finish_reason_is_ok(name, measured, clients):
+def test_a_stream_that_is_left_after_its_finish_reason_is_ok(name, measured, clients, caplog):
     client = clients[package_of(name)]
     skip_without(client, STREAMS[name])
     for chunk in STREAMS[name](client, "hi", "anna"):
@@ -249,16 +250,18 @@ def test_a_stream_that_is_left_after_its_finish_reason_is_ok(name, measured, cli
     assert only_status(measured) == ("ok", "")
     # OpenAI's chat completions send the usage afterwards; the others with the finish reason.
     assert unmeasured(measured) == (name == "chat_stream")
+    assert "no_usage" not in caplog.text
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_stream_without_usage_says_so(name, measured, clients):
+def test_a_stream_without_usage_says_so(name, measured, clients, caplog):
     client = clients[package_of(name)]
     skip_without(client, STREAMS[name])
     list(STREAMS[name](client, "[no-usage] [tokens:3]", "anna"))
     assert only_status(measured) == ("ok", "")
     assert unmeasured(measured) == 1
     assert measured.page().sum("agent_llm_tokens_total") == 0
+    assert "no_usage" in caplog.text
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -1,0 +1,21 @@
+"""Values as they are sent and shown, whatever class an application has wrapped them in."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+def plain(value: object) -> object:
+    """Returns the value of an enum's member, a plain str for one of any class, others as they are.
+
+    `str(...)` and an f-string name the member instead, unless its class is a `StrEnum`.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def text_of(value: object) -> str:
+    """Returns `value` as text; that of an enum's member is its value."""
+    # Most values are a str already: saves them a call.
+    return value if type(value) is str else str(plain(value))
