@@ -114,6 +114,13 @@ PORT: Final = Trap(
     "export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port; or unset both, to serve the page "
     "inside the application",
 )
+MULTIPROCESS_FOLDER: Final = Trap(
+    "multiprocess-folder",
+    "PROMETHEUS_MULTIPROC_DIR={path} is no folder: the page has otel-coach's figures, but none of "
+    "the application's own prometheus_client metrics",
+    "prometheus_client's multiprocess mode shares metrics by files in that folder.",
+    "mkdir -p {path!q} # before each start, and empty",
+)
 REDACTOR: Final = Trap(
     "redactor-not-found",
     "OTEL_COACH_CONTENT_REDACTOR={redactor} cannot be imported ({reason}); no content is captured",
@@ -217,9 +224,43 @@ EXTRA_FEE: Final = Trap(
     Way.PAGE,
 )
 
+LATE_VARIABLES: Final = Trap(
+    "variable-too-late",
+    "{names}: set only after otel-coach had started, and so without effect",
+    "`uvicorn --env-file`, `gunicorn --env` and load_dotenv() in the application set variables "
+    "after opentelemetry-instrument has read them.",
+    "set -a; . {file!q}; set +a # in the shell, before the command; or: env $(cat {file!q}) "
+    "COMMAND",
+    Severity.ERROR,
+    Way.COMMAND,
+)
+UNUSED_SETTINGS: Final = Trap(
+    "settings-unused",
+    "otel_coach.instrument(settings=...) comes after otel-coach has started; without effect: "
+    "{fields}",
+    "Only the settings of the first start count; opentelemetry-instrument and `otel-coach run` "
+    "take them from the environment.",
+    "export {variables} # set these variables instead; or start the service without "
+    "opentelemetry-instrument",
+    Severity.WARNING,
+    Way.COMMAND,
+    example_cure="export OTEL_COACH_METRICS_TOKEN=... # set these variables instead; or start the "
+    "service without opentelemetry-instrument",
+)
+
 LOGGED: Final = (
-    *(NO_EXPORTER, COMPONENT, PORT, REDACTOR, SHARED_FOLDER, VENDOR, CONFIG_PACKAGE),
+    *(
+        NO_EXPORTER,
+        COMPONENT,
+        PORT,
+        MULTIPROCESS_FOLDER,
+        REDACTOR,
+        SHARED_FOLDER,
+        VENDOR,
+        CONFIG_PACKAGE,
+    ),
     *(CONFIG_FILE, CONFIG_PROVIDERS, CONFIG_DISABLES, OWN_PAGE, STOPPED_ENDPOINT),
+    *(LATE_VARIABLES, UNUSED_SETTINGS),
     *(NO_USAGE, NO_PRICE, EXTRA_FEE),
 )
 """The rows that the log has too."""
