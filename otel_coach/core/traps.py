@@ -8,6 +8,8 @@ the list of all. docs/doctor.md is generated from it.
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass
 from enum import Enum
 from string import Formatter
@@ -111,8 +113,10 @@ PORT: Final = Trap(
     "OTEL_EXPORTER_PROMETHEUS_HOST={host} with OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used "
     "({reason}); there is no page for Prometheus",
     "The page has a port of its own only if the service can listen there.",
-    "export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port; or unset both, to serve the page "
-    "inside the application",
+    "{cure}",
+    example_cure="export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port; or unset both, to "
+    "serve the page inside the application; where the host is no address of this machine: export "
+    "OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0",
 )
 MULTIPROCESS_FOLDER: Final = Trap(
     "multiprocess-folder",
@@ -195,7 +199,7 @@ STOPPED_ENDPOINT: Final = Trap(
 
 NO_USAGE: Final = Trap(
     "stream-without-usage",
-    "{calls} of {model} lack usage, or a part of it: their tokens and cost are not, or not all, on "
+    "{calls} of {model} without usage, or a part of it: tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
     "ChatOpenAI(stream_usage=True) # for its streams; a model that reports no tokens, such as a "
@@ -205,7 +209,7 @@ NO_USAGE: Final = Trap(
 )
 NO_PRICE: Final = Trap(
     "model-without-price",
-    "{calls} of {model} lack a price: their cost is not on the page (no_price)",
+    "{calls} of {model} without a price: the cost is not on the page (no_price)",
     "agent_llm_cost_usd_total is too low.",
     "otel-coach prices {model!q} # shows what is known; what helps is a price of your own in the "
     'file of OTEL_COACH_PRICES ({{"{model}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
@@ -215,14 +219,30 @@ NO_PRICE: Final = Trap(
 )
 EXTRA_FEE: Final = Trap(
     "extra-fee",
-    "{calls} of {model} are paid by more than their tokens{details}, for which there is no price: "
-    "that part of their cost is not on the page (extra_fee)",
+    "{calls} of {model} paid by more than tokens{details}, for which there is no price: that part "
+    "of the cost is not on the page (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
     "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "
     "compares the page with the bill",
     Severity.WARNING,
     Way.PAGE,
 )
+
+_INSIDE: Final = "; or unset both, to serve the page inside the application"
+
+
+def cure_of_port(error: Exception | None = None) -> str:
+    """Returns what mends that the page's own host and port cannot be used, which raised `error`."""
+    is_host = isinstance(error, (socket.gaierror, UnicodeError)) or (
+        isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+    )
+    if is_host:
+        return (
+            "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # all addresses of this machine, or "
+            f"localhost{_INSIDE}"
+        )
+    return f"export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port{_INSIDE}"
+
 
 LATE_VARIABLES: Final = Trap(
     "variable-too-late",

@@ -19,6 +19,7 @@ from otel_coach.core.traps import (
     PORT,
     STOPPED_ENDPOINT,
     UNUSED_SETTINGS,
+    cure_of_port,
 )
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.labels import ENDPOINT
@@ -104,7 +105,13 @@ def _port(examined: Examined, application: Served) -> Iterator[Finding]:
     settings = examined.settings
     if settings.serves_metrics and settings.metrics_port == application.port:
         reason = "the command serves the application there"
-        yield found(PORT, host=settings.metrics_host, port=application.port, reason=reason)
+        yield found(
+            PORT,
+            host=settings.metrics_host,
+            port=application.port,
+            reason=reason,
+            cure=cure_of_port(),
+        )
 
 
 def _routes(target: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:

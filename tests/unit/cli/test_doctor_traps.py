@@ -353,6 +353,8 @@ def test_a_token_is_sent_to_nothing_that_has_the_port():
 def test_a_host_that_is_not_this_machines():
     told = only(diagnosis(OTEL_EXPORTER_PROMETHEUS_HOST="192.0.2.1"), "port-taken")
     assert "OTEL_EXPORTER_PROMETHEUS_HOST=192.0.2.1" in told
+    told = only(diagnosis(OTEL_EXPORTER_PROMETHEUS_HOST="no-such-host.invalid"), "port-taken")
+    assert "; export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # all addresses of this mach" in told
 
 
 @pytest.mark.parametrize("name", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
