@@ -68,7 +68,11 @@ def test_a_page_closed_to_strangers():
             answer = client.get("/metrics", headers=headers)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
-            assert answer.content == b""
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            assert answer.text == (
+                "otel-coach: this page needs the header `Authorization: Bearer TOKEN`, with the "
+                "OTEL_COACH_METRICS_TOKEN of the service\n"
+            )
         answer = client.get("/metrics", headers={"authorization": f"bearer {TOKEN}"})
         assert answer.status_code == 200
         assert Page(answer.text).sum("auth_failures_total") == 0
