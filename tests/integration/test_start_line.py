@@ -91,11 +91,13 @@ def test_variables_of_uvicorns_env_file_come_too_late_and_that_is_said_without_t
 ):
     (tmp_path / "my.env").write_text(
         "OTEL_COACH_METRICS_TOKEN=sesame\nOTEL_SERVICE_NAME=late\nDATABASE=x\n"
+        "OTEL_PYTHON_REDIS_EXCLUDED_URLS=x\nOTEL_PYTHON_DISABLED_INSTRUMENTATIONS=x\n"
     )
     command = (*INSTRUMENTED[:2], "--env-file", str(tmp_path / "my.env"), "app")
     with small_service(tmp_path, command, OTEL_SERVICE_NAME="early") as service:
         (line,) = lines(service, TOO_LATE)
-        assert "otel-coach: OTEL_COACH_METRICS_TOKEN: set only after" in line
+        names = "OTEL_COACH_METRICS_TOKEN, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+        assert f"otel-coach: {names}: set only after" in line
         assert "Cure: set -a; . ./.env; set +a # " in line
         assert "sesame" not in service.log
         service.page()
