@@ -11,7 +11,7 @@ from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
 from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
-from otel_coach.cli.doctor.variables import unquoted, without_secrets
+from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
 from otel_coach.cli.terminal import within
 from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
@@ -46,7 +46,11 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     alike: dict[tuple[str, str, Outcome], list[Target]] = defaultdict(list)
     named = set[str]()
     for target in there:
-        if target.variable in named or unquoted(examined, target.variable) is not None:
+        if target.variable in named:
+            continue
+        if unquoted(examined, target.variable) is not None:
+            named.add(target.variable)
+            yield quoted_value(examined, target.variable)
             continue
         if not target.has_scheme and (target.protocol != GRPC or "://" in target.endpoint):
             named.add(target.variable)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.finding import found
+from otel_coach.cli.doctor.otlp_targets import targets
 from otel_coach.cli.doctor.traps.back_ends import PROTOCOL
 from otel_coach.cli.doctor.traps.environment import (
     INVALID_VALUE,
@@ -46,10 +47,10 @@ def look(examined: Examined) -> Iterator[Finding]:
     """Yields one finding for each variable that is not read as it was meant."""
     unknown = dict(unknown_own(examined.variables))
     quoted = [name for name in examined.variables if unquoted(examined, name) is not None]
+    of_back_ends = {target.variable for target in targets(examined)}
     for name in quoted:
-        is_shown = name.endswith("_ENDPOINT")  # others may be secret
-        correct = without_secrets(unquoted(examined, name) or "") if is_shown else "VALUE"
-        yield found(QUOTED, variable=name, correct=correct)
+        if name not in of_back_ends:  # `back_ends` yields those
+            yield quoted_value(examined, name)
     if _SCHEME.match(examined.text(OTEL_COACH_METRICS_TOKEN)):
         yield found(TOKEN_WITH_SCHEME)
     for line in examined.settings.problems:
@@ -62,6 +63,13 @@ def look(examined: Examined) -> Iterator[Finding]:
         yield found(MISSPELT, line=unknown_line(name, nearest), cure=cure)
     for line in examined.settings.without_effect:
         yield found(WITHOUT_EFFECT, line=line, variable=_first_name(line))
+
+
+def quoted_value(examined: Examined, name: str) -> Finding:
+    """Returns the finding for a variable whose value is in quotes."""
+    is_shown = name.endswith("_ENDPOINT")  # others may be secret
+    correct = without_secrets(unquoted(examined, name) or "") if is_shown else "VALUE"
+    return found(QUOTED, variable=name, correct=correct)
 
 
 def unquoted(examined: Examined, name: str) -> str | None:

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.doctor import diagnosis, hostile
+from otel_coach.cli.doctor import diagnosed
+from tests.support.doctor import diagnosis, findings, hostile
 from tests.support.paths import SUPPORT
 from tests.support.price_lists import changed_list
 from tests.support.programs import free_port
@@ -33,6 +34,10 @@ def test_an_endpoint_in_quotes_is_named_with_what_is_between_them(quote):
     )
     assert "the value of OTEL_EXPORTER_OTLP_ENDPOINT is in quotes" in told
     assert "export OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 # " in told
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"{quote}http://c:4318{quote}"}
+    results = diagnosed(environ, starts=False)
+    assert findings(results["OTLP back ends"])  # which are not right, then
+    assert not findings(results["variables"])
 
 
 @pytest.mark.parametrize(

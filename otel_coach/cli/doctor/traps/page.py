@@ -26,6 +26,7 @@ ADDRESS: Final = _page(
     "{option} {problem}",
     "A page is read by HTTP from a host.",
     "{option} {example} # an address such as this",
+    example_cure="OPTION http://localhost:8000/metrics # an address such as this",
 )
 UNREACHABLE: Final = _page(
     "page-unreachable",
