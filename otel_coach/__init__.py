@@ -40,7 +40,7 @@ def instrument(app: Starlette | None = None, *, settings: Settings | None = None
         settings: By default `Settings.from_env()`. Only the first call's settings take effect.
 
     Raises:
-        TypeError: `app` is not a Starlette or FastAPI application.
+        TypeError: `app` is not a Starlette or FastAPI application, or `settings` no `Settings`.
     """
     if app is not None and not hasattr(type(app), "build_middleware_stack"):
         message = (
@@ -48,6 +48,15 @@ def instrument(app: Starlette | None = None, *, settings: Settings | None = None
             "pass the application itself, before it is wrapped"
         )
         raise TypeError(message)
+    if settings is not None:
+        from otel_coach.settings import Settings  # noqa: PLC0415 - not imported if disabled
+
+        if not isinstance(settings, Settings):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is type-checked
+            message = (
+                "instrument(settings=...) takes otel_coach.Settings(...) or Settings.from_env(), "
+                f"not {type(settings).__name__}"
+            )
+            raise TypeError(message)
     try:
         from otel_coach.setup.installation import INSTRUMENTORS, install  # noqa: PLC0415 - imports the SDK
     except ValueError as error:  # the SDK reads the limits of spans when it is imported

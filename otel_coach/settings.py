@@ -114,8 +114,8 @@ class EffectiveSettings(Settings):
 
     runtime_folder: str | None = None
     """The folder for the user's short-lived files (XDG Base Directory Specification)."""
-    prometheus_multiprocess: bool = False
-    """Whether the application uses prometheus_client's multiprocess mode."""
+    prometheus_multiprocess: str | None = None
+    """The folder of prometheus_client's multiprocess mode, if the application uses that."""
     components: Mapping[str, str] = field(default_factory=dict[str, str])
     """Names of the SDK components to load (samplers, id generators ...), by variable."""
     exports_logs: bool = False

@@ -37,8 +37,13 @@ EXAMPLES: Final = """\
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    whole, _commands = parsers()
-    arguments = whole.parse_args()
+    whole, commands = parsers()
+    arguments, rest = whole.parse_known_args()
+    if rest:
+        message = f"unrecognized arguments: {' '.join(rest)}"
+        if getattr(arguments, "served", None):
+            message = f"{message}; a command comes after --: otel-coach doctor -- COMMAND ..."
+        commands[arguments.command].error(message)
     code: int = arguments.run(arguments)
     return code
 

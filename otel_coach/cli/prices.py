@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.terminal import say
+from otel_coach.configuration.names import hint, nearest
 from otel_coach.pricing.convert import DISTRIBUTION, UnknownMeaningError, installed_version
 from otel_coach.pricing.equivalence import DifferentPricesError, write_proven_list
 from otel_coach.pricing.listed import (
@@ -20,9 +21,11 @@ from otel_coach.pricing.listed import (
     is_list,
     is_newer,
 )
+from otel_coach.pricing.match import LITELLM
 from otel_coach.pricing.own_prices import UNUSABLE, read_file, unusable_line
 from otel_coach.pricing.price_list import Call, PriceList, Usage
 from otel_coach.pricing.prices import Tiers
+from otel_coach.pricing.providers import names_of
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from otel_coach.settings import EffectiveSettings
 
 _MISUSED: Final = 2
+_LIKENESS: Final = 0.85
+"""How like each other two names of models are, from 0 to 1: those of other sizes are alike, too."""
 
 EXAMPLES: Final = """\
   otel-coach prices gpt-4o-mini --prompt 1000 --completion 200
@@ -87,7 +92,7 @@ def state(settings: EffectiveSettings) -> Iterator[str]:
             own, listed = read_file(Path(settings.prices_file))
     listed = listed or ListedPrices()
     if own:
-        yield f"prices: your own first, for {len(own)} models"
+        yield f"prices: your own first, for {len(own)} model{'s' * (len(own) != 1)}"
     try:
         yield f"prices: {_origin(listed)}"
         used, shipped = listed.about.version, ListedPrices().about.version
@@ -106,15 +111,17 @@ def state(settings: EffectiveSettings) -> Iterator[str]:
 def _show(arguments: argparse.Namespace) -> int:
     prices = PriceList.from_file(Settings.from_env().prices_file)
     usage = Usage(arguments.prompt, arguments.completion)
-    priced = prices.priced(usage, (arguments.model,), Call(arguments.provider))
-    if priced is None:
-        of = f" of {arguments.provider}" if arguments.provider else ""
-        return _failed(
-            f"{arguments.model}{of} has no price; calls of it count as no_price. Cure: a price of "
-            f'your own in the file of OTEL_COACH_PRICES: {{"{arguments.model}": '
-            '{"input_mtok": 1.0, "output_mtok": 2.0}}',
-            1,
-        )
+    model, provider = arguments.model, arguments.provider
+    priced = prices.priced(usage, (model,), Call(provider))
+    others: list[str] = []
+    try:
+        if priced is None and provider is None:  # the model's name does not tell its provider
+            provider, others = _provider_of(model, prices.listed)
+            priced = prices.priced(usage, (model,), Call(provider)) if provider else None
+        if priced is None:
+            return _failed(_why_none(model, provider, others, prices.listed), 1)
+    except UnusableListError as error:
+        return _failed(str(error), 1)
     entry = priced.entry
     lines = _listed(entry, prices.listed) if isinstance(entry, Found) else _own(entry)
     for line in lines:
@@ -124,7 +131,43 @@ def _show(arguments: argparse.Namespace) -> int:
             f"{usage.prompt:,} prompt and {usage.completion:,} completion tokens cost "
             f"{priced.usd:.10g} USD"
         )
+    if others:
+        say(f"also offered by {', '.join(others)}: --provider names one")
     return 0
+
+
+def _provider_of(model: str, listed: ListedPrices) -> tuple[str | None, list[str]]:
+    """Returns the provider whose model it must be, if one must, and the others that offer it."""
+    found = listed.offering(model)
+    if found and (len(found) == 1 or listed.has_own_names(found[0])):
+        return found[0], found[1:]
+    return None, found
+
+
+def _why_none(model: str, provider: str | None, others: list[str], listed: ListedPrices) -> str:
+    """Returns why there is no price, with the cure."""
+    if others:
+        return (
+            f"{model} has a price of each provider that offers it. Cure: name yours: --provider "
+            f"{others[0]} (or {', '.join(others[1:])})"
+        )
+    own_id = None
+    if provider is not None:
+        name = names_of(provider).listed
+        own_id = listed.provider(name)
+        if own_id is None and name.lower() != LITELLM:
+            meant = nearest(name, listed.providers())
+            return (
+                f"the price list has no provider {provider}{hint(meant)}. Cure: --provider "
+                f"{meant or 'openai'}; there are {', '.join(listed.providers())}"
+            )
+    of = f" of {provider}" if provider else ""
+    meant = nearest(model.lower(), listed.names(own_id), _LIKENESS)
+    return (
+        f"{model}{of} has no price{hint(meant)}; calls of it count as no_price. Cure: a price of "
+        f'your own in the file of OTEL_COACH_PRICES: {{"{model}": '
+        '{"input_mtok": 1.0, "output_mtok": 2.0}}'
+    )
 
 
 def _own(entry: OwnPrice) -> Iterator[str]:

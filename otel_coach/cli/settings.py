@@ -23,10 +23,13 @@ _INTRODUCTION = """\
 Generated from `otel_coach/settings.py` by `make docs`; do not edit.
 
 Each setting is an environment variable, which is also an option of `opentelemetry-instrument`
-(`--otel_coach_metrics_path /internal`), and a field of `otel_coach.Settings` for
+(`--coach_metrics_path /internal`), and a field of `otel_coach.Settings` for
 `otel_coach.instrument(app, settings=Settings(...))`. A variable that cannot be used causes one line
-in the log and in `otel-coach doctor`, and the default takes effect; an invalid field raises
-`ValueError`, which names the field and its variable.
+in the log and in `otel-coach doctor`, and the default takes effect, except where that would let
+something in or out: with an invalid `OTEL_COACH_TRUST_INCOMING` no caller is trusted, with an
+invalid `OTEL_COACH_CONTENT_REDACTOR` no content is captured, and with an empty
+`OTEL_COACH_METRICS_TOKEN` no request gets the page. An invalid field raises `ValueError`, which
+names the field and its variable.
 """.splitlines()
 
 

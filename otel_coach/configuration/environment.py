@@ -96,9 +96,9 @@ class Environment:
         """Returns what the variables say about the process, in addition to its settings."""
         return {
             "runtime_folder": self._text("XDG_RUNTIME_DIR") or None,
-            "prometheus_multiprocess": bool(
-                self._text("PROMETHEUS_MULTIPROC_DIR") or self._text("prometheus_multiproc_dir")
-            ),
+            "prometheus_multiprocess": self._text("PROMETHEUS_MULTIPROC_DIR")
+            or self._text("prometheus_multiproc_dir")
+            or None,
             "components": {name: self._text(name) for name in _COMPONENTS if self._text(name)},
             "without_effect": tuple(without_effect(self._variables)),
         }

@@ -140,6 +140,15 @@ class Text:
         return value
 
 
+@dataclass(frozen=True)
+class PagePath(Text):
+    """The path of a page, which is also served with a slash at its end."""
+
+    def check(self, value: object) -> str:
+        """Accepts a matching str; returns it without a slash at its end."""
+        return super().check(value).rstrip("/") or "/"
+
+
 class AbsolutePath:
     """An absolute path, so that it does not depend on the process's working directory."""
 
@@ -374,7 +383,7 @@ COUNT: Final = WholeNumber("a whole number", 1, 100_000)
 PLACES: Final = WholeNumber("a whole number", 1, 10_000_000)
 PORT: Final = WholeNumber("a port", 0, 65_535)
 CHARACTERS: Final = WholeNumber("a number of characters", 1, 1_000_000)
-PATH: Final = Text("a path that starts with /", r"/[!-\"$->@-~]*")
+PATH: Final = PagePath("a path that starts with /", r"/[!-\"$->@-~]*")
 """ASCII without space, # and ?."""
 HOST: Final = Text("a host name or an IP address", r"[\w.:%-]+")
 FOLDER: Final = AbsolutePath()

@@ -35,6 +35,8 @@ def host_of(endpoint: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return "an address that cannot be read"
+    if not host:
+        return "an address that cannot be read"
     host = f"[{host}]" if ":" in host else host
     scheme = f"{parts.scheme}://" if parts.scheme else ""
     return f"{scheme}{host}{f':{port}' if port is not None else ''}"

@@ -12,3 +12,8 @@ if TYPE_CHECKING:
 def process_environment() -> Mapping[str, str]:
     """Returns a copy of `os.environ`."""
     return dict(os.environ)
+
+
+def set_variables(variables: Mapping[str, str]) -> None:
+    """Sets these variables in `os.environ`."""
+    os.environ.update(variables)

@@ -63,6 +63,24 @@ def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Settin
             yield field, described
 
 
+def unused(in_force: Any, asked: Any) -> dict[str, str] | None:
+    """Returns the fields in which the settings `asked` for differ from those in force, as text.
+
+    The second text has their variables. None if there is no difference.
+    """
+    differ = [
+        (field.name, described.variables[0])
+        for field, described in settings_of(type(asked))
+        if getattr(in_force, field.name) != getattr(asked, field.name)
+    ]
+    if not differ:
+        return None
+    variables = " ".join(
+        dict.fromkeys(f"{variable.replace('*', '...')}=..." for _, variable in differ)
+    )
+    return {"fields": ", ".join(name for name, _ in differ), "variables": variables}
+
+
 def checked(cls: type[Any], values: Callable[[str], object]) -> dict[str, object]:
     """Returns each field's value in the form in which it takes effect.
 

@@ -31,7 +31,7 @@ def announce(line: str) -> None:
         return
     known = logging.root.manager.loggerDict
     servers = (logging.getLogger(name) for name in _SERVERS if name in known)
-    logger = next((one for one in servers if one.hasHandlers()), _logger)
+    logger = next((one for one in servers if one.hasHandlers() and not one.disabled), _logger)
     if logger is _logger and threading.current_thread() is not threading.main_thread():
         return
     if logger.hasHandlers():

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from contextvars import ContextVar
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, Protocol
 
 from otel_coach.core.around import Around
 from otel_coach.core.event_loop import current_task
@@ -295,7 +295,9 @@ class StopAbandoned(Around):
         pass  # a response that is returned from the block is made after it
 
 
-def stop_abandoned(*, after: float = DEFAULT_AFTER, tools: bool = False) -> StopAbandoned:
+def stop_abandoned(
+    *misplaced: Never, after: float = DEFAULT_AFTER, tools: bool = False
+) -> StopAbandoned:
     """Stops the AI work of a request whose client leaves, as OTEL_COACH_STOP_ABANDONED does.
 
     A context manager and a decorator, for sync and async code::
@@ -310,12 +312,21 @@ def stop_abandoned(*, after: float = DEFAULT_AFTER, tools: bool = False) -> Stop
     this function are not stopped. docs/abandoned.md says what stopping means.
 
     Args:
+        misplaced: nothing; type checkers and the TypeError say so.
         after: seconds that the client must have been gone.
         tools: whether tools that have begun are stopped, too.
 
     Raises:
         ValueError: `after` is negative, or no number.
+        TypeError: there is a positional argument, such as the function of a decorator without
+            parentheses.
     """
+    if misplaced:
+        message = (
+            "stop_abandoned takes after=... and tools=... only, and needs its parentheses: "
+            "@stop_abandoned()"
+        )
+        raise TypeError(message)
     if not 0 <= after <= _MAX_AFTER:
         message = f"stop_abandoned(after={after!r}) is not between 0 and {_MAX_AFTER:g} seconds"
         raise ValueError(message)

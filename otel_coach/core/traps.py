@@ -8,6 +8,8 @@ the list of all. docs/doctor.md is generated from it.
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass
 from enum import Enum
 from string import Formatter
@@ -111,8 +113,17 @@ PORT: Final = Trap(
     "OTEL_EXPORTER_PROMETHEUS_HOST={host} with OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used "
     "({reason}); there is no page for Prometheus",
     "The page has a port of its own only if the service can listen there.",
-    "export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port; or unset both, to serve the page "
-    "inside the application",
+    "{cure}",
+    example_cure="export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port; or unset both, to "
+    "serve the page inside the application; where the host is no address of this machine: export "
+    "OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0",
+)
+MULTIPROCESS_FOLDER: Final = Trap(
+    "multiprocess-folder",
+    "PROMETHEUS_MULTIPROC_DIR={path} is no folder: the page has otel-coach's figures, but none of "
+    "the application's own prometheus_client metrics",
+    "prometheus_client's multiprocess mode shares metrics by files in that folder.",
+    "mkdir -p {path!q} # before each start, and empty",
 )
 REDACTOR: Final = Trap(
     "redactor-not-found",
@@ -188,7 +199,7 @@ STOPPED_ENDPOINT: Final = Trap(
 
 NO_USAGE: Final = Trap(
     "stream-without-usage",
-    "{calls} of {model} lack usage, or a part of it: their tokens and cost are not, or not all, on "
+    "{calls} of {model} without usage, or a part of it: tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
     "ChatOpenAI(stream_usage=True) # for streams that are read to their end: one that was left, or "
@@ -199,7 +210,7 @@ NO_USAGE: Final = Trap(
 )
 NO_PRICE: Final = Trap(
     "model-without-price",
-    "{calls} of {model} lack a price: their cost is not on the page (no_price)",
+    "{calls} of {model} without a price: the cost is not on the page (no_price)",
     "agent_llm_cost_usd_total is too low.",
     "otel-coach prices {model!q} # shows what is known; what helps is a price of your own in the "
     'file of OTEL_COACH_PRICES ({{"{model}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
@@ -209,8 +220,8 @@ NO_PRICE: Final = Trap(
 )
 EXTRA_FEE: Final = Trap(
     "extra-fee",
-    "{calls} of {model} are paid by more than their tokens{details}, for which there is no price: "
-    "that part of their cost is not on the page (extra_fee)",
+    "{calls} of {model} paid by more than tokens{details}, for which there is no price: that part "
+    "of the cost is not on the page (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
     "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "
     "compares the page with the bill",
@@ -218,9 +229,59 @@ EXTRA_FEE: Final = Trap(
     Way.PAGE,
 )
 
+_INSIDE: Final = "; or unset both, to serve the page inside the application"
+
+
+def cure_of_port(error: Exception | None = None) -> str:
+    """Returns what mends that the page's own host and port cannot be used, which raised `error`."""
+    is_host = isinstance(error, (socket.gaierror, UnicodeError)) or (
+        isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+    )
+    if is_host:
+        return (
+            "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # all addresses of this machine, or "
+            f"localhost{_INSIDE}"
+        )
+    return f"export OTEL_EXPORTER_PROMETHEUS_PORT=9465 # any free port{_INSIDE}"
+
+
+LATE_VARIABLES: Final = Trap(
+    "variable-too-late",
+    "{names}: set only after otel-coach had started, and so without effect",
+    "`uvicorn --env-file`, `gunicorn --env` and load_dotenv() in the application set variables "
+    "after opentelemetry-instrument has read them.",
+    "set -a; . {file!q}; set +a # in the shell, before the command; or: env $(cat {file!q}) "
+    "COMMAND",
+    Severity.ERROR,
+    Way.COMMAND,
+)
+UNUSED_SETTINGS: Final = Trap(
+    "settings-unused",
+    "otel_coach.instrument(settings=...) comes after otel-coach has started; without effect: "
+    "{fields}",
+    "Only the settings of the first start count; opentelemetry-instrument and `otel-coach run` "
+    "take them from the environment.",
+    "export {variables} # set these variables instead; or start the service without "
+    "opentelemetry-instrument",
+    Severity.WARNING,
+    Way.COMMAND,
+    example_cure="export OTEL_COACH_METRICS_TOKEN=... # set these variables instead; or start the "
+    "service without opentelemetry-instrument",
+)
+
 LOGGED: Final = (
-    *(NO_EXPORTER, COMPONENT, PORT, REDACTOR, SHARED_FOLDER, VENDOR, CONFIG_PACKAGE),
+    *(
+        NO_EXPORTER,
+        COMPONENT,
+        PORT,
+        MULTIPROCESS_FOLDER,
+        REDACTOR,
+        SHARED_FOLDER,
+        VENDOR,
+        CONFIG_PACKAGE,
+    ),
     *(CONFIG_FILE, CONFIG_PROVIDERS, CONFIG_DISABLES, OWN_PAGE, STOPPED_ENDPOINT),
+    *(LATE_VARIABLES, UNUSED_SETTINGS),
     *(NO_USAGE, NO_PRICE, EXTRA_FEE),
 )
 """The rows that the log has too."""

@@ -55,7 +55,7 @@ class ContribInstrumentations:
         self._is_stopped = False
         self._waits_for_psycopg = False
         self._undo: list[Callable[[], None]] = []
-        page = f"{re.escape(metrics_path)}$"
+        page = f"{re.escape(metrics_path)}/?$"
         self._arguments: dict[str, dict[str, Any]] = {
             PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}
         }

@@ -65,14 +65,19 @@ def labels(mode: str) -> Labels:
     logged once. It takes precedence over a mode in a run's metadata, in its `configurable` or in
     the graph's input. A response that is returned from the block is labelled to its end, as is its
     background work, unless their runs state a mode of their own.
+
+    Raises:
+        TypeError: `mode` is a function, outside of a request: the decorator has no mode.
     """
+    is_bare = inspect.isroutine(mode)
+    if is_bare and current_request.get() is None:  # a module is imported: nobody waits
+        message = 'labels takes a mode: @labels(mode="planner")'
+        raise TypeError(message)
     known = stated_mode(mode)
     if known is None:
         _log_once(mode)
     block = Labels(OTHER if known is None else known)
-    if inspect.isroutine(mode):  # `@labels` without a mode: the function must stay one
-        return cast("Labels", block(mode))
-    return block
+    return cast("Labels", block(mode)) if is_bare else block
 
 
 def _log_once(mode: object) -> None:

@@ -17,14 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
-from otel_coach.pricing.match import Provider, find_provider, matches, with_dashes
+from otel_coach.pricing.match import (
+    Provider,
+    find_provider,
+    matches,
+    named_provider,
+    with_dashes,
+)
 from otel_coach.pricing.prices import Model
 from otel_coach.pricing.units import Units
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from decimal import Decimal
 
+    from otel_coach.pricing.match import Clause
     from otel_coach.pricing.prices import Prices
     from otel_coach.pricing.units import Counts
 
@@ -169,6 +176,50 @@ class ListedPrices:
             return found
         raise LookupError(found)
 
+    def provider(self, name: str) -> str | None:
+        """Returns the id of the provider that is called `name`, None if there is none.
+
+        Raises:
+            UnusableListError: the file is no list of prices, or is damaged.
+        """
+        _, _, found = named_provider(self._read_index().providers, name, "")
+        return None if found is None else found.id
+
+    def offering(self, model: str) -> list[str]:
+        """Returns the ids of the providers that have an entry of their own for `model`.
+
+        A provider whose models have names of their own comes before those that offer the models of
+        others.
+
+        Raises:
+            UnusableListError: the file is no list of prices, or is damaged.
+        """
+        name = model.lower()
+        found = [one for one in self._read_index().providers.values() if self._entry(one, name)]
+        return [one.id for one in sorted(found, key=lambda one: one.model_match is None)]
+
+    def has_own_names(self, provider: str) -> bool:
+        """Whether the models of that provider have names that tell it."""
+        return self._read_index().providers[provider].model_match is not None
+
+    def names(self, provider: str | None = None) -> Iterator[str]:
+        """Yields the ids of the models of `provider`, or of all.
+
+        Raises:
+            UnusableListError: the file is no list of prices, or is damaged.
+        """
+        for one in self._read_index().providers.values():
+            if provider in {None, one.id}:
+                yield from (own_id for own_id, _, _ in self._models(one))
+
+    def providers(self) -> list[str]:
+        """Returns the ids of all providers.
+
+        Raises:
+            UnusableListError: the file is no list of prices, or is damaged.
+        """
+        return [*self._read_index().providers]
+
     def _read_head(self) -> _Head:
         if self._head is None:
             try:
@@ -215,6 +266,14 @@ class ListedPrices:
         return f"the price list has no model {name!r} of {asked.id}"
 
     def _entry(self, provider: Provider, name: str) -> Model | None:
+        for own_id, match, line in self._models(provider):
+            if matches(match, name, own_id):
+                prices, variants, least_seconds = _DECODER.decode(line.partition(b"\t")[2].decode())
+                return Model(own_id, prices, variants, least_seconds, self._read_index().units)
+        return None
+
+    def _models(self, provider: Provider) -> Iterator[tuple[str, Clause, bytes]]:
+        """Yields the id and the match of each model of `provider`, with its line."""
         index = self._read_index()
         with self._opened(self._read_head().line) as file:
             file.seek(index.models + provider.start)
@@ -222,10 +281,7 @@ class ListedPrices:
         # One call for all lines: a call for each would take several times as long.
         heads = json.loads(b"[%b]" % b",".join(line.partition(b"\t")[0] for line in lines))
         for line, (own_id, match) in zip(lines, heads, strict=True):
-            if matches(match, name, own_id):
-                prices, variants, least_seconds = _DECODER.decode(line.partition(b"\t")[2].decode())
-                return Model(own_id, prices, variants, least_seconds, index.units)
-        return None
+            yield own_id, match, line
 
     @contextmanager
     def _opened(self, first_line: bytes | None = None) -> Generator[BinaryIO]:

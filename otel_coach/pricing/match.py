@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Clause = Any
 """A JSON value, as described above."""
 
-_LITELLM: Final = "litellm"
+LITELLM: Final = "litellm"
 """No provider, but a library that writes the provider in front of the model: `openai/gpt-4o`."""
 _COMPACT_DATE: Final = re.compile(r"(-)(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
@@ -71,7 +71,7 @@ def named_provider(
 
     They differ from what is given if the call went through LiteLLM.
     """
-    if name.lower() == _LITELLM and "/" in model:
+    if name.lower() == LITELLM and "/" in model:
         real_name, real_model = model.split("/", 1)
         if real_name and (found := _by_name(providers, real_name)) is not None:
             return real_name, real_model, found
@@ -93,7 +93,7 @@ def find_provider(
         name, model, found = named_provider(providers, name, model)
         if found is not None:
             return found, model
-        if name.lower() != _LITELLM:
+        if name.lower() != LITELLM:
             message = f"the price list has no provider {name!r}"
             raise LookupError(message)
     if api_url is not None:

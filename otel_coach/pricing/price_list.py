@@ -100,8 +100,8 @@ class PriceList:
             prices._warn_if_older()
         except UNUSABLE as error:
             _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
-                "otel-coach: %s. The file is JSON or TOML and maps a model to input_mtok and "
-                "output_mtok, or is written by `otel-coach prices --update`.",
+                "otel-coach: %s. Cure: a file in JSON or TOML that maps a model to input_mtok and "
+                "output_mtok, or one that `otel-coach prices --update` has written",
                 unusable_line(path, error),
             )
             return cls(gateways=gateways)

@@ -12,6 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import belongs_to_host, raised_at
+from otel_coach.core.traps import MULTIPROCESS_FOLDER
 from otel_coach.metrics.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class LocalFamilies:
             that was recorded before.
         has_application_metrics: whether an instrument of the application has measured anything, or
             is observable.
-        multiprocess: whether the application uses prometheus_client's multiprocess mode; its
-            metrics are then shared through prometheus_client's files, and the page reads these.
+        multiprocess: the folder of prometheus_client's multiprocess mode, if the application uses
+            that; its metrics are then shared through the files there, and the page reads these.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class LocalFamilies:
         measured: Callable[[], AbstractContextManager[None]],
         has_application_metrics: Callable[[], bool],
         *,
-        multiprocess: bool = False,
+        multiprocess: str | None = None,
     ) -> None:
         compatibility.holds(compatibility.REGISTRY)  # `_default` says what happens if it does not
         self._own_registry = own_registry
@@ -155,7 +156,14 @@ class LocalFamilies:
             yield from self._once_each(self._collected(_default(counts_here=False)), known)
             return
         registry = CollectorRegistry(auto_describe=False)
-        MultiProcessCollector(registry)
+        try:
+            MultiProcessCollector(registry, self._multiprocess)
+        except ValueError:  # the folder is not there, so the application has no metrics in it
+            if MULTIPROCESS_FOLDER.name not in self._logged:
+                self._logged.add(MULTIPROCESS_FOLDER.name)
+                line = MULTIPROCESS_FOLDER.line(path=self._multiprocess)
+                _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
+            return
         yield from self._once_each(self._collected([registry], lets_pass=OSError), known)
 
     def beside(self, own: ApplicationPage, shown: Iterable[Metric | About]) -> bytes:

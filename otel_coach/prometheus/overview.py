@@ -20,6 +20,8 @@ from otel_coach.metrics.catalogue import (
     AUTH_FAILURES,
     DEPENDENCY_LATENCY,
     DEPENDENCY_UP,
+    EMBEDDING_LATENCY,
+    EMBEDDING_REQUESTS,
     ERRORS,
     HTTP_REQUEST_DURATION,
     LABEL_OVERFLOW,
@@ -157,6 +159,7 @@ SECTIONS: Final = (
         (MODEL,),
         (
             Column("calls", LLM_REQUESTS),
+            Column("embeddings", EMBEDDING_REQUESTS),
             Column("error", LLM_REQUESTS, where=_FAILED),
             Column("p50", LLM_LATENCY, How.MEDIAN),
             Column("p95", LLM_LATENCY, How.P95),
@@ -166,6 +169,16 @@ SECTIONS: Final = (
             Column("USD/h", LLM_COST, How.HOURLY),
             Column("USD/call", LLM_COST, How.SHARE, per=LLM_REQUESTS),
             Column("unmeasured", LLM_UNMEASURED),
+        ),
+    ),
+    Section(
+        "Embeddings",
+        (MODEL,),
+        (
+            Column("calls", EMBEDDING_REQUESTS),
+            Column("error", EMBEDDING_REQUESTS, where=_FAILED),
+            Column("p50", EMBEDDING_LATENCY, How.MEDIAN),
+            Column("p95", EMBEDDING_LATENCY, How.P95),
         ),
     ),
     Section(

@@ -13,8 +13,10 @@ from weakref import WeakSet
 
 import otel_coach
 from otel_coach.configuration.environment_variables import vendors_in_place
+from otel_coach.configuration.setting import unused
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import belongs_to_host, guarded, raised_at
+from otel_coach.core.traps import UNUSED_SETTINGS
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 from otel_coach.instrumentors.anthropic import AnthropicInstrumentor
 from otel_coach.instrumentors.asgi import AsgiInstrumentor
@@ -213,7 +215,23 @@ def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMe
     return LocalMetrics(families, recorder)
 
 
+class _InForce:
+    """The settings of the first start; those of a later one have no effect."""
+
+    def __init__(self, settings: EffectiveSettings) -> None:
+        self._settings = settings
+        self._said = set[str]()
+
+    def compare(self, later: Settings) -> None:
+        """Logs once in which fields `later` ones differ."""
+        differ = unused(self._settings, effective(later, {}))
+        if differ is not None and differ["fields"] not in self._said:
+            self._said.add(differ["fields"])
+            _logger.warning("otel-coach: %s", UNUSED_SETTINGS.line(**differ))
+
+
 _installed: Installation | None = None
+_in_force: _InForce | None = None
 _stays_off = False
 """Whether OTEL_CONFIG_FILE disables otel-coach, or it cannot start: either is logged once."""
 _installing = threading.RLock()
@@ -224,10 +242,12 @@ def install(settings: Settings | None = None) -> Installation | None:
 
     Returns None if otel-coach is disabled, or if it cannot start, which is logged once.
     """
-    global _installed, _stays_off  # noqa: PLW0603 - the only state that entry points share
+    global _installed, _in_force, _stays_off  # noqa: PLW0603 - the only state that entry points share
     with _installing:
+        if _installed is not None and _in_force is not None and settings is not None:
+            _in_force.compare(settings)
         if _installed is None and not _stays_off:
-            settings = effective(settings or Settings.from_env())
+            settings = asked = effective(settings or Settings.from_env())
             if settings.enabled and settings.config_file:
                 settings = configured(settings, is_done=providers_are_set())
                 _stays_off = not settings.enabled
@@ -251,6 +271,7 @@ def install(settings: Settings | None = None) -> Installation | None:
                     raised_at(error),
                 )
                 return None
+            _in_force = _InForce(asked)
             _installed.providers.become_global()
             atexit.register(_at_exit)
         return _installed

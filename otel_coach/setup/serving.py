@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.configuration.environment_variables import vendors_in_place
+from otel_coach.configuration.late_variables import LateVariables
 from otel_coach.core.announcement import announce
 from otel_coach.core.guard import guarded
-from otel_coach.core.traps import VENDOR
+from otel_coach.core.traps import LATE_VARIABLES, VENDOR
 from otel_coach.setup.start_line import start_line
 from otel_coach.workers.log_once import cure
 from otel_coach.workers.supervisor import (
@@ -62,6 +63,7 @@ class Serving:
         self._pid = os.getpid()
         self._stop_port: Callable[[], None] | None = None
         self._announced: set[str] = set()
+        self._variables = LateVariables()
 
     @property
     def recorder(self) -> Recorder:
@@ -77,12 +79,15 @@ class Serving:
         if self._begun_in == os.getpid():
             return  # the process serves several applications, or one again
         self._begun_in = os.getpid()
+        # logging.config disables each logger that its configuration does not name.
+        _logger.disabled = False
         settings = self._settings
         if settings.serves_metrics:
             if settings.shares_figures and (pid := pid_of_supervisor()) is not None:
                 self._share(pid)
             if (port := settings.metrics_port) is not None:
                 self.once_for_all("port", functools.partial(self._serve_port, port))
+        self._say_what_is_late()
         self.announce("start", lambda: start_line(settings, has_port=not self._lacks_port))
         if vendors := vendors_in_place():
             self.announce("vendor", lambda: VENDOR.line(names=", ".join(vendors)))
@@ -95,6 +100,13 @@ class Serving:
         self._announced.add(topic)
         if self._is_first(topic):
             announce(line())
+
+    def _say_what_is_late(self) -> None:
+        """Logs which variables were set too late; a vendor's distro may set some for itself."""
+        names = self._variables.names()
+        if names and not vendors_in_place() and self._is_first("late variables"):
+            line = LATE_VARIABLES.line(names=", ".join(names), file="./.env")
+            _logger.warning("otel-coach: %s", line)
 
     def _is_first(self, topic: str) -> bool:
         """Returns whether no worker of the service has asked this about `topic` before."""

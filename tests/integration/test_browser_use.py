@@ -111,7 +111,7 @@ def test_everything_is_reached_and_scrolled_by_keyboard(tab):
             break
     assert [one for one in reached if one] == [
         *("Pause", "Plain page"),
-        *("AI requests", "Models", "Tools", "HTTP requests", "Dependencies"),
+        *("AI requests", "Models", "Embeddings", "Tools", "HTTP requests", "Dependencies"),
         *("Not measured, or lost", "The plain page, as Prometheus reads it"),
     ]
     # Not every browser takes what scrolls for a place of the keyboard by itself.

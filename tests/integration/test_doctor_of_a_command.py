@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import venv
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.support.paths import APPS
 from tests.support.stack import bin_path
 
 INSTRUMENT = "opentelemetry-instrument"
+PATH = f"{bin_path('')}{os.pathsep}{os.environ['PATH']}"
 PAGE = """
 from fastapi import FastAPI
 app = FastAPI()
@@ -34,7 +36,7 @@ def doctor(folder, *command, **environ):
         text=True,
         check=False,
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **environ},
+        env={"PATH": PATH, "HOME": os.environ["HOME"], **environ},
     )
     return done.returncode, json.loads(done.stdout)
 
@@ -46,7 +48,7 @@ def told(tmp_path, monkeypatch):
 
     def look(text, command=f"{INSTRUMENT} uvicorn app:app", **environ):
         (tmp_path / "app.py").write_text(text)
-        environ = {"PATH": os.environ["PATH"], **environ}
+        environ = {"PATH": PATH, **environ}
         examined = Examined(Settings.from_env(environ), environ)
         results = [*application.look(examined, command.split())]
         found = {one.trap.name: one for one in findings(results)}
@@ -126,7 +128,71 @@ def test_an_application_that_starts_otel_coach_itself_has_its_own_settings(told)
 def test_settings_in_code_that_come_too_late(told):
     found, facts = told(IN_CODE)
     assert found.keys() == {"settings-unused"}
+    what, cure = found["settings-unused"].what, found["settings-unused"].cure
+    assert what.endswith(": trace_exporters, metrics_path, metrics_token, budgets")
+    assert cure.startswith("export OTEL_TRACES_EXPORTER=... OTEL_COACH_METRICS_PATH=... OTEL_COA")
+    assert "sesame" not in what + cure
     assert "GET /metrics is answered" in facts
+
+
+NEEDS_A_VARIABLE = f"import os; os.environ['DATABASE']\n{PAGE}"
+
+
+def test_variables_of_an_env_file_are_there_and_those_that_come_too_late_are_named(told, tmp_path):
+    (tmp_path / "my.env").write_text("DATABASE=x\nOTEL_COACH_METRICS_TOKEN=sesame\n")
+    command = f"{INSTRUMENT} uvicorn --env-file my.env app:app"
+    found, _ = told(NEEDS_A_VARIABLE, command)
+    assert found.keys() == {"variable-too-late"}
+    late = found["variable-too-late"]
+    assert late.what.startswith("OTEL_COACH_METRICS_TOKEN: set only after")
+    assert late.cure.startswith("set -a; . ./my.env; set +a # ")
+    assert "sesame" not in str(late)
+    # In time for workers, and for an application that starts otel-coach itself.
+    assert not told(NEEDS_A_VARIABLE, f"{command} --workers 2")[0]
+    assert not told(NEEDS_A_VARIABLE, command, WEB_CONCURRENCY="2")[0]
+    in_code = f"{NEEDS_A_VARIABLE}\nimport otel_coach; otel_coach.instrument(app)\n"
+    assert not told(in_code, "uvicorn --env-file my.env app:app")[0]
+
+
+def test_variables_that_gunicorn_or_the_application_sets_come_too_late(told, tmp_path):
+    found, _ = told(
+        NEEDS_A_VARIABLE,
+        f"{INSTRUMENT} gunicorn -e DATABASE=x --env OTEL_SERVICE_NAME=coach app:app",
+    )
+    assert found["variable-too-late"].what.startswith("OTEL_SERVICE_NAME: ")
+    (tmp_path / ".env").write_text("OTEL_SERVICE_NAME=coach\n")
+    found, _ = told(f"import dotenv; dotenv.load_dotenv('.env')\n{PAGE}")
+    assert found["variable-too-late"].cure.startswith("set -a; . ./.env; set +a")
+
+
+def test_a_command_of_another_interpreter_is_named_and_nothing_else_is_said(told, tmp_path):
+    venv.create(tmp_path / "other", with_pip=False)
+    python = tmp_path / "other" / "bin" / "python"
+    script = python.with_name("uvicorn")
+    for head in (f"#!{python}\n", f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n"):
+        script.write_text(head)
+        script.chmod(0o755)
+        found, facts = told("raise RuntimeError", f"{INSTRUMENT} {script} app:app")
+        assert found.keys() == {"other-interpreter"}
+        assert f"{script} runs by {python}, but" in found["other-interpreter"].what
+        assert not facts
+        assert found["other-interpreter"].cure == (
+            f"{python} -m pip install otel-coach && {python} -m otel_coach doctor -- "
+            f"{INSTRUMENT} {script} app:app"
+        )
+    found, _ = told(PAGE, f"{python} -m uvicorn app:app")
+    assert found.keys() == {"other-interpreter"}
+    assert told(PAGE, f"{INSTRUMENT} {sys.executable} -m uvicorn app:app")[0] == {}
+    assert told(PAGE, f"{INSTRUMENT} {bin_path('uvicorn')} app:app")[0] == {}
+
+
+def test_variables_of_env_are_those_of_the_service(tmp_path):
+    (tmp_path / "app.py").write_text(PAGE)
+    command = ["env", "OTEL_COACH_METRICS_PATH=/figures", "OTEL_COACH_METRIC_PATH=/x"]
+    code, report = doctor(tmp_path, *command, INSTRUMENT, "uvicorn", "app:app")
+    assert code == 1
+    assert "misspelt-variable" in [finding["trap"] for finding in report["findings"]]
+    assert "GET /figures is answered with otel-coach's page" in report["facts"]
 
 
 @pytest.mark.parametrize(

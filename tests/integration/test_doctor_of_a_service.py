@@ -91,7 +91,7 @@ def test_a_service_that_was_started_without_the_command_has_no_page(tmp_path):
     with small_service(tmp_path, command=BARE) as service:
         (told,) = reported(f"{service.client.base_url}/metrics", None)
     assert "answers with 404" in told
-    assert "started without opentelemetry-instrument" in told
+    assert "opentelemetry-instrument uvicorn app:app" in told
 
 
 @pytest.mark.long

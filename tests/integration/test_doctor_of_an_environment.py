@@ -146,6 +146,12 @@ def test_a_configuration_file_that_switches_all_off(tmp_path):
     assert report(OTEL_CONFIG_FILE=str(path))[0] == 0
 
 
+def test_a_price_file_that_cannot_be_used_is_reported_once_though_the_start_logs_it(tmp_path):
+    (tmp_path / "prices.json").write_text("{")
+    found = started(OTEL_COACH_PRICES=str(tmp_path / "prices.json"))
+    assert found.keys() == {"price-file"}
+
+
 def test_the_start_exports_nothing_and_opens_no_port():
     """With an exporter of every signal, and intervals of which many pass while it starts."""
     asked = []

@@ -51,6 +51,31 @@ def test_instrument_watches_only_the_applications_handed_over():
         otel_coach.uninstrument()
 
 
+def test_settings_that_come_too_late_are_named_once_without_their_values(caplog):
+    from fastapi import FastAPI
+
+    import otel_coach
+    from otel_coach.settings import Settings
+
+    first = Settings(metrics_path="/figures")
+    otel_coach.instrument(FastAPI(), settings=first)
+    try:
+        otel_coach.instrument(FastAPI(), settings=first)
+        otel_coach.instrument(FastAPI())
+        assert not caplog.records
+        for _ in range(2):
+            otel_coach.instrument(
+                FastAPI(), settings=Settings(metrics_path="/figures", metrics_token="sesame")
+            )
+        (record,) = caplog.records
+        line = record.getMessage()
+        assert record.levelname == "WARNING"
+        assert "without effect: metrics_token. Cure: export OTEL_COACH_METRICS_TOKEN=..." in line
+        assert "sesame" not in line
+    finally:
+        otel_coach.uninstrument()
+
+
 def test_instrument_without_an_application_watches_all():
     from fastapi import FastAPI
 

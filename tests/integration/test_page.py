@@ -4,6 +4,7 @@ import gzip
 import threading
 
 import httpx
+import pytest
 from fastapi.responses import PlainTextResponse
 from prometheus_client import REGISTRY, Counter, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
@@ -107,6 +108,25 @@ def test_the_applications_default_registry_is_on_the_page_with_and_without_a_pag
             page = Page(client.get("/metrics").text)
         assert page.samples("shop_orders_total") == [({"kind": "book"}, 3)]
         assert page.samples("otel_coach_errors_total")
+
+
+@pytest.mark.parametrize("text", ["/internal/otel", "/internal/otel/", "/internal/otel//"])
+def test_the_page_is_at_its_path_with_and_without_a_slash_at_the_end(text):
+    settings = Settings.from_env({"OTEL_COACH_METRICS_PATH": text})
+    assert settings == Settings.from_env({"OTEL_COACH_METRICS_PATH": "/internal/otel"})
+    with measuring(settings), serving(hello()) as client:
+        for path in ("/internal/otel", "/internal/otel/"):
+            assert (
+                Page(client.get(path).raise_for_status().text).sum("otel_coach_errors_total") == 0
+            )
+
+
+def test_the_page_may_be_at_the_root():
+    assert Settings(metrics_path="//").metrics_path == "/"
+    with measuring(Settings(metrics_path="/")), serving(hello()) as client:
+        assert Page(client.get("/").text).sum("otel_coach_errors_total") == 0
+        assert client.get("/hello/").status_code == 307
+        assert client.get("/nowhere/").status_code == 404
 
 
 def test_another_path_leaves_the_applications_page_alone():

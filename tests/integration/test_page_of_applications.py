@@ -68,7 +68,11 @@ def test_a_page_closed_to_strangers():
             answer = client.get("/metrics", headers=headers)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
-            assert answer.content == b""
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            assert answer.text == (
+                "otel-coach: this page needs the header `Authorization: Bearer TOKEN`, with the "
+                "OTEL_COACH_METRICS_TOKEN of the service\n"
+            )
         answer = client.get("/metrics", headers={"authorization": f"bearer {TOKEN}"})
         assert answer.status_code == 200
         assert Page(answer.text).sum("auth_failures_total") == 0
@@ -161,6 +165,20 @@ with measuring(Settings.from_env()), serving(FastAPI()) as client:
         text=True,
     ).stdout
     assert Page(text).sum("shop_orders_total") == (7 if multiprocess else 3)
+
+
+def test_where_prometheus_clients_folder_is_missing_the_page_has_all_but_its_metrics(
+    tmp_path, caplog
+):
+    folder = tmp_path / "missing"
+    settings = Settings.from_env({"PROMETHEUS_MULTIPROC_DIR": str(folder)})
+    with measuring(settings), serving(hello()) as client:
+        for _ in range(2):
+            page = Page(client.get("/metrics").raise_for_status().text)
+        assert page.sum("otel_coach_errors_total") == 0
+    (line,) = [row.getMessage() for row in caplog.records if "MULTIPROC" in row.getMessage()]
+    assert f"PROMETHEUS_MULTIPROC_DIR={folder} is no folder" in line
+    assert f"Cure: mkdir -p {folder}" in line
 
 
 def test_no_page_where_prometheus_is_not_asked_for():

@@ -91,7 +91,9 @@ def test_an_empty_token_closes_the_page_and_says_what_to_do(blank, has_port, cap
             header = f"Authorization: {authorization}\r\n" if authorization else ""
             status, _, body = ask(port, f"{request}{header}\r\n".encode())
             assert status == 401
-            assert body == b""
+            assert body.startswith(
+                b"otel-coach: this page needs the header `Authorization: Bearer "
+            )
     (record,) = (one for one in caplog.records if one.name == "otel_coach")
     assert "OTEL_COACH_METRICS_TOKEN" in record.getMessage()
     assert "unset" in record.getMessage()

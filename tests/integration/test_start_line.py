@@ -69,6 +69,48 @@ def test_a_service_that_is_to_be_quiet_says_nothing(tmp_path, options, variables
         assert not lines(service, START)
 
 
+ALL_OTHERS_DISABLED = """{"version": 1, "disable_existing_loggers": true,
+"handlers": {"console": {"class": "logging.StreamHandler"}},
+"root": {"handlers": ["console"], "level": "INFO"}}"""
+
+
+def test_a_logging_configuration_that_does_not_name_otel_coach_hides_nothing_of_it(tmp_path):
+    config = tmp_path / "logging.json"
+    config.write_text(ALL_OTHERS_DISABLED)
+    command = (*INSTRUMENTED[:2], "--log-config", str(config), "app")
+    with small_service(tmp_path, command, OTEL_COACH_BUDGET_MODEL="7") as service:
+        assert len(lines(service, START)) == 1
+        assert not lines(service, TOO_LATE)
+
+
+TOO_LATE = "set only after otel-coach had started"
+
+
+def test_variables_of_uvicorns_env_file_come_too_late_and_that_is_said_without_their_values(
+    tmp_path,
+):
+    (tmp_path / "my.env").write_text(
+        "OTEL_COACH_METRICS_TOKEN=sesame\nOTEL_SERVICE_NAME=late\nDATABASE=x\n"
+        "OTEL_PYTHON_REDIS_EXCLUDED_URLS=x\nOTEL_PYTHON_DISABLED_INSTRUMENTATIONS=x\n"
+    )
+    command = (*INSTRUMENTED[:2], "--env-file", str(tmp_path / "my.env"), "app")
+    with small_service(tmp_path, command, OTEL_SERVICE_NAME="early") as service:
+        (line,) = lines(service, TOO_LATE)
+        names = "OTEL_COACH_METRICS_TOKEN, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+        assert f"otel-coach: {names}: set only after" in line
+        assert "Cure: set -a; . ./.env; set +a # " in line
+        assert "sesame" not in service.log
+        service.page()
+
+
+def test_workers_start_with_the_variables_of_uvicorns_env_file(tmp_path):
+    (tmp_path / "my.env").write_text("OTEL_COACH_METRICS_TOKEN=sesame\n")
+    options = ("--env-file", str(tmp_path / "my.env"), "--workers", "2")
+    with small_service(tmp_path, (*INSTRUMENTED[:2], *options, "app")) as service:
+        assert not lines(service, TOO_LATE)
+        assert service.client.get("/metrics").status_code == 401
+
+
 def test_a_bare_service_says_nothing(tmp_path):
     with small_service(tmp_path, BARE) as service:
         assert "otel-coach" not in service.log

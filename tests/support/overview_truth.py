@@ -21,6 +21,8 @@ TOKEN = "agent_llm_time_to_first_token_seconds"
 TOKENS = "agent_llm_tokens_total"
 COST = "agent_llm_cost_usd_total"
 UNMEASURED = "agent_llm_unmeasured_total"
+EMBEDDINGS = "agent_embedding_requests_total"
+EMBEDDING_TIME = "agent_embedding_latency_seconds"
 TOOLS = "agent_tool_calls_total"
 TOOL_TIME = "agent_tool_latency_seconds"
 PROBES = "dependency_latency_seconds"
@@ -124,6 +126,7 @@ FIGURES = {
     },
     "Models": {
         "calls": total(CALLS),
+        "embeddings": total(EMBEDDINGS),
         "error": total(CALLS, status="error"),
         "p50": quantile(0.5, LATENCY),
         "p95": quantile(0.95, LATENCY),
@@ -133,6 +136,12 @@ FIGURES = {
         "USD/h": increase(COST, 3600),
         "USD/call": share(COST, CALLS),
         "unmeasured": total(UNMEASURED),
+    },
+    "Embeddings": {
+        "calls": total(EMBEDDINGS),
+        "error": total(EMBEDDINGS, status="error"),
+        "p50": quantile(0.5, EMBEDDING_TIME),
+        "p95": quantile(0.95, EMBEDDING_TIME),
     },
     "Tools": {
         "calls": total(TOOLS),
@@ -165,7 +174,8 @@ FIGURES = {
 ROWS = {
     "Service": (None, ()),
     "AI requests": ("endpoint", (f"{AI}_count", OPEN, ABANDONED)),
-    "Models": ("model", (CALLS, TOKENS, COST, UNMEASURED)),
+    "Models": ("model", (CALLS, EMBEDDINGS, TOKENS, COST, UNMEASURED)),
+    "Embeddings": ("model", (EMBEDDINGS,)),
     "Tools": ("tool_name", (TOOLS,)),
     "HTTP requests": ("endpoint", (f"{HTTP}_count", REFUSED, LIMITED)),
     "Dependencies": ("dependency_name", ("dependency_up", f"{PROBES}_count")),

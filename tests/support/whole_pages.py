@@ -16,11 +16,13 @@ DURATIONS = {
     names.CHUNK: {"endpoint": ROUTES[:1], "model": MODELS},
     names.LATENCY: {"model": MODELS, "status": OUTCOMES},
     names.TOKEN: {"model": MODELS[:1]},
+    names.EMBEDDING_TIME: {"model": ("e",), "status": OUTCOMES[:2]},
     names.TOOL_TIME: {"tool_name": ("add", "look_up"), "status": OUTCOMES[:2]},
     names.PROBES: {"dependency_name": ("cache", "db"), "status": OUTCOMES[:2]},
 }
 COUNTERS = {
     names.CALLS: {"model": (*MODELS, "free"), "status": OUTCOMES},
+    names.EMBEDDINGS: {"model": ("e", "m"), "status": OUTCOMES[:2]},
     names.UNMEASURED: {"model": ("free",), "error_type": ("no_price", "no_usage")},
     names.TOOLS: {"tool_name": ("add", "look_up"), "status": OUTCOMES[:2]},
     names.REFUSED: {"endpoint": ROUTES[:1], "error_type": ("expired", "forbidden")},

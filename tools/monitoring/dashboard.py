@@ -46,7 +46,9 @@ def _dashboard() -> dashboard.Dashboard:
         dashboard.Dashboard("otel-coach")
         .uid("otel-coach")
         .description(
-            "Generated from otel_coach/metrics/catalogue.py by `make dashboards`; do not edit."
+            "Generated from otel_coach/metrics/catalogue.py by `make dashboards`, which overwrites "
+            "the file in otel-coach's repository; a copy of `otel-coach dashboard` is yours to "
+            "change."
         )
         .tags(["otel-coach", "llm"])
         .tooltip(model.DashboardCursorSync.CROSSHAIR)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 RUNBOOKS: Final = "https://github.com/otel-coach/otel-coach/blob/main/docs/runbooks.md"
 
-_HEADER: Final = "# Generated from otel_coach/metrics/catalogue.py by `make rules`; do not edit.\n"
+_HEADER: Final = (
+    "# Generated from otel_coach/metrics/catalogue.py by `make rules`, which overwrites the file\n"
+    "# in otel-coach's repository; a copy of `otel-coach rules` is yours to change.\n"
+)
 
 
 _OPERATORS_HEAD: Final = """\

@@ -23,7 +23,7 @@ from otel_coach.cli.doctor import (
     tracing,
     variables,
 )
-from otel_coach.cli.doctor.command_line import options_of_instrument
+from otel_coach.cli.doctor.command_line import environment_of
 from otel_coach.cli.doctor.finding import Examined, Fact, Finding, found
 from otel_coach.cli.doctor.traps.environment import LOOK_FAILED
 from otel_coach.configuration.process import process_environment
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns the exit code: 0, or 1 if there is something to mend."""
     command: Sequence[str] = arguments.served
-    environment = {**process_environment(), **options_of_instrument(command)}
+    environment = environment_of(command, process_environment())
     results = diagnosed(environment, command=command, url=arguments.url)
     (report.print_json if arguments.json else report.print_text)(results)
     return report.exit_code(results)

@@ -6,14 +6,21 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.cli.doctor import fetch
+from otel_coach.cli.doctor import fetch, interpreter
 from otel_coach.cli.doctor.child_process import ChildError, result_of
 from otel_coach.cli.doctor.command_line import CommandError, served, server_of
 from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.log_lines import findings
 from otel_coach.cli.doctor.traps import application as traps
 from otel_coach.configuration.names import unknown_endpoints
-from otel_coach.core.traps import OWN_PAGE, PORT, STOPPED_ENDPOINT
+from otel_coach.core.traps import (
+    LATE_VARIABLES,
+    OWN_PAGE,
+    PORT,
+    STOPPED_ENDPOINT,
+    UNUSED_SETTINGS,
+    cure_of_port,
+)
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.labels import ENDPOINT
 from otel_coach.metrics.series_bound import longest_line, most_series
@@ -39,9 +46,14 @@ def look(
     """
     shown = shlex.join(command)
     try:
-        application = served(command, examined.text("PYTHONPATH"))
+        application = served(command, examined.variables)
     except CommandError as error:
         yield found(traps.COMMAND, command=shown, reason=error)
+        return
+    server = server_of(command)[0]
+    elsewhere = [*interpreter.look(command, server, examined.variables.get("PATH"))]
+    if elsewhere:
+        yield from elsewhere
         return
     told = _told(examined, application)
     target = application.target or "the application"
@@ -49,8 +61,9 @@ def look(
         yield found(traps.NOT_IMPORTED, target=target, reason=told["error"], command=shown)
         return
     if examined.settings.enabled:
-        yield from _ways(application, command, told)
-        yield from findings(told["lines"], examined, known)
+        ways = [*_ways(application, command, told)]
+        yield from ways
+        yield from findings(told["lines"], examined, [*known, *ways])
     if "routes" not in told:
         yield found(traps.NOT_WATCHED, target=target, kind=told["kind"])
         return
@@ -76,15 +89,29 @@ def _ways(
         yield found(traps.NOT_INSTRUMENTED, command=shlex.join(command))
     elif not application.instruments:
         yield Fact("the application calls otel_coach.instrument()")
-    elif told["has_unused_settings"]:
-        yield found(traps.UNUSED_SETTINGS, command=shlex.join(server_of(command)))
+    elif told["unused"]:
+        yield found(UNUSED_SETTINGS, **told["unused"])
+    if told["late"]:
+        names = ", ".join(told["late"])
+        yield found(LATE_VARIABLES, names=names, file=_to_source(application.env_file))
+
+
+def _to_source(file: str) -> str:
+    """Returns the path by which a shell's `.` reads `file`; without a slash, it looks on PATH."""
+    return file if "/" in file else f"./{file or '.env'}"
 
 
 def _port(examined: Examined, application: Served) -> Iterator[Finding]:
     settings = examined.settings
     if settings.serves_metrics and settings.metrics_port == application.port:
         reason = "the command serves the application there"
-        yield found(PORT, host=settings.metrics_host, port=application.port, reason=reason)
+        yield found(
+            PORT,
+            host=settings.metrics_host,
+            port=application.port,
+            reason=reason,
+            cure=cure_of_port(),
+        )
 
 
 def _routes(target: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:

@@ -11,6 +11,7 @@ from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
 from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
+from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
 from otel_coach.cli.terminal import within
 from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
@@ -47,13 +48,17 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     for target in there:
         if target.variable in named:
             continue
+        if unquoted(examined, target.variable) is not None:
+            named.add(target.variable)
+            yield quoted_value(examined, target.variable)
+            continue
         if not target.has_scheme and (target.protocol != GRPC or "://" in target.endpoint):
             named.add(target.variable)
             yield found(
                 traps.SCHEME,
                 variable=target.variable,
-                endpoint=_shown(target.endpoint),
-                correct=f"http://{_shown(target.endpoint.rpartition('://')[2])}",
+                endpoint=without_secrets(target.endpoint),
+                correct=f"http://{without_secrets(target.endpoint.rpartition('://')[2])}",
             )
             continue
         if target.is_base and (path := _PATH.search(target.endpoint)) is not None:
@@ -61,10 +66,10 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             yield found(
                 traps.PATH_TWICE,
                 variable=target.variable,
-                endpoint=_shown(target.endpoint),
+                endpoint=without_secrets(target.endpoint),
                 signal=target.signal,
-                url=_shown(target.url),
-                correct=_shown(target.endpoint[: path.start()]),
+                url=without_secrets(target.url),
+                correct=without_secrets(target.endpoint[: path.start()]),
             )
             continue
         key = (target.protocol, target.endpoint, str(target.headers))
@@ -75,7 +80,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     for (_, _, outcome), group in alike.items():
         signals = " and ".join(target.signal for target in group)
         if outcome.problem is None:
-            yield Fact(f"{signals}: {_shown(group[0].url)} accepts an empty export")
+            yield Fact(f"{signals}: {without_secrets(group[0].url)} accepts an empty export")
         else:
             yield _finding(group[0], outcome, signals)
 
@@ -112,7 +117,7 @@ def _sent(target: Target) -> Outcome:
 
 
 def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
-    trap, correct = _TRAPS[outcome.problem or Problem.REFUSED], _shown(target.endpoint)
+    trap, correct = _TRAPS[outcome.problem or Problem.REFUSED], without_secrets(target.endpoint)
     is_grpc = target.protocol == GRPC
     if outcome.problem in {Problem.PROTOCOL, Problem.UNREACHABLE, Problem.NO_TLS}:
         if target.port == GRPC_PORT and not is_grpc:
@@ -128,8 +133,8 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
     return found(
         trap,
         variable=target.variable,
-        endpoint=_shown(target.endpoint),
-        url=_shown(target.url),
+        endpoint=without_secrets(target.endpoint),
+        url=without_secrets(target.url),
         signals=signals,
         reason=outcome.reason,
         correct=correct,
@@ -137,8 +142,3 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
         other="http/protobuf" if is_grpc else GRPC,
         port=GRPC_PORT if is_grpc else HTTP_PORT,
     )
-
-
-def _shown(address: str) -> str:
-    """Returns an endpoint without user and password, and without a query, which may have a key."""
-    return re.sub(r"(?<=//)[^/?#]*@", "", address.partition("?")[0])

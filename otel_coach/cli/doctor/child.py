@@ -20,6 +20,9 @@ from otel_coach.cli.doctor.command_line import Served
 from otel_coach.cli.doctor.imports import as_the_command_does
 from otel_coach.cli.doctor.log_lines import LogLines
 from otel_coach.cli.doctor.start_child import APART
+from otel_coach.configuration.late_variables import LateVariables
+from otel_coach.configuration.process import set_variables
+from otel_coach.configuration.setting import unused
 from otel_coach.instrumentors import ASGI
 from otel_coach.settings import Settings, effective
 
@@ -54,23 +57,32 @@ class _Instrumenting:
         self._instrument = otel_coach.instrument
         self.settings: list[EffectiveSettings] = []
         """Of each call. The first ones count."""
-        self.is_with_settings = False
-        """Whether a call of the application had settings."""
+        self.unused: dict[str, str] | None = None
+        """What a later call asked for, and did not get."""
+        self.variables: LateVariables | None = None
+        """Those since the first call."""
 
     def __call__(self, app: Any = None, *, settings: Settings | None = None) -> None:
-        self.is_with_settings |= settings is not None
         self.settings.append(effective(settings or Settings.from_env()))
+        self.variables = self.variables or LateVariables()
+        if settings is not None:
+            self.unused = self.unused or unused(self.settings[0], self.settings[-1])
         self._instrument(app, settings=replace(self.settings[0], **_APART))
 
 
 def _look(served: Served) -> dict[str, Any]:
     lines = LogLines()
     otel_coach.instrument = instrument = _Instrumenting()
+    if served.env_file and served.starts_workers:
+        _load(served.env_file)
     if served.instruments:
         instrument()
     calls = len(instrument.settings)
     try:
         with as_the_command_does(Path(served.folder)):
+            if served.env_file:
+                _load(served.env_file)
+            set_variables(served.variables)
             target = _imported(served)
     except BaseException as error:  # noqa: BLE001 - the module may raise anything, also SystemExit
         return {"error": _told(error)}
@@ -78,7 +90,8 @@ def _look(served: Served) -> dict[str, Any]:
     told: dict[str, Any] = {
         "lines": lines.found,
         "is_instrumented": served.instruments or is_called,
-        "has_unused_settings": served.instruments and instrument.is_with_settings,
+        "unused": instrument.unused,
+        "late": [] if instrument.variables is None else instrument.variables.names(),
     }
     if not instrument.settings:
         instrument()  # as it would be with `opentelemetry-instrument`
@@ -116,6 +129,11 @@ def _seen(target: Any, settings: EffectiveSettings) -> dict[str, Any]:
 
 _APART: Final = {**APART, "trace_exporters": (), "config_file": None, "enabled": True}
 """The settings of this process that differ from the service's."""
+
+
+def _load(env_file: str) -> None:
+    """Sets the variables of the file as uvicorn does."""
+    importlib.import_module("dotenv").load_dotenv(env_file)
 
 
 def _imported(served: Served) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\([^()]*\))?")
 _MODULE: Final = re.compile(r"[A-Za-z_][\w.]*")
@@ -36,6 +36,7 @@ _BINDS: Final = ("--bind", "-b", "--port", "-p")
 _PORT: Final = re.compile(r"(?:.*:)?([0-9]{1,5})")
 _DEFAULT_PORT: Final = 8000
 """Of each of the programs."""
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 
 class CommandError(Exception):
@@ -58,14 +59,20 @@ class Served:
     """Whether the command instruments the application, or PYTHONPATH does."""
     port: int = _DEFAULT_PORT
     """On which the application is served."""
+    env_file: str = ""
+    """The file of uvicorn's --env-file."""
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+    """The variables that gunicorn's --env sets."""
+    starts_workers: bool = False
+    """Whether uvicorn serves in processes of their own, which start with all those variables."""
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON types."""
         return asdict(self)
 
 
-def served(command: Sequence[str], python_path: str = "") -> Served:
-    """Returns the application that `command` serves, where PYTHONPATH is `python_path`.
+def served(command: Sequence[str], variables: Mapping[str, str] = {}) -> Served:
+    """Returns the application that `command` serves in an environment of these `variables`.
 
     Raises:
         CommandError: it is no command of a known server, or names no application.
@@ -74,8 +81,9 @@ def served(command: Sequence[str], python_path: str = "") -> Served:
     arguments = command[position + 1 :]
     return replace(
         _application(Path(command[position]).name, arguments),
-        instruments=_instruments(command[:position], python_path),
+        instruments=_instruments(command[:position], variables.get("PYTHONPATH", "")),
         port=_port(arguments),
+        **_variables(Path(command[position]).name, arguments, variables),
     )
 
 
@@ -95,6 +103,22 @@ def _instruments(before: Sequence[str], python_path: str) -> bool:
     sites = (Path(folder) for folder in python_path.split(os.pathsep) if folder)
     on_path = any(site.name in _SITES and (site / "sitecustomize.py").exists() for site in sites)
     return runs or on_path or _INSTRUMENT in words
+
+
+def _variables(
+    program: str, arguments: Sequence[str], variables: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns the fields of `Served` about what the server itself does with variables."""
+    if program == "gunicorn":
+        given = (word.partition("=") for word in _values(arguments, ("--env", "-e")))
+        return {"variables": {name: value for name, equals, value in given if equals}}
+    if program != "uvicorn":
+        return {}
+    workers = _value(arguments, ("--workers",)) or variables.get("WEB_CONCURRENCY", "")
+    return {
+        "env_file": _value(arguments, ("--env-file",)) or "",
+        "starts_workers": "--reload" in arguments or workers.strip() not in {"", "0", "1"},
+    }
 
 
 def _port(arguments: Sequence[str]) -> int:
@@ -122,7 +146,34 @@ def _application(program: str, arguments: Sequence[str]) -> Served:
     return Served(program, target, folder, is_factory=is_call or "--factory" in arguments)
 
 
-def options_of_instrument(command: Sequence[str]) -> dict[str, str]:
+def environment_of(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment that `command` gives its server, if it has `variables` itself.
+
+    `env NAME=VALUE` and the options of `opentelemetry-instrument` change it.
+    """
+    return {**_by_env(command, variables), **_options_of_instrument(command)}
+
+
+def _by_env(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
+    names = [Path(argument).name for argument in command]
+    if "env" not in names:
+        return dict(variables)
+    found = dict(variables)
+    rest = iter(command[names.index("env") + 1 :])
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if argument in {"-i", "-", "--ignore-environment"}:
+            found.clear()
+        elif option in {"-u", "--unset"}:
+            found.pop(value if equals else next(rest, ""), None)
+        elif _ASSIGNMENT.fullmatch(argument):
+            found[option] = value
+        elif not argument.startswith("-"):
+            break
+    return found
+
+
+def _options_of_instrument(command: Sequence[str]) -> dict[str, str]:
     """Returns the variables that options of `opentelemetry-instrument` set in `command`.
 
     `--exporter_otlp_endpoint URL` sets OTEL_EXPORTER_OTLP_ENDPOINT.
@@ -164,11 +215,18 @@ def _positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _value(arguments: Sequence[str], options: Sequence[str]) -> str | None:
+    return next(_values(arguments, options), None)
+
+
+def _values(arguments: Sequence[str], options: Sequence[str]) -> Iterator[str]:
+    """Yields the value each time that one of the `options` is given."""
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in options:
-            return value if equals else next(iter(arguments[position + 1 :]), None)
-    return None
+            if equals:
+                yield value
+            else:
+                yield from arguments[position + 1 : position + 2]
 
 
 def _of_fastapi(arguments: Sequence[str], folder: str) -> Served:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from otel_coach.cli.doctor.finding import Finding
 
+PROMETHEUS: Final = "--prometheus"
+"""The option whose address is that of a Prometheus, not of a page."""
+_PATH: Final = "/metrics"
+"""The page's path, unless OTEL_COACH_METRICS_PATH changes it."""
 LONGEST: Final = 10.0
 """Seconds in which the page must have been read completely."""
 MAX_BYTES: Final = 32 << 20
@@ -164,11 +168,30 @@ def _parts(url: str, option: str) -> tuple[SplitResult, int]:
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         problem = f"{shown(url)} cannot be read; check its host and port"
-        raise PageError(found(traps.ADDRESS, option=option, problem=problem)) from None
+        raise PageError(_no_address(option, problem)) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        problem = "takes http://host:port/metrics or https://..., and nothing else"
-        raise PageError(found(traps.ADDRESS, option=option, problem=problem))
+        path = "" if option == PROMETHEUS else _PATH
+        problem = f"takes http://host:port{path} or https://..., and nothing else"
+        raise PageError(_no_address(option, problem))
     return parts, port
+
+
+def _no_address(option: str, problem: str) -> Finding:
+    example = f"http://localhost:8000{_PATH}"
+    if option == PROMETHEUS:
+        example = "http://localhost:9090"
+    return found(traps.ADDRESS, option=option, problem=problem, example=example)
+
+
+def _cure_of_missing(where: str, option: str) -> str:
+    port = "with OTEL_EXPORTER_PROMETHEUS_PORT, the page is on that port"
+    if urlsplit(where).path.rstrip("/").endswith(_PATH):
+        return (
+            "opentelemetry-instrument uvicorn app:app # or name the page's path, if "
+            f"OTEL_COACH_METRICS_PATH is set; {port}"
+        )
+    there = shlex.quote(f"{where.rstrip('/')}{_PATH}")
+    return f"{option} {there} # or the path of OTEL_COACH_METRICS_PATH; {port}"
 
 
 def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, option: str) -> Finding:
@@ -179,7 +202,7 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return found(traps.TOKEN_WRONG if token else traps.TOKEN_MISSING, url=where, status=status)
     if status == HTTPStatus.NOT_FOUND:
-        return found(traps.MISSING, url=where)
+        return found(traps.MISSING, url=where, cure=_cure_of_missing(where, option))
     if status == HTTPStatus.MISDIRECTED_REQUEST:
         reason, cure = (
             "it serves its own machine only",

@@ -42,6 +42,11 @@ class Finding:
         """How much it matters."""
         return self.trap.severity
 
+    @property
+    def line(self) -> str:
+        """The finding as one line of another command."""
+        return f"{self.what}. Cure: {self.cure}"
+
     def __str__(self) -> str:
         return f"{self.what}; {self.cure}"
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
+from otel_coach.cli.doctor.otlp_targets import JSON
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = 3.0
 """Seconds that connecting and each read may take."""
 _MAX_BODY: Final = 4096
+_EMPTY: Final = "application/x-protobuf", b""
+_EMPTY_JSON: Final = "application/json", b"{}"
 _HTTP_2: Final = "\x00\x00"
 """The beginning of an HTTP/2 frame: a SETTINGS frame is shorter than 256 bytes."""
 _OTLP_TYPES: Final = ("application/x-protobuf", "application/json", "application/grpc")
@@ -28,17 +31,18 @@ _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTT
 
 
 def send(target: Target) -> Outcome:
-    """Sends an empty request of the signal of `target`: no bytes, which is a valid message.
+    """Sends an empty request of the signal of `target`, which is a valid message.
 
     As the exporter does, it uses the proxies of the environment. It follows no redirect.
     """
     try:
         with closing(_connection(target)) as connection:
-            headers = {**dict(target.headers), "content-type": "application/x-protobuf"}
-            connection.request("POST", _path(target), body=b"", headers=headers)
+            kind, body = _EMPTY_JSON if target.protocol == JSON else _EMPTY
+            headers = {**dict(target.headers), "content-type": kind}
+            connection.request("POST", _path(target), body=body, headers=headers)
             response = connection.getresponse()
-            body = response.read(_MAX_BODY).decode(errors="replace")
-            return _meaning(response.status, response.getheader("content-type") or "", body)
+            text = response.read(_MAX_BODY).decode(errors="replace")
+            return _meaning(response.status, response.getheader("content-type") or "", text)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return _failed(target, error)
 

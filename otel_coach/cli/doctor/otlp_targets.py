@@ -23,6 +23,15 @@ _HEADER: Final = re.compile(
 """`key=value` as OpenTelemetry's parser accepts it, spaces in values included."""
 
 
+JSON: Final = "http/json"
+_PROTOCOLS: Final = {
+    "otlp_proto_grpc": GRPC,
+    "otlp_proto_http": "http/protobuf",
+    "otlp_json_http": JSON,
+}
+"""By the names of exporters that have a protocol in their name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The back end of one signal."""
@@ -98,9 +107,11 @@ def exporters_by_signal(settings: EffectiveSettings) -> Iterator[tuple[str, tupl
 
 def targets(examined: Examined) -> Iterator[Target]:
     """Yields the target of each signal that is exported by OTLP, if its exporter is installed."""
-    for signal, names, protocol in exporters_by_signal(examined.settings):
-        if "otlp" in names and has_exporter(signal, exporter_component("otlp", protocol)):
-            yield _target(examined, signal, protocol)
+    for signal, names, chosen in exporters_by_signal(examined.settings):
+        for name in names:
+            protocol = chosen if name == "otlp" else _PROTOCOLS.get(name)
+            if protocol is not None and has_exporter(signal, exporter_component(name, protocol)):
+                yield _target(examined, signal, protocol)
 
 
 def _target(examined: Examined, signal: str, protocol: str) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import fetch
@@ -10,7 +11,7 @@ from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.traps.environment import NO_PAGE
 from otel_coach.cli.doctor.traps.page import TOKEN_MISSING
 from otel_coach.cli.terminal import within
-from otel_coach.core.traps import PORT, SHARED_FOLDER
+from otel_coach.core.traps import MULTIPROCESS_FOLDER, PORT, SHARED_FOLDER, cure_of_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,9 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         yield Fact(f"metrics: {settings.metrics_path} in the application")
     else:
         yield from _port(host, port, settings.metrics_token)
+    folder = settings.prometheus_multiprocess
+    if folder is not None and not Path(folder).is_dir():
+        yield found(MULTIPROCESS_FOLDER, path=folder)
     yield from _folder(examined)
 
 
@@ -45,7 +49,7 @@ def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
             yield Fact(f"metrics: on {where}, where the service answers")
             return
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        yield found(PORT, host=host, port=port, reason=reason)
+        yield found(PORT, host=host, port=port, reason=reason, cure=cure_of_port(error))
     else:
         yield Fact(f"metrics: /metrics on {where}, which is free")
 

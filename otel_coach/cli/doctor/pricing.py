@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 from otel_coach.cli import prices
 from otel_coach.cli.doctor.finding import Fact, found
-from otel_coach.cli.doctor.traps.environment import PRICES_FILE, PRICES_OLD, PRICES_UNREADABLE
+from otel_coach.cli.doctor.traps.environment import (
+    GATEWAY,
+    PRICES_FILE,
+    PRICES_OLD,
+    PRICES_UNREADABLE,
+)
+from otel_coach.configuration.names import hint, nearest
 from otel_coach.pricing.listed import OLD_DAYS, ListedPrices, UnusableListError
+from otel_coach.pricing.match import LITELLM
 from otel_coach.pricing.own_prices import UNUSABLE, read_file
 
 if TYPE_CHECKING:
@@ -33,6 +40,18 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         yield found(PRICES_UNREADABLE, reason=error)
         return
     yield from map(Fact, prices.state(settings))
+    for host, name in settings.gateways.items():
+        if (listed or ListedPrices()).provider(name) is None and name.lower() != LITELLM:
+            known = (listed or ListedPrices()).providers()
+            meant = nearest(name, known)
+            yield found(
+                GATEWAY,
+                host=host,
+                name=name,
+                hint=hint(meant),
+                entry=f"{host}={meant or 'PROVIDER'}",
+                known=", ".join(known),
+            )
     if (days := about.age_days()) > OLD_DAYS:
         origin = f"genai-prices {about.version} of {about.day}"
         yield found(PRICES_OLD, days=days, origin=origin)

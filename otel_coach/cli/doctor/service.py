@@ -43,7 +43,7 @@ from otel_coach.metrics.labels import (
 from otel_coach.pricing.listed import OLD_DAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from otel_coach.cli.doctor.finding import Examined, Finding
 
@@ -65,6 +65,12 @@ _OF_UNMEASURED: Final = {
     NO_PRICE: logged.NO_PRICE,
     EXTRA_FEE: logged.EXTRA_FEE,
 }
+_BY_PROBE: Final = "otel-coach doctor # in the service's environment: it says why"
+_BY_LOG: Final = (
+    "grep 'is down' SERVICE.LOG # the service's log names the exception of a check by "
+    "watch_dependency; one of OTEL_COACH_DEPENDENCIES is probed by `otel-coach doctor` in the "
+    "service's environment"
+)
 _OF_LOSSES: Final = (
     "the back end rejects them, is unreachable or too slow",
     "otel-coach doctor # in the service's environment: it sends a real export; see its log, too",
@@ -76,6 +82,15 @@ _OF_THE_QUEUE: Final = (
         "raise OTEL_BSP_MAX_QUEUE_SIZE"
     ),
 )
+
+
+class _Known(NamedTuple):
+    """What the samples of a page are judged by."""
+
+    sizes: Mapping[str, int]
+    token: str | None
+    probed: Collection[str]
+    """The dependencies that `otel-coach doctor` can probe itself."""
 
 
 class Sample(NamedTuple):
@@ -91,21 +106,22 @@ def look(examined: Examined, url: str) -> Iterator[Finding | Fact]:
     token = examined.settings.metrics_token
     try:
         # Parsing takes time, too: a page may be large, and is untrusted.
-        yield from within(fetch.LONGEST, lambda: [*_look(url, token)])
+        probed = examined.settings.dependencies
+        yield from within(fetch.LONGEST, lambda: [*_look(url, token, probed)])
     except PageError as error:
         yield error.finding
     except Exception as error:  # noqa: BLE001 - an untrusted answer may make a parser raise anything
         yield fetch.unreadable(url, error)
 
 
-def _look(url: str, token: str | None) -> Iterator[Finding | Fact]:
+def _look(url: str, token: str | None, probed: Collection[str]) -> Iterator[Finding | Fact]:
     page = fetch.fetched(url, token)
     _check_kind(page, url, token)
-    known = [*samples(page.text)]
-    if not any(sample.name == ERRORS.prometheus_name for sample in known):
+    all_samples = [*samples(page.text)]
+    if not any(sample.name == ERRORS.prometheus_name for sample in all_samples):
         raise PageError(found(traps.NOT_METRICS, url=shown(url), kind="a damaged page"))
-    sizes = _sizes(page.text)
-    findings = [*_comments(page.text, token), *_figures(sizes, known, token)]
+    known = _Known(_sizes(page.text), token, probed)
+    findings = [*_comments(page.text, token), *_figures(known, all_samples)]
     if page.skew is not None and abs(page.skew) >= _MIN_SKEW:
         direction = "ahead of" if page.skew > 0 else "behind"
         seconds = f"{abs(page.skew):.0f}"
@@ -181,9 +197,7 @@ def _unescaped(quote: str) -> str:
     return re.sub(r"\\.", lambda match: _ESCAPES.get(match[0], match[0]), quote[1:-1])
 
 
-def _figures(
-    sizes: Mapping[str, int], page: Iterable[Sample], token: str | None
-) -> Iterator[Finding]:
+def _figures(known: _Known, page: Iterable[Sample]) -> Iterator[Finding]:
     values: dict[str, set[str]] = defaultdict(set)
     combinations: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     names = {metric.prometheus_name: metric for metric in CATALOGUE}
@@ -199,8 +213,8 @@ def _figures(
             tuple(sample.labels.get(label, "") for label in metric.labels)
         )
         if (judge := _JUDGES.get(sample.name)) is not None:
-            yield from judge(sizes, sample, token)
-    yield from _budgets(sizes, values, combinations)
+            yield from judge(known, sample)
+    yield from _budgets(known.sizes, values, combinations)
 
 
 def _figure(sample: Sample, token: str | None) -> str:
@@ -208,56 +222,56 @@ def _figure(sample: Sample, token: str | None) -> str:
     return f"{sample.name} {labels}: {sample.value:g}"
 
 
-def _overflow(sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
+def _overflow(known: _Known, sample: Sample) -> Iterator[Finding]:
     if not sample.value:
         return
     label = sample.labels.get(ERROR_TYPE, "")
-    known = label in DEFAULT_SIZES
-    size = sizes[label] if known else 0
+    is_budget = label in DEFAULT_SIZES
+    size = known.sizes[label] if is_budget else 0
     yield found(
         traps.OVERFLOW,
-        figure=_figure(sample, token),
-        text=overflow_text(label) if known else "a budget is full",
-        variable=budget_variable(label) if known else "OTEL_COACH_BUDGET_...",
+        figure=_figure(sample, known.token),
+        text=overflow_text(label) if is_budget else "a budget is full",
+        variable=budget_variable(label) if is_budget else "OTEL_COACH_BUDGET_...",
         more=2 * size or "N",
     )
 
 
-def _fault(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
+def _fault(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value:
-        yield found(traps.FAULTS, figure=_figure(sample, token))
+        yield found(traps.FAULTS, figure=_figure(sample, known.token))
 
 
-def _loss(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
+def _loss(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value:
         is_queue = sample.labels.get(ERROR_TYPE) == SPANS_QUEUE_FULL
         text, cure = _OF_THE_QUEUE if is_queue else _OF_LOSSES
-        yield found(traps.LOST, figure=_figure(sample, token), text=text, cure=cure)
+        yield found(traps.LOST, figure=_figure(sample, known.token), text=text, cure=cure)
 
 
-def _unmeasured(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
+def _unmeasured(known: _Known, sample: Sample) -> Iterator[Finding]:
     if not sample.value:
         return
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
-    model = quoted(spoken(sample.labels.get(MODEL, "")), token)
-    finding = found(trap, calls=f"{sample.value:g} calls", model=model, details="")
-    yield replace(finding, what=f"{_figure(sample, token)}: {finding.what}")
+    model = quoted(spoken(sample.labels.get(MODEL, "")), known.token)
+    calls = f"{sample.value:g} call{'s' * (sample.value != 1)}"
+    finding = found(trap, calls=calls, model=model, details="")
+    yield replace(finding, what=f"{_figure(sample, known.token)}: {finding.what}")
 
 
-def _down(_sizes: Mapping[str, int], sample: Sample, token: str | None) -> Iterator[Finding]:
+def _down(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value == 0:
-        name = quoted(next(iter(sample.labels.values()), ""), token)
-        yield found(traps.DOWN, name=name)
+        name = next(iter(sample.labels.values()), "")
+        cure = _BY_PROBE if name in known.probed else _BY_LOG
+        yield found(traps.DOWN, name=quoted(name, known.token), cure=cure)
 
 
-def _old_prices(_sizes: Mapping[str, int], sample: Sample, _token: str | None) -> Iterator[Finding]:
+def _old_prices(_known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value > OLD_DAYS:
         yield found(PRICES_OLD, days=f"{sample.value:.0f}", origin="that of the running service")
 
 
-_JUDGES: Final[
-    Mapping[str, Callable[[Mapping[str, int], Sample, str | None], Iterator[Finding]]]
-] = {
+_JUDGES: Final[Mapping[str, Callable[[_Known, Sample], Iterator[Finding]]]] = {
     LABEL_OVERFLOW.prometheus_name: _overflow,
     ERRORS.prometheus_name: _fault,
     LOST.prometheus_name: _loss,

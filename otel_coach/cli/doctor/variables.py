@@ -6,16 +6,20 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.finding import found
+from otel_coach.cli.doctor.otlp_targets import targets
 from otel_coach.cli.doctor.traps.back_ends import PROTOCOL
 from otel_coach.cli.doctor.traps.environment import (
     INVALID_VALUE,
     MALFORMED_DEPENDENCY,
     MISSPELT,
     PRICES_FILE,
+    QUOTED,
+    TOKEN_WITH_SCHEME,
     WITHOUT_EFFECT,
 )
 from otel_coach.configuration.environment_variables import (
     OTEL_COACH_DEPENDENCIES,
+    OTEL_COACH_METRICS_TOKEN,
     OTEL_COACH_PRICES,
 )
 from otel_coach.configuration.names import misspelt, unknown_line, unknown_own
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
     from otel_coach.core.traps import Trap
 
 _NAME: Final = re.compile(r"\w+")
+_QUOTES: Final = re.compile(r"(['\"])(.+)\1", re.DOTALL)
+_SCHEME: Final = re.compile(r"['\"]?bearer\s", re.IGNORECASE)
+_OTHERS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 _TRAPS: Final = {
     OTEL_COACH_DEPENDENCIES: MALFORMED_DEPENDENCY,
     OTEL_COACH_PRICES: PRICES_FILE,
@@ -39,9 +46,16 @@ _OF_PROTOCOLS: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?PROTOCOL")
 def look(examined: Examined) -> Iterator[Finding]:
     """Yields one finding for each variable that is not read as it was meant."""
     unknown = dict(unknown_own(examined.variables))
+    quoted = [name for name in examined.variables if unquoted(examined, name) is not None]
+    of_back_ends = {target.variable for target in targets(examined)}
+    for name in quoted:
+        if name not in of_back_ends:  # `back_ends` yields those
+            yield quoted_value(examined, name)
+    if _SCHEME.match(examined.text(OTEL_COACH_METRICS_TOKEN)):
+        yield found(TOKEN_WITH_SCHEME)
     for line in examined.settings.problems:
         variable = _first_name(line)
-        if variable not in unknown:
+        if variable not in unknown and variable not in quoted:
             yield found(_trap_of(variable), line=line, variable=variable)
     known = {name for _, setting in settings_of(Settings) for name in setting.variables}
     for name, nearest in (*unknown.items(), *misspelt(examined.variables, known)):
@@ -49,6 +63,26 @@ def look(examined: Examined) -> Iterator[Finding]:
         yield found(MISSPELT, line=unknown_line(name, nearest), cure=cure)
     for line in examined.settings.without_effect:
         yield found(WITHOUT_EFFECT, line=line, variable=_first_name(line))
+
+
+def quoted_value(examined: Examined, name: str) -> Finding:
+    """Returns the finding for a variable whose value is in quotes."""
+    is_shown = name.endswith("_ENDPOINT")  # others may be secret
+    correct = without_secrets(unquoted(examined, name) or "") if is_shown else "VALUE"
+    return found(QUOTED, variable=name, correct=correct)
+
+
+def unquoted(examined: Examined, name: str) -> str | None:
+    """Returns the text between the quotes that are around a variable's value; None without them."""
+    if name not in _OTHERS and not name.startswith("OTEL_"):
+        return None
+    match = _QUOTES.fullmatch(examined.text(name))
+    return match[2] if match else None
+
+
+def without_secrets(address: str) -> str:
+    """Returns an endpoint without user and password, and without a query, which may have a key."""
+    return re.sub(r"(?<=//)[^/?#]*@", "", address.partition("?")[0])
 
 
 def _trap_of(variable: str) -> Trap:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from otel_coach.cli.doctor import fetch
-from otel_coach.cli.doctor.fetch import PageError, answered, fetched, shown
+from otel_coach.cli.doctor.fetch import PROMETHEUS, PageError, answered, fetched, shown
 from otel_coach.cli.reconciliation.figures import InputError
 from otel_coach.cli.terminal import within
 
@@ -22,6 +22,7 @@ _T = TypeVar("_T")
 
 __all__ = [
     "MAX_BYTES",
+    "PROMETHEUS",
     "is_address",
     "name_of",
     "not_our_page",
@@ -68,7 +69,7 @@ def read_within(seconds: float, place: str, question: str, work: Callable[[], _T
     except InputError:
         raise
     except PageError as error:
-        raise InputError(str(error)) from None
+        raise InputError(error.finding.line) from None
     except Exception as error:  # noqa: BLE001 - an untrusted server may make a client raise anything
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         if isinstance(error, TimeoutError):

@@ -15,14 +15,20 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from otel_coach.cli.reconciliation.counters import FAULTS, NAMES, Rise, counted
 from otel_coach.cli.reconciliation.figures import InputError, utc_text
-from otel_coach.cli.reconciliation.over_http import MAX_BYTES, read_within, reply, shown
+from otel_coach.cli.reconciliation.over_http import (
+    MAX_BYTES,
+    PROMETHEUS,
+    read_within,
+    reply,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from otel_coach.cli.reconciliation.figures import Counted
 
-OPTION: Final = "--prometheus"
+OPTION: Final = PROMETHEUS
 LONGEST: Final = 300.0
 """Seconds in which all answers must have been read."""
 _STEP: Final = 6 * 3600.0

@@ -128,7 +128,7 @@ def _cells(row: Row, comparison: Comparison, has_usd: bool) -> tuple[str, ...]: 
         tokens = (f"{theirs.tokens:,}", tokens[1], difference, _share(theirs.tokens, ours.tokens))
     usd = (_NONE, f"{ours.usd:,.6f}", _NONE, _NONE)
     if has_usd:
-        difference = f"{ours.usd - theirs.usd:+,.6f}"
+        difference = f"{ours.usd - theirs.usd:+z,.6f}"
         usd = (f"{theirs.usd:,.6f}", usd[1], difference, _share(theirs.usd, ours.usd))
     return short(row.match.name), *tokens, *usd
 

@@ -23,8 +23,6 @@ from otel_coach.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_coach.cli.doctor.finding import Finding
-
 EXAMPLES: Final = """\
   otel-coach top http://localhost:8000/metrics               q quits, p pauses, s sorts
   otel-coach top http://a:8000/metrics http://b:8000/metrics two services together
@@ -84,9 +82,9 @@ def _read(url: str) -> Reading | str:
     try:
         text = within(LONGEST, lambda: fetched(url, token, "URL")).text
     except PageError as error:
-        return _told(error.finding)
+        return error.finding.line
     except Exception as error:  # noqa: BLE001 - what reading an untrusted answer raises
-        return _told(unreadable(url, error))
+        return unreadable(url, error).line
     where = shown(url)
     if not is_ours(text):
         return f"{where} is not otel-coach's page. Cure: otel-coach doctor --url {where}"
@@ -97,10 +95,6 @@ def _read(url: str) -> Reading | str:
             f"{where} is not in Prometheus' text format. Cure: otel-coach doctor --url {where} "
             "names the line"
         )
-
-
-def _told(finding: Finding) -> str:
-    return f"{finding.what}. Cure: {finding.cure}"
 
 
 def _seconds(text: str) -> float:

@@ -204,8 +204,7 @@ class Middleware:
             if self._page.answers(scope, root_path):
                 if known.page.is_at(app, {**scope, "method": "GET", "root_path": root_path}):
                     return _TWO_PAGES_REQUEST
-                if not path.endswith("/"):
-                    return _PAGE_REQUEST
+                return _PAGE_REQUEST
         exchange = self._new_exchange(self._exchanges, app, known.routes, scope, receive, send)
         if known.may_rewrite:
             exchange.routed_as = scope[MARK] = {}

@@ -31,16 +31,18 @@ _NO_STORE: Final = ("cache-control", "no-store")
 """No cache may show the page later, or to a client without the token."""
 _TEXT: Final = [("content-type", "text/plain; charset=utf-8"), _NO_STORE]
 
-UNAUTHORIZED: Final = Answer(
-    HTTPStatus.UNAUTHORIZED, [("www-authenticate", "Bearer"), _NO_STORE], b""
-)
-
 
 def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
     """Returns a response with one line of text instead of the page."""
     return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
 
 
+UNAUTHORIZED: Final = plain(
+    HTTPStatus.UNAUTHORIZED,
+    "this page needs the header `Authorization: Bearer TOKEN`, with the OTEL_COACH_METRICS_TOKEN "
+    "of the service",
+    ("www-authenticate", "Bearer"),
+)
 FAILED: Final = plain(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "the page failed; the service's log, or otel_coach_errors_total, has more",

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_coach.core.traps import PORT
+from otel_coach.core.traps import PORT, cure_of_port
 from otel_coach.prometheus.http.browser_page import for_browser
 from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, plain
 from otel_coach.prometheus.http.http_server import PageServer
@@ -59,7 +59,8 @@ def serve(
             raise
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         # ValueError: the UnicodeError of an invalid host. RuntimeError: no thread can be started.
-        line = PORT.line(host=address.host, port=address.port, reason=error)
+        cure = cure_of_port(error)
+        line = PORT.line(host=address.host, port=address.port, reason=error, cure=cure)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure, no traceback
         return None
     port = listener.getsockname()[1]

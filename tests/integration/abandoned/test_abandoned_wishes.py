@@ -220,6 +220,13 @@ def test_code_asks_for_it_where_no_variable_does(wanted, measured, work, notes, 
     assert measured.page().sum(STOPPED) == 1
 
 
+def test_the_decorator_without_parentheses_says_so(wanted):
+    with pytest.raises(TypeError, match=r"needs its parentheses: @stop_abandoned\(\)"):
+
+        @otel_coach.stop_abandoned
+        async def chat(): ...
+
+
 @pytest.mark.parametrize("after", [-1, float("nan"), 1e9])
 def test_a_time_that_is_none_is_refused(wanted, after):
     with pytest.raises(ValueError, match="is not between 0 and 86400 seconds"):

@@ -38,6 +38,21 @@ def test_the_help_of_all_commands_has_examples(monkeypatch, capsys):
     assert "otel-coach doctor -- uvicorn app:app" in printed.partition("examples:\n")[2]
 
 
+def test_a_command_of_the_doctors_without_its_dashes_is_told_where_they_go(monkeypatch, capsys):
+    words = ["doctor", "uvicorn", "app:app", "--port", "8000"]
+    monkeypatch.setattr("sys.argv", ["otel-coach", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: --port" in error
+    assert "a command comes after --: otel-coach doctor -- COMMAND ..." in error
+    monkeypatch.setattr("sys.argv", ["otel-coach", "top", "--port", "8000", "http://h"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "after --" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "place"),
     [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_coach.cli.doctor.command_line import CommandError, options_of_instrument, served
+from otel_coach.cli.doctor.command_line import CommandError, environment_of, served
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,23 @@ def test_options_of_the_command_count_as_variables():
     command = (
         "opentelemetry-instrument --service_name coach --coach_metrics_path=/m uvicorn a:b --x y"
     )
-    assert options_of_instrument(command.split()) == {
+    assert environment_of(command.split(), {}) == {
         "OTEL_SERVICE_NAME": "coach",
         "OTEL_COACH_METRICS_PATH": "/m",
     }
-    assert options_of_instrument(["uvicorn", "--host", "h", "a:b"]) == {}
+    assert environment_of(["uvicorn", "--host", "h", "a:b"], {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "variables"),
+    [
+        ("env B=2 uvicorn a:b C=3", {"A": "1", "B": "2"}),
+        ("/usr/bin/env -u A B=x=y python -m uvicorn a:b", {"B": "x=y"}),
+        ("env -i B= uvicorn a:b", {"B": ""}),
+        ("env --unset=A uvicorn a:b", {}),
+        ("opentelemetry-instrument env A=2 uvicorn a:b", {"A": "2"}),
+        ("uvicorn a:b", {"A": "1"}),
+    ],
+)
+def test_variables_that_env_sets_and_removes(command, variables):
+    assert environment_of(command.split(), {"A": "1"}) == variables

@@ -62,8 +62,18 @@ def test_the_token_is_missing_or_another(status):
 
 def test_404_says_how_it_may_have_been_started():
     told = only(answer(404), "page-missing")
-    assert "started without opentelemetry-instrument" in told
-    assert "opentelemetry-instrument uvicorn app:app" in told
+    assert "/metrics answers with 404: there is no page at this address; opentel" in told
+    assert "opentelemetry-instrument uvicorn app:app # or name the page's path" in told
+    assert "?" not in told
+    assert "OTEL_EXPORTER_PROMETHEUS_PORT" in told
+
+
+def test_404_of_an_address_without_the_pages_path_suggests_it():
+    for path in ("", "/", "/metric"):
+        with hostile(answer(404)) as (url, _):
+            place = url.replace("/metrics", path)
+            (finding,) = findings(service.look(examined(), place))
+        assert finding.cure.startswith(f"--url {place.rstrip('/')}/metrics # ")
 
 
 def test_a_redirection_says_where_to():
@@ -139,14 +149,14 @@ def unmeasured(kind):
 
 def test_models_without_a_price():
     told = only(unmeasured("no_price"), "model-without-price")
-    assert "3 calls of my-model lack a price" in told
+    assert "3 calls of my-model without a price" in told
     assert '{"my-model": {"input_mtok": 1.0' in told
     assert "OTEL_COACH_PRICES" in told
 
 
 def test_streams_without_usage():
     told = only(unmeasured("no_usage"), "stream-without-usage")
-    assert "3 calls of my-model lack usage" in told
+    assert "3 calls of my-model without usage" in told
     assert "stream_usage=True" in told
     assert "one that was left, or that broke, has told no usage yet" in told
 
@@ -228,7 +238,16 @@ def test_faults_that_were_swallowed():
 
 def test_a_dependency_that_the_service_saw_down():
     text = 'dependency_up{dependency_name="pg"} 0\ndependency_up{dependency_name="cache"} 1\n'
-    assert "dependency pg failed" in only(ours(text), "dependency-seen-down")
+    told = only(ours(text), "dependency-seen-down")
+    assert "dependency pg failed" in told
+    assert "; grep 'is down' SERVICE.LOG # the service's log names the exception" in told
+    told = only(ours(text), "dependency-seen-down", OTEL_COACH_DEPENDENCIES="pg=tcp://h:1")
+    assert "; otel-coach doctor # in the service's environment: it says why" in told
+
+
+def test_one_call_is_one():
+    text = 'agent_llm_unmeasured_total{model="m",error_type="no_price"} 1\n'
+    assert ": 1 call of m without a price: " in only(ours(text), "model-without-price")
 
 
 def test_a_list_of_prices_that_the_service_uses_and_is_old():

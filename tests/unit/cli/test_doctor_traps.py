@@ -58,8 +58,9 @@ class Names(dict):
 
 PASTED = {
     *("cd", "curl", "export", "getent", "grep", "mkdir", "nc", "openssl", "pip", "ps", "python"),
-    *("opentelemetry-instrument", "otel-coach", "sed", "timedatectl", "unset"),
+    *("opentelemetry-instrument", "otel-coach", "sed", "set", "timedatectl", "unset"),
     "COMMAND",  # the command that is given to the doctor, without what instruments it
+    "PYTHON",  # the interpreter of that command
     "OPTION",  # --url, to be given again
     "ChatOpenAI(stream_usage=True)",
 }
@@ -352,6 +353,15 @@ def test_a_token_is_sent_to_nothing_that_has_the_port():
 def test_a_host_that_is_not_this_machines():
     told = only(diagnosis(OTEL_EXPORTER_PROMETHEUS_HOST="192.0.2.1"), "port-taken")
     assert "OTEL_EXPORTER_PROMETHEUS_HOST=192.0.2.1" in told
+    told = only(diagnosis(OTEL_EXPORTER_PROMETHEUS_HOST="no-such-host.invalid"), "port-taken")
+    assert "; export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # all addresses of this mach" in told
+
+
+@pytest.mark.parametrize("name", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
+def test_a_folder_of_prometheus_clients_multiprocess_mode_that_is_not_there(tmp_path, name):
+    told = only(diagnosis(**{name: f"{tmp_path}/no such"}), "multiprocess-folder")
+    assert f"mkdir -p '{tmp_path}/no such'" in told
+    assert diagnosis(**{name: str(tmp_path)}) == {}
 
 
 @pytest.mark.parametrize("kind", ["a file in the way", "others may write"])

@@ -6,11 +6,14 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.doctor import diagnosis, hostile
+from otel_coach.cli.doctor import diagnosed
+from tests.support.doctor import diagnosis, findings, hostile
 from tests.support.paths import SUPPORT
 from tests.support.price_lists import changed_list
 from tests.support.programs import free_port
 from tests.support.serving import tcp_server
+
+NAMED = {"OTEL_SERVICE_NAME": "coach"}
 
 
 def only(found, name):
@@ -18,6 +21,43 @@ def only(found, name):
     assert found.keys() == {name}, found
     (text,) = found[name]
     return text
+
+
+# Quotes
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_an_endpoint_in_quotes_is_named_with_what_is_between_them(quote):
+    told = only(
+        diagnosis(OTEL_EXPORTER_OTLP_ENDPOINT=f"{quote}http://u:hunter2@c:4318{quote}", **NAMED),
+        "quoted-value",
+    )
+    assert "the value of OTEL_EXPORTER_OTLP_ENDPOINT is in quotes" in told
+    assert "export OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 # " in told
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"{quote}http://c:4318{quote}"}
+    results = diagnosed(environ, starts=False)
+    assert findings(results["OTLP back ends"])  # which are not right, then
+    assert not findings(results["variables"])
+
+
+@pytest.mark.parametrize(
+    "name", ["OTEL_COACH_METRICS_TOKEN", "OTEL_COACH_BUDGET_MODEL", "OTEL_EXPORTER_OTLP_HEADERS"]
+)
+def test_a_value_in_quotes_is_named_and_not_shown(name):
+    told = only(diagnosis(**{name: '"a=hunter2"'}), "quoted-value")
+    assert f"export {name}=VALUE # " in told
+    assert "hunter2" not in told
+    assert "quoted-value" not in diagnosis(**{name: "a='hunter2'"})
+    assert diagnosis(OTHER_TOKEN='"x"') == {}
+
+
+@pytest.mark.parametrize("text", ["Bearer hunter2", "bearer hunter2", "'Bearer hunter2'"])
+def test_a_token_with_the_scheme_before_it(text):
+    found = diagnosis(OTEL_COACH_METRICS_TOKEN=text)
+    (told,) = found["token-with-scheme"]
+    assert "export OTEL_COACH_METRICS_TOKEN=TOKEN # " in told
+    assert "hunter2" not in told
+    assert diagnosis(OTEL_COACH_METRICS_TOKEN="bearer-of-bad-news") == {}
 
 
 # Content
@@ -61,6 +101,18 @@ def test_a_price_file_that_cannot_be_used(tmp_path, content):
     told = only(diagnosis(OTEL_COACH_PRICES=str(path)), "price-file")
     assert "OTEL_COACH_PRICES=" in told
     assert '{"my-model": {"input_mtok": 1.0' in told
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("opneai", "has no provider opneai; perhaps openai is meant; export OTEL_COACH_GATEWAYS=h="),
+     ("xyzzy", "has no provider xyzzy; export OTEL_COACH_GATEWAYS=h=PROVIDER # ")],
+)  # fmt: skip
+def test_a_gateway_of_a_provider_that_the_list_lacks(name, said):
+    told = only(
+        diagnosis(OTEL_COACH_GATEWAYS=f"h={name},i=litellm,j=azure"), "gateway-provider-unknown"
+    )
+    assert said in told
 
 
 def test_a_list_of_prices_that_is_old_is_a_note(tmp_path):

@@ -74,6 +74,36 @@ def test_a_model_without_a_price_is_told_with_exit_code_1(run):
     assert "\x1b" not in error
 
 
+def test_a_model_whose_name_does_not_tell_its_provider_is_found(run):
+    """platform.openai.com/docs/pricing: 0.02 USD for a million tokens."""
+    code, shown, _ = run("text-embedding-3-small", "--prompt", "1000000")
+    assert code == 0
+    assert "text-embedding-3-small of openai, in " in shown
+    assert "1,000,000 prompt and 0 completion tokens cost 0.02 USD\n" in shown
+    assert shown.endswith("also offered by azure: --provider names one\n")
+
+
+def test_a_model_that_many_offer_at_their_own_prices_needs_a_provider(run):
+    code, shown, error = run("openai/gpt-oss-120b")
+    assert (code, shown) == (1, "")
+    assert "Cure: name yours: --provider " in error
+    assert "groq" in error
+
+
+def test_the_nearest_name_is_suggested(run):
+    code, _, error = run("gpt-4o-mni")
+    assert code == 1
+    assert "gpt-4o-mni has no price; perhaps gpt-4o-mini is meant" in error
+    assert "perhaps" not in run("my-own-model")[2]
+
+
+def test_a_provider_that_the_list_lacks_is_to_blame(run):
+    code, _, error = run("gpt-4o", "--provider", "opneai")
+    assert code == 1
+    assert error.startswith("the price list has no provider opneai; perhaps openai is meant. Cure:")
+    assert run("gpt-4o", "--provider", "azure_openai")[0] == 0
+
+
 def test_no_model_is_a_misuse(run):
     assert run()[0] == 2
     with pytest.raises(SystemExit) as exit_:
@@ -165,7 +195,7 @@ def test_doctor_says_which_prices_come_first_and_that_a_list_is_old(tmp_path, mo
     list_.write_bytes(changed_list(genai_prices="0.0.1", day="2025-01-01"))
     path = own(tmp_path, monkeypatch, b'list = "old.tsv"\n[m]\ninput_mtok = 1\noutput_mtok = 2\n')
     first, used, *others = state(OTEL_COACH_PRICES=str(path))
-    assert first == "prices: your own first, for 1 models"
+    assert first == "prices: your own first, for 1 model"
     assert f"the list {list_}, genai-prices 0.0.1 of 2025-01-01" in used
     assert "which is old" in used
     assert [word in line for word, line in zip(("comes with", "0.1.0"), others, strict=True)]

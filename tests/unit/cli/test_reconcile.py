@@ -41,6 +41,14 @@ def test_all_that_was_billed_was_counted(reconcile):
     assert lines[-1] == "reconciled: every model and the total differ by at most 1.00%"
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_minus(reconcile):
+    ours = 0.0074999999
+    page = page_text({"gpt-4o": {"prompt": 1000, "completion": 500}}, {"gpt-4o": ours})
+    _, shown, _ = reconcile([invoices.openai_usage([GPT]), invoices.openai_costs([GPT])], page=page)
+    assert "-0.000000" not in shown
+    assert "+0.000000" in shown
+
+
 def test_a_missing_call_is_a_difference_and_a_share(reconcile):
     page = page_text({"gpt-4o": {"prompt": 900, "completion": 450}}, {"gpt-4o": 0.006})
     exports = [invoices.openai_usage([GPT]), invoices.openai_costs([GPT])]

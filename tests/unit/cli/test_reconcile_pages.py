@@ -132,7 +132,7 @@ def test_a_page_of_a_server_is_read_and_gets_the_token(reconcile, monkeypatch):
         ([b"HTTP/1.1 401 No\r\n\r\n"], "export OTEL_COACH_METRICS_TOKEN"),
         (
             [b"HTTP/1.1 302 Go\r\nlocation: http://x/?k=hunter2\r\n\r\n"],
-            "not followed; --page http://x/",
+            "not followed. Cure: --page http://x/",
         ),
         ([b"hello"], "is this its page?"),
     ],

@@ -196,6 +196,9 @@ def test_addresses_that_cannot_be_read_are_one_line(reconcile, monkeypatch):
     assert "Connection refused); does Prometheus run there?" in line
     line = reconcile.error(usage(1), "--prometheus", "file:///etc/passwd")
     assert "--prometheus takes http://" in line
+    line = reconcile.error(usage(1), "--prometheus", "localhost:9090")
+    assert "Cure: --prometheus http://localhost:9090 # " in line
+    assert "/metrics" not in line
     for address in ("http://u:hunter2@[::1/", "u:hunter2@127.0.0.1:9090", "ftp://u:hunter2@h"):
         assert "hunter2" not in reconcile.error(usage(1), "--prometheus", address)
     monkeypatch.setattr(prometheus_api, "LONGEST", 0.5)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -182,8 +183,19 @@ def test_the_mode_may_be_given_without_its_name():
         assert labelled_mode() == "other"
 
 
-def test_the_decorator_without_a_mode_leaves_the_function_as_it_is_and_says_so(caplog, monkeypatch):
+def test_the_decorator_without_a_mode_is_an_error_of_the_import():
+    with pytest.raises(TypeError, match=r'labels takes a mode: @labels\(mode="planner"\)'):
+
+        @labels
+        async def chat(question): ...
+
+
+def test_in_a_request_the_decorator_without_a_mode_leaves_the_function_as_it_is_and_says_so(
+    caplog, monkeypatch
+):
     monkeypatch.setattr(mode_label, "_is_logged", False)
+    request = SimpleNamespace(labelled_mode=None, is_answering=False)
+    monkeypatch.setattr(mode_label, "current_request", SimpleNamespace(get=lambda: request))
 
     @labels
     async def chat(question):

@@ -11,6 +11,13 @@ from tests.support.paths import ROOT, TESTS
 
 # What docs promise
 
+
+def test_the_options_that_a_page_names_are_those_of_the_command():
+    """`opentelemetry-instrument` makes them of the variables' names, without `OTEL_`."""
+    told = set(re.findall(r"`--(\w*coach_\w+)", (ROOT / "docs" / "configuration.md").read_text()))
+    assert told == {"coach_metrics_path"}
+
+
 TOLD = [
     (page.name, name)
     for page in (ROOT / "docs" / "security.md", ROOT / "docs" / "threat-model.md")

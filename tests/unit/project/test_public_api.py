@@ -11,7 +11,8 @@ PUBLIC = {
     "Settings": "(*, FIELDS) -> None",
     "instrument": "(app: Starlette | None = None, *, settings: Settings | None = None) -> None",
     "labels": "(mode: str) -> Labels",
-    "stop_abandoned": "(*, after: float = 0.2, tools: bool = False) -> StopAbandoned",
+    "stop_abandoned": "(*misplaced: Never, after: float = 0.2, tools: bool = False)"
+    " -> StopAbandoned",
     "uninstrument": "() -> None",
     "watch_dependency": "(name: str) -> Watch",
 }

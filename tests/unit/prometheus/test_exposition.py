@@ -77,10 +77,10 @@ def test_shared_files_that_cannot_be_read_are_no_page_instead_of_counters_that_f
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(
-        MultiProcessCollector, "__init__", lambda self, registry: registry.register(self)
+        MultiProcessCollector, "__init__", lambda self, registry, _: registry.register(self)
     )
     monkeypatch.setattr(MultiProcessCollector, "collect", too_many_open_files)
-    shared = replace(effective(Settings(), {}), prometheus_multiprocess=True)
+    shared = replace(effective(Settings(), {}), prometheus_multiprocess="/a/folder")
     with measuring(shared) as measured:
         found = answer(measured.installation.page, "")
     assert found.status == 503

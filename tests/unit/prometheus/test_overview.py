@@ -110,6 +110,19 @@ def test_costs_are_per_hour_and_per_call_and_unknown_ones_are_no_zero():
     assert [*found] == [("m",), ("free",)]  # the one with more calls first
 
 
+def test_calls_of_embedding_models_are_shown():
+    text = page(
+        'agent_embedding_requests_total{model="e",status="ok",error_type=""} 4',
+        'agent_embedding_requests_total{model="e",status="error",error_type="x"} 1',
+        'agent_llm_tokens_total{model="e",mode="embedding"} 900',
+        'agent_llm_cost_usd_total{model="e"} 0.5',
+    )
+    row = figures("Models", Reading(text, at=0))[("e",)]
+    assert (row["calls"], row["embeddings"], row["USD"]) == (0, 5, 0.5)
+    row = figures("Embeddings", Reading(text, at=0))[("e",)]
+    assert (row["calls"], row["error"]) == (5, 1)
+
+
 def test_the_cost_of_an_ai_request_is_that_of_all_calls_by_all_ai_requests():
     text = page(
         'app_ai_request_duration_seconds_count{endpoint="/a",status="ok"} 3',

@@ -42,6 +42,14 @@ def test_an_installation_that_stays_off_says_so_once_and_the_host_goes_on(monkey
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize("settings", [{"metrics_path": "/m"}, "/m", {}])
+def test_instrument_says_which_settings_it_takes(settings):
+    import otel_coach
+
+    with pytest.raises(TypeError, match=r"takes otel_coach\.Settings\(\.\.\.\) or Settings\.from"):
+        otel_coach.instrument(settings=settings)
+
+
 @pytest.mark.parametrize("app", ["module:app", 7, lambda scope: None])
 def test_instrument_says_what_it_takes(app):
     import otel_coach

@@ -27,6 +27,11 @@ def line(monkeypatch, modules=(), **variables):
     return start_line(Settings.from_env())
 
 
+def test_an_endpoint_that_has_no_host_is_said_to_be_unreadable(monkeypatch):
+    said = line(monkeypatch, OTEL_EXPORTER_OTLP_ENDPOINT='"http://localhost:4318"')
+    assert "traces to an address that cannot be read; " in said
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

@@ -13,6 +13,14 @@ COMMAND: Final = Trap(
     "otel-coach doctor -- uvicorn app:app",
     way=Way.COMMAND,
 )
+OTHER_INTERPRETER: Final = Trap(
+    "other-interpreter",
+    "{program} runs by {python}, but this doctor by {own}",
+    "otel-coach measures what the interpreter runs that it is installed in; the application was "
+    "not imported, and the rest of this report is about this environment.",
+    "{python!q} -m pip install otel-coach && {python!q} -m otel_coach doctor -- {command}",
+    way=Way.COMMAND,
+)
 NOT_IMPORTED: Final = Trap(
     "application-not-imported",
     "{target} cannot be imported: {reason}",
@@ -36,16 +44,6 @@ NOT_INSTRUMENTED: Final = Trap(
     Severity.NOTE,
     Way.COMMAND,
 )
-UNUSED_SETTINGS: Final = Trap(
-    "settings-unused",
-    "the application calls otel_coach.instrument(settings=...), but the command has started "
-    "otel-coach before: these settings have no effect",
-    "Only the settings of the first start count; the command takes them from the environment.",
-    "{command} # without opentelemetry-instrument; or set OTEL_COACH_* variables instead of "
-    "settings",
-    Severity.WARNING,
-    Way.COMMAND,
-)
 PAGE_REFUSED: Final = Trap(
     "page-refused",
     "the application itself answers GET {path} with {status}{by}; Prometheus gets no page",
@@ -63,6 +61,6 @@ MORE_ROUTES: Final = Trap(
 )
 
 ROWS: Final = (
-    *(COMMAND, NOT_IMPORTED, NOT_WATCHED, NOT_INSTRUMENTED, UNUSED_SETTINGS),
+    *(COMMAND, OTHER_INTERPRETER, NOT_IMPORTED, NOT_WATCHED, NOT_INSTRUMENTED),
     *(PAGE_REFUSED, MORE_ROUTES),
 )

@@ -30,6 +30,18 @@ INVALID_VALUE: Final = Trap(
     example="OTEL_COACH_BUDGET_MODEL='many' is not a whole number from 1 to 100000; the default "
     "is used",
 )
+QUOTED: Final = Trap(
+    "quoted-value",
+    "the value of {variable} is in quotes, which are a part of it",
+    "A shell takes them away; `docker run --env-file` does not.",
+    "export {variable}={correct!q} # in a file for docker: the same without quotes",
+)
+TOKEN_WITH_SCHEME: Final = Trap(
+    "token-with-scheme",
+    "OTEL_COACH_METRICS_TOKEN begins with `Bearer`, which is no part of a token",
+    "A scraper sends `Authorization: Bearer TOKEN`, and gets 401.",
+    "export OTEL_COACH_METRICS_TOKEN=TOKEN # the token alone",
+)
 WITHOUT_EFFECT: Final = Trap(
     "no-effect",
     "{line}",
@@ -120,6 +132,15 @@ PRICES_UNREADABLE: Final = Trap(
     "pip install --force-reinstall otel-coach",
     example="the price list prices.tsv is not one that this version of otel-coach can read",
 )
+GATEWAY: Final = Trap(
+    "gateway-provider-unknown",
+    "OTEL_COACH_GATEWAYS: {host}={name}: the price list has no provider {name}{hint}",
+    "Calls through that gateway have no price (no_price).",
+    "export OTEL_COACH_GATEWAYS={entry!q} # beside the other entries; there are {known}",
+    example="OTEL_COACH_GATEWAYS: llm.example.com=opneai: the price list has no provider opneai; "
+    "perhaps openai is meant",
+    example_cure="export OTEL_COACH_GATEWAYS=llm.example.com=openai # beside the other entries",
+)
 MALFORMED_DEPENDENCY: Final = Trap(
     "dependency-malformed",
     "{line}",
@@ -171,9 +192,18 @@ LOOK_FAILED: Final = Trap(
 )
 
 ROWS: Final = (
-    *(DISABLED, MISSPELT, INVALID_VALUE, WITHOUT_EFFECT, SEVERAL_DISTROS, INSTRUMENTOR_DISABLED),
+    *(
+        DISABLED,
+        MISSPELT,
+        INVALID_VALUE,
+        QUOTED,
+        TOKEN_WITH_SCHEME,
+        WITHOUT_EFFECT,
+        SEVERAL_DISTROS,
+        INSTRUMENTOR_DISABLED,
+    ),
     *(LOGGED_AT_START, PROPAGATORS, DISTRO, NO_PAGE, SAMPLED_OUT, NO_SERVICE_NAME),
-    *(PRICES_FILE, PRICES_OLD, PRICES_UNREADABLE),
+    *(PRICES_FILE, PRICES_OLD, PRICES_UNREADABLE, GATEWAY),
     *(MALFORMED_DEPENDENCY, DEPENDENCY_ADDRESS, DEPENDENCY_DOWN, NO_PSYCOPG, ASSUMPTION),
     LOOK_FAILED,
 )

@@ -25,7 +25,8 @@ ADDRESS: Final = _page(
     "page-address",
     "{option} {problem}",
     "A page is read by HTTP from a host.",
-    "{option} http://localhost:8000/metrics # an address such as this",
+    "{option} {example} # an address such as this",
+    example_cure="OPTION http://localhost:8000/metrics # an address such as this",
 )
 UNREACHABLE: Final = _page(
     "page-unreachable",
@@ -54,10 +55,13 @@ TOKEN_WRONG: Final = _page(
 )
 MISSING: Final = _page(
     "page-missing",
-    "{url} answers with 404: there is no page; was the service started without "
-    "opentelemetry-instrument, or with OTEL_COACH_METRICS_PATH?",
-    "Nothing of the service is measured, or its page is elsewhere.",
-    "opentelemetry-instrument uvicorn app:app",
+    "{url} answers with 404: there is no page at this address",
+    "The service was started without opentelemetry-instrument and measures nothing, or its page is "
+    "at another path (OTEL_COACH_METRICS_PATH) or port (OTEL_EXPORTER_PROMETHEUS_PORT).",
+    "{cure}",
+    example_cure="opentelemetry-instrument uvicorn app:app # or name the address of the page: its "
+    "path is that of OTEL_COACH_METRICS_PATH, by default /metrics, and its port that of "
+    "OTEL_EXPORTER_PROMETHEUS_PORT, if that is set",
 )
 UNAVAILABLE: Final = _page(
     "page-unavailable",
@@ -108,7 +112,7 @@ HIDDEN: Final = _page(
 )
 UNMEASURED: Final = _page(
     "calls-unmeasured",
-    "{calls} of {model} are not wholly measured",
+    "{calls} of {model} not wholly measured",
     "Tokens or cost lack them, or a part of them.",
     "otel-coach metrics # says what this error_type of agent_llm_unmeasured_total means",
     Severity.WARNING,
@@ -148,7 +152,9 @@ DOWN: Final = _page(
     "dependency-seen-down",
     "the service's last probe of dependency {name} failed",
     "dependency_up is 0, and an alert may be firing.",
-    "otel-coach doctor # in the service's environment: it says why",
+    "{cure}",
+    example_cure="otel-coach doctor # in the service's environment: it says why; for a check of "
+    "the application's own (watch_dependency), the service's log names the exception",
 )
 MORE: Final = _page(
     "more-findings",

@@ -1,0 +1,39 @@
+"""OTEL_* variables that are set only after they have been read."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+_READ_LATER: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION|SEMCONV)_")
+"""Most of these are read by an instrumentation when that is loaded, maybe by the application."""
+_READ_AT_THE_START: Final = frozenset(
+    {
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+        "OTEL_PYTHON_EXCLUDED_URLS",
+        "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS",
+    }
+)
+
+
+class LateVariables:
+    """Notes the OTEL_* variables of this process, and tells which ones are set afterwards."""
+
+    def __init__(self) -> None:
+        self._before = _variables()
+
+    def names(self) -> list[str]:
+        """Returns the names of the variables that have another value than at first."""
+        return sorted(
+            name for name, value in _variables().items() if self._before.get(name) != value
+        )
+
+
+def _variables() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _READ_AT_THE_START or (name.startswith("OTEL_") and not _READ_LATER.match(name))
+    }
