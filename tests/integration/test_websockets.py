@@ -1,14 +1,12 @@
 """WebSockets on a real socket: their turns are AI requests, their refusals are counted."""
 
-import asyncio
 import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from langchain_core.messages import AIMessage
+from fastapi import FastAPI, WebSocket
 from opentelemetry.trace import SpanKind
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -20,7 +18,6 @@ from otel_coach.instrumentors.asgi.websocket import Connection
 from otel_coach.testing import measuring
 from tests.support.applications import counted
 from tests.support.hooks import HOOKS, inject
-from tests.support.scripted_model import Scripted
 from tests.support.serving import serving, serving_by_hypercorn
 from tests.support.sockets import HAS_DENIALS, SLOW, WORDS, Sockets, rest_of_turn, socket_to, turn
 from tests.support.versions import WEBSOCKET_SERVERS
@@ -368,39 +365,6 @@ def test_a_fault_in_a_hook_changes_nothing_for_the_application(monkeypatch, sock
             connection.recv(timeout=60)
             connection.close()
         eventually(lambda: measured.page().sum("otel_coach_errors_total") > 0)
-
-
-def test_a_worker_that_takes_messages_from_a_queue_makes_a_turn_of_each(measured):
-    app = FastAPI()
-    model = Scripted(answer=AIMessage("hi"))
-
-    @app.websocket("/ws")
-    async def socket(websocket: WebSocket):
-        await websocket.accept()
-        messages = asyncio.Queue()
-
-        async def work():
-            while (text := await messages.get()) != "stop":
-                await asyncio.sleep(0.1)
-                await model.ainvoke(text)
-                await websocket.send_text(text)
-
-        worker = asyncio.create_task(work())
-        with suppress(WebSocketDisconnect):
-            while True:
-                await messages.put(await websocket.receive_text())
-        await messages.put("stop")
-        await worker
-
-    with serving(app) as client, socket_to(client, "/ws") as connection:
-        connection.send("one")
-        time.sleep(0.05)
-        connection.send("two")  # while the first is answered
-        assert [connection.recv(timeout=60) for _ in range(2)] == ["one", "two"]
-        connection.send("three")
-        assert connection.recv(timeout=60) == "three"
-        expect(measured, "/ws", ok=3)
-    assert measured.page().sum("app_ai_time_to_first_chunk_seconds_count") == 3
 
 
 @pytest.mark.long
