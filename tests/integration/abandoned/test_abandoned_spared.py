@@ -132,8 +132,14 @@ async def later(task):
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("second", ["await", "gather", "wait_for", "shield"])
-@pytest.mark.parametrize("first", SHARING)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        *((first, "await") for first in SHARING),
+        *(("await", second) for second in ("gather", "wait_for", "shield")),
+        *((both, both) for both in ("gather", "wait_for")),
+    ],
+)
 def test_a_task_that_another_request_awaits_too_goes_on(stopping, work, notes, first, second):
     app = FastAPI()
     flights = []
