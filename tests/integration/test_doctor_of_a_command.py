@@ -139,6 +139,7 @@ NEEDS_A_VARIABLE = f"import os; os.environ['DATABASE']\n{PAGE}"
 
 
 def test_variables_of_an_env_file_are_there_and_those_that_come_too_late_are_named(told, tmp_path):
+    pytest.importorskip("dotenv", reason="without it, uvicorn reads no such file")
     (tmp_path / "my.env").write_text("DATABASE=x\nOTEL_COACH_METRICS_TOKEN=sesame\n")
     command = f"{INSTRUMENT} uvicorn --env-file my.env app:app"
     found, _ = told(NEEDS_A_VARIABLE, command)
@@ -155,6 +156,7 @@ def test_variables_of_an_env_file_are_there_and_those_that_come_too_late_are_nam
 
 
 def test_variables_that_gunicorn_or_the_application_sets_come_too_late(told, tmp_path):
+    pytest.importorskip("dotenv", reason="without it, uvicorn reads no such file")
     found, _ = told(
         NEEDS_A_VARIABLE,
         f"{INSTRUMENT} gunicorn -e DATABASE=x --env OTEL_SERVICE_NAME=coach app:app",

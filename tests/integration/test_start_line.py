@@ -89,6 +89,7 @@ TOO_LATE = "set only after otel-coach had started"
 def test_variables_of_uvicorns_env_file_come_too_late_and_that_is_said_without_their_values(
     tmp_path,
 ):
+    pytest.importorskip("dotenv", reason="without it, uvicorn reads no such file")
     (tmp_path / "my.env").write_text(
         "OTEL_COACH_METRICS_TOKEN=sesame\nOTEL_SERVICE_NAME=late\nDATABASE=x\n"
         "OTEL_PYTHON_REDIS_EXCLUDED_URLS=x\nOTEL_PYTHON_DISABLED_INSTRUMENTATIONS=x\n"
@@ -104,6 +105,7 @@ def test_variables_of_uvicorns_env_file_come_too_late_and_that_is_said_without_t
 
 
 def test_workers_start_with_the_variables_of_uvicorns_env_file(tmp_path):
+    pytest.importorskip("dotenv", reason="without it, uvicorn reads no such file")
     (tmp_path / "my.env").write_text("OTEL_COACH_METRICS_TOKEN=sesame\n")
     options = ("--env-file", str(tmp_path / "my.env"), "--workers", "2")
     with small_service(tmp_path, (*INSTRUMENTED[:2], *options, "app")) as service:
