@@ -83,6 +83,7 @@ class ScriptedProvider:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # by default 5: of many that connect at once, some would be reset
     block_on_close = False  # a client may keep its connection open
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -40,6 +40,10 @@ def _takes_all(_path: str, _body: bytes) -> int:
     return 200
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # by default 5: of many that connect at once, some would be reset
+
+
 class Receiver:
     """Receives traces on a loopback port inside a `with` block.
 
@@ -80,7 +84,7 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 """Nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:

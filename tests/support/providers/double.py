@@ -187,6 +187,7 @@ class Double:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, address: Any, handler: Any, context: ssl.SSLContext | None) -> None:
         super().__init__(address, handler)

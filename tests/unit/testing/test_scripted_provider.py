@@ -1,5 +1,8 @@
 """The scripted provider, asked by the real openai package and by LangChain."""
 
+import socket
+from contextlib import ExitStack
+
 import openai
 import pytest
 from langchain_core.messages import HumanMessage
@@ -154,3 +157,12 @@ def test_an_unknown_path_says_what_is_known():
             .message.content
             == "ok"
         )
+
+
+def test_a_hundred_clients_may_connect_at_once():
+    provider = ScriptedProvider("ok")  # not entered: nobody accepts a connection yet
+    host, port = provider.base_url.removeprefix("http://").removesuffix("/v1").split(":")
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=2))
+        stack.callback(provider._server.server_close)
