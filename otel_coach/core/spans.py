@@ -25,16 +25,20 @@ CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
 `executes_current_code`."""
 
 
+def is_open_call(run: Any) -> bool:
+    """Whether `run`, which may be None, is a model call that the current code may belong to."""
+    return run is not None and run.is_llm and run.executes_current_code
+
+
 def is_inside_call(context: Context | None = None) -> bool:
     """Whether `context` (default: the current one) belongs to a model call that is still open."""
-    run: Any = otel_context.get_value(CURRENT_RUN, context)
-    return run is not None and run.is_llm and run.executes_current_code
+    return is_open_call(otel_context.get_value(CURRENT_RUN, context))
 
 
 def is_inside_traced_call(context: Context | None = None) -> bool:
     """Whether `context` belongs to an open model call that has a span of otel-coach's."""
     run: Any = otel_context.get_value(CURRENT_RUN, context)
-    return run is not None and run.is_llm and run.is_traced and run.executes_current_code
+    return is_open_call(run) and run.is_traced
 
 
 _KEPT_IF_SET: Final = frozenset({"error.type", "http.route"})

@@ -121,6 +121,17 @@ class Section:
 
 _FAILED: Final = {STATUS: (ERROR,)}
 
+
+def _calls(requests: Metric, latency: Metric) -> tuple[Column, ...]:
+    """Returns the columns of what is called: how often, with what result, in what time."""
+    return (
+        Column("calls", requests),
+        Column("error", requests, where=_FAILED),
+        Column("p50", latency, How.MEDIAN),
+        Column("p95", latency, How.P95),
+    )
+
+
 SECTIONS: Final = (
     Section(
         "Service",
@@ -174,22 +185,12 @@ SECTIONS: Final = (
     Section(
         "Embeddings",
         (MODEL,),
-        (
-            Column("calls", EMBEDDING_REQUESTS),
-            Column("error", EMBEDDING_REQUESTS, where=_FAILED),
-            Column("p50", EMBEDDING_LATENCY, How.MEDIAN),
-            Column("p95", EMBEDDING_LATENCY, How.P95),
-        ),
+        _calls(EMBEDDING_REQUESTS, EMBEDDING_LATENCY),
     ),
     Section(
         "Tools",
         (TOOL_NAME,),
-        (
-            Column("calls", TOOL_CALLS),
-            Column("error", TOOL_CALLS, where=_FAILED),
-            Column("p50", TOOL_LATENCY, How.MEDIAN),
-            Column("p95", TOOL_LATENCY, How.P95),
-        ),
+        _calls(TOOL_CALLS, TOOL_LATENCY),
     ),
     Section(
         "HTTP requests",

@@ -16,6 +16,7 @@ from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.setting import unused
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import belongs_to_host, guarded, raised_at
+from otel_coach.core.patching import undone
 from otel_coach.core.traps import UNUSED_SETTINGS
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 from otel_coach.instrumentors.anthropic import AnthropicInstrumentor
@@ -66,11 +67,24 @@ _MIN_EXIT: Final = 0.5
 
 
 class Installation:
-    """Everything of otel-coach that runs in this process."""
+    """Everything of otel-coach that runs in this process.
+
+    Args:
+        settings: the settings in force.
+        span_processors: further processors of the tracer provider.
+        asked: the settings as they were asked for, before a configuration file or a vendor's distro
+            changed them; None if no later ones are compared with them.
+    """
 
     def __init__(
-        self, settings: Settings, *, span_processors: Sequence[SpanProcessor] = ()
+        self,
+        settings: Settings,
+        *,
+        span_processors: Sequence[SpanProcessor] = (),
+        asked: EffectiveSettings | None = None,
     ) -> None:
+        self._asked = asked
+        self._unused = set[str]()
         self.settings = settings = effective(settings, {})
         settings.log_problems()
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
@@ -164,15 +178,24 @@ class Installation:
         self._instrumentors[name] = instrumentor
         self.withhold_headers()
 
+    def compare(self, later: Settings) -> None:
+        """Logs once in which fields the settings of a `later` start differ: they have no effect."""
+        differ = None if self._asked is None else unused(self._asked, effective(later, {}))
+        if differ is not None and differ["fields"] not in self._unused:
+            self._unused.add(differ["fields"])
+            _logger.warning("otel-coach: %s", UNUSED_SETTINGS.line(**differ))
+
     def uninstrument(self) -> None:
         """Removes everything from the application's request path, and flushes."""
-        with ExitStack() as undo:  # calls all of them, the last first, also if one raises
-            undo.callback(self.providers.shutdown)
-            for part in (self.serving, self._headers, self.contrib):
-                undo.callback(part.stop)
-            for instrumentor in self._instrumentors.values():
-                undo.callback(instrumentor.uninstrument)
-            self._instrumentors.clear()
+        instrumentors = [*reversed(self._instrumentors.values())]
+        self._instrumentors.clear()
+        undone(
+            [
+                *(instrumentor.uninstrument for instrumentor in instrumentors),
+                *(part.stop for part in (self.contrib, self._headers, self.serving)),
+                self.providers.shutdown,
+            ]
+        )
 
     @contextmanager
     def suspended(self) -> Generator[None]:
@@ -215,23 +238,7 @@ def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMe
     return LocalMetrics(families, recorder)
 
 
-class _InForce:
-    """The settings of the first start; those of a later one have no effect."""
-
-    def __init__(self, settings: EffectiveSettings) -> None:
-        self._settings = settings
-        self._said = set[str]()
-
-    def compare(self, later: Settings) -> None:
-        """Logs once in which fields `later` ones differ."""
-        differ = unused(self._settings, effective(later, {}))
-        if differ is not None and differ["fields"] not in self._said:
-            self._said.add(differ["fields"])
-            _logger.warning("otel-coach: %s", UNUSED_SETTINGS.line(**differ))
-
-
 _installed: Installation | None = None
-_in_force: _InForce | None = None
 _stays_off = False
 """Whether OTEL_CONFIG_FILE disables otel-coach, or it cannot start: either is logged once."""
 _installing = threading.RLock()
@@ -242,10 +249,10 @@ def install(settings: Settings | None = None) -> Installation | None:
 
     Returns None if otel-coach is disabled, or if it cannot start, which is logged once.
     """
-    global _installed, _in_force, _stays_off  # noqa: PLW0603 - the only state that entry points share
+    global _installed, _stays_off  # noqa: PLW0603 - the only state that entry points share
     with _installing:
-        if _installed is not None and _in_force is not None and settings is not None:
-            _in_force.compare(settings)
+        if _installed is not None and settings is not None:
+            _installed.compare(settings)
         if _installed is None and not _stays_off:
             settings = asked = effective(settings or Settings.from_env())
             if settings.enabled and settings.config_file:
@@ -258,7 +265,7 @@ def install(settings: Settings | None = None) -> Installation | None:
             if vendors_in_place():  # the vendor's exporters get all spans
                 settings = replace(settings, trace_exporters=())
             try:
-                _installed = Installation(settings)
+                _installed = Installation(settings, asked=asked)
             except Exception as error:  # the service starts without otel-coach
                 if belongs_to_host(error):
                     raise
@@ -271,7 +278,6 @@ def install(settings: Settings | None = None) -> Installation | None:
                     raised_at(error),
                 )
                 return None
-            _in_force = _InForce(asked)
             _installed.providers.become_global()
             atexit.register(_at_exit)
         return _installed

@@ -30,19 +30,20 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     settings = examined.settings
     for line in prices.problems(settings):
         yield found(PRICES_FILE, line=line)
-    listed = None
+    own = None
     if settings.prices_file is not None:
         with suppress(*UNUSABLE):
-            _, listed = read_file(Path(settings.prices_file))
+            _, own = read_file(Path(settings.prices_file))
+    listed = own or ListedPrices()
     try:
-        about = (listed or ListedPrices()).about
+        about = listed.about
     except UnusableListError as error:
         yield found(PRICES_UNREADABLE, reason=error)
         return
     yield from map(Fact, prices.state(settings))
     for host, name in settings.gateways.items():
-        if (listed or ListedPrices()).provider(name) is None and name.lower() != LITELLM:
-            known = (listed or ListedPrices()).providers()
+        if listed.provider(name) is None and name.lower() != LITELLM:
+            known = listed.providers()
             meant = nearest(name, known)
             yield found(
                 GATEWAY,

@@ -231,13 +231,12 @@ class Connection(Answering):
         """
         task = current_task()
         newest = self._latest
-        waits = newest is not None and not newest.is_ai and not newest.closed
+        if newest is not None and (newest.is_ai or newest.closed):
+            newest = None  # it does not wait
         for turn in list(self.open_turns):
-            if turn.task is task and task is not None and not (turn.is_done and waits):
+            if turn.task is task and task is not None and not (turn.is_done and newest):
                 return turn
-        turn = self._latest
-        if turn is None or turn.is_ai or turn.closed:
-            turn = self._turn_class(self)
+        turn = newest or self._turn_class(self)
         turn.was_handed_on = True
         return turn
 

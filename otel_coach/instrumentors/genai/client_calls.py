@@ -16,7 +16,7 @@ from opentelemetry import context as otel_context
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
-from otel_coach.core.spans import CURRENT_RUN
+from otel_coach.core.spans import CURRENT_RUN, is_open_call
 from otel_coach.instrumentors.genai.direct_call import DirectCall, as_object
 from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding, EmbeddingPart
 from otel_coach.instrumentors.genai.enclosing import enclosing
@@ -147,11 +147,11 @@ class ClientCalls:
             return None
         around: Any = otel_context.get_value(CURRENT_RUN)
         place = None
-        if not _is_open_model(around):
+        if not is_open_call(around):
             place = enclosing()
             around = place.run
         is_own = isinstance(around, ModelCall) == issubclass(kind, DirectCall)
-        if _is_open_model(around) and is_own:
+        if is_open_call(around) and is_own:
             return self._noted(around, client)
         body: Any = options.json_data
         call = self._started(
@@ -305,10 +305,6 @@ class ClientCalls:
         if not call.is_finished:
             call.answer_came(as_object(json.dumps(answer)) if isinstance(answer, dict) else answer)
             call.is_finished = True
-
-
-def _is_open_model(run: Any) -> bool:
-    return run is not None and run.is_llm and run.executes_current_code
 
 
 def _address(client: Any) -> str | None:
