@@ -191,7 +191,7 @@ STOPPED_ENDPOINT: Final = Trap(
     "stopped-endpoint-unknown",
     "OTEL_COACH_STOP_ABANDONED lists {endpoint!r}, but no route of the application has that "
     "template{hint}",
-    "The work of those who leave is stopped at the listed templates only, so not there.",
+    "Only the listed route templates are stopped, so this entry has no effect.",
     "export OTEL_COACH_STOP_ABANDONED={meant!q} # the route's template, as in the label endpoint",
     Severity.ERROR,
     Way.COMMAND,

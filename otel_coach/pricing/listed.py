@@ -62,7 +62,7 @@ class About(NamedTuple):
     version: str
     """Of genai-prices."""
     day: date
-    """The youngest day that the prices themselves name; they are not older than that."""
+    """The latest date in the prices themselves; they are not older than that."""
 
     def age_days(self, today: date | None = None) -> int:
         """Returns how many days old the prices are."""

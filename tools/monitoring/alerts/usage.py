@@ -145,7 +145,7 @@ ALERTS: Final = (
         _surge(AUTH_FAILURES, ERROR_TYPE),
         summary="{{ $labels.job }}: many 401 or 403 responses ({{ $labels.error_type }})",
         description="{{ $value | humanize }} responses 401 or 403 per second; "
-        f"the day before had less than a {SURGE_FACTOR:g}th of that.",
+        f"on the day before, it was less than 1/{SURGE_FACTOR:g} of this.",
         hold="5m",
         keep="15m",
     ),
@@ -154,7 +154,7 @@ ALERTS: Final = (
         _surge(RATE_LIMIT_HITS, ENDPOINT),
         summary="{{ $labels.job }}: many requests to {{ $labels.endpoint }} hit the rate limit",
         description="{{ $value | humanize }} responses 429 per second; "
-        f"the day before had less than a {SURGE_FACTOR:g}th of that.",
+        f"on the day before, it was less than 1/{SURGE_FACTOR:g} of this.",
         hold="5m",
         keep="15m",
     ),
