@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -126,7 +125,7 @@ def _show(arguments: argparse.Namespace) -> int:
     lines = _listed(entry, prices.listed) if isinstance(entry, Found) else _own(entry)
     for line in lines:
         say(line)
-    if any(astuple(usage)):
+    if any(usage):
         say(
             f"{usage.prompt:,} prompt and {usage.completion:,} completion tokens cost "
             f"{priced.usd:.10g} USD"
@@ -172,7 +171,7 @@ def _why_none(model: str, provider: str | None, others: list[str], listed: Liste
 
 def _own(entry: OwnPrice) -> Iterator[str]:
     yield "your own price, from the file of OTEL_COACH_PRICES:"
-    for key, price in asdict(entry).items():
+    for key, price in entry._asdict().items():
         if price is not None:
             yield f"  {key}: {price:g} USD per 1,000,000"
 

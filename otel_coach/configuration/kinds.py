@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from otel_coach.configuration.environment_variables import FALSE, TRUE, is_true
 from otel_coach.core.entry_points import entry_points
+from otel_coach.core.record import record
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -75,7 +75,7 @@ class Flag:
         return value
 
 
-@dataclass(frozen=True)
+@record
 class WholeNumber:
     """A whole number from `lowest` to `highest`."""
 
@@ -96,7 +96,7 @@ class WholeNumber:
         raise ValueError(message)
 
 
-@dataclass(frozen=True)
+@record
 class Seconds:
     """A time span in seconds, of at most a day."""
 
@@ -120,7 +120,7 @@ class Seconds:
         raise ValueError(message)
 
 
-@dataclass(frozen=True)
+@record
 class Text:
     """A text that matches `pattern`."""
 
@@ -140,7 +140,7 @@ class Text:
         return value
 
 
-@dataclass(frozen=True)
+@record
 class PagePath(Text):
     """The path of a page, which is also served with a slash at its end."""
 
@@ -179,7 +179,7 @@ class File:
         return str(value)
 
 
-@dataclass(frozen=True)
+@record
 class Choice:
     """One of `values`."""
 
@@ -215,7 +215,7 @@ class Patterns:
         return cast("str", value)
 
 
-@dataclass(frozen=True)
+@record
 class Names(ListKind, Generic[_T]):
     """A collection of names.
 
@@ -250,7 +250,7 @@ class Names(ListKind, Generic[_T]):
         return cast("Any", self.make)(cast("Collection[str]", value))
 
 
-@dataclass(frozen=True)
+@record
 class FlagOrNames(ListKind):
     """True, false, or the names for which something is true."""
 
@@ -278,7 +278,7 @@ class FlagOrNames(ListKind):
         return Names(self.what, frozenset[str], self.pattern)
 
 
-@dataclass(frozen=True)
+@record
 class Exporters(ListKind):
     """Names of a signal's exporters: `otlp`, `console`, `own` and those that are installed."""
 
@@ -304,7 +304,7 @@ class Exporters(ListKind):
         return cast("tuple[str, ...]", names)
 
 
-@dataclass(frozen=True)
+@record
 class Optional(Generic[_T]):
     """A value of `kind`, or None."""
 
@@ -319,7 +319,7 @@ class Optional(Generic[_T]):
         return None if value is None else self.kind.check(value)
 
 
-@dataclass(frozen=True)
+@record
 class ByName(ListKind, Generic[_T]):
     """A mapping from names to values.
 

@@ -5,14 +5,16 @@ All others do; `test_otel_variables.py` has the complete list, and tests each of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
+
+from otel_coach.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WithoutEffect:
     """A variable that has no effect."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _KEY: Final = "otel_coach"
 
 
-@dataclass(frozen=True)
+@record
 class Setting:
     """A description of a field of `Settings`, in addition to its type and default.
 

@@ -14,12 +14,12 @@ row.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.core.guard import belongs_to_host
 from otel_coach.core.installed import is_installed
+from otel_coach.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PrivatePart:
     """One row of the table."""
 

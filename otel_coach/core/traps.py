@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import dataclass
 from enum import Enum
 from string import Formatter
 from typing import TYPE_CHECKING, Final
+
+from otel_coach.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +52,7 @@ class Way(Enum):
     PAGE = "doctor --url"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trap:
     """One row. `what` and `cure` are templates of `str.format`."""
 

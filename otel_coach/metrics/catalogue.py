@@ -7,10 +7,11 @@ in OpenTelemetry, `Metric.prometheus_name` the one in Prometheus.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.core.record import record
 from otel_coach.metrics.labels import (
     ABORTED,
     COMPLETION,
@@ -77,7 +78,7 @@ def family_name(name: str, unit: str) -> str:
     return f"{family}_seconds" if unit == SECONDS and not family.endswith("_seconds") else family
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Metric:
     """One metric family.
 

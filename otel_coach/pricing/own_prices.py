@@ -9,8 +9,7 @@ writes it. Or the file is such a list itself.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from otel_coach.pricing.listed import ListedPrices, UnusableListError, is_list
 
@@ -27,8 +26,7 @@ _LIST: Final = "list"
 """The key under which the path of a list of all providers may stand."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPrice:
+class OwnPrice(NamedTuple):
     """A model's prices in US dollars per million tokens, as given in a price file."""
 
     input_mtok: float
@@ -57,7 +55,7 @@ class OwnPrice:
         ) / _MILLION
 
 
-_PRICE_KEYS: Final = frozenset(price.name for price in fields(OwnPrice))
+_PRICE_KEYS: Final = frozenset(OwnPrice._fields)
 
 
 def unusable_line(path: str, error: BaseException) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
 from operator import add
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """The tokens of one LLM call, as its provider billed them.
 
     All fields but the first two are parts of others: `cached`, `cache_write` and `input_audio` of
@@ -28,7 +27,7 @@ class Usage:
     @property
     def has_parts(self) -> bool:
         """Whether any part of the prompt or completion tokens is given."""
-        return any(astuple(self)[2:])
+        return any(self[2:])
 
     @property
     def contradicts_itself(self) -> bool:
@@ -39,6 +38,6 @@ class Usage:
             or self.cache_write_1h > self.cache_write
         )
 
-    def __add__(self, other: Usage) -> Usage:
+    def plus(self, other: Usage) -> Usage:
         """Adds up the tokens of two parts of one call."""
-        return Usage(*map(add, astuple(self), astuple(other)))
+        return Usage(*map(add, self, other))

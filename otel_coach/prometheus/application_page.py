@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.core.record import record
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
@@ -57,7 +59,7 @@ def may_be_prometheus(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in _FORMATS
 
 
-@dataclass(frozen=True)
+@record
 class ApplicationPage:
     """The application's answer, split into families.
 

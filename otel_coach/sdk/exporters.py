@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -18,6 +18,7 @@ from otel_coach.core.entry_points import entry_points
 from otel_coach.core.guard import OwnThread, belongs_to_host, raised_at
 from otel_coach.core.patching import undone
 from otel_coach.core.plugins import exporter_component, package_of
+from otel_coach.core.record import record
 from otel_coach.core.traps import NO_EXPORTER
 from otel_coach.sdk.forked_exporters import own_exporter
 from otel_coach.sdk.losses import Losses
@@ -139,7 +140,7 @@ def _log_processor(exporter: Any, losses: Losses) -> LogRecordProcessor:
     return CountedLogs(exporter, losses)
 
 
-@dataclass(frozen=True)
+@record
 class _Signal(Generic[_Sender]):
     """What is different for each signal when its exporters are created."""
 

@@ -57,7 +57,8 @@ def _tag(message: type[Message], field: str, wire_type: int) -> bytes:
     return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
 
 
-_LENGTHS: Final = tuple(map(_varint, range(2048)))
+_LENGTHS: Final = tuple(map(_varint, range(128)))
+"""The lengths of most pieces, each in one byte."""
 
 
 def _delimited(tag: bytes, value: bytes) -> bytes:

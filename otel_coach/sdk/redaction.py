@@ -29,11 +29,11 @@ from otel_coach.core.known_scopes import (
     may_tell,
 )
 from otel_coach.core.spans import StatedName
-from otel_coach.metrics.labels import is_address, model_text
-from otel_coach.sdk import sql_summary
+from otel_coach.metrics.labels import model_text
 from otel_coach.sdk.deferred_spans import DeferredTracer
 from otel_coach.sdk.provider_spans import ProviderTracer
 from otel_coach.sdk.resource import without_secrets
+from otel_coach.sdk.span_names import safe_event_name, safe_span_name, sql_operation
 from otel_coach.sdk.started_spans import StartedSpan, only_sees_ends
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ OURS: Final = "otel_coach"
 _EXCEPTION_TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
 _STATEMENTS: Final = ("db.query.text", "db.statement")
 _EXCEPTION_CLASS: Final = re.compile(r"([\w.]{1,100}): ")
-_SAFE_NAME: Final = re.compile(r"[\w.:-]{1,60}( [\w.:-]{1,60})?")
 _ALLOWED_VALUES: Final[Mapping[str, Callable[[str], bool]]] = {
-    "db.operation": lambda value: sql_summary.operation(value) == value.upper(),
-    "db.operation.name": lambda value: sql_summary.operation(value) == value.upper(),
+    "db.operation": lambda value: sql_operation(value) == value.upper(),
+    "db.operation.name": lambda value: sql_operation(value) == value.upper(),
     "url.scheme": {"http", "https", "ws", "wss"}.__contains__,
 }
 """Attributes that are exported with these values only; a client may claim any scheme."""
@@ -133,6 +132,8 @@ class Redaction:
         system = attributes.get("db.system", attributes.get("db.system.name"))
         query = None
         if system is not None:
+            from otel_coach.sdk import sql_summary  # noqa: PLC0415 - only with a database
+
             statement = next((attributes[key] for key in _STATEMENTS if key in attributes), "")
             query = sql_summary.summary(str(statement), str(system))
         return _copy(
@@ -141,7 +142,7 @@ class Redaction:
             self._redact_instrumentation_event,
             name=str(span.name)
             if isinstance(span.name, StatedName)
-            else query or _redacted_name(span.name, attributes),
+            else query or safe_span_name(span.name, attributes),
             status=Status(span.status.status_code),
             more={"db.query.summary": query} if query else {},
         )
@@ -216,7 +217,7 @@ class Redaction:
         return self._allowed_only(event.attributes)
 
     def _redact_instrumentation_event(self, event: Event) -> Event:
-        name = event.name if _SAFE_NAME.fullmatch(event.name) else "event"
+        name = safe_event_name(event.name)
         return Event(name, self._redact_event(event, self._allowed_only), event.timestamp)
 
     def _cut(self, value: Any) -> Any:
@@ -383,16 +384,3 @@ def _without_state(context: Any) -> Any:
         context.trace_flags,
         TraceState(kept),
     )
-
-
-def _redacted_name(name: str, attributes: Mapping[str, Any]) -> str:
-    """Returns a name for an instrumentation's span without raw paths, statements and keys."""
-    if "db.system" in attributes or "db.system.name" in attributes:
-        system = attributes.get("db.system", attributes.get("db.system.name", "db"))
-        return sql_summary.operation(name) or str(system)
-    method = attributes.get("http.request.method", attributes.get("http.method"))
-    if method is not None and "gen_ai.operation.name" not in attributes:
-        route = attributes.get("http.route")
-        return f"{method} {route}" if route else str(method)
-    is_safe = _SAFE_NAME.fullmatch(name) and not any(map(is_address, name.split()))
-    return name if is_safe else "span"

@@ -29,8 +29,6 @@ _MAX_CACHED: Final = 2000
 _MAX_SUMMARY: Final = 255
 _MAX_WORDS: Final = 200
 """Words of a summary before it is cut to `_MAX_SUMMARY` characters."""
-_MAX_WORD: Final = 1000
-_FIRST_WORD: Final = re.compile(r"\s*+([A-Za-z]++)(?!\S)")
 _NAME: Final = re.compile(r"[\w.$-]{1,64}")
 
 
@@ -93,12 +91,6 @@ _WORD, _PUNCTUATION, _LITERAL, _QUOTED, _COMMENT, _DOLLARS, _BRACKET, _OPEN = ra
 _OPENS: Final = re.compile(r"\s*+\(").match
 _NOTHING, _TABLE, _CTE = range(3)
 """What the next name stands for."""
-
-
-def operation(text: str) -> str:
-    """Returns the first word of a statement or span name, in capitals; empty if there is none."""
-    found = _FIRST_WORD.match(text, 0, _MAX_WORD)
-    return found[1].upper() if found else ""
 
 
 def summary(statement: str, system: str) -> str | None:

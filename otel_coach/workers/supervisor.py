@@ -8,10 +8,10 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.core.record import record
 from otel_coach.workers.log_once import NO_DESCRIPTOR
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HiddenError(OSError):
     """A process is alive, but the system hides its start time (/proc with `hidepid`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Supervisor:
     """The process that starts a service's workers, and replaces those that end."""
 

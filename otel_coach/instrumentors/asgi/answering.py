@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.guard import guarded
+from otel_coach.core.record import record
 from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, AiRequests
 from otel_coach.instrumentors.asgi.auth_failures import auth_failure_reason
 from otel_coach.instrumentors.asgi.look_ahead import (
@@ -42,7 +42,7 @@ def original_of(app: object, scope: Scope, method: str) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Exchanges:
     """State that all exchanges of a process share."""
 

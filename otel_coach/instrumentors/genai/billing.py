@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_coach.core.plain import text_of
+from otel_coach.core.record import record
 from otel_coach.instrumentors.genai.usage import as_mapping, at, tier_of_details, usage_in
 from otel_coach.metrics.labels import OTHER
 
@@ -53,7 +53,7 @@ class BilledMessage(NamedTuple):
     """The types of the items in its content that are paid besides tokens."""
 
 
-@dataclass(frozen=True)
+@record
 class Billing:
     """The data of an answer that its bill is read from, without its content."""
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from functools import cached_property, reduce
-from operator import add
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
+from otel_coach.core.record import record
 from otel_coach.pricing.usage import Usage
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
         return whole[-1]
     # The total of such a chunk may have tokens that only a later one has by name.
     parts = [usage for one in mappings if (usage := usage_in(one, is_part=True)) is not None]
-    return reduce(add, parts) if parts else None
+    return reduce(Usage.plus, parts) if parts else None
 
 
 def as_mapping(value: object) -> Mapping[str, Any] | None:
@@ -54,7 +53,6 @@ def as_mapping(value: object) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else None
 
 
-_PARTS: Final = tuple(part.name for part in fields(Usage))
 _LANGCHAIN_DETAILS: Final = ("input_token_details", "output_token_details")
 _NESTED: Final = ("token_details", "tokens_details", "cache_creation")
 """How the names of mappings end that have the parts of a count."""
@@ -71,7 +69,7 @@ _named_parts: Final[set[str]] = set()
 """Parts that are not known, and have been logged."""
 
 
-@dataclass(frozen=True)
+@record
 class _Shape:
     """The paths in a usage block, by count. A count is the sum over its paths; missing ones are 0.
 
@@ -98,11 +96,11 @@ class _Shape:
             return None
         block = _without_tier(block)
         usage = Usage(
-            *(sum(_first(block, path) for path in getattr(self, part)) for part in _PARTS)
+            *(sum(_first(block, path) for path in getattr(self, part)) for part in Usage._fields)
         )
         if usage.citation:  # Perplexity counts these and reasoning beside the completion
             more = usage.reasoning + usage.citation
-            usage = replace(usage, completion=usage.completion + more)
+            usage = usage._replace(completion=usage.completion + more)
         if self.total and not is_part:
             usage = _with_rest(usage, at(block, self.total) or 0)
         if usage.contradicts_itself:
@@ -127,7 +125,10 @@ class _Shape:
     @cached_property
     def _paths(self) -> frozenset[str]:
         return frozenset(
-            path for part in _PARTS for paths in getattr(self, part) for path in paths.split("|")
+            path
+            for part in Usage._fields
+            for paths in getattr(self, part)
+            for path in paths.split("|")
         )
 
 
@@ -264,7 +265,7 @@ def _with_rest(usage: Usage, total: int) -> Usage:
     is_cache = rest == usage.cached + usage.cache_write and rest != usage.reasoning
     if rest <= 0 or not usage.prompt or is_cache:
         return usage
-    return replace(usage, completion=usage.completion + rest)
+    return usage._replace(completion=usage.completion + rest)
 
 
 def _parts_in(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

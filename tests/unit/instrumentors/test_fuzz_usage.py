@@ -1,7 +1,5 @@
 """Providers' usage blocks: what is well-formed is read exactly, and nothing breaks."""
 
-from dataclasses import astuple, replace
-
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -13,7 +11,7 @@ from tests.support import strategies as some
 
 
 def assert_plausible(usage, blocks=1):
-    counts = astuple(usage)
+    counts = tuple(usage)
     assert all(type(count) is int and 0 <= count <= 3 * 10**12 * blocks for count in counts)
     assert usage.cached + usage.cache_write <= usage.prompt
     assert usage.cache_write_1h <= usage.cache_write
@@ -32,7 +30,7 @@ def test_the_completions_of_chunks_add_up(block, completions):
     told, usage = block
     assume(usage.prompt > 0)
     more = [{"input_tokens": 0, "output_tokens": count} for count in completions]
-    expected = replace(usage, completion=usage.completion + sum(completions))
+    expected = usage._replace(completion=usage.completion + sum(completions))
     assert usage_of_chunks([told, *more]) == expected
 
 
