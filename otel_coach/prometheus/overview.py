@@ -239,10 +239,10 @@ def definitions() -> list[dict[str, Any]]:
                 {
                     "title": column.title,
                     "name": column.metric.prometheus_name,
-                    "counted": counted(column.metric),
+                    "counted": count_name(column.metric),
                     "how": column.how.value,
                     "where": column.where,
-                    "per": None if column.per is None else counted(column.per),
+                    "per": None if column.per is None else count_name(column.per),
                     "usd": column.is_usd,
                     "bad": column.bad,
                 }
@@ -253,7 +253,7 @@ def definitions() -> list[dict[str, Any]]:
     ]
 
 
-def counted(metric: Metric) -> str:
+def count_name(metric: Metric) -> str:
     """Returns the name of the samples that count: of a histogram, those of its observations."""
     name = metric.prometheus_name
     return f"{name}_count" if metric.buckets else name

@@ -81,7 +81,7 @@ class BoundedMeters:
             return True
         budgets = self._budgets
         return not (
-            budgets.has_place_for_instrument(name.lower()) and budgets.has_lines(name, (), lines)
+            budgets.has_slot_for_instrument(name.lower()) and budgets.has_lines(name, (), lines)
         )
 
     @guarded

@@ -86,7 +86,7 @@ class OneLineAMinute(logging.Filter):
         return True
 
 
-class Exporters:
+class ExportPipelines:
     """Creates the processors and readers that send to the back ends in the settings.
 
     Args:

@@ -31,7 +31,7 @@ from otel_coach.pricing.price_list import PriceList
 from otel_coach.prometheus.families import LocalFamilies
 from otel_coach.prometheus.http.shared_renders import Renders
 from otel_coach.prometheus.local_metrics import LocalMetrics
-from otel_coach.prometheus.page import Page
+from otel_coach.prometheus.page_renderer import PageRenderer
 from otel_coach.sdk.exporters import at_once
 from otel_coach.sdk.providers import Providers, providers_are_set
 from otel_coach.settings import Settings, effective
@@ -90,7 +90,7 @@ class Installation:
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
         self.prices = PriceList.from_file(settings.prices_file, settings.gateways)
         self.local_metrics = _local_metrics(self.providers, settings)
-        self.page = Page(
+        self.page = PageRenderer(
             self.local_metrics, dict(sorted(settings.budgets.items() - DEFAULT_SIZES.items()))
         )
         self.renders = Renders(self.page, self.recorder.fault)

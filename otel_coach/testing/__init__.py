@@ -9,7 +9,7 @@ OpenAI's API does, with what a test tells it.
 """
 
 from otel_coach.testing.measurement import Measured, measuring
-from otel_coach.testing.page import Page
+from otel_coach.testing.metrics_page import Page
 from otel_coach.testing.script import Call, Failure, ToolCall
 from otel_coach.testing.scripted_provider import ScriptedProvider
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _Json = dict[str, Any]
 
 
-class Dialect(Protocol):
+class OpenAIApi(Protocol):
     """One of OpenAI's APIs."""
 
     def messages(self, asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

@@ -75,7 +75,7 @@ def work(pipe):
     whose = supervisor_of_this_process()
     group = Membership.join(lambda: Path(sys.argv[1]), whose, Source(), print)
     group.refresh()
-    pipe.send([os.getpid(), whose.pid, [f.content.decode() for f in group.all_figures()]])
+    pipe.send([os.getpid(), whose.pid, [f.content.decode() for f in group.all_metrics()]])
     signal.pause()
 
 if __name__ == "__main__":

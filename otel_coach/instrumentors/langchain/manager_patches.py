@@ -118,7 +118,7 @@ def _notifying_after_async(
         if (observer := instrumentor.observer) is None:
             return starting
         # Looked up here: `asyncio.gather` may run the coroutine below in another task.
-        task = observer.holder() if may_have_owner else None
+        task = observer.owner_task() if may_have_owner else None
         notify = getattr(observer, name)
         if isawaitable(starting):
             return _awaited(starting, notify, task, args, kwargs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from otel_coach.instrumentors.genai.model_call import Batch
+from otel_coach.instrumentors.genai.model_call import PromptBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ class TextBatches:
     def __init__(self) -> None:
         self._open: WeakValueDictionary[int, _LangChainBatch] = WeakValueDictionary()
 
-    def of(self, parameters: Mapping[str, object]) -> Batch:
+    def of(self, parameters: Mapping[str, object]) -> PromptBatch:
         """Returns the batch to which a run with `parameters` belongs."""
         batch = self._open.get(id(parameters))
         if batch is None:
@@ -34,6 +34,6 @@ class TextBatches:
         return batch
 
 
-class _LangChainBatch(Batch):
+class _LangChainBatch(PromptBatch):
     def __init__(self, parameters: Mapping[str, object]) -> None:
         self._parameters = parameters  # keeps their id from being another object's
