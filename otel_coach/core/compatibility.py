@@ -308,15 +308,15 @@ PARTS: Final = (
 )
 """All rows of the table."""
 
-_said: Final = set[str]()
+_logged: Final = set[str]()
 
 
 def holds(part: PrivatePart) -> bool:
     """Whether `part` is as otel-coach expects; if not, logs once what is lost."""
     if part.holds():
         return True
-    if part.name not in _said:
-        _said.add(part.name)
+    if part.name not in _logged:
+        _logged.add(part.name)
         _logger.warning(
             "otel-coach: an assumption does not hold for the installed version: %s. Effect: %s. "
             "Install the newest otel-coach; `otel-coach doctor` shows all such assumptions.",

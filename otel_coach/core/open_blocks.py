@@ -39,7 +39,7 @@ class OpenBlocks(Generic[_Owner]):
         return (block for block in self._blocks.get() if not block.has_ended)
 
     def innermost(self) -> _Owner | None:
-        """Returns who has entered the innermost block, None outside of any."""
+        """Returns the owner of the innermost block, None outside of any block."""
         for block in self._blocks.get():
             if not block.has_ended:
                 return block.owner

@@ -18,7 +18,7 @@ from otel_coach.metrics.catalogue import InstrumentKind, Metric
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-NO_CONTEXT: Final = Context({create_key("otel_coach.nowhere"): True})
+NO_CONTEXT: Final = Context({create_key("otel_coach.no_context"): True})
 """Context for measurements without a span, so that they do not get the flushing thread's span.
 
 It is not empty, because the SDK replaces an empty context by the current one.

@@ -201,7 +201,7 @@ def model_text(model: object) -> str:
 
 
 def spoken(model: str) -> str:
-    """Returns a model's label as a sentence names it."""
+    """Returns a model's label as a sentence has it."""
     return "a model without a name" if model == NO_MODEL else model
 
 

@@ -50,7 +50,7 @@ _DECODER: Final = json.JSONDecoder(parse_float=str)  # prices stay as they are w
 
 
 class UnusableListError(Exception):
-    """The file at `path` is no list of prices, or not the one that it was; `why` says more."""
+    """The file at `path` is no list of prices, or no longer the one that was read."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"the price list {str(path)!r} {why}")

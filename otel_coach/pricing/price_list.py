@@ -120,8 +120,8 @@ class PriceList:
         """Returns the US dollars for a call, or None if none of `models` has a price.
 
         Own prices come first; within each list, the first of `models` that has a price is used. The
-        list's price of a model is only that of the provider that was asked: what the same model
-        costs elsewhere tells nothing.
+        list's price of a model is only that of the provider that was asked: the same model may
+        cost something else elsewhere.
         """
         for model in models:
             if (own := self.own.get(model)) is not None:

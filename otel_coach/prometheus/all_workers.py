@@ -44,9 +44,9 @@ class AllWorkers:
         except BaseException:
             self.forget()  # only some of the files may have been merged
             raise
-        living = {figures.worker for figures in all_metrics if figures.lives}
+        living = {metrics.worker for metrics in all_metrics if metrics.lives}
         return self._merged.tables(living), [
-            figures.worker for figures in all_metrics if figures.stale
+            metrics.worker for metrics in all_metrics if metrics.stale
         ]
 
     def forget(self) -> None:
@@ -55,12 +55,12 @@ class AllWorkers:
         self._read = {}
 
     def _take(self, all_metrics: Sequence[WorkerMetrics]) -> None:
-        for gone in self._read.keys() - {figures.worker for figures in all_metrics}:
+        for gone in self._read.keys() - {metrics.worker for metrics in all_metrics}:
             self._merged.begin(gone)
             self._read.pop(gone)
-        for figures in all_metrics:
-            if figures.content is not None:
-                self._take_one(figures.worker, figures.content, figures.offset)
+        for metrics in all_metrics:
+            if metrics.content is not None:
+                self._take_one(metrics.worker, metrics.content, metrics.offset)
 
     def _take_one(self, worker: str, content: bytes, offset: int) -> None:
         if not offset:

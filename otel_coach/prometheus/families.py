@@ -75,7 +75,7 @@ class LocalFamilies:
 
     Args:
         own_registry: the registry of otel-coach's reader.
-        reader: that reader, which tells of which families it returned only a part.
+        reader: that reader, which knows of which families it returned only a part.
         measured: returns a context manager. Inside it, a collection of the registry includes all
             that was recorded before.
         has_application_metrics: whether an instrument of the application has measured anything, or

@@ -31,17 +31,17 @@ _IDLE: Final = 120.0
 
 _ABOUT_ITSELF: Final = "otel_coach_"
 _OTHERS: Final = len(CATALOGUE)
-_PLACES: Final = {
-    name: place + (_OTHERS + 1) * name.startswith(_ABOUT_ITSELF)
-    for place, name in enumerate(
+_POSITIONS: Final = {
+    name: position + (_OTHERS + 1) * name.startswith(_ABOUT_ITSELF)
+    for position, name in enumerate(
         metric.prometheus_name.removesuffix("_total") for metric in CATALOGUE
     )
 }
 """Where each of otel-coach's families is: in the catalogue's order, those about itself last."""
 
 
-def _place(table: Table) -> int:
-    return _PLACES.get(table.metadata.name, _OTHERS)
+def _position(table: Table) -> int:
+    return _POSITIONS.get(table.metadata.name, _OTHERS)
 
 
 class PageRenderer:
@@ -99,8 +99,8 @@ class PageRenderer:
                 format_of(own.content_type if own is not None and rest else accept)
             )
             encoded = self._encoded.setdefault(content_type, Encoded(encode))
-            tables = sorted(tables, key=_place)
-            after = bisect_right(tables, _OTHERS, key=_place)
+            tables = sorted(tables, key=_position)
+            after = bisect_right(tables, _OTHERS, key=_position)
             parts = [encoded.table(table) for table in tables[:after]]
             parts.extend(encoded.family(family) for family in others)
             parts.extend(encoded.table(table) for table in tables[after:])

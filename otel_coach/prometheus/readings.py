@@ -57,7 +57,7 @@ class Reading:
 
 
 class Interval(NamedTuple):
-    """What a service says now, and what it said before; rates are those between the two."""
+    """A service's page now, and its page before; rates are those between the two."""
 
     now: Reading
     before: Reading | None = None

@@ -59,7 +59,7 @@ def sample_of(key: str) -> tuple[str, dict[str, str]]:
 
 
 class Effect(StrEnum):
-    """How a part changes what is known of its family."""
+    """What a part changes of its family."""
 
     WHOLE = "whole"
     """It replaces the family: samples that it does not contain are removed."""
@@ -91,8 +91,8 @@ class Part(NamedTuple):
     times: Sequence[float] = ()
     """When each value was measured, in seconds; empty if that does not matter."""
     effect: str = Effect.WHOLE
-    place: int = 0
-    """Values of one sample in parts with different places are added up (see `Sums.folded`)."""
+    summand: int = 0
+    """Values of one sample in parts with different numbers here are added up (`Sums.folded`)."""
 
     @property
     def metadata(self) -> FamilyMetadata:

@@ -35,7 +35,7 @@ class Sums:
         self._rows: dict[str, int] = {}
         """The rows of the samples in all columns, by key."""
         self._columns: dict[tuple[str, int], _Column] = {}
-        """The values, by worker and `Part.place`."""
+        """The values, by worker and `Part.summand`."""
         self._rises: dict[str, dict[int, list[float]]] = defaultdict(dict)
         """By worker and row: the value before any increment, followed by the increments."""
         self._exemplars: dict[str, KeyedExemplar] = {}
@@ -54,9 +54,9 @@ class Sums:
             return
         for row, (value, *_) in self._rises.pop(worker, {}).items():
             self._columns[worker, 0].put(row, value)
-        if part.effect == Effect.WHOLE and not part.place:
+        if part.effect == Effect.WHOLE and not part.summand:
             self.forget(worker)
-        column = self._columns.setdefault((worker, part.place), _Column())
+        column = self._columns.setdefault((worker, part.summand), _Column())
         for key, value in zip(part.keys, part.values, strict=True):
             column.put(self._row(key), value)
         for exemplar in part.exemplars:
@@ -89,9 +89,9 @@ class Sums:
                 columns += [{} for _ in exact[len(columns) :]]
                 for column, number in zip(columns, exact, strict=False):
                     column[key] = number
-        for place, column in enumerate(columns):
-            whole = Part(*self.metadata, [*column], [*column.values()], place=place)
-            yield from in_parts(whole, {} if place else self._exemplars)
+        for summand, column in enumerate(columns):
+            whole = Part(*self.metadata, [*column], [*column.values()], summand=summand)
+            yield from in_parts(whole, {} if summand else self._exemplars)
 
     def _row(self, key: str) -> int:
         row = self._rows.get(key)

@@ -24,7 +24,7 @@ from otel_coach.metrics.measurement_queue import MeasurementQueue
 from otel_coach.metrics.recorder import MAX_UNEMITTED, Recorder
 from otel_coach.sdk.bounded_meters import BoundedMeters
 from otel_coach.sdk.components import Components
-from otel_coach.sdk.exporters import ExportPipelines, at_once
+from otel_coach.sdk.exporters import ExportPipelines, run_at_once
 from otel_coach.sdk.forked_meters import MeterReset
 from otel_coach.sdk.histogram_batches import Batch, batching
 from otel_coach.sdk.prometheus_reader import ExemplarReader
@@ -165,7 +165,7 @@ class Providers:
             self.meter_provider.own_meter(version),
             self.budgets,
             batch=Batch.of if aggregation else None,
-            # The SDK's own thread pushes, and does not tell before.
+            # The SDK's own thread pushes, without a notice before.
             max_unemitted=0.0 if self._push_readers else MAX_UNEMITTED,
         )
         self._meter_reset = MeterReset(self.meter_provider)
@@ -243,7 +243,7 @@ class Providers:
         """Exports what was recorded, all signals at once; waits at most about `timeout` seconds."""
         self.recorder.flush_all()
         parts = (self._own_tracer_provider, self._own_logger_provider, *self._push_readers)
-        at_once((_flushing(part) for part in parts if part), timeout)
+        run_at_once((_flushing(part) for part in parts if part), timeout)
 
     def shutdown(
         self, timeout: float = 5.0, *, before_the_last_push: Callable[[], object] | None = None
@@ -258,13 +258,13 @@ class Providers:
         end = monotonic() + timeout
         share = _TRACES_AND_LOGS_SHARE if self._push_readers else 1.0
         parts = (self._own_tracer_provider, self._own_logger_provider)
-        at_once((self._stopping(part) for part in parts if part), share * timeout)
+        run_at_once((self._stopping(part) for part in parts if part), share * timeout)
         self._exporters.losses.give_up()
         self.recorder.flush_all()
         if before_the_last_push is not None:
             before_the_last_push()
         left = max(_MIN_PUSH, end - monotonic())
-        at_once([_stopping_metrics(self.meter_provider)], left)
+        run_at_once([_stopping_metrics(self.meter_provider)], left)
         self._exporters.undo()
 
     def _stopping(self, provider: Any) -> Callable[[float], None]:

@@ -121,7 +121,7 @@ class Membership:
         """Returns whether no worker of this run has asked this about `event` before."""
         try:
             return self._folder.is_first(event)
-        except OSError:  # the folder is full, say: then it is said by no worker
+        except OSError:  # the folder is full, for example: then no worker is the first
             return False
 
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
@@ -212,14 +212,12 @@ class Membership:
                 found.append(WorkerMetrics(worker, content, lives, stale, offset))
         # Read last: workers that were merged meanwhile are in this file, and have no other.
         names, folded = read_dead_workers(self._folder)
-        found = [figures for figures in found if figures.worker not in names]
+        found = [metrics for metrics in found if metrics.worker not in names]
         if folded is not None:
             head, offset = read.get(_ENDED, (b"", 0))
             offset = offset if head and folded.startswith(head) else 0
-            figures = WorkerMetrics(
-                _ENDED, folded[offset:], lives=False, stale=False, offset=offset
-            )
-            found.append(figures)
+            merged = WorkerMetrics(_ENDED, folded[offset:], lives=False, stale=False, offset=offset)
+            found.append(merged)
         return found
 
     def close(self) -> None:

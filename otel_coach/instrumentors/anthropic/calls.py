@@ -61,7 +61,7 @@ class MessagesCall(DirectCall):
     def _message_changed(self, chunk: Any) -> None:
         """Notes the end of the message: its reason, and its usage, which adds to that at the start.
 
-        What the start says alone is no bill: the tokens of the answer are missing.
+        The usage at the start is no bill by itself: the tokens of the answer are missing.
         """
         reason = getattr(getattr(chunk, "delta", None), "stop_reason", None)
         if reason is not None:
@@ -133,7 +133,7 @@ def _messages(role: str, content: object) -> list[Any]:
 
 
 def _blocks_of(events: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
-    """Yields the content blocks that the events of a stream tell of, as far as they came."""
+    """Yields the content blocks in the events of a stream, as far as they came."""
     blocks: dict[object, dict[str, Any]] = {}
     for event in events:
         index = getattr(event, "index", None)

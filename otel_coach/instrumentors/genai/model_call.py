@@ -108,7 +108,7 @@ class ModelCall(ProviderCall):
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None
-        """The address that was asked, if the client beneath has told it."""
+        """The address that was asked, if the instrumentation of the client beneath has set it."""
         self.mode: str | None = None
         self.prompt: Sequence[object] = ()
         """The messages; kept only if content is captured."""
@@ -220,7 +220,7 @@ class ModelCall(ProviderCall):
         return _Bill(priced.usd, EXTRA_FEE if priced.unpaid else None, priced.unpaid)
 
     def _record_abandoned(self, recorder: Recorder, usage: Usage, cost: float | None) -> None:
-        """Records what the call cost, though nobody waited for its answer any more."""
+        """Records what the call cost although its client had left."""
         request = self.request
         if request is None or request.abandoned_endpoint is None:
             return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class StoppingClientCalls:
-    """Patches around those of `ClientCalls`; they exist only where somebody asks for stopping."""
+    """Patches around those of `ClientCalls`; they are made only where stopping is asked for."""
 
     def __init__(self, calls: ClientCalls) -> None:
         self._calls = calls

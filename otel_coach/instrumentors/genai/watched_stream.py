@@ -54,7 +54,7 @@ class Closes(Protocol):
 
 
 class WatchedIterator:
-    """An iterator of a stream. When it is freed, nobody can read the stream any more.
+    """An iterator of a stream. When it is freed, the stream cannot be read any more.
 
     Args:
         iterator: yields what the application reads.
@@ -191,7 +191,7 @@ class _Body:
 
 
 class _WatchedResponse:
-    """Watches the closing of a response. If it is freed with it, nobody can read it any more.
+    """Watches the closing of a response. When both are freed, it cannot be read any more.
 
     Methods that are set on an object form a cycle with it, so they are removed when it is closed.
     Weak references would not do: the garbage collector clears them before it closes a generator

@@ -94,7 +94,7 @@ class LangChainCall(ModelCall):
         return super().asked_url() or _serialized_url(self._serialized, self.provider)
 
     def let_go(self) -> None:
-        """Drops the contexts, and what LangChain said of the model."""
+        """Drops the contexts, and LangChain's description of the model."""
         super().let_go()
         self._serialized = None
 

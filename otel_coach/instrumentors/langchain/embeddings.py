@@ -271,7 +271,7 @@ def _measured_async(
 
 
 def _model_name(model: object, options: Mapping[str, Any]) -> str | None:
-    """Returns the name of the model that a call asks for, None if the object tells none."""
+    """Returns the name of the model that a call asks for, None if it is not known."""
     if isinstance(asked := options.get("model"), str):
         return asked
     for name in _MODEL_ATTRIBUTES:

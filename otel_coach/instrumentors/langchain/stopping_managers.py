@@ -1,7 +1,7 @@
 """Refuses the next call of a model or a tool in work that is stopped because its client has left.
 
-These patches lie around those of `manager_patches`, and exist only where somebody asks for
-stopping. Tasks are cancelled by the ASGI middleware; this is for worker threads, which cannot be.
+These patches lie around those of `manager_patches`, and are made only where stopping is
+asked for. The ASGI middleware cancels tasks; this is for worker threads, which cannot be cancelled.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class TextBatches:
     """The batches of which some calls have not ended yet.
 
     langchain-core gives all runs of a batch the same object of parameters, and another batch
-    another one. Neither their order nor their thread tells: where an application has an
-    asynchronous handler, the starts of concurrent batches mix.
+    another one. Neither their order nor their thread identifies a batch: the starts of concurrent
+    batches mix where an application has an asynchronous handler.
     """
 
     def __init__(self) -> None:

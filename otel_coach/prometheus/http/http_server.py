@@ -43,7 +43,7 @@ _END: Final = b"\r\n\r\n"
 
 
 class PageHandler(Protocol):
-    """The page to serve."""
+    """Answers requests for the page."""
 
     def refusal(self, head: RequestHead) -> Answer | None:
         """Returns the error response if the request is rejected; called in the server's thread."""
@@ -67,10 +67,10 @@ class _Connection:
 
 
 class PageServer:
-    """Answers requests for `page` that come to `listener`, from `start` to `stop`.
+    """Serves `page` to the clients that connect to `listener`, from `start` to `stop`.
 
     Args:
-        page: the page to serve.
+        page: answers the requests.
         listener: a listening socket.
         fault: called with each fault in the server, and its place.
 

@@ -88,7 +88,7 @@ def _is_local(listener: socket.socket) -> bool:
 
 
 class _ProtectedPage:
-    """The page, and which requests get it."""
+    """The page, for the requests that may have it."""
 
     def __init__(
         self, renders: Renders, address: Address, token: str | None, *, is_local: bool
