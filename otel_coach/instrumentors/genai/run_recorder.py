@@ -77,7 +77,7 @@ class RunRecorder:
         self.content = ContentCapture(**(content or {}))
         self._events = events
         self._unmeasured = UnmeasuredLog()
-        self._record_later = self._record  # bound once: each access would create a method object
+        self._record_later = self._record  # bound once: else each queued run keeps a method object
 
     def start_call(self, run: ModelCall, prompt: object) -> None:
         """Starts the span of a call of a model; `run.mode` is set already."""

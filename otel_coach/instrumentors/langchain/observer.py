@@ -144,12 +144,12 @@ class RunObserver:
     # While an LLM call runs
 
     def note(self, manager: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Notes a chunk of a streamed call. Does what `guarded` does, but cheaper: it runs often.
+        """Notes a chunk of a streamed call.
 
         The token is the first argument; the chunk is the keyword argument, or the last positional.
         """
+        # Inlined, of the 1.2 µs that a chunk takes: `guarded` (0.17 µs), `OpenRuns.get` (0.03 µs).
         try:
-            # `OpenRuns.get`, inlined to save a stack frame.
             run_id = manager.run_id
             run = self._open.get(run_id if isinstance(run_id, str) else run_id.int)
             if type(run) is LangChainCall:
