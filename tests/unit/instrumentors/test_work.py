@@ -96,8 +96,8 @@ def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
 
 
 def test_a_request_costs_few_functions(measured, app):
-    # 34 with a span; what is made of its measurements follows later.
-    assert our_calls(measured, app, "/health") <= 34
+    # 29 with a span, and the alarm that it may set; what is made of its facts follows later.
+    assert our_calls(measured, app, "/health") <= 30
 
 
 def test_a_chunk_leaves_nothing_in_memory(measured, app):
