@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.cli import generated_page
 from otel_coach.cli.generated_page import add_arguments
 from otel_coach.configuration.names import pinned_variable
-from otel_coach.metrics.catalogue import CATALOGUE, SECONDS, Kind, Metric
+from otel_coach.metrics.catalogue import CATALOGUE, SECONDS, InstrumentKind, Metric
 from otel_coach.metrics.labels import (
     DEFAULT_BUDGETS,
     INSTRUMENT,
@@ -62,7 +62,7 @@ def markdown() -> Iterator[str]:
     yield "## Buckets, in seconds"
     yield ""
     for metric in CATALOGUE:
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is InstrumentKind.HISTOGRAM:
             buckets = ", ".join(f"{bound:g}" for bound in metric.buckets)
             yield f"- `{metric.prometheus_name}`: {buckets}"
     yield ""

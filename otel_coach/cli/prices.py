@@ -22,9 +22,9 @@ from otel_coach.pricing.listed import (
 )
 from otel_coach.pricing.match import LITELLM
 from otel_coach.pricing.own_prices import UNUSABLE, read_file, unusable_line
-from otel_coach.pricing.price_list import Call, PriceList, Usage
+from otel_coach.pricing.price_list import CallDetails, PriceList, Usage
 from otel_coach.pricing.prices import Tiers
-from otel_coach.pricing.providers import names_of
+from otel_coach.pricing.provider_names import names_of
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ def _show(arguments: argparse.Namespace) -> int:
     prices = PriceList.from_file(Settings.from_env().prices_file)
     usage = Usage(arguments.prompt, arguments.completion)
     model, provider = arguments.model, arguments.provider
-    priced = prices.priced(usage, (model,), Call(provider))
+    priced = prices.priced(usage, (model,), CallDetails(provider))
     others: list[str] = []
     try:
         if priced is None and provider is None:  # the model's name does not tell its provider
             provider, others = _provider_of(model, prices.listed)
-            priced = prices.priced(usage, (model,), Call(provider)) if provider else None
+            priced = prices.priced(usage, (model,), CallDetails(provider)) if provider else None
         if priced is None:
             return _failed(_why_none(model, provider, others, prices.listed), 1)
     except UnusableListError as error:

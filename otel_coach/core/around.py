@@ -1,4 +1,4 @@
-"""Something that applies to the work of a block, a function or a generator."""
+"""The base class of context managers that are decorators of functions and generators, too."""
 
 from __future__ import annotations
 

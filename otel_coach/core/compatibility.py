@@ -107,10 +107,10 @@ RUN_IDS: Final = PrivatePart(
     f"{_LANGCHAIN}:keeps_ids",
     "an abandoned run is counted only when its task is done, or at shutdown",
 )
-HOLDERS: Final = PrivatePart(
+OWNER_TASKS: Final = PrivatePart(
     "langchain_core",
     "langchain-core's agenerate, arun and a retriever's ainvoke last from a run's start to its end",
-    f"{_LANGCHAIN}:has_holders",
+    f"{_LANGCHAIN}:has_owner_tasks",
     "a cancelled call is counted only when its run has been garbage-collected",
 )
 CONFIG: Final = PrivatePart(
@@ -135,7 +135,7 @@ STEPS: Final = PrivatePart(
 EVENT_FEEDERS: Final = PrivatePart(
     "langchain_core",
     "langchain-core's event streams run their runnable in a task of consume_astream",
-    f"{_LANGCHAIN}:feeds_events",
+    f"{_LANGCHAIN}:has_event_feeders",
     "astream_events(version='v1') goes on where OTEL_COACH_STOP_ABANDONED is to stop it",
     private=("_astream_log_implementation", "_astream_events_implementation"),
 )
@@ -228,7 +228,7 @@ CONFIGURATORS: Final = PrivatePart(
 STORAGES: Final = PrivatePart(
     "opentelemetry.sdk",
     "OpenTelemetry's meter provider has one storage for each reader, which can be replaced",
-    "otel_coach.sdk.forked_meters:counts_anew",
+    "otel_coach.sdk.forked_meters:counts_from_zero",
     "a child forked from a process that had measured pushes no metrics",
     private=(
         *("_instrument_class_temporality", "_lock", "_measurement_consumer", "_reader_storages"),
@@ -300,7 +300,7 @@ AWAITED: Final = PrivatePart(
 
 PARTS: Final = (
     *(CHAINS, MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
-    *(TOKENS, RUN_IDS, HOLDERS, CONFIG, CACHED, STEPS, EVENT_FEEDERS),
+    *(TOKENS, RUN_IDS, OWNER_TASKS, CONFIG, CACHED, STEPS, EVENT_FEEDERS),
     *(NATIVE_TELEMETRY, FRONTENDS, ROUTES, AWAITED, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
     *(CONFIGURATORS, ENTRY_POINTS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
@@ -308,15 +308,15 @@ PARTS: Final = (
 )
 """All rows of the table."""
 
-_said: Final = set[str]()
+_logged: Final = set[str]()
 
 
 def holds(part: PrivatePart) -> bool:
     """Whether `part` is as otel-coach expects; if not, logs once what is lost."""
     if part.holds():
         return True
-    if part.name not in _said:
-        _said.add(part.name)
+    if part.name not in _logged:
+        _logged.add(part.name)
         _logger.warning(
             "otel-coach: an assumption does not hold for the installed version: %s. Effect: %s. "
             "Install the newest otel-coach; `otel-coach doctor` shows all such assumptions.",

@@ -252,12 +252,12 @@ def calls_a_provider(scope: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def is_said(key: str) -> bool:
+def is_content(key: str) -> bool:
     """Whether `key`, an attribute's key or an event's name, stands for content."""
     return f"{key}.".startswith(_CONTENT_KEYS) and key not in _KNOWN_HARMLESS
 
 
 @lru_cache(maxsize=4096)
-def may_tell(key: str) -> bool:
+def may_reveal(key: str) -> bool:
     """Whether a text under `key` may reveal content, a person, or where a model is served."""
-    return (key.startswith(_CONTENT_NAMESPACES) and key not in _KNOWN_HARMLESS) or is_said(key)
+    return (key.startswith(_CONTENT_NAMESPACES) and key not in _KNOWN_HARMLESS) or is_content(key)

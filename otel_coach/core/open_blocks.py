@@ -39,11 +39,8 @@ class OpenBlocks(Generic[_Owner]):
         return (block for block in self._blocks.get() if not block.has_ended)
 
     def innermost(self) -> _Owner | None:
-        """Returns who has entered the innermost block, None outside of any."""
-        for block in self._blocks.get():
-            if not block.has_ended:
-                return block.owner
-        return None
+        """Returns the owner of the innermost block, None outside of any block."""
+        return next((block.owner for block in self), None)
 
     def enter(self, owner: _Owner, started: float = 0.0) -> None:
         """Notes that `owner` has entered a block."""

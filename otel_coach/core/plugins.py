@@ -46,7 +46,7 @@ def package_of(component: str) -> str:
 
 
 def missing(group: str) -> str:
-    """Returns why a component cannot be used that is in no package's entry points."""
+    """Returns why a component that no package provides in `group` cannot be used."""
     return f"no installed package has that in its entry points {group}"
 
 

@@ -110,9 +110,10 @@ class Request:
         return self.abandoned_endpoint is not None
 
     def look_in_loop(self, then: Callable[..., None], *arguments: object) -> bool:
-        """Calls `then` soon where it can be found out whether the client has left, if not here.
+        """Calls `then` soon in the event loop, where `client_has_left` can ask the server.
 
-        Returns whether it will: a thread cannot ask the server, whose event loop reads messages.
+        Returns False, and calls nothing, if this is the event loop's thread, or if nothing has to
+        be asked or can be.
         """
         if self.closed or self.loop is None or get_ident() == self.thread:
             return False
@@ -129,13 +130,13 @@ class Request:
             self.run_failed = False
 
     def outermost_run_ended(self, run: object, *, failed: bool, was_aborted: bool) -> None:
-        """Notes that a run without a parent ended, perhaps in an error, or before its own end."""
+        """Notes that a run without a parent ended: by itself, by an error, or aborted."""
         if run is self._last_outermost:
             self.run_failed = failed
             self._last_outermost = None  # the run refers to this request: avoids a reference cycle
 
     def run_aborted(self, run: object) -> None:
-        """Notes that a run, outermost or not, ended before its own end; its span is open."""
+        """Notes that a run, outermost or not, was aborted; its span is still open."""
 
 
 current_request: ContextVar[Request | None] = ContextVar("otel_coach_request", default=None)

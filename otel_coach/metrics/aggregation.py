@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.context import Context, create_key
 
 from otel_coach.core.spans import is_sampled
-from otel_coach.metrics.catalogue import Kind, Metric
+from otel_coach.metrics.catalogue import InstrumentKind, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-NO_CONTEXT: Final = Context({create_key("otel_coach.nowhere"): True})
+NO_CONTEXT: Final = Context({create_key("otel_coach.no_context"): True})
 """Context for measurements without a span, so that they do not get the flushing thread's span.
 
 It is not empty, because the SDK replaces an empty context by the current one.
@@ -90,7 +90,7 @@ class Aggregation:
     def add(self, series: Series, value: float, context: Context | None) -> None:
         """Adds one measurement."""
         metric = series[0]
-        if metric.kind is Kind.COUNTER:
+        if metric.kind is InstrumentKind.COUNTER:
             self._sums[series] = self._sums.get(series, 0) + value
             return
         bucket = series, bisect_left(metric.buckets, value)

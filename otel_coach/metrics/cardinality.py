@@ -32,7 +32,7 @@ from otel_coach.metrics.labels import (
     SETS_OF_A_METHOD,
     SETS_OF_AN_ENDPOINT,
     STATUS,
-    is_address,
+    is_model_address,
     label_value,
 )
 from otel_coach.metrics.measurement_queue import MeasurementQueue
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-OURS: Final = ""
+OWN_INSTRUMENTS: Final = ""
 """Owner of the label budgets that otel-coach's own instruments share, and of the limits for all
 other instruments together. All other budgets have an instrument's name as their owner."""
 
@@ -146,10 +146,10 @@ class Budgets:
         """Replaces the lock in a forked child, where no thread holds it."""
         self._claim_lock = threading.RLock()  # reentrant: a finaliser may measure during a claim
 
-    def bounded(self, label: str, value: object, owner: str = OURS) -> str:
+    def bounded(self, label: str, value: object, owner: str = OWN_INSTRUMENTS) -> str:
         """Returns the text under which `value` is counted: its own, or `OTHER`."""
         text = label_value(value)
-        if label == MODEL and text is not None and is_address(text):
+        if label == MODEL and text is not None and is_model_address(text):
             return OTHER  # an address is never a label, so this is no overflow
         if text is not None and self._has_slot(owner, label, text):
             return text
@@ -214,14 +214,14 @@ class Budgets:
         Asked only for instruments that are not otel-coach's, which share one limit.
         """
         combination = _SEPARATOR.join((instrument, *values))
-        if self._has_slot(OURS, INSTRUMENT_LINES, combination, lines):
+        if self._has_slot(OWN_INSTRUMENTS, INSTRUMENT_LINES, combination, lines):
             return True
         self._count_overflow(INSTRUMENT_LINES)
         return False
 
-    def has_place_for_instrument(self, name: str) -> bool:
+    def has_slot_for_instrument(self, name: str) -> bool:
         """Whether an instrument that is not otel-coach's may be measured."""
-        if self._has_slot(OURS, INSTRUMENT, name):
+        if self._has_slot(OWN_INSTRUMENTS, INSTRUMENT, name):
             return True
         self._count_overflow(INSTRUMENT)
         return False
@@ -230,7 +230,7 @@ class Budgets:
         """Reserves slots for values that the application declares, before other values arrive."""
         for value in values:
             text = label_value(value)
-            if text is not None and self._has_slot(OURS, label, text):
+            if text is not None and self._has_slot(OWN_INSTRUMENTS, label, text):
                 self._declared.setdefault(label, set()).add(text)
 
     def share(self, log: ClaimLog) -> None:
@@ -276,7 +276,9 @@ class Budgets:
         if budget is None:
             size = self._sizes_by_instrument.get(owner, {}).get(label) or self._size(label)
             free = (
-                OUR_OWN_VALUES.get(label, frozenset[str]()) if owner == OURS else frozenset[str]()
+                OUR_OWN_VALUES.get(label, frozenset[str]())
+                if owner == OWN_INSTRUMENTS
+                else frozenset[str]()
             )
             new = _Budget(size, free | {OTHER}, self._pinned.get(label, ()))
             budget = self._budgets.setdefault((owner, label), new)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.core.record import record
 from otel_coach.metrics.labels import (
     ABORTED,
+    AUTH_FAILURE_REASONS,
     COMPLETION,
     DEFAULT_SIZES,
     DEPENDENCY_NAME,
@@ -32,7 +33,6 @@ from otel_coach.metrics.labels import (
     OTHER,
     OTHER_METHOD,
     PROMPT,
-    REFUSALS,
     STATUS,
     TOOL_NAME,
     UNMEASURED,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Kind(Enum):
+class InstrumentKind(Enum):
     """The kind of a metric's instrument."""
 
     COUNTER = "counter"
@@ -87,7 +87,7 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: InstrumentKind
     unit: str
     labels: tuple[str, ...]
     help: str
@@ -102,12 +102,12 @@ class Metric:
     def prometheus_name(self) -> str:
         """The family's name by OpenTelemetry's Prometheus compatibility rules."""
         family = family_name(self.name, self.unit)
-        return f"{family}_total" if self.kind is Kind.COUNTER else family
+        return f"{family}_total" if self.kind is InstrumentKind.COUNTER else family
 
 
 AI_REQUEST_DURATION: Final = Metric(
     "app.ai.request.duration",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (ENDPOINT, MODEL, MODE, STATUS),
     "Requests in which an LLM or an agent ran, from the first byte to the last.",
@@ -116,7 +116,7 @@ AI_REQUEST_DURATION: Final = Metric(
 )
 AI_STREAM_CHUNKS: Final = Metric(
     "app.ai.stream.chunks",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{chunk}",
     (ENDPOINT, MODEL, MODE, STATUS),
     "Body chunks handed to the client, added when their stream ends.",
@@ -124,7 +124,7 @@ AI_STREAM_CHUNKS: Final = Metric(
 )
 AI_STREAM_ABORTS: Final = Metric(
     "app.ai.stream.aborts",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{stream}",
     (ENDPOINT, MODEL, MODE, STATUS),
     "Streams that the client left before their end.",
@@ -132,7 +132,7 @@ AI_STREAM_ABORTS: Final = Metric(
 )
 AI_ABANDONED_TOKENS: Final = Metric(
     "app.ai.abandoned.tokens",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{token}",
     (ENDPOINT, MODEL, MODE),
     "Billed tokens of LLM calls that ended after the client of their request had left.",
@@ -140,14 +140,14 @@ AI_ABANDONED_TOKENS: Final = Metric(
 )
 AI_ABANDONED_COST: Final = Metric(
     "app.ai.abandoned.cost_usd",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{USD}",
     (ENDPOINT, MODEL),
     "US dollars for LLM calls that ended after the client of their request had left.",
 )
 AI_STOPPED_RUNS: Final = Metric(
     "app.ai.stopped_runs",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{run}",
     (ENDPOINT, MODEL, MODE),
     "Outermost runs that otel-coach stopped because the client of their request had left; only "
@@ -155,21 +155,21 @@ AI_STOPPED_RUNS: Final = Metric(
 )
 AI_STREAMS_ACTIVE: Final = Metric(
     "app.ai.streams_active",
-    Kind.GAUGE,
+    InstrumentKind.GAUGE,
     "{stream}",
     (ENDPOINT,),
     "Streams of AI requests that are open now.",
 )
 WEBSOCKETS_ACTIVE: Final = Metric(
     "app.websockets_active",
-    Kind.GAUGE,
+    InstrumentKind.GAUGE,
     "{connection}",
     (ENDPOINT,),
     "WebSockets that are open now.",
 )
 AI_TIME_TO_FIRST_CHUNK: Final = Metric(
     "app.ai.time_to_first_chunk",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (ENDPOINT, MODEL, MODE),
     "From the request to the first body chunk of its stream.",
@@ -177,7 +177,7 @@ AI_TIME_TO_FIRST_CHUNK: Final = Metric(
 )
 LLM_REQUESTS: Final = Metric(
     "agent.llm.requests",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{call}",
     (MODEL, MODE, STATUS, ERROR_TYPE),
     "LLM calls, failed and abandoned ones included.",
@@ -185,7 +185,7 @@ LLM_REQUESTS: Final = Metric(
 )
 LLM_LATENCY: Final = Metric(
     "agent.llm.latency",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (MODEL, STATUS),
     "LLM calls, from their start to their end.",
@@ -194,7 +194,7 @@ LLM_LATENCY: Final = Metric(
 )
 LLM_TIME_TO_FIRST_TOKEN: Final = Metric(
     "agent.llm.time_to_first_token",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (MODEL,),
     "Streamed LLM calls, from their start to the first chunk with content.",
@@ -202,7 +202,7 @@ LLM_TIME_TO_FIRST_TOKEN: Final = Metric(
 )
 LLM_TIME_PER_OUTPUT_TOKEN: Final = Metric(
     "agent.llm.time_per_output_token",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (MODEL,),
     "Streamed LLM calls: (last token - first token) / (tokens - 1).",
@@ -210,7 +210,7 @@ LLM_TIME_PER_OUTPUT_TOKEN: Final = Metric(
 )
 LLM_TOKENS: Final = Metric(
     "agent.llm.tokens",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{token}",
     (MODEL, MODE),
     f"Billed tokens; mode is {PROMPT}, {COMPLETION} or {EMBEDDING}.",
@@ -218,28 +218,28 @@ LLM_TOKENS: Final = Metric(
 )
 LLM_CACHED_TOKENS: Final = Metric(
     "agent.llm.cached_tokens",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{token}",
     (MODEL,),
     "The part of the prompt tokens that the provider read from its cache.",
 )
 LLM_REASONING_TOKENS: Final = Metric(
     "agent.llm.reasoning_tokens",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{token}",
     (MODEL,),
     "The part of the completion tokens that the model spent on reasoning.",
 )
 LLM_COST: Final = Metric(
     "agent.llm.cost_usd",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{USD}",
     (MODEL,),
     "US dollars for the calls whose usage and price are known.",
 )
 LLM_UNMEASURED: Final = Metric(
     "agent.llm.unmeasured",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{call}",
     (MODEL, ERROR_TYPE),
     f"Model calls whose tokens or cost are missing or incomplete: {', '.join(UNMEASURED)}.",
@@ -248,7 +248,7 @@ LLM_UNMEASURED: Final = Metric(
 )
 TOOL_CALLS: Final = Metric(
     "agent.tool.calls",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{call}",
     (TOOL_NAME, STATUS, ERROR_TYPE),
     "Tool calls.",
@@ -256,7 +256,7 @@ TOOL_CALLS: Final = Metric(
 )
 TOOL_LATENCY: Final = Metric(
     "agent.tool.latency",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (TOOL_NAME, STATUS),
     "Tool calls, from their start to their end.",
@@ -265,7 +265,7 @@ TOOL_LATENCY: Final = Metric(
 )
 EMBEDDING_REQUESTS: Final = Metric(
     "agent.embedding.requests",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{call}",
     (MODEL, STATUS, ERROR_TYPE),
     "Calls of embedding models, failed and abandoned ones included.",
@@ -273,7 +273,7 @@ EMBEDDING_REQUESTS: Final = Metric(
 )
 EMBEDDING_LATENCY: Final = Metric(
     "agent.embedding.latency",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (MODEL, STATUS),
     "Calls of embedding models, from their start to their end.",
@@ -282,7 +282,7 @@ EMBEDDING_LATENCY: Final = Metric(
 )
 RETRIEVAL_REQUESTS: Final = Metric(
     "agent.retrieval.requests",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{call}",
     (TOOL_NAME, STATUS, ERROR_TYPE),
     "Runs of retrievers; tool_name is the retriever's name.",
@@ -290,7 +290,7 @@ RETRIEVAL_REQUESTS: Final = Metric(
 )
 RETRIEVAL_LATENCY: Final = Metric(
     "agent.retrieval.latency",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (TOOL_NAME, STATUS),
     "Runs of retrievers, from their start to their end.",
@@ -299,22 +299,22 @@ RETRIEVAL_LATENCY: Final = Metric(
 )
 AUTH_FAILURES: Final = Metric(
     "auth.failures",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{response}",
     (ENDPOINT, METHOD, STATUS, ERROR_TYPE),
     "Responses 401 and 403.",
-    closed={METHOD: _METHODS, STATUS: ("401", "403"), ERROR_TYPE: REFUSALS},
+    closed={METHOD: _METHODS, STATUS: ("401", "403"), ERROR_TYPE: AUTH_FAILURE_REASONS},
 )
 RATE_LIMIT_HITS: Final = Metric(
     "rate_limit.hits",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{response}",
     (ENDPOINT,),
     "Responses 429.",
 )
 DEPENDENCY_UP: Final = Metric(
     "dependency.up",
-    Kind.GAUGE,
+    InstrumentKind.GAUGE,
     "",
     (DEPENDENCY_NAME,),
     "1 if the last probe of the dependency succeeded, else 0.",
@@ -322,7 +322,7 @@ DEPENDENCY_UP: Final = Metric(
 )
 DEPENDENCY_LATENCY: Final = Metric(
     "dependency.latency",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (DEPENDENCY_NAME, STATUS),
     "Probes of a dependency; status is ok or error.",
@@ -331,7 +331,7 @@ DEPENDENCY_LATENCY: Final = Metric(
 )
 HTTP_REQUEST_DURATION: Final = Metric(
     "http.server.request.duration",
-    Kind.HISTOGRAM,
+    InstrumentKind.HISTOGRAM,
     SECONDS,
     (ENDPOINT, METHOD, STATUS),
     "HTTP requests, from the first byte to the last; status 499: the client left unanswered.",
@@ -340,7 +340,7 @@ HTTP_REQUEST_DURATION: Final = Metric(
 )
 PRICE_LIST_AGE: Final = Metric(
     "otel_coach.price_list_age_days",
-    Kind.GAUGE,
+    InstrumentKind.GAUGE,
     "d",
     (),
     "Age in days of the price list in use, counted from the latest date in it.",
@@ -348,7 +348,7 @@ PRICE_LIST_AGE: Final = Metric(
 )
 LOST: Final = Metric(
     "otel_coach.lost",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{item}",
     (ERROR_TYPE,),
     "Spans, metric points and log records that no back end confirmed; error_type says where.",
@@ -357,7 +357,7 @@ LOST: Final = Metric(
 )
 LABEL_OVERFLOW: Final = Metric(
     "otel_coach.label_overflow",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{value}",
     (ERROR_TYPE,),
     "Measurements whose label value became `other`; error_type is the label.",
@@ -366,7 +366,7 @@ LABEL_OVERFLOW: Final = Metric(
 )
 ERRORS: Final = Metric(
     "otel_coach.errors",
-    Kind.COUNTER,
+    InstrumentKind.COUNTER,
     "{error}",
     (ERROR_TYPE,),
     "Faults inside the instrumentation, swallowed; the application did not see them.",

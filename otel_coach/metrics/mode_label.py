@@ -23,7 +23,7 @@ def labelled_mode() -> str | None:
 
 
 def mode_of_response() -> str | None:
-    """Returns the mode for work after its `labels` block that states none itself, or None.
+    """Returns the mode for work that states none and runs after a `labels` block, or None.
 
     A response is often made inside a block, but streamed after it. So once the response has
     started, the last block that has ended in the request applies.
@@ -33,7 +33,7 @@ def mode_of_response() -> str | None:
 
 
 class Labels(Around):
-    """The application's mode for the work around which it is."""
+    """Sets the application's mode for the work inside it."""
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
@@ -70,7 +70,7 @@ def labels(mode: str) -> Labels:
         TypeError: `mode` is a function, outside of a request: the decorator has no mode.
     """
     is_bare = inspect.isroutine(mode)
-    if is_bare and current_request.get() is None:  # a module is imported: nobody waits
+    if is_bare and current_request.get() is None:  # while a module is imported: no request fails
         message = 'labels takes a mode: @labels(mode="planner")'
         raise TypeError(message)
     known = stated_mode(mode)

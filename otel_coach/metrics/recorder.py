@@ -20,7 +20,7 @@ from otel_coach.core.garbage import Collections
 from otel_coach.core.guard import belongs_to_host, guarded, uncounted
 from otel_coach.metrics.aggregation import NO_CONTEXT, Aggregation, Increments
 from otel_coach.metrics.cardinality import BoundedLabels, Budgets
-from otel_coach.metrics.catalogue import CATALOGUE, ERRORS, Kind, Metric
+from otel_coach.metrics.catalogue import CATALOGUE, ERRORS, InstrumentKind, Metric
 from otel_coach.metrics.delayed_call import DelayedCall
 from otel_coach.metrics.fault_log import FaultLog
 from otel_coach.metrics.gauges import Gauges
@@ -313,9 +313,9 @@ class Recorder:
 
     def _create(self, meter: Meter, metric: Metric) -> None:
         name, unit, text = metric.name, metric.unit, metric.help
-        if metric.kind is Kind.COUNTER:
+        if metric.kind is InstrumentKind.COUNTER:
             self._instruments[metric] = meter.create_counter(name, unit, text).add
-        elif metric.kind is Kind.HISTOGRAM:
+        elif metric.kind is InstrumentKind.HISTOGRAM:
             self._instruments[metric] = meter.create_histogram(
                 name, unit, text, explicit_bucket_boundaries_advisory=list(metric.buckets)
             ).record

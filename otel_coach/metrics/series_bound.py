@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.metrics.cardinality import KEPT
-from otel_coach.metrics.catalogue import Kind, Metric
+from otel_coach.metrics.catalogue import InstrumentKind, Metric
 from otel_coach.metrics.labels import (
     DEFAULT_SIZES,
     ENDPOINT,
@@ -65,7 +65,7 @@ def longest_line(metric: Metric, longest_endpoint: int) -> int:
     escapes, or that take several bytes, can make it longer.
     """
     length = len(metric.prometheus_name) + _MAX_NUMBER
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is InstrumentKind.HISTOGRAM:
         length += _SUFFIX_AND_BOUND
     for label in metric.labels:
         if label in metric.closed:
@@ -78,7 +78,9 @@ def longest_line(metric: Metric, longest_endpoint: int) -> int:
 
 def lines_of_a_series(metric: Metric) -> int:
     """Returns how many lines of the page one series of `metric` takes."""
-    return lines_of_a_histogram(len(metric.buckets)) if metric.kind is Kind.HISTOGRAM else 1
+    return (
+        lines_of_a_histogram(len(metric.buckets)) if metric.kind is InstrumentKind.HISTOGRAM else 1
+    )
 
 
 def lines_of_a_histogram(bounds: int) -> int:

@@ -34,7 +34,7 @@ class DifferentPricesError(Exception):
         super().__init__(f"{len(differences)} prices differ, the first: {differences[0]}")
 
 
-class Call(NamedTuple):
+class RandomCall(NamedTuple):
     """A made-up call."""
 
     model: str
@@ -45,7 +45,7 @@ class Call(NamedTuple):
     context: dict[str, str] | None
 
 
-class Calls:
+class RandomCalls:
     """Makes up calls of all models that the installed genai-prices knows.
 
     Args:
@@ -59,7 +59,7 @@ class Calls:
         self._usage_keys = [key for key in units if key != "requests"]
         self._usage_key_of = {unit["price_key"]: key for key, unit in units.items()}
 
-    def all(self, share: float = 1.0) -> Iterator[Call]:
+    def all(self, share: float = 1.0) -> Iterator[RandomCall]:
         """Yields a call for every way of naming every model, by every way of naming its provider.
 
         And one for every model asked of a provider that may not have it. With a smaller `share`,
@@ -75,15 +75,15 @@ class Calls:
                     stranger = self._random.choice(self._providers)
                     yield self._call(model, model.id, stranger.id, None)
 
-    def one_for_each_model(self) -> Iterator[Call]:
+    def one_for_each_model(self) -> Iterator[RandomCall]:
         """Yields a call for every model, by its id and its provider's."""
         for provider in self._providers:
             for model in provider.models:
                 yield self._call(model, model.id, provider.id, None)
 
-    def _call(self, model: Any, name: str, provider: str | None, url: str | None) -> Call:
+    def _call(self, model: Any, name: str, provider: str | None, url: str | None) -> RandomCall:
         counts, when, context = self._counts(model), self._time(model), self._context(model)
-        return Call(name, provider, url, counts, when, context)
+        return RandomCall(name, provider, url, counts, when, context)
 
     def _chance(self, probability: float) -> bool:
         return self._random.random() < probability
@@ -186,9 +186,9 @@ class Calls:
         return rng.choice(choices)
 
 
-def difference(listed: ListedPrices, call: Call) -> str | None:
+def difference(listed: ListedPrices, call: RandomCall) -> str | None:
     """Returns how the results for `call` differ, None if they do not."""
-    expected, found = theirs(call), ours(listed, call)
+    expected, found = genai_prices_cost(call), listed_cost(listed, call)
     if expected == found:
         return None
     return f"{call}: genai-prices says {expected!r}, otel-coach {found!r}"
@@ -212,7 +212,7 @@ def write_proven_list(path: Path, day: date | None = None) -> int:
     try:
         new.write_bytes(installed_list(day))
         listed = ListedPrices(new)
-        calls = [*Calls(seed=1).one_for_each_model()]
+        calls = [*RandomCalls(seed=1).one_for_each_model()]
         if differences := [found for call in calls if (found := difference(listed, call))]:
             raise DifferentPricesError(differences)
         new.replace(path)
@@ -221,7 +221,7 @@ def write_proven_list(path: Path, day: date | None = None) -> int:
     return len(calls)
 
 
-def theirs(call: Call) -> Decimal | str:
+def genai_prices_cost(call: RandomCall) -> Decimal | str:
     """Returns what genai-prices says that a call costs, or the name of its error's class."""
     genai_prices: Any = import_module("genai_prices")
     try:
@@ -240,7 +240,7 @@ def theirs(call: Call) -> Decimal | str:
     return found.total_price
 
 
-def ours(listed: ListedPrices, call: Call) -> Decimal | str:
+def listed_cost(listed: ListedPrices, call: RandomCall) -> Decimal | str:
     """Returns what the call costs by `listed`, or the name of the error's class."""
     try:
         listed.units.validated(call.counts)  # which genai-prices does first

@@ -47,21 +47,21 @@ class Provider(NamedTuple):
     api: str
     """The addresses of its API: "^" and their beginning, or "/" and a regular expression."""
     model_match: Clause
-    """Names of models from which the provider is found where it is not named; None if none are."""
+    """The names of models by which the provider is found if it is not named; None if by none."""
     provider_match: Clause
     """Names of the provider itself, besides its id; None if there are none."""
     fallbacks: Sequence[str]
     """The providers whose models it offers too, by id."""
 
 
-def matches(clause: Clause, name: str, own_id: str = "") -> bool:
+def clause_matches(clause: Clause, name: str, own_id: str = "") -> bool:
     """Whether `name`, in lower case, is meant by `clause`, which stands in the entry `own_id`."""
     if isinstance(clause, str):
         kind, text = clause[0], clause[1:]
         return _TESTS[kind](name, text) if text else name == own_id.lower()
     if isinstance(clause, list):
-        return any(matches(one, name, own_id) for one in clause)
-    return all(matches(one, name, own_id) for one in clause["all"])
+        return any(clause_matches(one, name, own_id) for one in clause)
+    return all(clause_matches(one, name, own_id) for one in clause["all"])
 
 
 def named_provider(
@@ -103,7 +103,7 @@ def find_provider(
         message = f"the price list has no provider with the address {api_url!r}"
         raise LookupError(message)
     for provider in providers.values() if model else ():
-        if provider.model_match is not None and matches(provider.model_match, model):
+        if provider.model_match is not None and clause_matches(provider.model_match, model):
             return provider, model
     message = f"the price list has no provider for a model {model!r}"
     raise LookupError(message)
@@ -130,7 +130,7 @@ def _by_name(providers: Mapping[str, Provider], name: str) -> Provider | None:
     if (found := providers.get(name)) is not None:
         return found
     for provider in providers.values():
-        if provider.provider_match is not None and matches(provider.provider_match, name):
+        if provider.provider_match is not None and clause_matches(provider.provider_match, name):
             return provider
     return None
 

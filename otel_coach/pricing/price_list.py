@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.pricing.listed import Found, ListedPrices, UnusableListError, is_newer
 from otel_coach.pricing.own_prices import UNUSABLE, OwnPrice, read_file, unusable_line
-from otel_coach.pricing.providers import names_of
+from otel_coach.pricing.provider_names import names_of
 from otel_coach.pricing.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Call", "PriceList", "Priced", "Usage"]
+__all__ = ["CallDetails", "PriceList", "Priced", "Usage"]
 
 _logger = logging.getLogger("otel_coach")
 
@@ -37,7 +37,7 @@ _CONTEXTS: Final = {"batch": {"processing": "batch"}, "": {}}
 """What the list calls a tier, where it does not call it a service tier."""
 
 
-class Call(NamedTuple):
+class CallDetails(NamedTuple):
     """What the price of a call depends on, besides its tokens and its model."""
 
     provider: str | None = None
@@ -48,9 +48,9 @@ class Call(NamedTuple):
     tier: str | None = None
     """The service tier that the answer names, None for the standard one."""
     fees: Mapping[str, int] = {}
-    """What is paid besides tokens, such as searches: counts by the list's name, or by any other."""
+    """What is paid besides tokens, such as searches: counts by the list's names, if it has any."""
     included: Mapping[str, int] = {}
-    """The same of what costs nothing where the entry has no price for it."""
+    """The same for what costs nothing where the entry has no price for it."""
 
 
 class Priced(NamedTuple):
@@ -62,7 +62,7 @@ class Priced(NamedTuple):
     """The fees that the entry has no price for; they are not in `usd`."""
 
 
-_ANY: Final = Call()
+_ANY: Final = CallDetails()
 
 
 class PriceList:
@@ -84,7 +84,7 @@ class PriceList:
         self.own = dict(own or {})
         self.listed = listed or ListedPrices()
         self._gateways = dict(gateways or {})
-        self._has_complained = False
+        self._is_unusable_logged = False
 
     @classmethod
     def from_file(cls, path: str | None, gateways: Mapping[str, str] | None = None) -> PriceList:
@@ -112,14 +112,16 @@ class PriceList:
         try:
             return self.listed.about.age_days()
         except UnusableListError as error:
-            return self._complain(error)
+            return self._log_unusable(error)
 
-    def priced(self, usage: Usage, models: tuple[str, ...], call: Call = _ANY) -> Priced | None:
+    def priced(
+        self, usage: Usage, models: tuple[str, ...], call: CallDetails = _ANY
+    ) -> Priced | None:
         """Returns the US dollars for a call, or None if none of `models` has a price.
 
         Own prices come first; within each list, the first of `models` that has a price is used. The
-        list's price of a model is only that of the provider that was asked: what the same model
-        costs elsewhere tells nothing.
+        list's price of a model is only that of the provider that was asked: the same model may
+        cost something else elsewhere.
         """
         for model in models:
             if (own := self.own.get(model)) is not None:
@@ -127,9 +129,9 @@ class PriceList:
         try:
             return self._listed(usage, models, call)
         except UnusableListError as error:
-            return self._complain(error)
+            return self._log_unusable(error)
 
-    def _listed(self, usage: Usage, models: tuple[str, ...], call: Call) -> Priced | None:
+    def _listed(self, usage: Usage, models: tuple[str, ...], call: CallDetails) -> Priced | None:
         # A part that is given as 0 would still need a price of its own where it overlaps another.
         given = zip(USAGE_KEYS, _counts_of(usage), strict=True)
         counts = {key: count for key, count in given if count}
@@ -158,10 +160,10 @@ class PriceList:
     def _prices_tier(found: Found, tier: str, context: Mapping[str, str]) -> bool:
         return tier in _STANDARD_PRICE.get(found.provider, ()) or found.has_variant(context)
 
-    def _complain(self, error: UnusableListError) -> None:
+    def _log_unusable(self, error: UnusableListError) -> None:
         """Logs, once, that the list cannot be used."""
-        if not self._has_complained:
-            self._has_complained = True
+        if not self._is_unusable_logged:
+            self._is_unusable_logged = True
             _logger.error("otel-coach: %s; calls without an own price have none", error)
 
     def _warn_if_older(self) -> None:
@@ -182,7 +184,7 @@ def _parts_of(usage: Usage) -> dict[str, int]:
     return {key: count for key, count in parts.items() if count}
 
 
-def _unpaid(call: Call, usage: Usage, found: Found) -> Iterator[str]:
+def _unpaid(call: CallDetails, usage: Usage, found: Found) -> Iterator[str]:
     yield from (fee for fee in call.fees if not found.prices_of(fee))
     if found.owner == "openai":  # which has a price of its own for the audio of each of its models
         for key, count in (

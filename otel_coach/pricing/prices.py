@@ -52,12 +52,12 @@ class Tiers(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How a call is priced of which certain things were counted."""
+    """How calls are priced for which the same units were counted."""
 
     wholes: Sequence[tuple[str, Sequence[str]]]
     """Each usage key with those of its parts, which come before it."""
     priced: Sequence[tuple[str, Decimal | Tiers, Decimal]]
-    """Usage keys with their prices, and of how many each price is."""
+    """Usage keys with their prices, and for how many units each price is."""
 
 
 class Prices:
@@ -111,10 +111,10 @@ class Prices:
         return plan
 
     def _made_plan(self, given: frozenset[str], positive: frozenset[str]) -> _Plan:
-        """Leaves out what was not counted, since it is 0.
+        """Returns the plan without what was not counted, since it is 0.
 
         Raises:
-            ValueError: it was not counted, but cannot be 0; or the prices cannot be used together.
+            ValueError: a missing count cannot be 0, or the prices cannot be used together.
         """
         if self._problem is not None:
             raise ValueError(self._problem)

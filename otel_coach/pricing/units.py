@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Counts = Mapping[str, Count]
 
 REQUESTS: Final = "requests"
-"""The unit that nobody counts: a call is one request."""
+"""The unit that is never counted: a call is one request."""
 
 
 class Unit(NamedTuple):
@@ -93,7 +93,7 @@ class Units:
         return None
 
     def why_unknown(self, usage_key: str, positive: frozenset[str]) -> str | None:
-        """Returns why the count of `usage_key` is unknown if it is not given, None if it is 0 then.
+        """Returns why the count of `usage_key`, which is not given, is unknown; None if it is 0.
 
         `positive` has the usage keys of all counts that are given and are not 0.
         """

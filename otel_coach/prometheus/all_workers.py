@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from otel_coach.prometheus.table import Table
-    from otel_coach.workers.figures import Figures
+    from otel_coach.workers.worker_metrics import WorkerMetrics
 
-    WorkersFigures = Callable[[Mapping[str, tuple[bytes, int]]], Sequence[Figures]]
+    ReadMetrics = Callable[[Mapping[str, tuple[bytes, int]]], Sequence[WorkerMetrics]]
 
 HEAD: Final = 64
 """How many bytes at the start of a file identify it: they contain a random token."""
@@ -23,12 +23,12 @@ class AllWorkers:
     """The merged metrics of all workers, and how far each of their files was read.
 
     Args:
-        figures_of: returns the metrics of all workers. Its argument maps each worker to the first
+        read_metrics: returns the metrics of all workers. Its argument maps each worker to the first
             bytes of its file, and to the number of bytes of the file that are merged already.
     """
 
-    def __init__(self, figures_of: WorkersFigures) -> None:
-        self._figures_of = figures_of
+    def __init__(self, read_metrics: ReadMetrics) -> None:
+        self._read_metrics = read_metrics
         self._merged = Merged()
         self._read: dict[str, tuple[bytes, int]] = {}
 
@@ -38,15 +38,15 @@ class AllWorkers:
         Raises:
             OSError: the metrics of a worker cannot be read; without them, counters would drop.
         """
-        all_figures = self._figures_of(self._read)
+        all_metrics = self._read_metrics(self._read)
         try:
-            self._take(all_figures)
+            self._take(all_metrics)
         except BaseException:
             self.forget()  # only some of the files may have been merged
             raise
-        living = {figures.worker for figures in all_figures if figures.lives}
+        living = {metrics.worker for metrics in all_metrics if metrics.lives}
         return self._merged.tables(living), [
-            figures.worker for figures in all_figures if figures.stale
+            metrics.worker for metrics in all_metrics if metrics.stale
         ]
 
     def forget(self) -> None:
@@ -54,13 +54,13 @@ class AllWorkers:
         self._merged = Merged()
         self._read = {}
 
-    def _take(self, all_figures: Sequence[Figures]) -> None:
-        for gone in self._read.keys() - {figures.worker for figures in all_figures}:
+    def _take(self, all_metrics: Sequence[WorkerMetrics]) -> None:
+        for gone in self._read.keys() - {metrics.worker for metrics in all_metrics}:
             self._merged.begin(gone)
             self._read.pop(gone)
-        for figures in all_figures:
-            if figures.content is not None:
-                self._take_one(figures.worker, figures.content, figures.offset)
+        for metrics in all_metrics:
+            if metrics.content is not None:
+                self._take_one(metrics.worker, metrics.content, metrics.offset)
 
     def _take_one(self, worker: str, content: bytes, offset: int) -> None:
         if not offset:

@@ -38,7 +38,7 @@ class NotPrometheusError(ValueError):
 
 
 @dataclass
-class Block:
+class FamilyLines:
     """The lines of one family."""
 
     names: set[str] = field(default_factory=set[str])
@@ -69,7 +69,7 @@ class ApplicationPage:
 
     content_type: str
     body: bytes
-    blocks: list[Block] = field(init=False)
+    blocks: list[FamilyLines] = field(init=False)
 
     def __post_init__(self) -> None:
         try:
@@ -97,15 +97,15 @@ class ApplicationPage:
         return "".join(f"{line}\n" for line in kept).encode(), left_out
 
 
-def _blocks(text: str) -> Iterator[Block]:
-    block = Block()
+def _blocks(text: str) -> Iterator[FamilyLines]:
+    block = FamilyLines()
     for line in text.split("\n"):
         found = _METADATA.fullmatch(line.rstrip("\r"))
         if found is not None:
             name = _unquoted(found[1])
             if name not in block.names:
                 yield block
-                block = Block({name})
+                block = FamilyLines({name})
         elif line.startswith("#") or not line.strip():
             if line.strip() in {"# EOF", ""}:
                 continue
@@ -113,7 +113,7 @@ def _blocks(text: str) -> Iterator[Block]:
             name = _sample_name(line)
             if not block.has(name):
                 yield block
-                block = Block()
+                block = FamilyLines()
             block.names.add(name)
         block.lines.append(line.rstrip("\r"))
     yield block

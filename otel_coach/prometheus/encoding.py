@@ -35,14 +35,14 @@ class Encoded:
 
     def table(self, table: Table) -> bytes:
         """Returns the lines of `table`."""
-        lines = self._lines.get(table.about.name)
+        lines = self._lines.get(table.metadata.name)
         if lines is None or not lines.is_prefix_of(table):
-            lines = self._lines[table.about.name] = _Lines()
+            lines = self._lines[table.metadata.name] = _Lines()
         changed = lines.changed(table)
         if changed or not lines.head:
             text = self.family(_family(table, changed))
             if not lines.take(changed, table, text):
-                del self._lines[table.about.name]
+                del self._lines[table.metadata.name]
                 if len(changed) < len(table.keys):
                     text = self.family(_family(table, range(len(table.keys))))
                 return text
@@ -108,7 +108,7 @@ class _Lines:
 
 def _family(table: Table, indices: Iterable[int]) -> Metric:
     """Returns a family with the samples of `table` at `indices`."""
-    family = Metric(*table.about)
+    family = Metric(*table.metadata)
     exemplars = table.exemplars
     for index in indices:
         key = table.keys[index]

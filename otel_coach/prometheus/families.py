@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
     from otel_coach.prometheus.application_page import ApplicationPage
-    from otel_coach.prometheus.snapshot import About
+    from otel_coach.prometheus.snapshot import FamilyMetadata
     from otel_coach.sdk.changed_points import Changes
 
 _logger = logging.getLogger("otel_coach")
@@ -75,7 +75,7 @@ class LocalFamilies:
 
     Args:
         own_registry: the registry of otel-coach's reader.
-        reader: that reader, which tells of which families it returned only a part.
+        reader: that reader, which knows of which families it returned only a part.
         measured: returns a context manager. Inside it, a collection of the registry includes all
             that was recorded before.
         has_application_metrics: whether an instrument of the application has measured anything, or
@@ -145,7 +145,7 @@ class LocalFamilies:
             if not isinstance(collector, _TargetInfo)
         )
 
-    def completing(self, known: Sequence[About]) -> Iterator[Metric]:
+    def completing(self, known: Sequence[FamilyMetadata]) -> Iterator[Metric]:
         """Yields the families that belong to no single process, except those already `known`.
 
         Raises:
@@ -166,7 +166,7 @@ class LocalFamilies:
             return
         yield from self._once_each(self._collected([registry], lets_pass=OSError), known)
 
-    def beside(self, own: ApplicationPage, shown: Iterable[Metric | About]) -> bytes:
+    def beside(self, own: ApplicationPage, shown: Iterable[Metric | FamilyMetadata]) -> bytes:
         """Returns the text of the families on the application's `own` page that are not shown yet.
 
         `shown` are the families that otel-coach's page already has.
@@ -209,7 +209,7 @@ class LocalFamilies:
                     )
 
     def _once_each(
-        self, families: Iterable[Metric], before: Iterable[Metric | About]
+        self, families: Iterable[Metric], before: Iterable[Metric | FamilyMetadata]
     ) -> Iterator[Metric]:
         # otel-coach's names are reserved even before they have a series. Otherwise another family
         # with such a name would be shown at first, and be replaced later.
@@ -270,7 +270,7 @@ def _counts_here(collector: Collector) -> bool:
     )
 
 
-def _sample_names(family: Metric | About) -> frozenset[str]:
+def _sample_names(family: Metric | FamilyMetadata) -> frozenset[str]:
     suffixes = ("", *_SAMPLE_SUFFIXES.get(family.type, ()))
     return frozenset(family.name + suffix for suffix in suffixes)
 

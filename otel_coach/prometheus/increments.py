@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from otel_coach.prometheus.snapshot import How, Part, key_of
+from otel_coach.prometheus.snapshot import Effect, Part, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def increments(taken: Increments) -> Iterator[Part]:
         found[key_of(f"{name}_count", labels)] = cumulative[-1]
         found[key_of(f"{name}_sum", labels)] = taken.sums[series]
     for metric, found in rises.items():
-        yield _part(metric, How.ADD, found)
+        yield _part(metric, Effect.ADD, found)
 
 
 class TimedGauges:
@@ -58,7 +58,7 @@ class TimedGauges:
         if new:
             name = metric.prometheus_name
             found = {key_of(name, _labels((metric, labels))): values[labels] for labels in new}
-            part = _part(metric, How.UPDATE, found)
+            part = _part(metric, Effect.UPDATE, found)
             yield part._replace(times=[times.get(labels, 0.0) for labels in new])
 
 
@@ -68,7 +68,7 @@ def _labels(series: Series) -> dict[str, str]:
     return dict(sorted(zip(metric.labels, values, strict=True)))
 
 
-def _part(metric: Metric, how: How, found: Mapping[str, float]) -> Part:
+def _part(metric: Metric, effect: Effect, found: Mapping[str, float]) -> Part:
     name = metric.prometheus_name.removesuffix("_total")
     kind = metric.kind.value
-    return Part(name, metric.help, kind, "", [*found], [*found.values()], how=how)
+    return Part(name, metric.help, kind, "", [*found], [*found.values()], effect=effect)

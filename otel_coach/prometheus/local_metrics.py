@@ -30,7 +30,7 @@ _MAX_AGE: Final = 1.0
 
 
 class LocalMetrics:
-    """Measures this process: for its own page, and as a `workers.figures.Source` for all workers.
+    """Measures this process: for its own page, and for all workers, as a `MetricsSource`.
 
     Args:
         families: the families of this process.

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.metrics.catalogue import CATALOGUE, Kind, Merge
+from otel_coach.metrics.catalogue import CATALOGUE, InstrumentKind, Merge
 from otel_coach.prometheus.snapshot import (
-    How,
+    Effect,
     Part,
     Snapshot,
     from_bytes,
@@ -34,7 +34,9 @@ _ENDED: Final = "dead"
 """Prefix of the names that `fold` gives to ended workers."""
 _ONE_FOR_ALL: Final = frozenset({"info", "stateset"})
 _OWN_GAUGES: Final[Mapping[str, Merge]] = {
-    metric.prometheus_name: metric.merge for metric in CATALOGUE if metric.kind is Kind.GAUGE
+    metric.prometheus_name: metric.merge
+    for metric in CATALOGUE
+    if metric.kind is InstrumentKind.GAUGE
 }
 _PROCESS_GAUGES: Final[Mapping[str, Total]] = {
     "process_virtual_memory_bytes": exact_sum,
@@ -67,7 +69,7 @@ class Merged:
             if family is None:
                 family = Sums(part) if part.type in ADD_UP else _Gauges(part)
                 self._families[part.name] = family
-            if family.about.type == part.type:
+            if family.metadata.type == part.type:
                 family.add(part, worker)
 
     def tables(self, living: AbstractSet[str]) -> Iterator[Table]:
@@ -107,7 +109,7 @@ class _Gauges:
     """A family of a type that is not in `ADD_UP`, with the values of each worker."""
 
     def __init__(self, part: Part) -> None:
-        self.about = part.about
+        self.metadata = part.metadata
         self._columns: dict[str, dict[str, float]] = {}
         """The values by worker, then by sample."""
         self._times: dict[str, dict[str, float]] = {}
@@ -130,7 +132,7 @@ class _Gauges:
 
     def add(self, part: Part, worker: str) -> None:
         """Adds or updates the values of `worker`."""
-        if part.how == How.WHOLE:
+        if part.effect == Effect.WHOLE:
             self.forget(worker)
         keys = part.keys
         if self._is_per_worker:
@@ -146,9 +148,9 @@ class _Gauges:
         """
         if self._is_latest:
             values = {key: value for key, (value, _) in self._latest().items()}
-            return Table(self.about, [*values], [*values.values()], {}) if values else None
+            return Table(self.metadata, [*values], [*values.values()], {}) if values else None
         columns = [column for worker, column in self._columns.items() if worker in living]
-        if self.about.type == "info":
+        if self.metadata.type == "info":
             del columns[1:]  # one service has one target_info
         if not columns:
             return None
@@ -156,13 +158,13 @@ class _Gauges:
         values = {
             key: self._total([column[key] for column in columns if key in column]) for key in keys
         }
-        return Table(self.about, [*values], [*values.values()], {})
+        return Table(self.metadata, [*values], [*values.values()], {})
 
     def folded(self) -> Iterator[Part]:
         """Yields what is kept of ended workers: gauges of which the latest value counts."""
         if self._is_latest and (latest := self._latest()):
             values, times = zip(*latest.values(), strict=True)
-            yield Part(*self.about, [*latest], values, times=times)
+            yield Part(*self.metadata, [*latest], values, times=times)
 
     def _latest(self) -> dict[str, tuple[float, float]]:
         """Returns the values measured last, with the times of their measurement."""

@@ -66,11 +66,11 @@ class How(Enum):
     VALUE = "value"
     """The gauge's value, added up over several services."""
     LOWEST = "lowest"
-    """The gauge's lowest value: of several services, what the worst off of them says."""
+    """The gauge's lowest value, also over several services."""
     MEDIAN = "median"
-    """Seconds, of the observations of the time that is looked at; of all where it has none."""
+    """Seconds, of the observations in the interval; of all observations if it has none."""
     P95 = "p95"
-    """The same, the 95th percentile."""
+    """The 95th percentile, likewise."""
     SHARE = "share"
     """The total, divided by the total of `per`."""
 
@@ -94,7 +94,7 @@ class Column:
 
     @property
     def without(self) -> float:
-        """The figure where there is no sample: a count is 0 then, a cost may only be unknown."""
+        """The figure if there is no sample: 0 for a count; a cost may just be unknown."""
         return 0.0 if self.how is How.TOTAL and not self.is_usd else math.nan
 
     @property
@@ -239,10 +239,10 @@ def definitions() -> list[dict[str, Any]]:
                 {
                     "title": column.title,
                     "name": column.metric.prometheus_name,
-                    "counted": counted(column.metric),
+                    "counted": count_name(column.metric),
                     "how": column.how.value,
                     "where": column.where,
-                    "per": None if column.per is None else counted(column.per),
+                    "per": None if column.per is None else count_name(column.per),
                     "usd": column.is_usd,
                     "bad": column.bad,
                 }
@@ -253,7 +253,7 @@ def definitions() -> list[dict[str, Any]]:
     ]
 
 
-def counted(metric: Metric) -> str:
+def count_name(metric: Metric) -> str:
     """Returns the name of the samples that count: of a histogram, those of its observations."""
     name = metric.prometheus_name
     return f"{name}_count" if metric.buckets else name

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from otel_coach.prometheus.overview import How, counted
+from otel_coach.prometheus.overview import How, count_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class Reading:
 
 
 class Interval(NamedTuple):
-    """What a service says now, and what it said before; rates are those between the two."""
+    """A service's page now, and its page before; rates are those between the two."""
 
     now: Reading
     before: Reading | None = None
@@ -95,7 +95,7 @@ def rows(section: Section, services: Sequence[Interval]) -> list[Row]:
 
 
 def _figures(by: Sequence[str], column: Column, services: Sequence[Interval]) -> dict[Key, float]:
-    how, name = column.how, counted(column.metric)
+    how, name = column.how, count_name(column.metric)
     if (share := _QUANTILES.get(how)) is not None:
         return _quantiles(share, f"{column.metric.prometheus_name}_bucket", by, services)
     if (seconds := _SECONDS_OF.get(how)) is not None:
@@ -108,7 +108,7 @@ def _figures(by: Sequence[str], column: Column, services: Sequence[Interval]) ->
         return lowest
     totals = _sums(values)
     if how is How.SHARE and column.per is not None:
-        per = counted(column.per)
+        per = count_name(column.per)
         whole = _sums(pair for one in services for pair in one.now.values(per, by, {}))
         return {key: value / whole[key] for key, value in totals.items() if whole.get(key)}
     return totals

@@ -58,8 +58,8 @@ def sample_of(key: str) -> tuple[str, dict[str, str]]:
     return words[0], dict(zip(words[1::2], words[2::2], strict=True))
 
 
-class How(StrEnum):
-    """How a part changes what is known of its family."""
+class Effect(StrEnum):
+    """What a part changes of its family."""
 
     WHOLE = "whole"
     """It replaces the family: samples that it does not contain are removed."""
@@ -69,7 +69,7 @@ class How(StrEnum):
     """It adds to the values of its samples. The next UPDATE or WHOLE includes what it adds."""
 
 
-class About(NamedTuple):
+class FamilyMetadata(NamedTuple):
     """The metadata of a family."""
 
     name: str
@@ -90,14 +90,14 @@ class Part(NamedTuple):
     exemplars: Sequence[KeyedExemplar] = ()
     times: Sequence[float] = ()
     """When each value was measured, in seconds; empty if that does not matter."""
-    how: str = How.WHOLE
-    place: int = 0
-    """Values of one sample in parts with different places are added up (see `Sums.folded`)."""
+    effect: str = Effect.WHOLE
+    summand: int = 0
+    """Values of one sample in parts with different numbers here are added up (`Sums.folded`)."""
 
     @property
-    def about(self) -> About:
+    def metadata(self) -> FamilyMetadata:
         """The metadata of the family."""
-        return About(*self[:4])
+        return FamilyMetadata(*self[:4])
 
 
 @dataclass
@@ -122,12 +122,12 @@ def _parts(family: Metric, gauge_times: GaugeTimes) -> Iterator[Part]:
     }
     known = gauge_times.get(family.name)
     times = [] if known is None else [known.get(label_values(key), 0.0) for key in keys]
-    yield from in_parts(Part(*about(family), keys, values, [], times), exemplars)
+    yield from in_parts(Part(*metadata_of(family), keys, values, [], times), exemplars)
 
 
-def about(family: Metric) -> About:
+def metadata_of(family: Metric) -> FamilyMetadata:
     """Returns the metadata of `family`."""
-    return About(family.name, family.documentation, family.type, family.unit)
+    return FamilyMetadata(family.name, family.documentation, family.type, family.unit)
 
 
 def in_parts(whole: Part, exemplars: Mapping[str, KeyedExemplar]) -> Iterator[Part]:
@@ -140,7 +140,7 @@ def in_parts(whole: Part, exemplars: Mapping[str, KeyedExemplar]) -> Iterator[Pa
             values=whole.values[rows],
             times=whole.times[rows],
             exemplars=[exemplars[key] for key in keys if key in exemplars] if exemplars else [],
-            how=How.UPDATE if begin and whole.how == How.WHOLE else whole.how,
+            effect=Effect.UPDATE if begin and whole.effect == Effect.WHOLE else whole.effect,
         )
 
 

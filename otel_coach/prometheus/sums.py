@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.prometheus.snapshot import How, KeyedExemplar, Part, in_parts, sample_of
+from otel_coach.prometheus.snapshot import Effect, KeyedExemplar, Part, in_parts, sample_of
 from otel_coach.prometheus.table import Table
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class Sums:
     """A family, with the values of each worker, living or ended."""
 
     def __init__(self, part: Part) -> None:
-        self.about = part.about
+        self.metadata = part.metadata
         self._rows: dict[str, int] = {}
         """The rows of the samples in all columns, by key."""
         self._columns: dict[tuple[str, int], _Column] = {}
-        """The values, by worker and `Part.place`."""
+        """The values, by worker and `Part.summand`."""
         self._rises: dict[str, dict[int, list[float]]] = defaultdict(dict)
         """By worker and row: the value before any increment, followed by the increments."""
         self._exemplars: dict[str, KeyedExemplar] = {}
@@ -49,14 +49,14 @@ class Sums:
 
     def add(self, part: Part, worker: str) -> None:
         """Adds or updates the values of `worker`."""
-        if part.how == How.ADD:
+        if part.effect == Effect.ADD:
             self._raise(part, worker)
             return
         for row, (value, *_) in self._rises.pop(worker, {}).items():
             self._columns[worker, 0].put(row, value)
-        if part.how == How.WHOLE and not part.place:
+        if part.effect == Effect.WHOLE and not part.summand:
             self.forget(worker)
-        column = self._columns.setdefault((worker, part.place), _Column())
+        column = self._columns.setdefault((worker, part.summand), _Column())
         for key, value in zip(part.keys, part.values, strict=True):
             column.put(self._row(key), value)
         for exemplar in part.exemplars:
@@ -75,7 +75,7 @@ class Sums:
         if 0 in has or len(has) < len(keys):  # samples that no worker has any more
             rows = [row for row, is_there in enumerate(has) if is_there]
             keys, values = [keys[row] for row in rows], [values[row] for row in rows]
-        return Table(self.about, keys, values, self._exemplars)
+        return Table(self.metadata, keys, values, self._exemplars)
 
     def folded(self) -> Iterator[Part]:
         """Yields what remains when the workers have ended.
@@ -89,9 +89,9 @@ class Sums:
                 columns += [{} for _ in exact[len(columns) :]]
                 for column, number in zip(columns, exact, strict=False):
                     column[key] = number
-        for place, column in enumerate(columns):
-            whole = Part(*self.about, [*column], [*column.values()], place=place)
-            yield from in_parts(whole, {} if place else self._exemplars)
+        for summand, column in enumerate(columns):
+            whole = Part(*self.metadata, [*column], [*column.values()], summand=summand)
+            yield from in_parts(whole, {} if summand else self._exemplars)
 
     def _row(self, key: str) -> int:
         row = self._rows.get(key)

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.prometheus.snapshot import (
-    About,
+    Effect,
+    FamilyMetadata,
     GaugeTimes,
-    How,
     KeyedExemplar,
     Part,
     Snapshot,
-    about,
     in_parts,
     key_of,
     keyed,
     label_values,
+    metadata_of,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _KEPT: Final = frozenset({"process_cpu_seconds"})
 class Table:
     """The samples of one family, as the page shows them."""
 
-    about: About
+    metadata: FamilyMetadata
     keys: Sequence[str]
     values: Sequence[float]
     exemplars: Mapping[str, KeyedExemplar]
@@ -46,7 +46,7 @@ class Table:
 class _Columns:
     """A family of this process, as last measured."""
 
-    about: About
+    metadata: FamilyMetadata
     rows: dict[str, int] = field(default_factory=dict[str, int])
     """The indices of the samples, by key."""
     values: array[float] = field(default_factory=lambda: array("d"))
@@ -76,7 +76,7 @@ class LocalTables:
         for gone in known:
             if gone in _KEPT:
                 continue
-            changed.append(Part(*self._families.pop(gone).about, [], []))
+            changed.append(Part(*self._families.pop(gone).metadata, [], []))
         return Snapshot(changed)
 
     def all(self) -> Snapshot:
@@ -85,13 +85,13 @@ class LocalTables:
             [
                 part
                 for columns in self._families.values()
-                for part in _parts(columns, [*columns.rows], How.WHOLE)
+                for part in _parts(columns, [*columns.rows], Effect.WHOLE)
             ]
         )
 
     def __iter__(self) -> Iterator[Table]:
         for columns in self._families.values():
-            yield Table(columns.about, [*columns.rows], columns.values, columns.exemplars)
+            yield Table(columns.metadata, [*columns.rows], columns.values, columns.exemplars)
 
     def _changes(
         self, family: Metric, times: Mapping[tuple[str, ...], float], *, is_partial: bool
@@ -100,15 +100,15 @@ class LocalTables:
         columns = self._families.get(family.name)
         begins_anew = (
             columns is None
-            or columns.about.type != family.type
+            or columns.metadata.type != family.type
             or not (is_partial or columns.rows.keys() <= samples.keys())
         )
         if columns is None or begins_anew:
-            columns = self._families[family.name] = _Columns(about(family))
+            columns = self._families[family.name] = _Columns(metadata_of(family))
         changed = _take(columns, samples, times)
         if begins_anew or changed:
-            how = How.WHOLE if begins_anew else How.UPDATE
-            yield from _parts(columns, changed, how)
+            effect = Effect.WHOLE if begins_anew else Effect.UPDATE
+            yield from _parts(columns, changed, effect)
 
 
 def _take(
@@ -136,13 +136,13 @@ def _take(
     return changed
 
 
-def _parts(columns: _Columns, keys: Sequence[str], how: How) -> Iterator[Part]:
+def _parts(columns: _Columns, keys: Sequence[str], effect: Effect) -> Iterator[Part]:
     rows, values, times = columns.rows, columns.values, columns.times
     whole = Part(
-        *columns.about,
+        *columns.metadata,
         keys,
         [values[rows[key]] for key in keys],
         times=[times.get(key, 0.0) for key in keys] if times else [],
-        how=how,
+        effect=effect,
     )
     return in_parts(whole, columns.exemplars)

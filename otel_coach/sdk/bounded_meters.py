@@ -52,7 +52,7 @@ class BoundedMeters:
         self._gave_way = set[str]()
         self.has_measured = False
         """Whether a synchronous instrument was measured in this process."""
-        self.is_asked = False
+        self.has_observables = False
         """Whether there is an observable instrument, which is measured only on collection."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}
 
@@ -81,7 +81,7 @@ class BoundedMeters:
             return True
         budgets = self._budgets
         return not (
-            budgets.has_place_for_instrument(name.lower()) and budgets.has_lines(name, (), lines)
+            budgets.has_slot_for_instrument(name.lower()) and budgets.has_lines(name, (), lines)
         )
 
     @guarded
@@ -112,7 +112,7 @@ class BoundedMeters:
         else:
             observe = callback
 
-        self.is_asked = True
+        self.has_observables = True
 
         def bounded(options: CallbackOptions) -> Iterable[Observation]:
             try:

@@ -26,7 +26,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.spans import without_said
+from otel_coach.core.spans import without_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -200,7 +200,7 @@ class DeferredSpan(trace.Span, ReadableSpan):
             self._later_name = name
         if attributes:
             later = self._later_attributes
-            self.set_attributes(without_said(attributes, later) if later else attributes)
+            self.set_attributes(without_kept(attributes, later) if later else attributes)
         if status is not None and self._status is _UNSET:
             self.set_status(status)
         self.end(end_time)

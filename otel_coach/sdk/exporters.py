@@ -87,7 +87,7 @@ class OneLineAMinute(logging.Filter):
         return True
 
 
-class Exporters:
+class ExportPipelines:
     """Creates the processors and readers that send to the back ends in the settings.
 
     Args:
@@ -203,7 +203,7 @@ def _senders(
             yield sender
 
 
-def at_once(actions: Iterable[Callable[[float], Any]], seconds: float) -> None:
+def run_at_once(actions: Iterable[Callable[[float], Any]], seconds: float) -> None:
     """Runs `actions` concurrently for at most `seconds`; one that hangs does not delay the others.
 
     Each action is passed the number of seconds that it has. Where no thread can be started (while

@@ -25,7 +25,7 @@ class OwnExporter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its
         super().__init__(exporter)
         self._self_create = create
         self._self_inherited: list[Any] = []
-        """Never closed here: the connection is the parent's, who still uses it."""
+        """Never closed here: the parent still uses their connections."""
         self._self_is_inherited = False
         in_each_child(self._self_forked)
 
@@ -42,7 +42,7 @@ class OwnExporter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its
         return self.__wrapped__.export(batch, *args, **kwargs)
 
     def shutdown(self, *args: Any, **kwargs: Any) -> Any:
-        """Shuts the exporter down, unless it is the parent's, who still uses its connection."""
+        """Shuts the exporter down, unless it is the parent's, which still uses its connection."""
         return None if self._self_is_inherited else self.__wrapped__.shutdown(*args, **kwargs)
 
     def force_flush(self, *args: Any, **kwargs: Any) -> Any:

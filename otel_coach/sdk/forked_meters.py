@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Beginning:
+class MeterReset:
     """Resets `provider` after a fork, if the SDK's private parts are as expected."""
 
     def __init__(self, provider: MeterProvider) -> None:
@@ -32,7 +32,7 @@ class Beginning:
         self._instance = _resource(provider).get(SERVICE_INSTANCE_ID)
         self.is_possible = compatibility.holds(compatibility.STORAGES)
 
-    def anew(self) -> bool:
+    def reset(self) -> bool:
         """Makes a child count from zero; returns False where that is not possible."""
         if not self.is_possible:
             return False
@@ -66,7 +66,7 @@ def _empty(provider: Any) -> None:
     }
 
 
-def counts_anew() -> bool:
+def counts_from_zero() -> bool:
     """Returns whether `_empty` works: an existing instrument then counts from zero."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)

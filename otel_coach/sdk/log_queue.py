@@ -24,9 +24,9 @@ class CountedLogs(BatchLogRecordProcessor):
 
     def __init__(self, exporter: Any, losses: Losses) -> None:
         self._losses = losses
-        self._exports = losses.of_queue(LOGS_EXPORT, losses.log_places)
+        self._exports = losses.of_queue(LOGS_EXPORT, losses.log_slots)
         counted: Any = CountedExporter(Exporting(exporter), self._exports)
-        super().__init__(counted, max_queue_size=losses.log_places)
+        super().__init__(counted, max_queue_size=losses.log_slots)
 
     def on_emit(self, log_record: Any) -> None:
         """Queues the record, unless it was logged by an export."""
@@ -37,7 +37,7 @@ class CountedLogs(BatchLogRecordProcessor):
         elif self._exports.is_closed:
             self._losses.add(LOGS_EXPORT, 1)
         else:
-            self._losses.no_place(LOGS_EXPORT, "log records", OTEL_BLRP_MAX_QUEUE_SIZE)
+            self._losses.no_slot(LOGS_EXPORT, "log records", OTEL_BLRP_MAX_QUEUE_SIZE)
 
     def shutdown(self) -> None:
         """Exports what is queued, for as long as `Losses.end` allows."""

@@ -39,14 +39,14 @@ class Losses:
 
     Args:
         queue: receives the counts.
-        span_places: number of slots in the queue of spans before each exporter.
-        log_places: number of slots in the queue of log records before each exporter.
+        span_slots: number of slots in the queue of spans before each exporter.
+        log_slots: number of slots in the queue of log records before each exporter.
     """
 
-    def __init__(self, queue: MeasurementQueue, span_places: int, log_places: int) -> None:
+    def __init__(self, queue: MeasurementQueue, span_slots: int, log_slots: int) -> None:
         self._queue = queue
-        self.span_places = span_places
-        self.log_places = log_places
+        self.span_slots = span_slots
+        self.log_slots = log_slots
         self._logged_at: dict[str, float] = {}
         self._queues: list[Exports] = []
         self.end = math.inf
@@ -57,9 +57,9 @@ class Losses:
         """The seconds that are left until `end`; infinite if none was set."""
         return max(0.0, self.end - monotonic())
 
-    def of_queue(self, error_type: str, places: int) -> Exports:
-        """Returns the counter for an exporter with a queue of `places` slots before it."""
-        exports = Exports(self, error_type, places)
+    def of_queue(self, error_type: str, slots: int) -> Exports:
+        """Returns the counter for an exporter with a queue of `slots` slots before it."""
+        exports = Exports(self, error_type, slots)
         self._queues.append(exports)
         return exports
 
@@ -73,7 +73,7 @@ class Losses:
         if count:
             self._queue.put(LOST, count, (error_type,))
 
-    def no_place(self, error_type: str, what: str, variable: str) -> None:
+    def no_slot(self, error_type: str, what: str, variable: str) -> None:
         """Counts one item that found its queue full; logs it at most once a minute."""
         now = monotonic()
         if now - self._logged_at.get(what, -_MINUTE) >= _MINUTE:
@@ -98,13 +98,13 @@ class Exports:
     Args:
         losses: counts what is lost.
         error_type: the label value under which it is counted.
-        places: number of slots in the queue before the exporter; None if there is no queue.
+        slots: number of slots in the queue before the exporter; None if there is no queue.
     """
 
-    def __init__(self, losses: Losses, error_type: str, places: int | None = None) -> None:
+    def __init__(self, losses: Losses, error_type: str, slots: int | None = None) -> None:
         self._losses = losses
         self._error_type = error_type
-        self._slots = places
+        self._slots = slots
         self.is_closed = False
         self._reset()
         in_each_child(self._reset)

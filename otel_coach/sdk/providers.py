@@ -24,12 +24,12 @@ from otel_coach.metrics.measurement_queue import MeasurementQueue
 from otel_coach.metrics.recorder import MAX_UNEMITTED, Recorder
 from otel_coach.sdk.bounded_meters import BoundedMeters
 from otel_coach.sdk.components import Components
-from otel_coach.sdk.exporters import Exporters, at_once
-from otel_coach.sdk.forked_meters import Beginning
+from otel_coach.sdk.exporters import ExportPipelines, run_at_once
+from otel_coach.sdk.forked_meters import MeterReset
 from otel_coach.sdk.histogram_batches import Batch, batching
 from otel_coach.sdk.prometheus_reader import ExemplarReader
 from otel_coach.sdk.redaction import RedactingTracerProvider, Redaction
-from otel_coach.sdk.resource import detected_already, process_resource, without_secrets
+from otel_coach.sdk.resource import detected_already, process_resource, without_command_line
 from otel_coach.settings import effective
 from otel_coach.views import build_views
 
@@ -102,7 +102,7 @@ class CoachMeterProvider(MeterProvider):
 
     def _update_resource(self, resource: Resource) -> None:
         # The SDK detects parts of the resource again after a fork.
-        super()._update_resource(without_secrets(resource))
+        super()._update_resource(without_command_line(resource))
 
 
 class Providers:
@@ -142,7 +142,7 @@ class Providers:
         self.registry = CollectorRegistry(auto_describe=False)
         self.page_reader = _page_reader(settings, self.registry)
         queue = MeasurementQueue()
-        self._exporters = Exporters(settings, queue)
+        self._exporters = ExportPipelines(settings, queue)
         self._push_readers = self._exporters.readers(lambda: self.is_idle)
         readers = [*([self.page_reader] if self.page_reader else []), *self._push_readers]
         aggregation = batching(readers)
@@ -165,10 +165,10 @@ class Providers:
             self.meter_provider.own_meter(version),
             self.budgets,
             batch=Batch.of if aggregation else None,
-            # The SDK's own thread pushes, and does not tell before.
+            # The SDK's own thread pushes, without a notice before.
             max_unemitted=0.0 if self._push_readers else MAX_UNEMITTED,
         )
-        self._beginning = Beginning(self.meter_provider)
+        self._meter_reset = MeterReset(self.meter_provider)
         self._own_tracer_provider = _tracer_provider(
             [*self._exporters.span_processors(self.recorder), *span_processors],
             components,
@@ -243,7 +243,7 @@ class Providers:
         """Exports what was recorded, all signals at once; waits at most about `timeout` seconds."""
         self.recorder.flush_all()
         parts = (self._own_tracer_provider, self._own_logger_provider, *self._push_readers)
-        at_once((_flushing(part) for part in parts if part), timeout)
+        run_at_once((_flushing(part) for part in parts if part), timeout)
 
     def shutdown(
         self, timeout: float = 5.0, *, before_the_last_push: Callable[[], object] | None = None
@@ -258,13 +258,13 @@ class Providers:
         end = monotonic() + timeout
         share = _TRACES_AND_LOGS_SHARE if self._push_readers else 1.0
         parts = (self._own_tracer_provider, self._own_logger_provider)
-        at_once((self._stopping(part) for part in parts if part), share * timeout)
+        run_at_once((self._stopping(part) for part in parts if part), share * timeout)
         self._exporters.losses.give_up()
         self.recorder.flush_all()
         if before_the_last_push is not None:
             before_the_last_push()
         left = max(_MIN_PUSH, end - monotonic())
-        at_once([_stopping_metrics(self.meter_provider)], left)
+        run_at_once([_stopping_metrics(self.meter_provider)], left)
         self._exporters.undo()
 
     def _stopping(self, provider: Any) -> Callable[[float], None]:
@@ -283,7 +283,7 @@ class Providers:
             self._own_tracer_provider.forget_spans()
         if self._own_logger_provider is not None:
             self._own_logger_provider.forget_records()
-        if not self._beginning.anew():
+        if not self._meter_reset.reset():
             self._counts_parent = self._counts_parent or had_measured
             return
         if self.page_reader is not None:

@@ -71,9 +71,9 @@ class CountedSpans(BatchSpanProcessor):
 
     def __init__(self, exporter: SpanExporter, losses: Losses) -> None:
         self._losses = losses
-        self._exports = losses.of_queue(SPANS_EXPORT, losses.span_places)
+        self._exports = losses.of_queue(SPANS_EXPORT, losses.span_slots)
         counted: Any = CountedExporter(exporter, self._exports)
-        super().__init__(counted, max_queue_size=losses.span_places)
+        super().__init__(counted, max_queue_size=losses.span_slots)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queues the span if it is sampled."""
@@ -84,7 +84,7 @@ class CountedSpans(BatchSpanProcessor):
         elif self._exports.is_closed:
             self._losses.add(SPANS_EXPORT, 1)
         else:
-            self._losses.no_place(SPANS_QUEUE_FULL, "spans", OTEL_BSP_MAX_QUEUE_SIZE)
+            self._losses.no_slot(SPANS_QUEUE_FULL, "spans", OTEL_BSP_MAX_QUEUE_SIZE)
 
     def shutdown(self) -> None:
         """Exports what is queued, for as long as `Losses.end` allows."""
@@ -115,13 +115,13 @@ class PushReader(PeriodicExportingMetricReader):
         is_idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self._is_idle = is_idle  # set first: the SDK's constructor starts the thread
-        self._can_begin_anew = compatibility.holds(compatibility.PUSHES)
+        self._can_reset = compatibility.holds(compatibility.PUSHES)
         counted: Any = CountedExporter(exporter, Exports(losses, METRICS_EXPORT), _points)
         super().__init__(counted)
 
     def _at_fork_reinit(self) -> None:
-        # A push of the parent's that is under way holds the lock, and nobody in the child frees it.
-        if self._can_begin_anew:
+        # A push of the parent's that is under way holds the lock; no thread of the child has it.
+        if self._can_reset:
             had_ended = self._shutdown_event.is_set()
             self._export_lock = threading.Lock()
             self._shutdown_event = threading.Event()

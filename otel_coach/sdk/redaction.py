@@ -23,16 +23,16 @@ from otel_coach.core.guard import guarded
 from otel_coach.core.known_scopes import (
     ALLOWED_ATTRIBUTES,
     PEOPLE,
+    is_content,
     is_instrumentation,
     is_provider,
-    is_said,
-    may_tell,
+    may_reveal,
 )
 from otel_coach.core.spans import StatedName
 from otel_coach.metrics.labels import model_text
 from otel_coach.sdk.deferred_spans import DeferredTracer
 from otel_coach.sdk.provider_spans import ProviderTracer
-from otel_coach.sdk.resource import without_secrets
+from otel_coach.sdk.resource import without_command_line
 from otel_coach.sdk.span_names import safe_event_name, safe_span_name, sql_operation
 from otel_coach.sdk.started_spans import StartedSpan, only_sees_ends
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from otel_coach.metrics.recorder import Recorder
 
-OURS: Final = "otel_coach"
+OWN_SCOPE: Final = "otel_coach"
 _EXCEPTION_TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
 _STATEMENTS: Final = ("db.query.text", "db.statement")
 _EXCEPTION_CLASS: Final = re.compile(r"([\w.]{1,100}): ")
@@ -107,7 +107,7 @@ class Redaction:
         if is_instrumentation(scope):
             return self._redact_instrumentation_span(span)
         has_state = span.context is not None and bool(span.context.trace_state)
-        if scope == OURS:
+        if scope == OWN_SCOPE:
             if (
                 has_state
                 or self._suspect_keys(span.attributes)
@@ -155,7 +155,7 @@ class Redaction:
             elif key in self._allowed:
                 if key not in _ALLOWED_VALUES or _ALLOWED_VALUES[key](str(value)):
                     kept[key] = value
-            elif self._captures and is_said(key):
+            elif self._captures and is_content(key):
                 kept[key] = self._cut(value)
         return kept
 
@@ -182,7 +182,7 @@ class Redaction:
                 kept[key] = value
             elif key not in self._people and isinstance(value, bool | int | float):
                 kept[key] = value  # a number reveals nothing
-            elif self._captures and is_said(key):
+            elif self._captures and is_content(key):
                 kept[key] = self._cut(value)
         return kept
 
@@ -195,11 +195,11 @@ class Redaction:
             key
             for key in keys
             if key not in self._allowed_by_operator
-            and (may_tell(key) or (with_people and key in self._people))
+            and (may_reveal(key) or (with_people and key in self._people))
         )
 
     def _is_suspect_event(self, event: Event) -> bool:
-        return may_tell(event.name) or bool(self._suspect_keys(event.attributes))
+        return may_reveal(event.name) or bool(self._suspect_keys(event.attributes))
 
     def _redact_app_event(self, event: Event) -> Event:
         """Redacts an event of the application's spans."""
@@ -210,9 +210,9 @@ class Redaction:
 
     def _redact_event(self, event: Event, rule: Callable[[Attributes], Attributes]) -> Attributes:
         """Applies `rule`; if the event's name stands for content, treats all attributes as such."""
-        if not may_tell(event.name):
+        if not may_reveal(event.name):
             return rule(event.attributes)
-        if self._captures and is_said(event.name):
+        if self._captures and is_content(event.name):
             return {key: self._cut(value) for key, value in (event.attributes or {}).items()}
         return self._allowed_only(event.attributes)
 
@@ -312,7 +312,7 @@ class RedactingTracerProvider(TracerProvider):
 
     def _update_resource(self, resource: Resource) -> None:
         # The SDK detects parts of the resource again after a fork.
-        super()._update_resource(without_secrets(resource))
+        super()._update_resource(without_command_line(resource))
 
     def get_tracer(
         self,
@@ -327,9 +327,10 @@ class RedactingTracerProvider(TracerProvider):
         )
         if is_provider(instrumenting_module_name):
             return cast("trace.Tracer", ProviderTracer(tracer))
-        if instrumenting_module_name != OURS or not isinstance(tracer, Tracer):
+        if instrumenting_module_name != OWN_SCOPE or not isinstance(tracer, Tracer):
             return tracer
-        scope = InstrumentationScope(OURS, instrumenting_library_version, schema_url, attributes)
+        version = instrumenting_library_version
+        scope = InstrumentationScope(OWN_SCOPE, version, schema_url, attributes)
         return DeferredTracer(self, scope, tracer)
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -27,7 +27,7 @@ def process_resource() -> Resource:
     The id that the SDK sets is random; older SDKs set none. After a fork, the child gets a new id
     from the SDK or from `forked_meters`.
     """
-    found = without_secrets(Resource.create())
+    found = without_command_line(Resource.create())
     instance = found.attributes.get(SERVICE_INSTANCE_ID)
     if instance is None:
         return found.merge(Resource({SERVICE_INSTANCE_ID: str(uuid.uuid4())}))
@@ -36,7 +36,7 @@ def process_resource() -> Resource:
     return found.merge(Resource({SERVICE_INSTANCE_ID: f"{instance}-{os.getpid()}"}))
 
 
-def without_secrets(resource: Resource) -> Resource:
+def without_command_line(resource: Resource) -> Resource:
     """Returns `resource` without the attributes that may contain keys."""
     if _SECRETS.isdisjoint(resource.attributes):
         return resource

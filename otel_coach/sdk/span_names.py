@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.metrics.labels import is_address
+from otel_coach.metrics.labels import is_model_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,5 +35,5 @@ def safe_span_name(name: str, attributes: Mapping[str, Any]) -> str:
     if method is not None and "gen_ai.operation.name" not in attributes:
         route = attributes.get("http.route")
         return f"{method} {route}" if route else str(method)
-    is_safe = _SAFE_NAME.fullmatch(name) and not any(map(is_address, name.split()))
+    is_safe = _SAFE_NAME.fullmatch(name) and not any(map(is_model_address, name.split()))
     return name if is_safe else "span"

@@ -31,8 +31,8 @@ from otel_coach.pricing.price_list import PriceList
 from otel_coach.prometheus.families import LocalFamilies
 from otel_coach.prometheus.http.shared_renders import Renders
 from otel_coach.prometheus.local_metrics import LocalMetrics
-from otel_coach.prometheus.page import Page
-from otel_coach.sdk.exporters import at_once
+from otel_coach.prometheus.page_renderer import PageRenderer
+from otel_coach.sdk.exporters import run_at_once
 from otel_coach.sdk.providers import Providers, providers_are_set
 from otel_coach.settings import Settings, effective
 from otel_coach.setup.arguments import ARGUMENTS
@@ -90,7 +90,7 @@ class Installation:
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
         self.prices = PriceList.from_file(settings.prices_file, settings.gateways)
         self.local_metrics = _local_metrics(self.providers, settings)
-        self.page = Page(
+        self.page = PageRenderer(
             self.local_metrics, dict(sorted(settings.budgets.items() - DEFAULT_SIZES.items()))
         )
         self.renders = Renders(self.page, self.recorder.fault)
@@ -155,7 +155,7 @@ class Installation:
             return  # a supervisor or a helper process of the host: it has nothing to export
         self.serving.refresh()
         seconds = _MIN_EXIT if self._flushed else _MAX_EXIT
-        at_once([self._stop], seconds)
+        run_at_once([self._stop], seconds)
 
     def _stop(self, seconds: float) -> None:
         self.providers.shutdown(seconds, before_the_last_push=self.serving.end)
@@ -232,7 +232,7 @@ def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMe
         providers.registry,
         reader,
         recorder.measured,
-        lambda: providers.bounded_meters.has_measured or providers.bounded_meters.is_asked,
+        lambda: providers.bounded_meters.has_measured or providers.bounded_meters.has_observables,
         multiprocess=settings.prometheus_multiprocess,
     )
     return LocalMetrics(families, recorder)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.prometheus.http.shared_renders import Renders
     from otel_coach.prometheus.local_metrics import LocalMetrics
-    from otel_coach.prometheus.page import Page
+    from otel_coach.prometheus.page_renderer import PageRenderer
     from otel_coach.settings import EffectiveSettings
     from otel_coach.workers.membership import Membership
     from otel_coach.workers.supervisor import Supervisor
@@ -45,7 +45,7 @@ class Serving:
     def __init__(
         self,
         local: LocalMetrics,
-        page: Page,
+        page: PageRenderer,
         renders: Renders,
         recorder: Recorder,
         settings: EffectiveSettings,
@@ -163,7 +163,7 @@ class Serving:
         if self._membership is None:
             self._page.show_one_of_many()
             return
-        self._page.show_all(self._membership.all_figures)
+        self._page.show_all(self._membership.all_metrics)
         try:
             log = self._membership.shared_log("budgets")
         except OSError as error:

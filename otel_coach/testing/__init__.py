@@ -5,11 +5,11 @@
         assert measured.page().sum("agent_llm_requests_total", status="ok") == 1
 
 Without pytest, `with measuring() as measured:` does the same. `ScriptedProvider` answers as
-OpenAI's API does, with what a test tells it.
+OpenAI's API does, by the script of a test.
 """
 
 from otel_coach.testing.measurement import Measured, measuring
-from otel_coach.testing.page import Page
+from otel_coach.testing.metrics_page import Page
 from otel_coach.testing.script import Call, Failure, ToolCall
 from otel_coach.testing.scripted_provider import ScriptedProvider
 

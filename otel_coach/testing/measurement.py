@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_coach.settings import Settings, effective
 from otel_coach.setup.installation import INSTRUMENTORS, Installation, installed
-from otel_coach.testing.page import Page
+from otel_coach.testing.metrics_page import Page
 from otel_coach.testing.span_trees import tree
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _Json = dict[str, Any]
 
 
-class Dialect(Protocol):
+class OpenAIApi(Protocol):
     """One of OpenAI's APIs."""
 
     def messages(self, asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -126,7 +126,7 @@ class Responses:
         self, call: Call, answer: str | ToolCall, asked: Mapping[str, Any]
     ) -> Iterator[tuple[_Json, bool]]:
         """Yields the numbered events; the last one has the usage."""
-        del asked  # here the usage is always told
+        del asked  # here the usage is always sent
         numbers = count()
 
         def event(name: str, /, *, has_piece: bool = False, **more: Any) -> tuple[_Json, bool]:

@@ -52,7 +52,7 @@ def pieces(answer: str | ToolCall | Failure) -> list[str]:
     return _TOKEN.findall(answer if isinstance(answer, str) else json.dumps(dict(answer.arguments)))
 
 
-def words(message: Mapping[str, Any]) -> int:
+def word_count(message: Mapping[str, Any]) -> int:
     """Returns the number of words in a message, or in a tool's answer (`output`)."""
     content = message.get("content") or message.get("output") or ""
     if isinstance(content, str):

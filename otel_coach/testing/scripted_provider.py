@@ -11,16 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from otel_coach.testing.openai_protocol import Chat, Responses
-from otel_coach.testing.script import Call, Failure, pieces, words
+from otel_coach.testing.script import Call, Failure, pieces, word_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from otel_coach.testing.openai_protocol import Dialect
+    from otel_coach.testing.openai_protocol import OpenAIApi
     from otel_coach.testing.script import ToolCall
 
 _HOST: Final = "127.0.0.1"
-_DIALECTS: Final[Mapping[str, Dialect]] = {
+_APIS: Final[Mapping[str, OpenAIApi]] = {
     "/v1/chat/completions": Chat(),
     "/v1/responses": Responses(),
 }
@@ -107,32 +107,32 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
-        if (dialect := _DIALECTS.get(path)) is not None:
-            self._answer(dialect, json.loads(body))
+        if (api := _APIS.get(path)) is not None:
+            self._answer(api, json.loads(body))
         elif path == _EMBEDDINGS:
             self._embed(json.loads(body))
         else:
-            known = f"{', '.join(_DIALECTS)} and {_EMBEDDINGS} only"
+            known = f"{', '.join(_APIS)} and {_EMBEDDINGS} only"
             self._fail(Failure(404, f"the scripted provider knows {known}"))
 
-    def _answer(self, dialect: Dialect, asked: dict[str, Any]) -> None:
+    def _answer(self, api: OpenAIApi, asked: dict[str, Any]) -> None:
         answer = self._next_answer()
-        messages = dialect.messages(asked)
+        messages = api.messages(asked)
         call = Call(
             str(asked["model"]),
             bool(asked.get("stream")),
             messages,
             answer.status if isinstance(answer, Failure) else 200,
-            0 if isinstance(answer, Failure) else sum(map(words, messages)),
+            0 if isinstance(answer, Failure) else sum(map(word_count, messages)),
             len(pieces(answer)),
         )
         self._provider.calls.append(call)
         if isinstance(answer, Failure):
             self._fail(answer)
         elif call.is_stream:
-            self._stream(dialect, call, answer, asked)
+            self._stream(api, call, answer, asked)
         else:
-            self._send_json(200, dialect.whole(call, answer))
+            self._send_json(200, api.whole(call, answer))
 
     def _embed(self, asked: dict[str, Any]) -> None:
         given = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
@@ -148,19 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(200, whole)
 
     def _stream(
-        self, dialect: Dialect, call: Call, answer: str | ToolCall, asked: dict[str, Any]
+        self, api: OpenAIApi, call: Call, answer: str | ToolCall, asked: dict[str, Any]
     ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for event, has_piece in dialect.events(call, answer, asked):
+        for event, has_piece in api.events(call, answer, asked):
             if has_piece:
                 time.sleep(self._provider.pace)
             kind = f"event: {event['type']}\n" if "type" in event else ""
             self._chunk(f"{kind}data: {json.dumps(event)}\n\n".encode())
-        if dialect.ends_with:
-            self._chunk(dialect.ends_with)
+        if api.ends_with:
+            self._chunk(api.ends_with)
         self._chunk(b"")
 
     def _chunk(self, data: bytes) -> None:

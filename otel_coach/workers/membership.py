@@ -16,18 +16,18 @@ from otel_coach.core.guard import OwnThread
 from otel_coach.core.traps import SHARED_FOLDER
 from otel_coach.workers.append_log import SharedLog
 from otel_coach.workers.dead_workers import read_dead_workers, write_dead_workers
-from otel_coach.workers.figures import Figures
 from otel_coach.workers.journal import Journal
 from otel_coach.workers.log_once import ANOTHER_FOLDER, RESTART, LogOnce, cure, reason
 from otel_coach.workers.refresh_socket import RefreshSocket, ring
 from otel_coach.workers.run_dir import RunDir
+from otel_coach.workers.worker_metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from otel_coach.workers.figures import Source
     from otel_coach.workers.supervisor import Supervisor
+    from otel_coach.workers.worker_metrics import MetricsSource
 
 _logger = logging.getLogger("otel_coach")
 
@@ -57,7 +57,7 @@ class Membership:
         self,
         folder: RunDir,
         supervisor: Supervisor,
-        source: Source,
+        source: MetricsSource,
         fault: Callable[[BaseException, str], None],
         on_tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -92,7 +92,7 @@ class Membership:
         cls,
         base: Callable[[], Path],
         supervisor: Supervisor,
-        source: Source,
+        source: MetricsSource,
         fault: Callable[[BaseException, str], None],
         on_tick: Callable[[], None] = lambda: None,
     ) -> Membership | None:
@@ -121,7 +121,7 @@ class Membership:
         """Returns whether no worker of this run has asked this about `event` before."""
         try:
             return self._folder.is_first(event)
-        except OSError:  # the folder is full, say: then it is said by no worker
+        except OSError:  # the folder is full, for example: then no worker is the first
             return False
 
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
@@ -180,7 +180,9 @@ class Membership:
             )
         return True
 
-    def all_figures(self, read: Mapping[str, tuple[bytes, int]] | None = None) -> list[Figures]:
+    def all_metrics(
+        self, read: Mapping[str, tuple[bytes, int]] | None = None
+    ) -> list[WorkerMetrics]:
         """Returns the metrics of all workers of the run, ended ones included.
 
         The living workers are first asked to write their current metrics. `read` maps a worker to
@@ -202,20 +204,20 @@ class Membership:
         silent = set(filter(self._folder.lives, silent))
         self._report(silent, known)
         read = read or {}
-        found: list[Figures] = []
+        found: list[WorkerMetrics] = []
         for worker, lives in known.items():
             content, offset = self._last_written(worker, *read.get(worker, (b"", 0)))
             stale = not all(refreshed) if worker == me else worker in silent
             if stale or content is not None or worker == me:
-                found.append(Figures(worker, content, lives, stale, offset))
+                found.append(WorkerMetrics(worker, content, lives, stale, offset))
         # Read last: workers that were merged meanwhile are in this file, and have no other.
         names, folded = read_dead_workers(self._folder)
-        found = [figures for figures in found if figures.worker not in names]
+        found = [metrics for metrics in found if metrics.worker not in names]
         if folded is not None:
             head, offset = read.get(_ENDED, (b"", 0))
             offset = offset if head and folded.startswith(head) else 0
-            figures = Figures(_ENDED, folded[offset:], lives=False, stale=False, offset=offset)
-            found.append(figures)
+            merged = WorkerMetrics(_ENDED, folded[offset:], lives=False, stale=False, offset=offset)
+            found.append(merged)
         return found
 
     def close(self) -> None:

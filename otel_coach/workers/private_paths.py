@@ -90,7 +90,7 @@ def open_private(path: Path | str, flags: int) -> int:
 
 
 def _walked(path: Path, *, make: bool, make_parents: bool) -> Path:
-    """Resolves `path` from the root down, so that nobody can change a part that was checked."""
+    """Resolves `path` from the root down, so that no other user can change a checked part."""
     here, links = Path(path.anchor), 0
     ahead = [*reversed(path.parts[1:])]
     _check_parent(here.lstat(), here)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.workers.private_paths import check_private, make_private, open_private
 from otel_coach.workers.shared_dir import SharedDirError, is_spare, siblings
-from otel_coach.workers.supervisor import Supervisor, here, is_there
+from otel_coach.workers.supervisor import Supervisor, exists, system_id
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -265,7 +265,7 @@ def _sweep(base: Path) -> None:
 
 
 def _sweep_one(base: Path) -> None:
-    this_system = here()
+    this_system = system_id()
     for path in base.iterdir():
         pid, _, rest = path.name.partition("-")
         started, _, its_system = rest.partition("-")
@@ -290,7 +290,7 @@ def _is_old(path: Path) -> bool:
 
 def _is_gone(worker: str) -> bool:
     pid = worker.partition("-")[0]
-    return pid.isdigit() and not is_there(int(pid))
+    return pid.isdigit() and not exists(int(pid))
 
 
 def _is_held(path: Path) -> bool:

@@ -61,7 +61,7 @@ class Supervisor:
         Raises:
             OSError: no descriptor is left to identify the boot and the container.
         """
-        return f"{self.pid}-{self.started}-{here()}"
+        return f"{self.pid}-{self.started}-{system_id()}"
 
     @property
     def lives(self) -> bool:
@@ -160,13 +160,13 @@ def start_time(pid: int) -> str | None:
     else:
         state, *fields = stat.rpartition(")")[2].split()
         return None if state in {"Z", "X"} else fields[_START_TIME - 1]
-    if started is None and is_there(pid):
+    if started is None and exists(pid):
         message = f"the system hides process {pid}"
         raise HiddenError(message)
     return started
 
 
-def is_there(pid: int) -> bool:
+def exists(pid: int) -> bool:
     """Whether process `pid` exists, even if it is hidden, another user's, or a zombie."""
     if pid == os.getppid():
         return True  # systems that hide processes may hide them from signals too
@@ -193,7 +193,7 @@ def _start_time_by_ps(pid: int) -> str | None:
     return "".join(filter(str.isalnum, answer.stdout)) or None
 
 
-def here() -> str:
+def system_id() -> str:
     """Returns eight hexadecimal digits that identify this boot and this container.
 
     Process ids repeat across containers that share a folder, and across boots.

@@ -194,7 +194,7 @@ def in_turn(*faults):
 
 NOT_CALLED_HERE = {
     "CachedAnswers.note",  # no model here has a cache
-    *("RunRecorder._said", "RunRecorder._said_to"),
+    *("RunRecorder._content_of_call", "RunRecorder._content_of"),
     *(f"RunObserver.{name}" for name in ("on_chain_error", "on_llm_start", "on_llm_error")),
     *(f"RunObserver.on_retriever_{name}" for name in ("start", "end", "error")),
     *("RunObserver.on_stream_event", "RunObserver.on_tool_error"),
@@ -212,7 +212,7 @@ NOT_CALLED_HERE = {
     *(f"ClientCalls.{name}" for name in ("_answer", "_note", "_prompt")),
     *("ClientInstrumentor._patch", "RunObserver.enclosing"),
     *("Serving.end", "Serving.refresh", "ContribInstrumentations._hand_over"),
-    *("Serving.stop", "MetricsEndpoint.with_ours"),  # at the end; a page of the application's own
+    *("Serving.stop", "MetricsEndpoint.combined"),  # at the end; a page of the application's own
     *("ProviderHeaders._patch", "ProviderHeaders.is_for_a_provider"),  # no provider is called here
     # tests/integration/abandoned, test_abandoned_wishes.py and _sockets.py, make these fail.
     "RunRecorder._end_in_loop",  # test_abandoned_cost.py

@@ -11,9 +11,9 @@ import pytest
 
 from otel_coach.testing import Page
 from otel_coach.workers import shared_dir as base_folder_module
-from otel_coach.workers.figures import Figures
 from otel_coach.workers.refresh_socket import ring
 from otel_coach.workers.shared_dir import base_folder
+from otel_coach.workers.worker_metrics import WorkerMetrics
 from tests.support.scarcity import Disk, Source, another_worker, by_worker, lines, numbered
 from tests.support.waiting import eventually
 from verification.soak.clients import Scraper
@@ -36,10 +36,10 @@ def disk(tmp_path):
 def test_a_worker_that_cannot_write_shows_what_all_others_read_and_catches_up(disk, groups, caplog):
     group = groups(disk.path / "shared")
     me, file = group._folder.me, group._folder.snapshot(group._folder.me)
-    assert by_worker(group)[me] == Figures(me, numbered(1), lives=True, stale=False)
+    assert by_worker(group)[me] == WorkerMetrics(me, numbered(1), lives=True, stale=False)
     disk.fill()
     for _ in range(3):
-        assert by_worker(group)[me] == Figures(me, file.read_bytes(), lives=True, stale=True)
+        assert by_worker(group)[me] == WorkerMetrics(me, file.read_bytes(), lives=True, stale=True)
     assert file.read_bytes() == numbered(1)
     (line,) = lines(caplog)
     assert "No space left" in line
@@ -48,7 +48,7 @@ def test_a_worker_that_cannot_write_shows_what_all_others_read_and_catches_up(di
     group._tick()  # though nothing changed since it was measured
     assert file.read_bytes() == numbered(5)
     both = numbered(5) + numbered(6)
-    assert by_worker(group)[me] == Figures(me, both, lives=True, stale=False)
+    assert by_worker(group)[me] == WorkerMetrics(me, both, lives=True, stale=False)
     (line,) = lines(caplog)
     assert "can be written again" in line
 
@@ -57,7 +57,7 @@ def test_a_worker_that_never_wrote_is_on_no_page_and_said_to_be_missing(disk, gr
     group = groups(disk.path / "shared")
     disk.fill()
     me = group._folder.me
-    assert by_worker(group) == {me: Figures(me, None, lives=True, stale=True)}
+    assert by_worker(group) == {me: WorkerMetrics(me, None, lives=True, stale=True)}
 
 
 def test_who_rings_at_a_worker_that_cannot_write_hears_nothing(disk, groups):
@@ -94,7 +94,7 @@ def test_nobody_is_buried_on_a_full_disk(disk, groups):
     group.refresh()
     group._tidy()
     assert source.retired == []
-    assert by_worker(group)[other] == Figures(other, b"other", lives=False, stale=False)
+    assert by_worker(group)[other] == WorkerMetrics(other, b"other", lives=False, stale=False)
     disk.free()
     group.refresh()
     group._tidy()

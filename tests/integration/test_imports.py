@@ -87,10 +87,10 @@ def test_no_price_is_read_before_a_model_is_looked_for():
 import sys
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-from otel_coach.pricing.price_list import Call, PriceList, Usage
+from otel_coach.pricing.price_list import CallDetails, PriceList, Usage
 prices = PriceList()
 print(any(path.endswith("prices.tsv") for path in opened))
-prices.priced(Usage(1, 1), ("gpt-4o",), Call("openai"))
+prices.priced(Usage(1, 1), ("gpt-4o",), CallDetails("openai"))
 print(any(path.endswith("prices.tsv") for path in opened))
 """
     command = [sys.executable, "-c", script]
@@ -102,8 +102,8 @@ def test_prices_need_the_standard_library_alone():
     script = """
 import otel_coach, sys
 before = {*sys.modules}
-from otel_coach.pricing.price_list import Call, PriceList, Usage
-print(PriceList().priced(Usage(1_000_000, 0), ("gpt-3.5-turbo",), Call("openai")).usd)
+from otel_coach.pricing.price_list import CallDetails, PriceList, Usage
+print(PriceList().priced(Usage(1_000_000, 0), ("gpt-3.5-turbo",), CallDetails("openai")).usd)
 tops = {name.partition(".")[0] for name in sys.modules.keys() - before}
 print(*sorted(tops - sys.stdlib_module_names - {"otel_coach"}))
 """

@@ -14,12 +14,12 @@ from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
 from otel_coach.workers import log_once as outage_module
 from otel_coach.workers import membership as group_module
-from otel_coach.workers.figures import Figures
 from otel_coach.workers.membership import Membership
 from otel_coach.workers.refresh_socket import RefreshSocket
 from otel_coach.workers.run_dir import remove_run
 from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import supervisor
+from otel_coach.workers.worker_metrics import WorkerMetrics
 from tests.support.faults import never
 from tests.support.programs import free_port
 from tests.support.scarcity import (
@@ -40,7 +40,7 @@ def test_there_is_no_page_while_not_all_figures_can_be_read(tmp_path, groups, ca
     with measuring() as measured, another_worker(tmp_path / "shared", written(5)):
         page = measured.installation.page
         group = groups(tmp_path / "shared", measured.installation.local_metrics)
-        page.show_all(group.all_figures)
+        page.show_all(group.all_metrics)
         statuses = []
         for left in (100, 0, 1, 2, 3, 4, 100):
             with descriptors(left):
@@ -93,7 +93,7 @@ def test_damaged_figures_of_the_dead_are_no_page_and_are_not_written_over(tmp_pa
     for damaged in (b"", b"\x00\x00\n{}", b"5\n{}"):
         retired.write_bytes(damaged)
         with pytest.raises(SharedDirError, match="damaged"):
-            group.all_figures()
+            group.all_metrics()
         group._tidy()
         assert retired.read_bytes() == damaged
     assert source.retired == []
@@ -121,7 +121,9 @@ def test_who_cannot_be_looked_at_lives(tmp_path, groups):
         for left in range(4):
             with descriptors(left):
                 group._tidy()
-            assert by_worker(group)[other] == Figures(other, b"other", lives=True, stale=False)
+            assert by_worker(group)[other] == WorkerMetrics(
+                other, b"other", lives=True, stale=False
+            )
     assert source.retired == []
     assert not folder.lives(other)
 
@@ -154,7 +156,7 @@ def test_a_worker_that_dies_while_it_is_asked_has_nothing_newer(tmp_path, groups
         os.kill(pid, signal.SIGSTOP)
         killing = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
         killing.start()
-        assert by_worker(group)[other] == Figures(other, b"other", lives=True, stale=False)
+        assert by_worker(group)[other] == WorkerMetrics(other, b"other", lives=True, stale=False)
         killing.join()
     assert lines(caplog) == []
 

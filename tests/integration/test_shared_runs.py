@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from otel_coach.workers import run_dir as folder_module
 from otel_coach.workers.shared_dir import base_folder
-from otel_coach.workers.supervisor import here
+from otel_coach.workers.supervisor import system_id
 from tests.support.neighbours import AS_ROOT
 from tests.support.paths import ROOT
 
@@ -75,7 +75,7 @@ def work(pipe):
     whose = supervisor_of_this_process()
     group = Membership.join(lambda: Path(sys.argv[1]), whose, Source(), print)
     group.refresh()
-    pipe.send([os.getpid(), whose.pid, [f.content.decode() for f in group.all_figures()]])
+    pipe.send([os.getpid(), whose.pid, [f.content.decode() for f in group.all_metrics()]])
     signal.pause()
 
 if __name__ == "__main__":
@@ -138,7 +138,7 @@ time.sleep(60)
 
 def test_a_run_of_which_nobody_can_see_the_supervisor_is_judged_by_its_locks_and_its_age(tmp_path):
     base = base_folder(str(tmp_path / "shared"), None)
-    unseen, seen = base / "1-5-00000000", base / f"{2**22 + 1}-5-{here()}"
+    unseen, seen = base / "1-5-00000000", base / f"{2**22 + 1}-5-{system_id()}"
     for run in (unseen, seen):
         run.mkdir(mode=0o700)
         (run / "1-a.lock").touch(mode=0o600)

@@ -10,7 +10,7 @@ from otel_coach.core.late_patches import LatePatches
 from otel_coach.instrumentors.asgi.stopping_exchange import StoppingExchange
 from otel_coach.instrumentors.asgi.stopping_socket import StoppingConnection, TurnStopping
 from otel_coach.instrumentors.asgi.stopping_work import Stopping
-from otel_coach.instrumentors.genai.refusals import Refusals
+from otel_coach.instrumentors.genai.stopping_client_calls import StoppingClientCalls
 
 GUARDS = {
     guard.guarded(lambda self: None).__code__,
@@ -38,7 +38,7 @@ def hooks_of(*classes):
     return [(cls, name) for cls, name in HOOKS if cls in classes]
 
 
-REFUSALS = hooks_of(Refusals)
+REFUSALS = hooks_of(StoppingClientCalls)
 """What ends the calls of a provider's package."""
 STOPPING = hooks_of(LatePatches, Stopping, StoppingExchange)
 STOPPING_SOCKETS = hooks_of(LatePatches, Stopping, StoppingConnection, TurnStopping)

@@ -4,7 +4,7 @@ import json
 from zlib import crc32
 
 from otel_coach.pricing.listed import SHIPPED
-from otel_coach.pricing.price_list import Call
+from otel_coach.pricing.price_list import CallDetails
 
 
 def changed_list(*replacements, **header):
@@ -19,5 +19,5 @@ def changed_list(*replacements, **header):
 
 def usd(prices, usage, models, provider=None, **call):
     """What a call costs by `prices`, None if it has no price."""
-    priced = prices.priced(usage, models, Call(provider, **call))
+    priced = prices.priced(usage, models, CallDetails(provider, **call))
     return None if priced is None else priced.usd

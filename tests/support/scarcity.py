@@ -154,7 +154,7 @@ def another_worker(base, content=b"other"):
 
 
 def by_worker(group):
-    return {figures.worker: figures for figures in group.all_figures()}
+    return {figures.worker: figures for figures in group.all_metrics()}
 
 
 def lines(caplog):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.metrics.catalogue import Kind
+from otel_coach.metrics.catalogue import InstrumentKind
 from otel_coach.metrics.labels import ABORTED, ERROR, OK, STATUS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Reader:
         offset: str = "",
     ) -> str:
         """Returns the events per second of a counter, or a histogram's observations per second."""
-        part = "_count" if metric.kind is Kind.HISTOGRAM else ""
+        part = "_count" if metric.kind is InstrumentKind.HISTOGRAM else ""
         series = self.select(metric, *matchers, part=part)
         when = f" offset {offset}" if offset else ""
         return f"{_grouped('sum', metric, by)} ({change}({series}[{window}]{when}))"

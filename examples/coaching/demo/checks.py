@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from otel_coach.metrics.catalogue import CATALOGUE, Kind
+from otel_coach.metrics.catalogue import CATALOGUE, InstrumentKind
 from tests.support.users import ADVANCED, CHAT, LEGACY, PLAN, TALK, Notes
 from tests.support.versions import STREAMS_TELL_PARTS
 
@@ -63,7 +63,7 @@ def missing(page: Page, notes: Notes, ledger: list[Any]) -> list[str]:
 def _missing_families(page: Page) -> Iterator[str]:
     for metric in CATALOGUE:
         name = metric.prometheus_name
-        sample = f"{name}_count" if metric.kind is Kind.HISTOGRAM else name
+        sample = f"{name}_count" if metric.kind is InstrumentKind.HISTOGRAM else name
         samples = page.samples(sample)
         if not samples and not name.startswith(NOT_USED):
             yield f"{name} is not there"

@@ -8,18 +8,18 @@ from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.client_calls import Package
 from otel_coach.instrumentors.genai.direct_call import (
     DirectCall,
-    as_mapping,
+    dumped,
     fields,
-    items,
-    listed,
-    said_by,
+    listed_fields,
+    message_from,
     tool_call,
 )
+from otel_coach.instrumentors.genai.usage_blocks import as_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_SPOKEN: Final = ("text", "partial_json", "thinking")
+_CONTENT_DELTAS: Final = ("text", "partial_json", "thinking")
 _TOOL_USES: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 
 
@@ -34,8 +34,8 @@ class MessagesCall(DirectCall):
 
     def prompt_messages(self) -> Sequence[object]:
         system = self.parameters.get("system")
-        messages = [said_by("system", system)] if system else []
-        for message in listed(self.parameters.get("messages")):
+        messages = [message_from("system", system)] if system else []
+        for message in listed_fields(self.parameters.get("messages")):
             messages += _messages(text_of(message.get("role")), message.get("content"))
         return messages
 
@@ -44,7 +44,7 @@ class MessagesCall(DirectCall):
         kind = getattr(chunk, "type", None)
         if kind == "content_block_delta":
             delta = getattr(chunk, "delta", None)
-            if any(getattr(delta, name, None) for name in _SPOKEN):
+            if any(getattr(delta, name, None) for name in _CONTENT_DELTAS):
                 self.token_came()
         elif kind == "content_block_start":
             if getattr(getattr(chunk, "content_block", None), "type", None) in _TOOL_USES:
@@ -61,7 +61,7 @@ class MessagesCall(DirectCall):
     def _message_changed(self, chunk: Any) -> None:
         """Notes the end of the message: its reason, and its usage, which adds to that at the start.
 
-        What the start says alone is no bill: the tokens of the answer are missing.
+        The usage at the start is no bill by itself: the tokens of the answer are missing.
         """
         reason = getattr(getattr(chunk, "delta", None), "stop_reason", None)
         if reason is not None:
@@ -77,22 +77,22 @@ class MessagesCall(DirectCall):
         if (reason := getattr(answer, "stop_reason", None)) is not None:
             self.finished(reason)
         if self.output is not None:
-            self.output += items(getattr(answer, "content", None))
+            self.output += as_sequence(getattr(answer, "content", None))
 
     def answer_messages(self) -> Sequence[object]:
         blocks = self.output or ()
         if self.was_streamed:
             blocks = _blocks_of(blocks)
-        return _messages("assistant", [as_mapping(block) for block in blocks])
+        return _messages("assistant", [dumped(block) for block in blocks])
 
 
-class CompletionCall(DirectCall):
+class TextCompletionCall(DirectCall):
     """A call of the older Text Completions API, which reports no usage."""
 
     __slots__ = ()
 
     def prompt_messages(self) -> Sequence[object]:
-        return [said_by("user", self.parameters.get("prompt"))]
+        return [message_from("user", self.parameters.get("prompt"))]
 
     def chunk_came(self, chunk: Any) -> None:
         self.was_streamed = True
@@ -108,36 +108,40 @@ class CompletionCall(DirectCall):
             self.output.append(str(getattr(answer, "completion", "")))
 
     def answer_messages(self) -> Sequence[object]:
-        return [said_by("assistant", "".join(self.output or ()))]
+        return [message_from("assistant", "".join(self.output or ()))]
 
 
 def _messages(role: str, content: object) -> list[Any]:
     """Returns a message of Anthropic's; the results of tools in it are messages of their own."""
     if isinstance(content, str):
-        return [said_by(role, content)]
+        return [message_from(role, content)]
     said: list[Mapping[str, Any]] = []
     calls: list[object] = []
     messages: list[Any] = []
-    for block in listed(content):
+    for block in listed_fields(content):
         if block.get("type") in _TOOL_USES:
             calls.append(tool_call(block.get("id"), block.get("name"), block.get("input")))
         elif block.get("type") == "tool_result":
-            messages.append(said_by("tool", block.get("content"), answers=block.get("tool_use_id")))
+            messages.append(
+                message_from("tool", block.get("content"), answers=block.get("tool_use_id"))
+            )
         else:
             said.append(block)
-    return [*messages, said_by(role, said, calls)] if said or calls or not messages else messages
+    return (
+        [*messages, message_from(role, said, calls)] if said or calls or not messages else messages
+    )
 
 
 def _blocks_of(events: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
-    """Yields the content blocks that the events of a stream tell of, as far as they came."""
+    """Yields the content blocks in the events of a stream, as far as they came."""
     blocks: dict[object, dict[str, Any]] = {}
     for event in events:
         index = getattr(event, "index", None)
         if getattr(event, "type", None) == "content_block_start":
-            start = cast("Mapping[str, Any]", as_mapping(event.content_block))
+            start = cast("Mapping[str, Any]", dumped(event.content_block))
             blocks[index] = {**start, "input": ""} if "input" in start else {**start}
         elif getattr(event, "type", None) == "content_block_delta" and index in blocks:
-            for name in _SPOKEN:
+            for name in _CONTENT_DELTAS:
                 key = "input" if name == "partial_json" else name
                 said = getattr(event.delta, name, None)
                 if said:
@@ -154,7 +158,7 @@ def provider_of(client: Any) -> str:
 
 
 PACKAGE: Final = Package(
-    calls={"/v1/messages": MessagesCall, "/v1/complete": CompletionCall},
+    calls={"/v1/messages": MessagesCall, "/v1/complete": TextCompletionCall},
     provider_of=provider_of,
     name="anthropic",
     other_instrumentations=(

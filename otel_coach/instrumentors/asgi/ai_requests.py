@@ -38,10 +38,10 @@ def may_have_body(method: str, status: int | None) -> bool:
 
 def is_stream(method: str, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Returns whether an answer that begins so may have a body, and does not say how long it is."""
-    # `may_have_body` is repeated here, to save a call for each answer, and a generator.
+    # Repeats `may_have_body`: tests/unit/instrumentors/test_work.py counts a request's functions.
     if method == "HEAD" or status in _WITHOUT_BODY:
         return False
-    for name, _ in headers:  # noqa: SIM110
+    for name, _ in headers:  # noqa: SIM110 - `any` takes 0.23 µs more, of a request's 15 µs
         if name.lower() == b"content-length":
             return False
     return True

@@ -89,7 +89,7 @@ class Exchange(Answering):
         self._routes = routes
         self.app = app
         self._routed = scope
-        # `original_of`, inlined to save a call.
+        # `original_of` and `time_at` are repeated: test_work.py counts a request's functions.
         self._original = {
             "path": scope["path"],
             "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),
@@ -101,7 +101,6 @@ class Exchange(Answering):
         self._send = send
         self.request.look_for_client = self._look_for_client
         self._started = perf_counter()
-        # `time_at`, inlined to save a call.
         self.start_time = self.request.start_of_clock + int(self._started * 1e9)
         """ns since the epoch."""
 
@@ -132,7 +131,8 @@ class Exchange(Answering):
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one stack frame per chunk
         """Passes `message` to the server, and notes what it is."""
         final = False
-        try:  # does what `guarded` does, but cheaper: every chunk passes here
+        # Does what `guarded` does. That would add 0.17 µs to the 1.2 µs that a chunk takes.
+        try:
             if message["type"] != "http.response.body":
                 final = self._note_start(message)
             else:

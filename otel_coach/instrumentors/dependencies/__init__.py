@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from otel_coach.instrumentors.base import OnceForAll
-    from otel_coach.instrumentors.dependencies.watcher import Watcher
+    from otel_coach.instrumentors.dependencies.periodic_probe import PeriodicProbe
     from otel_coach.metrics.recorder import Recorder
 
 _logger = logging.getLogger("otel_coach")
@@ -28,7 +28,7 @@ class DependenciesInstrumentor(Instrumentor):
     """
 
     _health: Health
-    _watchers: list[Watcher]
+    _probes: list[PeriodicProbe]
 
     @property
     def recorder(self) -> Recorder:
@@ -38,18 +38,18 @@ class DependenciesInstrumentor(Instrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         self._health = health = Health(kwargs["recorder"])
         activate(health)
-        self._watchers = []
+        self._probes = []
         addresses: Mapping[str, str] = kwargs.get("addresses", {})
         health.recorder.reserve(DEPENDENCY_NAME, addresses)
         if addresses:
-            self._watchers += self._watchers_of(addresses, kwargs["interval"], kwargs["timeout"])
+            self._probes += self._probes_of(addresses, kwargs["interval"], kwargs["timeout"])
 
-    def _watchers_of(
+    def _probes_of(
         self, addresses: Mapping[str, str], interval: float, timeout: float
-    ) -> Iterator[Watcher]:
+    ) -> Iterator[PeriodicProbe]:
         # Imported only where there is something to probe.
+        from otel_coach.instrumentors.dependencies.periodic_probe import PeriodicProbe  # noqa: PLC0415
         from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of  # noqa: PLC0415
-        from otel_coach.instrumentors.dependencies.watcher import Watcher  # noqa: PLC0415
 
         for name, address in addresses.items():
             try:
@@ -59,7 +59,7 @@ class DependenciesInstrumentor(Instrumentor):
                     "otel-coach: OTEL_COACH_DEPENDENCIES: %s %s; it is not probed", name, error
                 )
                 continue
-            yield Watcher(self._health, name, probe, interval, timeout)
+            yield PeriodicProbe(self._health, name, probe, interval, timeout)
 
     @guarded
     def start(self, once_for_all: OnceForAll) -> None:
@@ -67,11 +67,11 @@ class DependenciesInstrumentor(Instrumentor):
         once_for_all("probes", self._probe)
 
     def _probe(self) -> None:
-        for watcher in self._watchers:
-            watcher.start()
+        for probe in self._probes:
+            probe.start()
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         activate(None)
-        for watcher in self._watchers:
-            watcher.stop()
-        self._watchers.clear()
+        for probe in self._probes:
+            probe.stop()
+        self._probes.clear()

@@ -58,8 +58,8 @@ class UnknownAddressError(ValueError):
 class UnexpectedAnswerError(Exception):
     """Something answers at the address, but not as the dependency would.
 
-    The message says how; it does not repeat the address, and of the answer at most an error of
-    Redis, which has been told no secret then.
+    The message says how. It does not repeat the address; of the answer, it has at most the error
+    with which a Redis answers a PING.
     """
 
 

@@ -40,7 +40,7 @@ class Watch:
         """Returns `check`, wrapped so that each call is recorded.
 
         Raises:
-            TypeError: `check` is a generator: when its check is over, nothing tells.
+            TypeError: `check` is a generator: the end of its check cannot be known.
         """
         if inspect.isgeneratorfunction(check) or inspect.isasyncgenfunction(check):
             message = (

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_coach.core.plain import text_of
 from otel_coach.core.record import record
-from otel_coach.instrumentors.genai.usage import as_mapping, at, tier_of_details, usage_in
+from otel_coach.instrumentors.genai.usage_blocks import (
+    as_mapping,
+    as_sequence,
+    count_at,
+    tier_of_details,
+    usage_in,
+    value_at,
+)
 from otel_coach.metrics.labels import OTHER
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "on_demand", "standard", "standard_only"})
 _USAGE_KEYS: Final = ("token_usage", "usage", "usage_metadata", "token_count")
-"""Where metadata have a usage block."""
+"""The keys under which metadata have a usage block."""
 _REASON_KEYS: Final = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _REASON: Final = re.compile(r"[\w.-]{1,40}")
 _SEARCHES: Final = "web_searches"
@@ -40,11 +47,11 @@ _PERPLEXITY_SEARCHES: Final = "num_search_queries"
 _COSTS: Final = ("cost", "cost.total_cost")
 """Where a usage block states its cost in US dollars: OpenRouter's, Perplexity's."""
 _UPSTREAM_COST: Final = "cost_details.upstream_inference_cost"
-"""What OpenRouter's user pays to the provider itself, with a key of his own (`is_byok`)."""
+"""What a user of OpenRouter pays to the provider itself, by a key of their own (`is_byok`)."""
 
 
 class BilledMessage(NamedTuple):
-    """The data of one message that its call's bill is read from."""
+    """The parts of one message from which the bill of its call is read."""
 
     usage_metadata: object = None
     response_metadata: object = None
@@ -55,7 +62,7 @@ class BilledMessage(NamedTuple):
 
 @record
 class Billing:
-    """The data of an answer that its bill is read from, without its content."""
+    """The parts of an answer from which its bill is read; its content is not kept."""
 
     messages: tuple[BilledMessage, ...] = ()
     llm_output: object = None
@@ -91,8 +98,8 @@ def billing_of(response: object) -> Billing:
 
 def generations_of(response: object) -> Iterator[object]:
     """Yields the generations of an LLMResult, for all its prompts."""
-    for generations in _listed(getattr(response, "generations", None)):
-        yield from _listed(generations)
+    for generations in as_sequence(getattr(response, "generations", None)):
+        yield from as_sequence(generations)
 
 
 def paid_items_in(kinds: Iterable[object]) -> tuple[str, ...]:
@@ -127,44 +134,44 @@ def tier_of(billing: Billing) -> str | None:
 
 
 def fees_of(billing: Billing) -> dict[str, int]:
-    """Returns what is paid besides tokens, by the name that the price list has for it."""
+    """Returns the counts of what is paid besides tokens, by the price list's names for it."""
     fees: dict[str, int] = {}
     for message in billing.messages:
         for item in message.items:
             fees[_FEES_OF_ITEMS[item]] = fees.get(_FEES_OF_ITEMS[item], 0) + 1
     for block in billing.blocks:
         for path, name in _FEES_OF_USAGE.items():
-            if count := at(block, path):
-                fees[name] = max(count, fees.get(name, 0))  # several blocks tell the same
+            if count := count_at(block, path):
+                fees[name] = max(count, fees.get(name, 0))  # several blocks may have the same count
         if _grounding_searches(block):
-            fees.setdefault(_SEARCHES, 1)  # Gemini takes it for each prompt
+            fees.setdefault(_SEARCHES, 1)  # Gemini bills one for each prompt
     return fees
 
 
 def searches_of(billing: Billing) -> dict[str, int]:
-    """Returns the searches that only some models of their provider (Perplexity) are paid for."""
-    counts = (at(block, _PERPLEXITY_SEARCHES) for block in billing.blocks)
+    """Returns the searches of a provider (Perplexity) that bills them for some models only."""
+    counts = (count_at(block, _PERPLEXITY_SEARCHES) for block in billing.blocks)
     return {_SEARCHES: count} if (count := next(filter(None, counts), 0)) else {}
 
 
 def stated_cost(billing: Billing) -> float | None:
-    """Returns the US dollars that the provider itself says the call costs, None if it does not."""
+    """Returns the call's cost in US dollars as the provider states it, None if it does not."""
     for block in billing.blocks:
         for path in _COSTS:
-            cost = _at(block, path)
+            cost = value_at(block, path)
             if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
-                upstream = _at(block, _UPSTREAM_COST) if block.get("is_byok") else None
+                upstream = value_at(block, _UPSTREAM_COST) if block.get("is_byok") else None
                 return cost + (upstream if isinstance(upstream, int | float) else 0)
     return None
 
 
 def finish_reasons(billing: Billing) -> tuple[str, ...]:
-    """Returns why the model stopped, for each message that tells."""
+    """Returns the finish reason of each message that has one."""
     return reason_texts(map(finish_reason, billing.metadata))
 
 
 def reason_texts(reasons: Iterable[str | None]) -> tuple[str, ...]:
-    """Returns the given reasons; one that is no short word, and may be any text, is `OTHER`."""
+    """Returns the reasons; `OTHER` stands for one that is not a short word: it may be any text."""
     return tuple(
         found.group() if (found := _REASON.fullmatch(reason)) else OTHER
         for reason in reasons
@@ -177,7 +184,7 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
     for key in _REASON_KEYS:
         if isinstance(reason := metadata.get(key), str) and reason:
             return reason
-    # OpenAI's Responses API; other APIs name HTTP's or a batch's status so, which is a number.
+    # OpenAI's Responses API. In other APIs, `status` is that of HTTP or of a batch, a number.
     status = metadata.get("status")
     if not isinstance(status, str):
         return None
@@ -186,7 +193,7 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
 
 
 def response_models(billing: Billing) -> Iterator[str]:
-    """Yields the models that the answer names as its origin."""
+    """Yields the models that the answer says it comes from."""
     for metadata in billing.metadata:
         model = metadata.get("model_name") or metadata.get("model")
         if isinstance(model, str) and model:
@@ -197,7 +204,7 @@ def _paid_items(message: Any) -> Iterator[str]:
     content: Any = getattr(message, "content", None)
     extra: Any = getattr(message, "additional_kwargs", None) or {}
     for items in (content, extra.get("tool_outputs")):
-        for item in _listed(items):
+        for item in as_sequence(items):
             kind: Any = item.get("type") if isinstance(item, Mapping) else None
             if kind in _FEES_OF_ITEMS:
                 yield kind
@@ -212,21 +219,10 @@ def _blocks(billing: Billing) -> Iterator[Mapping[str, Any]]:
 
 
 def _mappings(values: Iterable[object]) -> Iterator[Mapping[str, Any]]:
-    """Yields those of `values` that are mappings with anything in them."""
+    """Yields those of `values` that are mappings and not empty."""
     return (mapping for value in values if (mapping := as_mapping(value)))
 
 
 def _grounding_searches(block: Mapping[str, Any]) -> bool:
     grounding = as_mapping(block.get("grounding_metadata")) or {}
     return bool(grounding.get("web_search_queries"))
-
-
-def _at(block: Mapping[str, Any], path: str) -> object:
-    value: Any = block
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _listed(value: object) -> Iterable[Any]:
-    return value if isinstance(value, list | tuple) else ()

@@ -77,8 +77,8 @@ class ClientCalls:
     ) -> None:
         self._package = package
         self._announce = announce
-        self._closing = RunRecorder(**arguments)
-        self.recorder: Recorder = self._closing.recorder
+        self._run_recorder = RunRecorder(**arguments)
+        self.recorder: Recorder = self._run_recorder.recorder
         self._open: dict[int, AnyCall] = {}
 
     def __len__(self) -> int:
@@ -140,16 +140,20 @@ class ClientCalls:
     def begin(
         self, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> AnyCall | EmbeddingPart | None:
-        """Starts the call that a request is; None if it is none, or a part of a measured one."""
+        """Starts the call that a request makes.
+
+        Returns None if the request calls no model, or if it belongs to an open call; an
+        `EmbeddingPart` if that is a call of an embedding model, which gets the answer.
+        """
         options: Any = kwargs["options"] if "options" in kwargs else args[1]
         kind = self._kind(options)
         if kind is None:
             return None
         around: Any = otel_context.get_value(CURRENT_RUN)
-        place = None
+        outer = None
         if not is_open_call(around):
-            place = enclosing()
-            around = place.run
+            outer = enclosing()
+            around = outer.run
         is_own = isinstance(around, ModelCall) == issubclass(kind, DirectCall)
         if is_open_call(around) and is_own:
             return self._noted(around, client)
@@ -158,7 +162,7 @@ class ClientCalls:
             kind,
             cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {},
             client,
-            place or enclosing(),
+            outer or enclosing(),
         )
         self._watch_parser(call, options)
         self._open[id(call)] = call
@@ -167,7 +171,7 @@ class ClientCalls:
         return call
 
     def _noted(self, call: Any, client: Any) -> EmbeddingPart | None:
-        """Notes the request of an open call, which a framework counts, or which is seen again."""
+        """Notes a request of an open call, which a framework or the patch outside has started."""
         if call.provider == self._package.name and call.api_url is None:
             call.api_url = _address(client)  # a framework may not know it (OPENAI_BASE_URL)
         if isinstance(call, ModelCall):
@@ -196,15 +200,15 @@ class ClientCalls:
             embedding = kind(around.run, body, provider)
             embedding.gives_way = gives_way
             embedding.api_url = api_url
-            embedding.start_span(self._closing.tracer)
+            embedding.start_span(self._run_recorder.tracer)
             return embedding
-        captures = self._closing.content.is_on
+        captures = self._run_recorder.content.is_on
         call = kind(around.run, body, provider, keeps_content=captures)
         call.mode = around.mode
         call.gives_way = gives_way
         call.api_url = api_url
-        self._closing.start_call(call, self._prompt(call) if captures else None)
-        self._closing.announce(call)
+        self._run_recorder.start_call(call, self._prompt(call) if captures else None)
+        self._run_recorder.announce(call)
         call.parameters = {}  # so that a stream does not keep its prompt
         return call
 
@@ -250,7 +254,7 @@ class ClientCalls:
 
     @guarded
     def leave(self, call: AnyCall | EmbeddingPart) -> None:
-        """Closes a call whose consumer stopped reading; ok if nothing of the answer was missing."""
+        """Closes a call whose consumer stopped reading; it is ok if the whole answer had come."""
         self._close(call, was_left=True)
 
     @guarded
@@ -274,7 +278,7 @@ class ClientCalls:
         error = error or call.failure
         billing, content = self._answer(call) or (None, None)
         was_lost = was_left and error is None and not call.is_finished
-        self._closing.close(
+        self._run_recorder.close(
             call, error, content, billing=billing, was_lost=was_lost, was_left=was_left
         )
         if call.parent is None:
@@ -291,7 +295,7 @@ class ClientCalls:
         return list(call.prompt_messages())
 
     def _watch_parser(self, call: AnyCall, options: Any) -> None:
-        """Notes the answer before the package's `parse` raises because it does not fit."""
+        """Lets the answer be noted before the package's `parse`, which may raise, gets it."""
         parser = getattr(options, "post_parser", None)
         if callable(parser):
             options.post_parser = partial(self._parsed, call, parser)

@@ -77,8 +77,8 @@ class ClientInstrumentor(Instrumentor):
             for client, is_async in self._clients_of(module):
                 for restore in calls.patch([client], is_async=is_async):
                     undo.callback(restore)
-            refusals = partial(self._refusals, module, calls)
-            undo.callback(wishes.when_wanted(refusals, now=self._stops))
+            stopping = partial(self._stopping, module, calls)
+            undo.callback(wishes.when_wanted(stopping, now=self._stops))
             observe_age(self.recorder, self._arguments["prices"])
             self.calls = calls
             self._undo = undo.pop_all()
@@ -87,12 +87,12 @@ class ClientInstrumentor(Instrumentor):
         """Returns the classes of the clients, and whether each is asynchronous."""
         return [(getattr(module, prefix + self.clients), bool(prefix)) for prefix in ("", "Async")]
 
-    def _refusals(self, module: ModuleType, calls: ClientCalls) -> Iterator[Callable[[], None]]:
-        from otel_coach.instrumentors.genai.refusals import Refusals  # noqa: PLC0415 - only where asked for
+    def _stopping(self, module: ModuleType, calls: ClientCalls) -> Iterator[Callable[[], None]]:
+        from otel_coach.instrumentors.genai.stopping_client_calls import StoppingClientCalls  # noqa: PLC0415 - only where asked for
 
-        refusals = Refusals(calls)
+        stopping = StoppingClientCalls(calls)
         for client, is_async in self._clients_of(module):
-            yield refusals.patch(client, is_async=is_async)
+            yield stopping.patch(client, is_async=is_async)
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:

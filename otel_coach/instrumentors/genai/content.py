@@ -80,7 +80,7 @@ class ContentCapture:
     def of_call(self, prompt: Sequence[object], response: object) -> dict[str, Any] | None:
         """Returns the input and output messages of a model call, as attributes of an event.
 
-        Returns None without the redactor that was asked for.
+        Returns None if the redactor that was asked for cannot be imported.
         """
         if (redact := self.redact()) is None:
             return None
@@ -138,7 +138,7 @@ def _output_messages(generations: Iterable[object], room: _Room) -> list[dict[st
     ]
 
 
-def as_json(content: Mapping[str, Any]) -> dict[str, str]:
+def as_span_attributes(content: Mapping[str, Any]) -> dict[str, str]:
     """Returns `content` as span attributes: JSON, except for texts, which stay as they are."""
     return {
         name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import BilledMessage, Billing
 from otel_coach.instrumentors.genai.model_call import ModelCall
+from otel_coach.instrumentors.genai.usage_blocks import as_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ class ResponseError(Exception):
 
 
 class DirectCall(ModelCall):
-    """One call of a provider's API, which takes what is measured from its answer or its chunks.
+    """One call of a provider's API; what is measured is read from its answer or its chunks.
 
     Answers and chunks are the package's own objects, or the same JSON with attributes instead of
     keys (`as_object`); any attribute may be missing.
@@ -75,12 +76,12 @@ class DirectCall(ModelCall):
         self.failure: Exception | None = None
         """Set if the answer itself says that the provider failed."""
         self.output: list[Any] | None = [] if keeps_content else None
-        """What the chunks said, in the form that `messages` reads."""
+        """The answer so far, as `answer_messages` reads it; None if content is not kept."""
 
     # What each API overrides
 
     def prompt_messages(self) -> Sequence[object]:
-        """Returns the messages of the request, as `said_by` makes them."""
+        """Returns the messages of the request, as `message_from` makes them."""
         raise NotImplementedError
 
     def chunk_came(self, chunk: Any) -> None:
@@ -95,7 +96,7 @@ class DirectCall(ModelCall):
         """Returns the messages of the answer; called only if content is kept."""
         raise NotImplementedError
 
-    # What they share
+    # What the APIs share
 
     def event_came(self, data: str) -> None:
         """Notes the data of one server-sent event, where the application reads the raw stream."""
@@ -108,7 +109,7 @@ class DirectCall(ModelCall):
         self.chunk_came(event)
 
     def finished(self, reason: object) -> None:
-        """Notes the finish reason: a stream that is left after its last one is ok."""
+        """Notes the last finish reason: a stream that is left after it is ok."""
         self.finish_reasons.append(reason)
         self.finish_reason = text_of(reason)
         self.is_finished = True
@@ -117,7 +118,7 @@ class DirectCall(ModelCall):
         """Returns what is known of the answer's bill."""
         common = {
             "model_name": self.answered_model,
-            "usage": as_mapping(self.usage_block),
+            "usage": dumped(self.usage_block),
             "service_tier": self.tier,
         }
         reasons = [{"finish_reason": text_of(reason)} for reason in self.finish_reasons]
@@ -133,10 +134,10 @@ class DirectCall(ModelCall):
         return SimpleNamespace(generations=[generations])
 
 
-def said_by(
+def message_from(
     role: object, content: object, calls: Sequence[object] = (), answers: object = None
 ) -> Any:
-    """Returns a message in the form of LangChain's, which is the one that `content` reads.
+    """Returns a message in the form of LangChain's messages, which `ContentCapture` reads.
 
     `calls` are tool calls; `answers` is the id of the tool call whose result the message is.
     """
@@ -150,9 +151,9 @@ def said_by(
 
 
 def tool_call(call_id: object, name: object, arguments: object) -> dict[str, object]:
-    """Returns a tool call for `said_by`; `arguments` may be JSON text."""
+    """Returns a tool call for `message_from`; `arguments` may be JSON text."""
     if isinstance(arguments, str):
-        with suppress(ValueError):  # of a stream that was cut: the text as far as it came
+        with suppress(ValueError):  # a stream that broke off: the text as far as it came
             arguments = json.loads(arguments)
     return {"id": call_id, "name": name, "args": arguments}
 
@@ -165,28 +166,23 @@ def as_object(data: str | bytes) -> Any:
         return None
 
 
-def as_mapping(value: object) -> object:
-    """Returns the object of a package, or one of `as_object`, as a mapping; others as they are."""
+def dumped(value: object) -> object:
+    """Returns an object of a package, or of `as_object`, as a mapping; others as they are."""
     if isinstance(value, SimpleNamespace):
-        return {key: as_mapping(part) for key, part in vars(value).items()}
+        return {key: dumped(part) for key, part in vars(value).items()}
     dump: Any = getattr(value, "model_dump", None) or getattr(value, "dict", None)  # pydantic 2, 1
     return dump() if callable(dump) else value
 
 
-def items(value: object) -> Sequence[Any]:
-    """Returns `value` if it is a list, else an empty one."""
-    return cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
-
-
 def fields(value: object) -> Mapping[str, Any]:
     """Returns a part of a request as a mapping: applications pass mappings and objects alike."""
-    mapping = value if isinstance(value, Mapping) else as_mapping(value)
+    mapping = value if isinstance(value, Mapping) else dumped(value)
     return cast("Mapping[str, Any]", mapping) if isinstance(mapping, Mapping) else {}
 
 
-def listed(value: object) -> Iterator[Mapping[str, Any]]:
+def listed_fields(value: object) -> Iterator[Mapping[str, Any]]:
     """Yields the parts of a list in a request, each as a mapping."""
-    return map(fields, items(value))
+    return map(fields, as_sequence(value))
 
 
 def _with_attributes(parts: dict[str, Any]) -> SimpleNamespace:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class DirectEmbedding(EmbeddingCall):
-    """A call outside of any other call of an embedding model; used in place of a `DirectCall`.
+    """A call that no other call of an embedding model is around; used as a `DirectCall` is.
 
     Args:
         parent: the run around the call.
@@ -43,14 +43,14 @@ class DirectEmbedding(EmbeddingCall):
 
 
 class EmbeddingPart:
-    """One request of a call that is measured already, which gets what the provider answers."""
+    """One request of an `EmbeddingCall` that is open; passes the provider's answer on to it."""
 
     def __init__(self, whole: EmbeddingCall) -> None:
         self._whole = whole
         self.is_finished = False
 
     def answer_came(self, answer: Any) -> None:
-        """Tells the call of the answer."""
+        """Passes the answer on."""
         self._whole.answered(getattr(answer, "usage", None), getattr(answer, "model", None))
 
     def chunk_came(self, chunk: Any) -> None:

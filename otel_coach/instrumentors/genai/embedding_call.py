@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.runs import ProviderCall
-from otel_coach.instrumentors.genai.usage import is_count
+from otel_coach.instrumentors.genai.usage_blocks import is_count
 from otel_coach.metrics.catalogue import (
     EMBEDDING_LATENCY,
     EMBEDDING_REQUESTS,
@@ -25,7 +25,7 @@ from otel_coach.metrics.labels import (
     label_value,
     model_text,
 )
-from otel_coach.pricing.price_list import Call, Usage
+from otel_coach.pricing.price_list import CallDetails, Usage
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -48,8 +48,8 @@ _TOKENS: Final = (
 class EmbeddingCall(ProviderCall):
     """A run that is one call of an embedding model.
 
-    Whichever library makes the run, the client beneath may tell it what the provider answered:
-    while the run is open, it is `CURRENT_RUN` in the context.
+    While it is open, it is `CURRENT_RUN` in the context: the instrumentation of the client beneath
+    finds it there, and passes the provider's answers on to it (`answered`).
 
     Args:
         parent: the run around the call.
@@ -140,7 +140,9 @@ class EmbeddingCall(ProviderCall):
         recorder.record(LLM_TOKENS, tokens, (self.model, EMBEDDING), self.context)
         billed = dict.fromkeys((self.answered_model, self.model))
         models = tuple(text for model in billed if (text := label_value(model)))
-        priced = prices.priced(Usage(tokens, 0), models, Call(self.provider or "", self.api_url))
+        priced = prices.priced(
+            Usage(tokens, 0), models, CallDetails(self.provider or "", self.api_url)
+        )
         if priced is None:
             return NO_PRICE
         recorder.record(LLM_COST, priced.usd, (self.model,), self.context)

@@ -34,7 +34,7 @@ _finders: Final[list[Finder]] = []
 
 
 def register(find: Finder) -> Callable[[], None]:
-    """Adds `find`, which returns the framework's run around the calling code, None if none is.
+    """Adds `find`, which returns the framework's run around the calling code, or None.
 
     Returns the undo function.
     """
@@ -52,12 +52,12 @@ def enclosing() -> Enclosing:
     for find in _finders:
         if (found := find()) is not None:
             return found
-    # A framework that cannot tell: the run whose span is current.
+    # No framework knows of a run: the one that is current in the context.
     return Enclosing(open_run(), labelled_mode() or mode_of_response())
 
 
 def open_run() -> Run | None:
-    """Returns the innermost open run around the calling code that the context tells."""
+    """Returns the innermost open run around the calling code, as far as the context has it."""
     run: Any = otel_context.get_value(CURRENT_RUN)
     while run is not None and run.ended:
         run = run.parent

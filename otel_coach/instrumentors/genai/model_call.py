@@ -19,7 +19,7 @@ from otel_coach.instrumentors.genai.billing import (
     usage_of,
 )
 from otel_coach.instrumentors.genai.runs import ProviderCall
-from otel_coach.instrumentors.genai.usage import tier_of_chunks, usage_of_chunks
+from otel_coach.instrumentors.genai.usage_blocks import tier_of_chunks, usage_of_chunks
 from otel_coach.metrics.catalogue import (
     AI_ABANDONED_COST,
     AI_ABANDONED_TOKENS,
@@ -48,7 +48,7 @@ from otel_coach.metrics.labels import (
     label_value,
     model_text,
 )
-from otel_coach.pricing.price_list import Call
+from otel_coach.pricing.price_list import CallDetails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,11 +74,11 @@ class _Bill(NamedTuple):
     """The fees without a price."""
 
 
-class Batch:
-    """Calls that the provider answers as one: the first answer may have the usage of all."""
+class PromptBatch:
+    """Calls that the provider answers together: the first answer may have the usage of all."""
 
     has_usage = False
-    """Whether a call of the batch that was recorded has usage; the first one ends first."""
+    """Whether a call of the batch had usage; the first call is recorded first."""
 
 
 class ModelCall(ProviderCall):
@@ -108,18 +108,18 @@ class ModelCall(ProviderCall):
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None
-        """The address that was asked, if the client beneath has told it."""
+        """The address that was asked, if the instrumentation of the client beneath has set it."""
         self.mode: str | None = None
         self.prompt: Sequence[object] = ()
         """The messages; kept only if content is captured."""
         self.was_streamed = False
         self.finish_reason: str | None = None
         """The finish reason that a chunk has brought."""
-        self.batch: Batch | None = None
+        self.batch: PromptBatch | None = None
         self.is_from_cache = False
         """Whether LangChain's own cache answered, so that there was no call."""
         self.chunk_usages: list[object] | None = None
-        """Usage blocks of the chunks, for a run whose end is never reported."""
+        """Usage blocks of the chunks; all that is known of a run whose end is never reported."""
         self.wraps = False
         """Whether it called another model of LangChain."""
         self.was_asked = False
@@ -135,7 +135,7 @@ class ModelCall(ProviderCall):
 
     @property
     def is_wrapper(self) -> bool:
-        """Whether only others called a provider for it, which are counted in its place."""
+        """Whether it only called other models, which are counted in its place."""
         return self.wraps and not self.was_asked
 
     def asked_url(self) -> str | None:
@@ -144,13 +144,13 @@ class ModelCall(ProviderCall):
 
     def usage(self, end: End) -> Usage | None:
         """Returns the billed usage, as far as the application has received it."""
-        told = usage_of(end.billing or _NO_BILLING)
-        # langchain-core adds up running totals, and its older versions drop parts that they do not
-        # know. But the answer may have parts that no chunk has.
-        usage = usage_of_chunks(self.chunk_usages or ()) or told
-        if usage is not None and told is not None and not usage.has_parts:
-            same = (usage.prompt, usage.completion) == (told.prompt, told.completion)
-            usage = told if same else usage
+        whole = usage_of(end.billing or _NO_BILLING)
+        # The chunks come first: for the whole, langchain-core adds up running totals, and its
+        # older versions drop parts that they do not know. But the whole may have parts of its own.
+        usage = usage_of_chunks(self.chunk_usages or ()) or whole
+        if usage is not None and whole is not None and not usage.has_parts:
+            same = (usage.prompt, usage.completion) == (whole.prompt, whole.completion)
+            usage = whole if same else usage
         if self.batch is not None and usage is not None:
             self.batch.has_usage = True
         return usage
@@ -183,11 +183,11 @@ class ModelCall(ProviderCall):
             if end.was_abandoned:
                 self._record_abandoned(recorder, usage, cost)
             if end.status != OK and self.was_streamed and self.finish_reason is None:
-                reason = NO_USAGE  # the stream broke: what was told is the least that is billed
+                reason = NO_USAGE  # the stream broke: at least these tokens are billed
         # Recorded with 0 too: an alert's rate() needs the series before the first such call.
         for name in UNMEASURED:
             recorder.record(LLM_UNMEASURED, int(name == reason), (self.model, name))
-        # Its usage comes at the end of a stream: that it is missing before is no mistake.
+        # A stream has its usage at its end: that it is missing before is no mistake.
         is_expected = reason == NO_USAGE and (end.was_left or end.status == ERROR)
         if reason is not None and not is_expected:
             log.note(self.model, reason, *([", ".join(unpaid)] if unpaid else ()))
@@ -206,7 +206,7 @@ class ModelCall(ProviderCall):
         billing = end.billing or _NO_BILLING
         if (cost := stated_cost(billing)) is not None:
             return _Bill(cost)
-        call = Call(
+        call = CallDetails(
             self.provider or "",
             self.asked_url(),
             tier_of(billing) or tier_of_chunks(self.chunk_usages or ()),
@@ -220,7 +220,7 @@ class ModelCall(ProviderCall):
         return _Bill(priced.usd, EXTRA_FEE if priced.unpaid else None, priced.unpaid)
 
     def _record_abandoned(self, recorder: Recorder, usage: Usage, cost: float | None) -> None:
-        """Records what the call cost, though nobody waited for its answer any more."""
+        """Records what the call cost although its client had left."""
         request = self.request
         if request is None or request.abandoned_endpoint is None:
             return

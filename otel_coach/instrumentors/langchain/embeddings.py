@@ -8,8 +8,7 @@ defined later. One call of a provider counts once, however many of these methods
   the synchronous ones, in an executor.
 - An object that has another embedding model among its attributes is a wrapper
   (`CacheBackedEmbeddings`). Its methods are no calls; those of the model inside are, if it asks it.
-- A method that calls the one that it overrides is left alone as well: that one counts, if it is
-  called.
+- A method that calls the one that it overrides is left alone as well: the overridden one counts.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ class EmbeddingObserver:
 
     def __init__(self, base: type, **arguments: Any) -> None:
         self._base = base
-        self._closing = RunRecorder(**arguments)
-        self.recorder: Recorder = self._closing.recorder
+        self._run_recorder = RunRecorder(**arguments)
+        self.recorder: Recorder = self._run_recorder.recorder
         self._open = set[EmbeddingCall]()
         self.overrides = weakref.WeakSet[Any]()
         """Methods that are no calls, because they call the one that they override."""
@@ -100,7 +99,7 @@ class EmbeddingObserver:
         dimensions = getattr(model, "dimensions", None)
         call.dimensions = dimensions if type(dimensions) is int else None
         call.source = model
-        call.start_span(self._closing.tracer)
+        call.start_span(self._run_recorder.tracer)
         self._open.add(call)
         inside = call.context or otel_context.set_value(CURRENT_RUN, call)
         return Opened(call, otel_context.attach(inside))
@@ -130,7 +129,7 @@ class EmbeddingObserver:
         except KeyError:
             return  # it has ended already
         call.source = None
-        self._closing.close(call, error, was_lost=was_lost)
+        self._run_recorder.close(call, error, was_lost=was_lost)
         if call.parent is None:
             self.recorder.flush()
 
@@ -272,7 +271,7 @@ def _measured_async(
 
 
 def _model_name(model: object, options: Mapping[str, Any]) -> str | None:
-    """Returns the name of the model that a call asks for, None if the object tells none."""
+    """Returns the name of the model that a call asks for, None if it is not known."""
     if isinstance(asked := options.get("model"), str):
         return asked
     for name in _MODEL_ATTRIBUTES:

@@ -49,24 +49,24 @@ class RunObserver:
     are only appended to the recorder's queue.
 
     Args:
-        ids_tell: whether the id object of a run is freed when nothing can report the run any more.
+        ids_are_freed: whether a run's id object is freed when nothing can report the run any more.
         arguments: those of `RunRecorder`.
     """
 
-    def __init__(self, *, ids_tell: bool = True, **arguments: Any) -> None:
-        self._closing = RunRecorder(**arguments)
-        self.recorder: Recorder = self._closing.recorder
-        self._content = self._closing.content
-        self._tracer = self._closing.tracer
+    def __init__(self, *, ids_are_freed: bool = True, **arguments: Any) -> None:
+        self._run_recorder = RunRecorder(**arguments)
+        self.recorder: Recorder = self._run_recorder.recorder
+        self._content = self._run_recorder.content
+        self._tracer = self._run_recorder.tracer
         self.cached_answers = CachedAnswers(self.recorder)
         self._batches = TextBatches()
-        self._runs = OpenRuns(self.recorder, self._abandoned, ids_tell=ids_tell)
+        self._runs = OpenRuns(self.recorder, self._abandoned, ids_are_freed=ids_are_freed)
         self._open = self._runs.by_key
 
     # Starts
 
     @guarded
-    def holder(self) -> asyncio.Task[Any] | None:
+    def owner_task(self) -> asyncio.Task[Any] | None:
         """Returns the task that owns the run that is about to start, None if no task does."""
         return owner_task()
 
@@ -134,7 +134,7 @@ class RunObserver:
     def enclosing(self) -> Enclosing | None:
         """Returns the run of LangChain inside of which the current code is executed, if any."""
         # Where the callbacks start in helper tasks, as those of a text model, the context of the
-        # model's own code does not tell the run.
+        # model's own code does not name the run.
         task = current_task()
         run = None if task is None else self._runs.called_by(task)
         if run is None:
@@ -144,12 +144,12 @@ class RunObserver:
     # While an LLM call runs
 
     def note(self, manager: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Notes a chunk of a streamed call. Does what `guarded` does, but cheaper: it runs often.
+        """Notes a chunk of a streamed call.
 
         The token is the first argument; the chunk is the keyword argument, or the last positional.
         """
+        # Inlined, of the 1.2 µs that a chunk takes: `guarded` (0.17 µs), `OpenRuns.get` (0.03 µs).
         try:
-            # `OpenRuns.get`, inlined to save a stack frame.
             run_id = manager.run_id
             run = self._open.get(run_id if isinstance(run_id, str) else run_id.int)
             if type(run) is LangChainCall:
@@ -216,7 +216,7 @@ class RunObserver:
 
     def _begin(self, run_id: UUID, run: Run, task: _Task = None) -> None:
         self._runs.add(run_id, run, task)
-        self._closing.enter(run)
+        self._run_recorder.enter(run)
 
     def _start_agent(self, run: Run) -> None:
         """Starts the span of `run`, a graph whose first step begins. A graph counts as an agent."""
@@ -242,11 +242,11 @@ class RunObserver:
             run.mode = mode_of(run, manager.metadata)
             if options.get("batch_size", 1) != 1:
                 run.batch = self._batches.of(parameters)
-            self._closing.start_call(run, prompt)
+            self._run_recorder.start_call(run, prompt)
             self._begin(manager.run_id, run, task)
 
     def _around_model(self) -> Run | None:
-        """Returns the open call around a model's start that no id of LangChain's tells, if any.
+        """Returns the open call around the start of a model where LangChain's ids do not name it.
 
         Embedding models have no ids; a model that calls another one rarely passes its own on.
         """
@@ -268,13 +268,13 @@ class RunObserver:
         run = self._runs.pop(run_id)
         if run is None:
             return
-        self._closing.close(run, error, response, billing=billing)
+        self._run_recorder.close(run, error, response, billing=billing)
         if run.parent is None:
             self.recorder.flush()
 
     @guarded
     def _abandoned(self, run: Run) -> None:
-        self._closing.close(run, was_lost=True)
+        self._run_recorder.close(run, was_lost=True)
 
 
 def is_graph_step(tags: list[str] | None) -> bool:

@@ -28,7 +28,7 @@ class OpenRuns:
     - Its id object is freed, perhaps by the garbage collector. LangChain's run manager holds the
       very id object that the start callback was given, and any code that could still report the
       run holds the manager. Where managers return a new object each time, this does not work
-      (`ids_tell` is false).
+      (`ids_are_freed` is false).
     - Its task is done, if a coroutine of that task both starts and ends the run (not a generator,
       nor the task that feeds an event stream). The id alone is not enough: an event stream's
       tracer keeps the ids of its runs, and may itself be kept by the context in which a pooled
@@ -36,11 +36,11 @@ class OpenRuns:
     """
 
     def __init__(
-        self, recorder: Recorder, abandoned: Callable[[Run], None], *, ids_tell: bool = True
+        self, recorder: Recorder, abandoned: Callable[[Run], None], *, ids_are_freed: bool = True
     ) -> None:
         self.recorder = recorder
         self._abandoned = abandoned
-        self._ids_tell = ids_tell
+        self._ids_are_freed = ids_are_freed
         self.by_key: dict[int | str, Run] = {}
         """The runs, by the `_key` of their id."""
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], set[int | str]] = WeakKeyDictionary()
@@ -57,7 +57,7 @@ class OpenRuns:
         if key in self.by_key:
             self._lose(key)
         # A caller may choose the id itself, even as a str, which has no weak references.
-        if self._ids_tell and not isinstance(run_id, str):
+        if self._ids_are_freed and not isinstance(run_id, str):
             run.id_ref = weakref.ref(run_id, lambda _: self._lose(key))
         self.by_key[key] = run
         if task is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from otel_coach.instrumentors.genai.model_call import Batch
+from otel_coach.instrumentors.genai.model_call import PromptBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,14 +19,14 @@ class TextBatches:
     """The batches of which some calls have not ended yet.
 
     langchain-core gives all runs of a batch the same object of parameters, and another batch
-    another one. Neither their order nor their thread tells: where an application has an
-    asynchronous handler, the starts of concurrent batches mix.
+    another one. Neither their order nor their thread identifies a batch: the starts of concurrent
+    batches mix where an application has an asynchronous handler.
     """
 
     def __init__(self) -> None:
         self._open: WeakValueDictionary[int, _LangChainBatch] = WeakValueDictionary()
 
-    def of(self, parameters: Mapping[str, object]) -> Batch:
+    def of(self, parameters: Mapping[str, object]) -> PromptBatch:
         """Returns the batch to which a run with `parameters` belongs."""
         batch = self._open.get(id(parameters))
         if batch is None:
@@ -34,6 +34,6 @@ class TextBatches:
         return batch
 
 
-class _LangChainBatch(Batch):
+class _LangChainBatch(PromptBatch):
     def __init__(self, parameters: Mapping[str, object]) -> None:
         self._parameters = parameters  # keeps their id from being another object's

@@ -76,7 +76,7 @@ def _keeps_its_id(run_manager: Any) -> bool:
     return id_ref() is None
 
 
-def feeds_events() -> bool:
+def has_event_feeders() -> bool:
     """Returns whether the event streams have the coroutine in which they run their runnable."""
     streams = (
         ("langchain_core.tracers.log_stream", "_astream_log_implementation"),
@@ -89,7 +89,7 @@ def feeds_events() -> bool:
     return True
 
 
-def has_holders() -> bool:
+def has_owner_tasks() -> bool:
     """Returns whether the coroutines exist whose frames `owner_task` looks for."""
     models = import_module("langchain_core.language_models")
     tools = import_module("langchain_core.tools")
@@ -115,7 +115,7 @@ def marks_cached() -> bool:
     handlers = import_module("langchain_core.callbacks")
     seen: list[bool] = []
 
-    class Handler(handlers.BaseCallbackHandler):
+    class AnswerHandler(handlers.BaseCallbackHandler):
         """Checks each answer."""
 
         def on_llm_end(self, response: Any, *, run_id: object, **_: Any) -> None:
@@ -123,7 +123,7 @@ def marks_cached() -> bool:
 
     model = fakes.FakeListChatModel(responses=["said"], cache=cache)
     for _ in range(2):
-        model.invoke("asked", config={"callbacks": [Handler()]})
+        model.invoke("asked", config={"callbacks": [AnswerHandler()]})
     return seen == [False, True]
 
 
@@ -135,7 +135,7 @@ def tags_steps() -> bool:
     handlers = import_module("langchain_core.callbacks")
     tags: list[list[str]] = []
 
-    class Handler(handlers.BaseCallbackHandler):
+    class TagHandler(handlers.BaseCallbackHandler):
         """Keeps the tags of each run."""
 
         def on_chain_start(self, *_: Any, **kwargs: Any) -> None:
@@ -147,7 +147,7 @@ def tags_steps() -> bool:
     graph = graphs.StateGraph(dict)
     graph.add_node("node", node)
     graph.add_edge(graphs.START, "node")
-    graph.compile().invoke({"asked": 1}, config={"callbacks": [Handler()]})
+    graph.compile().invoke({"asked": 1}, config={"callbacks": [TagHandler()]})
     return any(map(is_graph_step, tags))
 
 

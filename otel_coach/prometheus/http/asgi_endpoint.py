@@ -132,7 +132,7 @@ class MetricsEndpoint:
             await answer.pass_on()  # what is kept back, if the answer was never completed
 
     @guarded_async  # after a fault, the application's own page is sent alone
-    async def with_ours(
+    async def combined(
         self, scope: Scope, receive: Receive, content_type: str, body: bytes
     ) -> Answer | None:
         """Returns the combined page; None if the application's answer is to be left unchanged."""
@@ -141,13 +141,13 @@ class MetricsEndpoint:
         try:
             found = await self._answer(scope, receive, partial(ApplicationPage, content_type, body))
         except NotPrometheusError as error:
-            self.say_left_alone(str(error))
+            self.log_left_unchanged(str(error))
             return None
         if self._announce is not None:
             self._announce("own page", partial(_OWN_PAGE.format, path=self.path))
         return found
 
-    def say_left_alone(self, why: str) -> None:
+    def log_left_unchanged(self, why: str) -> None:
         """Logs once that the application's page is left unchanged, and the remedy."""
         if not self._is_logged:
             self._is_logged = True
@@ -222,12 +222,12 @@ class _CombinedAnswer:
         self._content_type = _header(headers, b"content-type")
         if may_be_prometheus(self._content_type) and not _header(headers, b"content-encoding"):
             return True
-        self._endpoint.say_left_alone(self._content_type or "it has no content type")
+        self._endpoint.log_left_unchanged(self._content_type or "it has no content type")
         return False
 
     async def _finish(self) -> None:
         body = b"".join(message.get("body", b"") for message in self._held)
-        found = await self._endpoint.with_ours(self._scope, self._receive, self._content_type, body)
+        found = await self._endpoint.combined(self._scope, self._receive, self._content_type, body)
         if found is None:
             await self.pass_on()
             return

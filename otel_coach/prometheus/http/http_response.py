@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otel_coach.prometheus.application_page import ApplicationPage
-    from otel_coach.prometheus.page import Page
+    from otel_coach.prometheus.page_renderer import PageRenderer
 
 _logger = logging.getLogger("otel_coach")
 
@@ -32,22 +32,22 @@ _NO_STORE: Final = ("cache-control", "no-store")
 _TEXT: Final = [("content-type", "text/plain; charset=utf-8"), _NO_STORE]
 
 
-def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
+def text_answer(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
     """Returns a response with one line of text instead of the page."""
     return Answer(status, [*_TEXT, *headers], f"otel-coach: {text}\n".encode())
 
 
-UNAUTHORIZED: Final = plain(
+UNAUTHORIZED: Final = text_answer(
     HTTPStatus.UNAUTHORIZED,
     "this page needs the header `Authorization: Bearer TOKEN`, with the OTEL_COACH_METRICS_TOKEN "
     "of the service",
     ("www-authenticate", "Bearer"),
 )
-FAILED: Final = plain(
+FAILED: Final = text_answer(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "the page failed; the service's log, or otel_coach_errors_total, has more",
 )
-BUSY: Final = plain(
+BUSY: Final = text_answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too many wait for this page. Ask again in a second, and less often.",
     ("retry-after", "1"),
@@ -55,7 +55,7 @@ BUSY: Final = plain(
 
 
 def answer(
-    page: Page, accept: str, *, gzip: bool = False, own: ApplicationPage | None = None
+    page: PageRenderer, accept: str, *, gzip: bool = False, own: ApplicationPage | None = None
 ) -> Answer:
     """Returns the page as Prometheus text or OpenMetrics 1.0, compressed if `gzip`.
 
@@ -75,7 +75,7 @@ def answer(
     return Answer(HTTPStatus.OK, headers, body)
 
 
-def unavailable(page: Page, error: OSError) -> Answer:
+def unavailable(page: PageRenderer, error: OSError) -> Answer:
     """Returns the response instead of a page; logs the cause once.
 
     A page on which counters drop would be worse than none: a failed scrape is noticed.
@@ -89,7 +89,7 @@ def unavailable(page: Page, error: OSError) -> Answer:
             what_helps,
         )
     text = f"not all figures can be read ({why}). {what_helps}"
-    return plain(HTTPStatus.SERVICE_UNAVAILABLE, text)
+    return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
 def is_allowed(token: str | None, authorization: str) -> bool:

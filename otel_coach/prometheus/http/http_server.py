@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from otel_coach.core.guard import OwnThread
-from otel_coach.prometheus.http.http_response import BUSY, FAILED, plain
+from otel_coach.prometheus.http.http_response import BUSY, FAILED, text_answer
 from otel_coach.prometheus.http.request_head import BadRequestError, read_head
 from otel_coach.workers.log_once import NO_DESCRIPTOR
 
@@ -42,8 +42,8 @@ _PAUSE: Final = 0.1
 _END: Final = b"\r\n\r\n"
 
 
-class Page(Protocol):
-    """The page to serve."""
+class PageHandler(Protocol):
+    """Answers requests for the page."""
 
     def refusal(self, head: RequestHead) -> Answer | None:
         """Returns the error response if the request is rejected; called in the server's thread."""
@@ -67,10 +67,10 @@ class _Connection:
 
 
 class PageServer:
-    """Answers requests for `page` that come to `listener`, from `start` to `stop`.
+    """Serves `page` to the clients that connect to `listener`, from `start` to `stop`.
 
     Args:
-        page: the page to serve.
+        page: answers the requests.
         listener: a listening socket.
         fault: called with each fault in the server, and its place.
 
@@ -80,7 +80,7 @@ class PageServer:
 
     def __init__(
         self,
-        page: Page,
+        page: PageHandler,
         listener: socket.socket,
         fault: Callable[[BaseException, str], None],
     ) -> None:
@@ -199,11 +199,11 @@ class PageServer:
         """Returns the request's method, and the response."""
         if data is None:
             text = f"the request has more than {_MAX_HEAD} bytes"
-            return "", plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+            return "", text_answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
         try:
             head = read_head(data)
         except BadRequestError:
-            return "", plain(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
+            return "", text_answer(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
         found = self._page.refusal(head)
         if found is None:
             connection.is_waiting = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.core.traps import PORT, cure_of_port
 from otel_coach.prometheus.http.browser_page import for_browser
-from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, plain
+from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, text_answer
 from otel_coach.prometheus.http.http_server import PageServer
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _is_local(listener: socket.socket) -> bool:
 
 
 class _ProtectedPage:
-    """The page, and which requests get it."""
+    """The page, for the requests that may have it."""
 
     def __init__(
         self, renders: Renders, address: Address, token: str | None, *, is_local: bool
@@ -108,12 +108,12 @@ class _ProtectedPage:
         """Returns the error response if the request is rejected."""
         if self._hosts is not None and not all(map(self._is_accepted, head.hosts)):
             text = "only this machine is served; ask for localhost (OTEL_EXPORTER_PROMETHEUS_HOST)"
-            return plain(HTTPStatus.MISDIRECTED_REQUEST, text)
+            return text_answer(HTTPStatus.MISDIRECTED_REQUEST, text)
         if head.path not in self._paths:
-            return plain(HTTPStatus.NOT_FOUND, "the page is at /metrics")
+            return text_answer(HTTPStatus.NOT_FOUND, "the page is at /metrics")
         if head.method not in {"GET", "HEAD"}:
             text = "the page can only be read"
-            return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
+            return text_answer(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", "GET, HEAD"))
         may_read = is_allowed(self._token, head.get("authorization"))
         page = for_browser(head.get("accept"), head.query, is_allowed=may_read)
         if page is not None:

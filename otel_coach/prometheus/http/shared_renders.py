@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from otel_coach.prometheus.application_page import ApplicationPage
     from otel_coach.prometheus.http.http_response import Answer
-    from otel_coach.prometheus.page import Page
+    from otel_coach.prometheus.page_renderer import PageRenderer
 
     Own = Callable[[], ApplicationPage]
     _Wanted = tuple[str, bool, Own | None]
@@ -78,7 +78,7 @@ class Renders:
         fault: called with exceptions in the rendering thread, other than those of rendering.
     """
 
-    def __init__(self, page: Page, fault: Callable[[BaseException, str], None]) -> None:
+    def __init__(self, page: PageRenderer, fault: Callable[[BaseException, str], None]) -> None:
         self._page = page
         self._fault = fault
         self._reset()

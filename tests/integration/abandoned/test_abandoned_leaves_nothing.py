@@ -20,7 +20,7 @@ from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
 from otel_coach import Settings
-from otel_coach.instrumentors.genai.refusals import Refusals
+from otel_coach.instrumentors.genai.stopping_client_calls import StoppingClientCalls
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_models import Notes, losing
 from tests.support.abandoned_work import EMPTY, Work, answers, application, streams, task_per_chunk
@@ -134,7 +134,7 @@ def test_a_fault_in_what_ends_calls_changes_no_answer(path, name, monkeypatch):
     def failing(*_args):
         raise LookupError
 
-    inject(monkeypatch, Refusals, name, failing)
+    inject(monkeypatch, StoppingClientCalls, name, failing)
     with ScriptedProvider("a word", pace=0) as provider, stopping(provider) as measured:
         with serving(asking_directly(provider)) as client:
             assert client.get(path).status_code == 200

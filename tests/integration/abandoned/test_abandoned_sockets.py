@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 import otel_coach
 from otel_coach import Settings
 from otel_coach.core import stop_rule
-from otel_coach.instrumentors.genai.refusals import Refusals
+from otel_coach.instrumentors.genai.stopping_client_calls import StoppingClientCalls
 from otel_coach.testing import ScriptedProvider, measuring
 from tests.support.abandoned_models import TOKENS, Notes
 from tests.support.abandoned_sockets import Sockets, endings, hang_up, leave
@@ -274,7 +274,7 @@ def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch,
     def failing(*_args):
         raise LookupError
 
-    inject(monkeypatch, Refusals, name, failing)
+    inject(monkeypatch, StoppingClientCalls, name, failing)
     with left_in_a_direct_stream(seen) as (_, measured):
         eventually(lambda: seen)
         assert seen == ["CancelledError"]

@@ -102,7 +102,7 @@ def test_a_fault_in_it_changes_no_answer(monkeypatch, notes, cls, name):
 
 STOPPING_MODULES = {
     *("stopping", "stopping_exchange", "stopping_socket", "stopping_work", "server_messages"),
-    *("awaiting", "refusals", "late_patches"),
+    *("awaiting", "stopping_client_calls", "stopping_managers", "late_patches"),
 }
 
 

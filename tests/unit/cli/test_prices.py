@@ -127,7 +127,7 @@ def newer(monkeypatch):
     monkeypatch.setattr(
         equivalence, "installed_list", lambda _day: changed_list(genai_prices="99.0")
     )
-    monkeypatch.setattr(equivalence.Calls, "one_for_each_model", lambda _self: iter(()))
+    monkeypatch.setattr(equivalence.RandomCalls, "one_for_each_model", lambda _self: iter(()))
 
 
 def test_a_newer_list_is_written_and_can_be_used(run, newer, tmp_path, monkeypatch):

@@ -100,9 +100,9 @@ def test_a_service_that_probes_it_logs_no_password(form):
     with heard() as lines, measuring(settings) as measured:
         instrumentor = DependenciesInstrumentor()
         lines += [repr(measured.installation.settings), repr(vars(instrumentor))]
-        for watcher in instrumentor._watchers:
-            watcher._probe_once()
-            lines += [repr(watcher), repr(vars(watcher)), repr(vars(watcher._attempt))]
+        for probe in instrumentor._probes:
+            probe._probe_once()
+            lines += [repr(probe), repr(vars(probe)), repr(vars(probe._attempt))]
     assert lines
     assert CORE not in "\n".join(lines)
 

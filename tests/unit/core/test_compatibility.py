@@ -36,7 +36,7 @@ def double(number: int) -> int:
 
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch):
-    monkeypatch.setattr(compatibility, "_said", set())
+    monkeypatch.setattr(compatibility, "_logged", set())
 
 
 def ask():

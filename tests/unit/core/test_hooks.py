@@ -101,7 +101,7 @@ def test_whatever_others_call_is_guarded_or_has_its_reason():
 def test_whatever_langchain_is_made_to_call_is_guarded():
     named = (*trials.STARTS.values(), *trials.ENDS.values())
     told = {"on_stream_event", *(name for names in named for name in names)}
-    assert {"holder", *told} <= {name for cls, name in HOOKS if cls is RunObserver}
+    assert {"owner_task", *told} <= {name for cls, name in HOOKS if cls is RunObserver}
 
     # `note` has its guard in itself, which is cheaper.
 

@@ -15,7 +15,7 @@ from langchain_core.outputs import (
 )
 from pydantic import Field
 
-from otel_coach.instrumentors.genai import usage
+from otel_coach.instrumentors.genai import usage_blocks
 from tests.support.conservation import started
 from tests.support.scripted_model import CALLS, COST, UNMEASURED, Scripted, counted, unmeasured
 from tests.support.versions import CACHES_MAY_KEEP_TEXT
@@ -63,7 +63,7 @@ def test_a_tier_without_a_known_price_has_none(measured):
 
 
 def test_a_part_that_is_not_known_is_said_once(measured, caplog, monkeypatch):
-    monkeypatch.setattr(usage, "_named_parts", set())
+    monkeypatch.setattr(usage_blocks, "_named_parts", set())
     told = counted(10, 10, input_token_details={"smell": 3})
     for _ in range(2):
         Scripted(answer=AIMessage("", usage_metadata=told)).invoke("hi")

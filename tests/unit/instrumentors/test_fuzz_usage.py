@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from otel_coach.instrumentors.genai.billing import billing_of, usage_of
-from otel_coach.instrumentors.genai.usage import usage_of_chunks
+from otel_coach.instrumentors.genai.usage_blocks import usage_of_chunks
 from tests.support import strategies as some
 
 # Usage blocks

@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessageChunk
 
 from otel_coach.instrumentors.genai.billing import usage_of
 from otel_coach.instrumentors.genai.direct_call import as_object
-from otel_coach.instrumentors.genai.usage import usage_in, usage_of_chunks
+from otel_coach.instrumentors.genai.usage_blocks import usage_in, usage_of_chunks
 from otel_coach.instrumentors.openai.calls import ChatCall
 from otel_coach.pricing.price_list import Usage
 from tests.support.scripted_model import Scripted, counted

@@ -90,7 +90,7 @@ def test_a_chunk_that_no_model_speaks_costs_few_functions(measured, app):
 
 
 def test_a_chunk_that_a_model_speaks_costs_few_functions_too(measured, app):
-    # That one; on_llm_new_token, note, token_came.
+    # That one; on_llm_new_token, note, chunk_came.
     more = our_calls(measured, app, "/stream/1100") - our_calls(measured, app, "/stream/100")
     assert round(more / 1000) == 4
 

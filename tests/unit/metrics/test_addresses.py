@@ -5,7 +5,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from otel_coach.metrics.labels import is_address, model_text
+from otel_coach.metrics.labels import is_model_address, model_text
 
 ADDRESSES = [
     "https://x7q.us-east-1.aws.endpoints.huggingface.cloud",
@@ -69,13 +69,13 @@ NAMES = [
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_is_no_models_name(address):
-    assert is_address(address)
+    assert is_model_address(address)
     assert model_text(address) == "other"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_models_name_stays_as_it_is(name):
-    assert not is_address(name)
+    assert not is_model_address(name)
     assert model_text(name) == name
 
 

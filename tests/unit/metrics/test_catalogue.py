@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from otel_coach.core.request_context import stated_mode
-from otel_coach.metrics.catalogue import CATALOGUE, Kind
+from otel_coach.metrics.catalogue import CATALOGUE, InstrumentKind
 from otel_coach.metrics.labels import ALLOWED_LABELS, DEFAULT_BUDGETS
 from otel_coach.testing import Page, measuring
 from tests.support.paths import ROOT
@@ -69,7 +69,7 @@ def test_budgets_are_the_fixed_ones():
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.prometheus_name)
 def test_buckets_reach_what_they_time(metric):
-    if metric.kind is not Kind.HISTOGRAM:
+    if metric.kind is not InstrumentKind.HISTOGRAM:
         assert metric.buckets == ()
         return
     assert list(metric.buckets) == sorted(set(metric.buckets))
@@ -89,7 +89,7 @@ def measured():
 def measure_everything(measured):
     recorder = measured.installation.providers.recorder
     for metric in CATALOGUE:
-        if metric.kind is not Kind.GAUGE:
+        if metric.kind is not InstrumentKind.GAUGE:
             recorder.record(metric, 0.5, tuple(f"some {label}" for label in metric.labels))
 
 
@@ -98,15 +98,15 @@ def test_every_metric_reaches_the_page_under_its_name_and_labels_and_no_others(m
     measured.installation.providers.recorder.flush_all()
     page = Page(generate_latest(measured.installation.providers.registry).decode())
     for metric in CATALOGUE:
-        if metric.kind is Kind.GAUGE:
+        if metric.kind is InstrumentKind.GAUGE:
             continue
         name = metric.prometheus_name
-        sample = f"{name}_bucket" if metric.kind is Kind.HISTOGRAM else name
+        sample = f"{name}_bucket" if metric.kind is InstrumentKind.HISTOGRAM else name
         rows = page.samples(sample)
         assert rows, name
         for labels, _ in rows:
             assert set(labels) - {"le"} == set(metric.labels)
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is InstrumentKind.HISTOGRAM:
             bounds = {float(labels["le"]) for labels, _ in rows}
             assert bounds == {*metric.buckets, float("inf")}
     assert page.labels <= ALLOWED_LABELS | {"le"}

@@ -7,7 +7,7 @@ from decimal import Decimal, Inexact, localcontext
 import pytest
 
 from otel_coach.pricing import listed as module
-from otel_coach.pricing.listed import About, ListedPrices, UnusableListError, is_newer
+from otel_coach.pricing.listed import ListedPrices, ListOrigin, UnusableListError, is_newer
 from otel_coach.pricing.own_prices import OwnPrice
 from otel_coach.pricing.price_list import PriceList, Usage
 from tests.support.price_lists import changed_list, usd
@@ -203,7 +203,7 @@ def test_a_list_that_is_gone_has_no_prices_and_no_age(tmp_path, caplog):
 
 
 def test_its_age_is_counted_from_its_day():
-    about = About("0.2.3", date(2026, 11, 9))
+    about = ListOrigin("0.2.3", date(2026, 11, 9))
     assert about.age_days(date(2026, 11, 28)) == 19
     assert about.age_days(date(2026, 11, 1)) == 0
     assert PriceList().age_days() >= 0

@@ -11,7 +11,7 @@ import pytest
 
 from otel_coach.pricing import equivalence
 from otel_coach.pricing.convert import UnknownMeaningError, installed_list, installed_version
-from otel_coach.pricing.equivalence import Calls, DifferentPricesError, write_proven_list
+from otel_coach.pricing.equivalence import DifferentPricesError, RandomCalls, write_proven_list
 from otel_coach.pricing.listed import SHIPPED, ListedPrices, is_newer
 from tests.support.price_lists import changed_list
 from tools.prices.__main__ import out_of_date
@@ -37,8 +37,8 @@ def listed(tmp_path_factory):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_all_prices_and_errors_are_those_of_genai_prices(listed, seed):
     results, differences = Counter(), []
-    for call in Calls(seed).all(SHARE):
-        theirs, ours = equivalence.theirs(call), equivalence.ours(listed, call)
+    for call in RandomCalls(seed).all(SHARE):
+        theirs, ours = equivalence.genai_prices_cost(call), equivalence.listed_cost(listed, call)
         kind = ours if isinstance(ours, str) else "price" if ours else "nothing"
         results[kind] += 1
         if theirs != ours:
@@ -57,7 +57,7 @@ def test_a_list_that_gives_other_prices_is_not_written(tmp_path, monkeypatch):
     path = tmp_path / "prices.tsv"
     wrong = changed_list((b'"input_mtok":2.5,', b'"input_mtok":2.6,'))
     monkeypatch.setattr(equivalence, "installed_list", lambda _: wrong)
-    with pytest.raises(DifferentPricesError, match="the first: Call"):
+    with pytest.raises(DifferentPricesError, match="the first: RandomCall"):
         write_proven_list(path)
     assert [*tmp_path.iterdir()] == []
 

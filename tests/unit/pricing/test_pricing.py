@@ -3,7 +3,7 @@ import json
 import pytest
 
 from otel_coach.pricing.own_prices import OwnPrice
-from otel_coach.pricing.price_list import Call, PriceList, Usage
+from otel_coach.pricing.price_list import CallDetails, PriceList, Usage
 from tests.support.price_lists import changed_list, usd
 
 MTOK = 1_000_000
@@ -63,7 +63,7 @@ def test_a_model_alone_is_enough_for_whoever_looks_it_up():
     ],
 )
 def test_a_price_is_that_of_the_provider_that_was_asked(model, provider, api_url, asked):
-    priced = PriceList().priced(Usage(MTOK, 0), (model,), Call(provider, api_url))
+    priced = PriceList().priced(Usage(MTOK, 0), (model,), CallDetails(provider, api_url))
     assert (priced and priced.entry.provider) == asked
 
 
@@ -98,7 +98,7 @@ def test_a_service_tier_has_its_own_price_or_none(model, provider, tier, dollars
 
 
 def test_fees_are_paid_where_the_list_has_them_and_named_where_not():
-    call = Call("anthropic", fees={"web_searches": 3, "images": 1})
+    call = CallDetails("anthropic", fees={"web_searches": 3, "images": 1})
     priced = PriceList().priced(Usage(MTOK, 0), ("claude-haiku-4-5",), call)
     assert priced.usd == pytest.approx(1 + 3 * 10 / 1000)
     assert priced.unpaid == ("images",)
@@ -236,7 +236,7 @@ def test_a_list_that_is_damaged_or_of_another_version_is_one_line(tmp_path, capl
 
 
 def test_which_entry_a_price_is_by_is_told():
-    priced = PriceList().priced(Usage(MTOK, 0), ("gpt-4o",), Call("azure"))
+    priced = PriceList().priced(Usage(MTOK, 0), ("gpt-4o",), CallDetails("azure"))
     assert (priced.usd, priced.entry.owner, priced.entry.model.id) == (2.5, "openai", "gpt-4o")
 
 

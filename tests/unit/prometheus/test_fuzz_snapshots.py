@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from otel_coach.prometheus.merge import Merged
 from otel_coach.prometheus.snapshot import Snapshot, from_bytes, sample_of, to_bytes
-from otel_coach.workers.figures import Figures
+from otel_coach.workers.worker_metrics import WorkerMetrics
 from tests.support import strategies_of_figures as some
 from tests.support.watching import shown, watching
 
@@ -62,8 +62,10 @@ def test_a_broken_snapshot_is_refused_or_can_be_added_up(content):
 @given(some.broken_snapshots(), st.booleans())
 def test_a_page_with_a_broken_snapshot_is_none_or_valid_and_shows_the_others(content, lives):
     with watching() as watched:
-        mine = Figures("1-a", watched.local_metrics.measure(whole=True), lives=True, stale=False)
-        broken = Figures("2-b", content, lives=lives, stale=not lives)
+        mine = WorkerMetrics(
+            "1-a", watched.local_metrics.measure(whole=True), lives=True, stale=False
+        )
+        broken = WorkerMetrics("2-b", content, lives=lives, stale=not lives)
         watched.page.show_all(lambda _: [mine, broken])
         if not is_snapshot(content):
             for made in (

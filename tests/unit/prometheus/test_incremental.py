@@ -12,14 +12,19 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.samples import Exemplar, Sample
 
-from otel_coach.metrics.catalogue import CATALOGUE, HTTP_REQUEST_DURATION, TOOL_CALLS, Kind
+from otel_coach.metrics.catalogue import (
+    CATALOGUE,
+    HTTP_REQUEST_DURATION,
+    TOOL_CALLS,
+    InstrumentKind,
+)
 from otel_coach.metrics.labels import ENDPOINT
 from otel_coach.prometheus.all_workers import HEAD, AllWorkers
 from otel_coach.prometheus.encoding import Encoded
 from otel_coach.prometheus.merge import Merged
 from otel_coach.prometheus.snapshot import (
-    About,
-    How,
+    Effect,
+    FamilyMetadata,
     Snapshot,
     from_bytes,
     key_of,
@@ -30,10 +35,10 @@ from otel_coach.prometheus.sums import Sums
 from otel_coach.prometheus.table import Table
 from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
-from otel_coach.workers.figures import Figures
+from otel_coach.workers.worker_metrics import WorkerMetrics
 
 OUR_NAMES = ("app_ai_", "agent_", "auth_", "rate_", "http_", "dependency_", "otel_coach_")
-OURS = [metric for metric in CATALOGUE if metric.kind is not Kind.GAUGE]
+OURS = [metric for metric in CATALOGUE if metric.kind is not InstrumentKind.GAUGE]
 
 
 def samples_of(snapshot):
@@ -85,7 +90,7 @@ class Writer:
     def everybody(self, read):
         head, offset = read.get("1-a", (b"", 0))
         offset = offset if head and self.content.startswith(head) else 0
-        return [Figures("1-a", self.content[offset:], lives=True, stale=False, offset=offset)]
+        return [WorkerMetrics("1-a", self.content[offset:], lives=True, stale=False, offset=offset)]
 
     def measures(self):
         self.content += self._local.measure(whole=False)
@@ -130,7 +135,7 @@ def test_whatever_is_written_when_counts_are_exact_and_sums_never_fall(steps, di
             if not truth or "written" not in locals():
                 continue
             for whose in (fleet, AllWorkers(writer.everybody)):  # one that has read before, or not
-                tables = {table.about.name: table for table in whose.tables()[0]}
+                tables = {table.metadata.name: table for table in whose.tables()[0]}
                 for tool, count in written.items():
                     assert counted(tables["agent_tool_calls"], tool_name=tool) == count
                     seconds = tables["http_server_request_duration_seconds"]
@@ -163,17 +168,17 @@ def test_a_sum_made_of_increments_is_never_more_than_the_workers_own():
         own = shown = numbers[0]
         for number in numbers[1:]:
             own += number  # as the SDK does
-            family.add(part("c", {"c_total": number}, How.ADD), "1-a")
+            family.add(part("c", {"c_total": number}, Effect.ADD), "1-a")
             (value,) = family.merged().values
             assert shown <= value <= own
             shown = value
 
 
-def part(name, values, how=How.WHOLE):
+def part(name, values, effect=Effect.WHOLE):
     family = Metric(name, "help", "counter")
     family.samples = [Sample(key, {}, value) for key, value in values.items()]
     (made,) = Snapshot.of([family], {}).parts
-    return made._replace(how=how)
+    return made._replace(effect=effect)
 
 
 def test_a_block_that_is_not_finished_is_read_when_it_is():
@@ -254,7 +259,7 @@ def test_a_scrape_writes_only_what_changed():
     assert len(whole) > 1_000_000
     found = ours["http_server_request_duration_seconds"]
     assert {sample_of(key)[1]["endpoint"] for key in found.keys} == {"/7"}
-    assert found.how == How.UPDATE
+    assert found.effect == Effect.UPDATE
     others = {name for name in ours if not name.startswith(("process_", "python_"))}
     assert others == {"http_server_request_duration_seconds"}
 
@@ -289,7 +294,7 @@ def test_the_lines_are_those_of_prometheus_client(encode, kind, data):
         if data.draw(st.booleans()) and keys:
             gone = data.draw(st.integers(0, len(keys) - 1))
             del keys[gone], values[gone]
-        table = Table(About("c", "help", kind, ""), [*keys], [*values], {**exemplars})
+        table = Table(FamilyMetadata("c", "help", kind, ""), [*keys], [*values], {**exemplars})
         family = Metric("c", "help", kind)
         for key, value in zip(keys, values, strict=True):
             one = exemplars.get(key)
@@ -313,7 +318,7 @@ def test_a_family_of_which_the_lines_cannot_be_kept_is_written_once():
     for scrape in range(1, 4):
         values = [float(scrape), 2.0, 3.0]
         assert b"s_created 3.0" in encoded.table(
-            Table(About("s", "", "summary", ""), keys, values, {})
+            Table(FamilyMetadata("s", "", "summary", ""), keys, values, {})
         )
         assert len(written) == scrape
 
@@ -321,7 +326,7 @@ def test_a_family_of_which_the_lines_cannot_be_kept_is_written_once():
 @pytest.mark.parametrize("first", ["s_count", "s_created"])
 def test_a_sample_that_begins_a_family_of_its_own_stays_there(first):
     encoded = Encoded(generate_latest)
-    about = About("s", "help", "summary", "")
+    about = FamilyMetadata("s", "help", "summary", "")
     [last] = {"s_count", "s_created"} - {first}
     encoded.table(Table(about, [key_of(first, {})], [1.0], {}))
     text = encoded.table(Table(about, [key_of(first, {}), key_of(last, {})], [1.0, 2.0], {}))
@@ -346,7 +351,7 @@ def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
         merged.add(Snapshot.of([gauge, counter], {}), worker)
         if number:
             merged.begin(f"{number - 1}-a")
-    tables = {table.about.name: table for table in merged.tables({"99-a"})}
+    tables = {table.metadata.name: table for table in merged.tables({"99-a"})}
     assert [sample_of(key)[1] for key in tables["own"].keys] == [{"pid": "99"}]
     assert tables["c"].values == [1.0]
     assert len(merged._families["own"]._columns) == len(merged._families["c"]._columns) == 1

@@ -41,7 +41,7 @@ def sent(*families, **times):
 def shown(merged, *living):
     """The merged families as prometheus_client has them."""
     for table in merged.tables(set(living)):
-        family = Metric(*table.about)
+        family = Metric(*table.metadata)
         for key, value in zip(table.keys, table.values, strict=True):
             exemplar = table.exemplars.get(key)
             found = None if exemplar is None else Exemplar(*exemplar[1:])

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from otel_coach.sdk.exporters import OneLineAMinute, at_once
+from otel_coach.sdk.exporters import OneLineAMinute, run_at_once
 
 
 def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
@@ -37,7 +37,7 @@ def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
 def test_one_that_hangs_does_not_keep_the_others():
     done = []
     for_ever = threading.Event()
-    at_once(
+    run_at_once(
         [lambda _: for_ever.wait(), lambda _: done.append(1), lambda _: done.append(2)],
         0.2,
     )
@@ -57,13 +57,13 @@ def test_without_threads_each_has_its_share_of_the_time(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refused)
     monkeypatch.setattr("otel_coach.sdk.exporters.monotonic", lambda: now[0])
-    at_once([takes_its_share] * 3, 0.6)
+    run_at_once([takes_its_share] * 3, 0.6)
     assert shares == pytest.approx([0.2, 0.2, 0.2])
 
 
 def test_one_that_fails_is_one_line_and_the_others_go_on(caplog):
     done = []
-    at_once([lambda _: 1 / 0, done.append], 1)
+    run_at_once([lambda _: 1 / 0, done.append], 1)
     assert len(done) == 1
     (record,) = caplog.records
     assert "ZeroDivisionError in test_exporting.py" in record.getMessage()

@@ -137,7 +137,7 @@ def test_an_exporter_that_raises_loses_its_batch_and_nothing_after_it(raised):
             pass
 
     of = Providers(Settings())
-    losses = Losses(of.budgets.queue, span_places=2000, log_places=1)
+    losses = Losses(of.budgets.queue, span_slots=2000, log_slots=1)
     exporter = Once()
     try:
         with_processor = Providers(Settings(), [CountedSpans(exporter, losses)])

@@ -88,7 +88,7 @@ def test_a_fault_in_the_background_is_counted_and_the_next_tick_tries_again(tmp_
     )
     eventually(lambda: len(measured) >= 2)
     assert faults == [(ZeroDivisionError, "Membership")]
-    assert [figures.content for figures in group.all_figures()] == [b"figures"]
+    assert [figures.content for figures in group.all_metrics()] == [b"figures"]
     group.close()
 
 
@@ -111,15 +111,15 @@ def test_the_dead_are_retired_once(tmp_path):
         folder.snapshot(worker).write_bytes(worker.encode())
     group._fold()
     assert source.retired == [[b"1-dead", b"2-dead"]]
-    assert [f.content for f in group.all_figures()] == [b"own", b"1-dead+2-dead"]
+    assert [f.content for f in group.all_metrics()] == [b"own", b"1-dead+2-dead"]
     # As if it had not come to remove them.
     folder._lock("1-dead").write_text("")
     folder.snapshot("1-dead").write_bytes(b"1-dead")
-    assert [f.content for f in group.all_figures()] == [b"own", b"1-dead+2-dead"]
+    assert [f.content for f in group.all_metrics()] == [b"own", b"1-dead+2-dead"]
     group._fold()
     assert source.retired[1:] == [[b"1-dead+2-dead"]]
     assert json.loads((folder.path / "dead").read_bytes().partition(b"\n")[0])
-    assert [f.content for f in group.all_figures()] == [b"own", b"1-dead+2-dead"]
+    assert [f.content for f in group.all_metrics()] == [b"own", b"1-dead+2-dead"]
     group.close()
 
 

@@ -16,13 +16,13 @@ from otel_coach.setup.serving import Serving
 from otel_coach.testing import Page, measuring
 from otel_coach.workers import log_once as outage_module
 from otel_coach.workers import run_dir as folder_module
-from otel_coach.workers.figures import Figures
 from otel_coach.workers.log_once import LogOnce
 from otel_coach.workers.membership import Membership
 from otel_coach.workers.refresh_socket import RefreshSocket, ring
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import supervisor
+from otel_coach.workers.worker_metrics import WorkerMetrics
 from tests.support.faults import never
 from tests.support.programs import free_port
 from tests.support.scarcity import Source, descriptors, lines, open_files, written
@@ -273,9 +273,9 @@ def test_the_page_names_who_is_behind_and_leaves_out_who_never_wrote(measured):
     page = measured.installation.page
     page.show_all(
         lambda _: [
-            Figures("1-a", None, lives=True, stale=True),
-            Figures("2-b", written(2), lives=True, stale=True),
-            Figures("3-c", written(3), lives=True, stale=False),
+            WorkerMetrics("1-a", None, lives=True, stale=True),
+            WorkerMetrics("2-b", written(2), lives=True, stale=True),
+            WorkerMetrics("3-c", written(3), lives=True, stale=False),
         ]
     )
     text = page.render("")[0].decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 
-class Names(NamedTuple):
+class ProviderNames(NamedTuple):
     """The names of one provider."""
 
     semconv: str
@@ -14,20 +14,20 @@ class Names(NamedTuple):
     """The id in the price list."""
 
 
-BEDROCK: Final = Names("aws.bedrock", "aws")
-_GEMINI: Final = Names("gcp.gemini", "google")
-_VERTEX: Final = Names("gcp.vertex_ai", "google")
-_MISTRAL: Final = Names("mistral_ai", "mistral")
-_XAI: Final = Names("x_ai", "x-ai")
+BEDROCK: Final = ProviderNames("aws.bedrock", "aws")
+_GEMINI: Final = ProviderNames("gcp.gemini", "google")
+_VERTEX: Final = ProviderNames("gcp.vertex_ai", "google")
+_MISTRAL: Final = ProviderNames("mistral_ai", "mistral")
+_XAI: Final = ProviderNames("x_ai", "x-ai")
 _NAMES: Final = {
     "amazon_bedrock": BEDROCK,
     "anthropic_bedrock": BEDROCK,
     "anthropic_mantle": BEDROCK,
     "anthropic_vertex": _VERTEX,
     "aws": BEDROCK,
-    "azure": Names("azure.ai.openai", "azure"),
-    "azure_ai": Names("azure.ai.inference", "azure"),
-    "azure_openai": Names("azure.ai.openai", "azure"),
+    "azure": ProviderNames("azure.ai.openai", "azure"),
+    "azure_ai": ProviderNames("azure.ai.inference", "azure"),
+    "azure_openai": ProviderNames("azure.ai.openai", "azure"),
     "bedrock": BEDROCK,
     "bedrock_converse": BEDROCK,
     "gemini": _GEMINI,
@@ -43,7 +43,7 @@ _NAMES: Final = {
 }
 
 
-def names_of(provider: str) -> Names:
+def names_of(provider: str) -> ProviderNames:
     """Returns the names of what a library calls `provider`; others keep their name everywhere."""
     name = provider.lower().replace("-", "_")
-    return _NAMES.get(name) or Names(provider, provider)
+    return _NAMES.get(name) or ProviderNames(provider, provider)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.genai.runs import Run
 
 
-class Refusals:
-    """What stopping adds to the calls of one package; exists only where somebody asks for it."""
+class StoppingClientCalls:
+    """Patches around those of `ClientCalls`; they are made only where stopping is asked for."""
 
     def __init__(self, calls: ClientCalls) -> None:
         self._calls = calls
@@ -110,7 +110,7 @@ class Refusals:
 
     @guarded
     def tell_at_its_end(self, answer: Any) -> None:
-        """Makes an outermost stream that a task reads end as the application is to see it."""
+        """Lets an outermost stream that a task reads end with what `told` returns."""
         if (watched := watched_iterator(answer)) is not None:
             watched.told = self.told
 

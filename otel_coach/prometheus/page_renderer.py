@@ -21,7 +21,7 @@ from otel_coach.workers.log_once import LogOnce
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from otel_coach.prometheus.all_workers import WorkersFigures
+    from otel_coach.prometheus.all_workers import ReadMetrics
     from otel_coach.prometheus.application_page import ApplicationPage
     from otel_coach.prometheus.local_metrics import LocalMetrics
     from otel_coach.prometheus.table import Table
@@ -31,20 +31,20 @@ _IDLE: Final = 120.0
 
 _ABOUT_ITSELF: Final = "otel_coach_"
 _OTHERS: Final = len(CATALOGUE)
-_PLACES: Final = {
-    name: place + (_OTHERS + 1) * name.startswith(_ABOUT_ITSELF)
-    for place, name in enumerate(
+_POSITIONS: Final = {
+    name: position + (_OTHERS + 1) * name.startswith(_ABOUT_ITSELF)
+    for position, name in enumerate(
         metric.prometheus_name.removesuffix("_total") for metric in CATALOGUE
     )
 }
 """Where each of otel-coach's families is: in the catalogue's order, those about itself last."""
 
 
-def _place(table: Table) -> int:
-    return _PLACES.get(table.about.name, _OTHERS)
+def _position(table: Table) -> int:
+    return _POSITIONS.get(table.metadata.name, _OTHERS)
 
 
-class Page:
+class PageRenderer:
     """The page that Prometheus scrapes.
 
     Args:
@@ -71,9 +71,9 @@ class Page:
         self._rendering = threading.Lock()
         self._forget()
 
-    def show_all(self, figures_of: WorkersFigures) -> None:
+    def show_all(self, read_metrics: ReadMetrics) -> None:
         """Makes the page show the metrics of all workers from now on."""
-        self._all_workers = AllWorkers(figures_of)
+        self._all_workers = AllWorkers(read_metrics)
         self._local.keep_increments()
 
     def show_one_of_many(self) -> None:
@@ -92,15 +92,15 @@ class Page:
         with self._rendering:
             self._rendered = monotonic()
             tables, stale = self._tables()
-            merged = [table.about for table in tables]
+            merged = [table.metadata for table in tables]
             others = [*self._families.completing(merged)]
             rest = b"" if own is None else self._families.beside(own, [*merged, *others])
             encode, content_type = choose_encoder(
                 format_of(own.content_type if own is not None and rest else accept)
             )
             encoded = self._encoded.setdefault(content_type, Encoded(encode))
-            tables = sorted(tables, key=_place)
-            after = bisect_right(tables, _OTHERS, key=_place)
+            tables = sorted(tables, key=_position)
+            after = bisect_right(tables, _OTHERS, key=_position)
             parts = [encoded.table(table) for table in tables[:after]]
             parts.extend(encoded.family(family) for family in others)
             parts.extend(encoded.table(table) for table in tables[after:])

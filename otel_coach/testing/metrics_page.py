@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from otel_coach.configuration.names import hint, nearest
-from otel_coach.metrics.catalogue import CATALOGUE, Kind
+from otel_coach.metrics.catalogue import CATALOGUE, InstrumentKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ def _catalogue() -> dict[str, frozenset[str]]:
     labels: dict[str, frozenset[str]] = {}
     for metric in CATALOGUE:
         names = [metric.prometheus_name]
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is InstrumentKind.HISTOGRAM:
             names = [f"{metric.prometheus_name}{suffix}" for suffix in _SUFFIXES]
         for name in names:
             more = {"le"} if name.endswith("_bucket") else set[str]()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NOT_FINISHED: Final = "TimeoutError"
 
 
-class Watcher:
+class PeriodicProbe:
     """Probes one dependency every `interval` seconds.
 
     The dependency is down if a probe fails or takes longer than `timeout` seconds. There are two
@@ -53,7 +53,7 @@ class Watcher:
             try:
                 self._probe_once()
             except BaseException as fault:  # noqa: BLE001 - the next interval tries again
-                self._health.recorder.fault(fault, "Watcher")
+                self._health.recorder.fault(fault, "PeriodicProbe")
             if self._stopped.wait(max(0.0, self._interval - (perf_counter() - started))):
                 return
 

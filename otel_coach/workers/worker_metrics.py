@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class WorkerMetrics:
     """The metrics that one worker last wrote."""
 
     worker: str
@@ -23,7 +23,7 @@ class Figures:
     """The position of `content` in the worker's file; what is before it was read earlier."""
 
 
-class Source(Protocol):
+class MetricsSource(Protocol):
     """The metrics of this worker."""
 
     def measure(self, *, whole: bool) -> bytes:

@@ -1,7 +1,7 @@
 """Refuses the next call of a model or a tool in work that is stopped because its client has left.
 
-These patches lie around those of `manager_patches`, and exist only where somebody asks for
-stopping. Tasks are cancelled by the ASGI middleware; this is for worker threads, which cannot be.
+These patches lie around those of `manager_patches`, and are made only where stopping is
+asked for. The ASGI middleware cancels tasks; this is for worker threads, which cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
                 yield replaced(run_manager, name, partial(stopping, instrumentor=instrumentor))
 
 
-def told_where_unreported(recorder: CountsFaults) -> LatePatches:
-    """Patches the calls of models, whose end by a cancellation LangChain does not report."""
+def reporting_cancellations(recorder: CountsFaults) -> LatePatches:
+    """Patches the calls of models: LangChain does not report their end by a cancellation."""
     return LatePatches(
         recorder,
         {
@@ -122,9 +122,9 @@ def _stopping(original: Callable[..., Any], instrumentor: Observed) -> Callable[
 def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
     """Wraps the async method: it ends a stream that a task of LangChain's reads.
 
-    The task that consumes the stream is cancelled, but not the other one, and the cancellation of
-    either may be lost. This is as if it were cancelled now; asyncio would log any other exception,
-    which nobody retrieves.
+    The task that consumes the stream is cancelled, but LangChain's is not, and the cancellation of
+    either may be lost. So this raises what a cancellation would. asyncio would log any other
+    exception, since nobody retrieves it.
     """
 
     @wraps(original)

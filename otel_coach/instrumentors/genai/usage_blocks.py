@@ -12,7 +12,7 @@ from otel_coach.core.record import record
 from otel_coach.pricing.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _logger = logging.getLogger("otel_coach")
 
@@ -53,9 +53,14 @@ def as_mapping(value: object) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else None
 
 
+def as_sequence(value: object) -> Sequence[Any]:
+    """Returns `value` if it is a list or a tuple, else an empty one."""
+    return cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
+
+
 _LANGCHAIN_DETAILS: Final = ("input_token_details", "output_token_details")
 _NESTED: Final = ("token_details", "tokens_details", "cache_creation")
-"""How the names of mappings end that have the parts of a count."""
+"""The ends of the names of mappings that have the parts of a count."""
 _OF_TIER: Final = re.compile(r"([a-z]+)_(?:cache_read|cache_creation|reasoning)")
 _LIKE_TEXT: Final = frozenset(
     {
@@ -92,7 +97,7 @@ class _Shape:
     """The path of all tokens together, where some APIs have more than prompt and completion."""
 
     def read(self, block: Mapping[str, Any], *, is_part: bool = False) -> Usage | None:
-        if at(block, self.prompt[0]) is None or at(block, self.completion[0]) is None:
+        if count_at(block, self.prompt[0]) is None or count_at(block, self.completion[0]) is None:
             return None
         block = _without_tier(block)
         usage = Usage(
@@ -102,7 +107,7 @@ class _Shape:
             more = usage.reasoning + usage.citation
             usage = usage._replace(completion=usage.completion + more)
         if self.total and not is_part:
-            usage = _with_rest(usage, at(block, self.total) or 0)
+            usage = _with_rest(usage, count_at(block, self.total) or 0)
         if usage.contradicts_itself:
             return None
         self._name_unknown_parts(block)
@@ -259,7 +264,7 @@ def _with_rest(usage: Usage, total: int) -> Usage:
     """Returns `usage` with a completion that has all tokens of `total` that are not the prompt's.
 
     xAI counts reasoning beside the completion, and Gemini's API for OpenAI's clients names it in
-    the total only. What a cache has, and an integration did not add to the prompt, is not.
+    the total only. Not added is a rest of cached tokens that an integration left out of the prompt.
     """
     rest = total - usage.prompt - usage.completion
     is_cache = rest == usage.cached + usage.cache_write and rest != usage.reasoning
@@ -278,14 +283,20 @@ def _parts_in(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _first(block: Mapping[str, Any], paths: str) -> int:
-    return next((n for path in paths.split("|") if (n := at(block, path)) is not None), 0)
+    return next((n for path in paths.split("|") if (n := count_at(block, path)) is not None), 0)
 
 
-def at(block: Mapping[str, Any], path: str) -> int | None:
-    """Returns the count at `path`, None if there is none."""
+def value_at(block: Mapping[str, Any], path: str) -> object:
+    """Returns the value at `path` (`outer_key.inner_key`), None if there is none."""
     value: Any = block
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def count_at(block: Mapping[str, Any], path: str) -> int | None:
+    """Returns the count at `path`, None if there is none."""
+    value = value_at(block, path)
     if isinstance(value, float) and value.is_integer():  # Cohere's counts are floats
         value = int(value)
     return value if is_count(value) else None
