@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from otel_coach.cli.doctor.finding import Examined, Finding
     from otel_coach.core.traps import Trap
 
-_NAME: Final = re.compile(r"\w+")
 _QUOTES: Final = re.compile(r"(['\"])(.+)\1", re.DOTALL)
 _SCHEME: Final = re.compile(r"['\"]?bearer\s", re.IGNORECASE)
 _OTHERS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
@@ -53,16 +52,15 @@ def look(examined: Examined) -> Iterator[Finding]:
             yield quoted_value(examined, name)
     if _SCHEME.match(examined.text(OTEL_COACH_METRICS_TOKEN)):
         yield found(TOKEN_WITH_SCHEME)
-    for line in examined.settings.problems:
-        variable = _first_name(line)
+    for variable, text in examined.settings.problems:
         if variable not in unknown and variable not in quoted:
-            yield found(_trap_of(variable), line=line, variable=variable)
+            yield found(_trap_of(variable), line=text, variable=variable)
     known = {name for _, setting in settings_of(Settings) for name in setting.variables}
     for name, nearest in (*unknown.items(), *misspelt(examined.variables, known)):
         cure = f'export {nearest}="${name}"; unset {name}' if nearest else f"unset {name}"
         yield found(MISSPELT, line=unknown_line(name, nearest), cure=cure)
-    for line in examined.settings.without_effect:
-        yield found(WITHOUT_EFFECT, line=line, variable=_first_name(line))
+    for variable, text in examined.settings.without_effect:
+        yield found(WITHOUT_EFFECT, line=text, variable=variable)
 
 
 def quoted_value(examined: Examined, name: str) -> Finding:
@@ -89,9 +87,3 @@ def _trap_of(variable: str) -> Trap:
     if _OF_PROTOCOLS.fullmatch(variable):
         return PROTOCOL
     return _TRAPS.get(variable, INVALID_VALUE)
-
-
-def _first_name(line: str) -> str:
-    """Returns the variable with which a line of the settings begins."""
-    name = _NAME.match(line)
-    return name[0] if name else ""
