@@ -24,9 +24,10 @@ from otel_coach.cli.doctor import (
     variables,
 )
 from otel_coach.cli.doctor.command_line import environment_of
-from otel_coach.cli.doctor.finding import Examined, Fact, Finding, found
+from otel_coach.cli.doctor.examined import Examined, Fact
 from otel_coach.cli.doctor.traps.environment import LOOK_FAILED
 from otel_coach.configuration.process import process_environment
+from otel_coach.core.traps import Finding
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,4 +109,4 @@ def _all(subject: str, look: Iterable[Finding | Fact]) -> Iterator[Finding | Fac
     try:
         yield from look
     except Exception as error:  # noqa: BLE001 - it reads what others wrote, and runs their code
-        yield found(LOOK_FAILED, subject=subject, reason=type(error).__name__)
+        yield LOOK_FAILED.found(subject=subject, reason=type(error).__name__)

@@ -7,14 +7,15 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import ASSUMPTION
 from otel_coach.core.compatibility import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 
 def look(_examined: Examined) -> Iterator[Finding | Fact]:
@@ -31,7 +32,7 @@ def look(_examined: Examined) -> Iterator[Finding | Fact]:
     right = len(there) - len(changed)
     yield Fact(f"libraries: {right} of {len(there)} private parts are as otel-coach expects")
     for part in changed:
-        yield found(ASSUMPTION, name=part.name, lost=part.lost)
+        yield ASSUMPTION.found(name=part.name, lost=part.lost)
 
 
 def _can_propagate() -> bool:

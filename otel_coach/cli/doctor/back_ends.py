@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import otlp_grpc, otlp_http
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
 from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
@@ -20,8 +20,9 @@ from otel_coach.core.traps import NO_EXPORTER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
     from otel_coach.cli.doctor.otlp_targets import Target
+    from otel_coach.core.traps import Finding
 
 _LONGEST: Final = 8.0
 """Seconds for one export."""
@@ -54,8 +55,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             continue
         if not target.has_scheme and (target.protocol != GRPC or "://" in target.endpoint):
             named.add(target.variable)
-            yield found(
-                traps.SCHEME,
+            yield traps.SCHEME.found(
                 variable=target.variable,
                 endpoint=without_secrets(target.endpoint),
                 correct=f"http://{without_secrets(target.endpoint.rpartition('://')[2])}",
@@ -63,8 +63,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             continue
         if target.is_base and (path := _PATH.search(target.endpoint)) is not None:
             named.add(target.variable)
-            yield found(
-                traps.PATH_TWICE,
+            yield traps.PATH_TWICE.found(
                 variable=target.variable,
                 endpoint=without_secrets(target.endpoint),
                 signal=target.signal,
@@ -90,8 +89,7 @@ def _missing(examined: Examined) -> Iterator[Finding]:
         for name in names:
             component = exporter_component(name, protocol)
             if name != "prometheus" and not has_exporter(signal, component):
-                yield found(
-                    NO_EXPORTER,
+                yield NO_EXPORTER.found(
                     variable=f"OTEL_{signal.upper()}_EXPORTER",
                     name=name,
                     component=component,
@@ -103,7 +101,7 @@ def _missing(examined: Examined) -> Iterator[Finding]:
 def _headers(there: list[Target]) -> Iterator[Finding]:
     for target in there:
         for position in target.bad_headers:
-            yield found(traps.HEADERS, variable=target.headers_variable, position=position)
+            yield traps.HEADERS.found(variable=target.headers_variable, position=position)
 
 
 def _sent(target: Target) -> Outcome:
@@ -130,8 +128,7 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
         correct = re.sub("^http://", "https://", correct)
     elif trap is traps.REFUSED and not (is_grpc or target.is_base or target.parts.path.strip("/")):
         trap, correct = traps.PATH_MISSING, f"{correct.rstrip('/')}/v1/{target.signal}"
-    return found(
-        trap,
+    return trap.found(
         variable=target.variable,
         endpoint=without_secrets(target.endpoint),
         url=without_secrets(target.url),

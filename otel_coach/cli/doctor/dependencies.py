@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import (
     DEPENDENCY_ADDRESS,
     DEPENDENCY_DOWN,
@@ -33,7 +33,8 @@ from otel_coach.instrumentors.dependencies.probes import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _POSTGRESQL: Final = re.compile(r"postgres(?:ql)?(?:\+[\w.-]+)?://", re.IGNORECASE)
 _FROM_THE_SERVER: Final = re.compile(r"FATAL:\s+([^\n]{1,200})")
@@ -85,18 +86,16 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         try:
             _probe(address, settings.dependency_timeout)
         except UnknownAddressError as error:
-            yield found(DEPENDENCY_ADDRESS, name=name, reason=error)
+            yield DEPENDENCY_ADDRESS.found(name=name, reason=error)
             continue
         except Exception as error:  # noqa: BLE001 - whatever a probe raises, the dependency is down
             reason = reason_of(error, address, settings.dependency_timeout)
-            yield found(
-                DEPENDENCY_DOWN, name=name, reason=reason, cure=_cure(name, reason, address)
-            )
+            yield DEPENDENCY_DOWN.found(name=name, reason=reason, cure=_cure(name, reason, address))
         else:
             milliseconds = 1000 * (perf_counter() - started)
             yield Fact(f"dependency {name} answers in {milliseconds:.0f} ms")
         if _POSTGRESQL.match(address) and not is_installed("psycopg"):
-            yield found(NO_PSYCOPG, name=name)
+            yield NO_PSYCOPG.found(name=name)
 
 
 def _probe(address: str, timeout: float) -> None:

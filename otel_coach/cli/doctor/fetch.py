@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.traps import page as traps
 from otel_coach.metrics.catalogue import ERRORS
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from urllib.parse import SplitResult
 
-    from otel_coach.cli.doctor.finding import Finding
+    from otel_coach.core.traps import Finding
 
 PROMETHEUS: Final = "--prometheus"
 """The option whose address is that of a Prometheus, not of a page."""
@@ -95,7 +94,7 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
         content_type = answer.getheader("content-type") or ""
     if len(content) > MAX_BYTES:
         kind = f"more than {MAX_BYTES >> 20} MB"
-        raise PageError(found(traps.NOT_METRICS, url=shown(url), kind=kind))
+        raise PageError(traps.NOT_METRICS.found(url=shown(url), kind=kind))
     return Fetched(content.decode(errors="replace"), content_type, skew)
 
 
@@ -125,7 +124,7 @@ def unreadable(url: str, error: Exception) -> Finding:
         reason = "it speaks no TLS; is it http:// instead of https://?"
     elif isinstance(error, OSError) and error.strerror:
         reason = error.strerror
-    return found(traps.UNREACHABLE, url=shown(url), reason=reason)
+    return traps.UNREACHABLE.found(url=shown(url), reason=reason)
 
 
 def _body_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:
@@ -180,7 +179,7 @@ def _no_address(option: str, problem: str) -> Finding:
     example = f"http://localhost:8000{_PATH}"
     if option == PROMETHEUS:
         example = "http://localhost:9090"
-    return found(traps.ADDRESS, option=option, problem=problem, example=example)
+    return traps.ADDRESS.found(option=option, problem=problem, example=example)
 
 
 def _cure_of_missing(where: str, option: str) -> str:
@@ -198,11 +197,12 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
     status, where = answer.status, shown(url)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         to = quoted(shown(urljoin(url, answer.headers.get("location", ""))), token)
-        return found(traps.REDIRECTED, url=where, where=to, option=option)
+        return traps.REDIRECTED.found(url=where, where=to, option=option)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return found(traps.TOKEN_WRONG if token else traps.TOKEN_MISSING, url=where, status=status)
+        trap = traps.TOKEN_WRONG if token else traps.TOKEN_MISSING
+        return trap.found(url=where, status=status)
     if status == HTTPStatus.NOT_FOUND:
-        return found(traps.MISSING, url=where, cure=_cure_of_missing(where, option))
+        return traps.MISSING.found(url=where, cure=_cure_of_missing(where, option))
     if status == HTTPStatus.MISDIRECTED_REQUEST:
         reason, cure = (
             "it serves its own machine only",
@@ -211,17 +211,16 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
                 "addresses; or use localhost"
             ),
         )
-        return found(traps.UNAVAILABLE, url=where, status=status, reason=reason, cure=cure)
+        return traps.UNAVAILABLE.found(url=where, status=status, reason=reason, cure=cure)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:  # its body is otel-coach's text with the cure
         body = quoted(answer.read(_MAX_TEXT).decode(errors="replace").strip(), token)
-        return found(
-            traps.UNAVAILABLE,
+        return traps.UNAVAILABLE.found(
             url=where,
             status=status,
             reason=body or "no reason is given",
             cure=f"curl -i {shlex.quote(where)} # do what it says; is this the service's page?",
         )
-    return found(traps.STATUS, url=where, status=status)
+    return traps.STATUS.found(url=where, status=status)
 
 
 def _skew(date: str | None, before: float, after: float) -> float | None:

@@ -14,7 +14,7 @@ from otel_coach.core.plugins import exporter_component, has_exporter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined
+    from otel_coach.cli.doctor.examined import Examined
     from otel_coach.settings import EffectiveSettings
 
 _HEADER: Final = re.compile(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.otlp_targets import targets
 from otel_coach.cli.doctor.traps.back_ends import PROTOCOL
 from otel_coach.cli.doctor.traps.environment import (
@@ -29,8 +28,8 @@ from otel_coach.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
-    from otel_coach.core.traps import Trap
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding, Trap
 
 _QUOTES: Final = re.compile(r"(['\"])(.+)\1", re.DOTALL)
 _SCHEME: Final = re.compile(r"['\"]?bearer\s", re.IGNORECASE)
@@ -51,23 +50,23 @@ def look(examined: Examined) -> Iterator[Finding]:
         if name not in of_back_ends:  # `back_ends` yields those
             yield quoted_value(examined, name)
     if _SCHEME.match(examined.text(OTEL_COACH_METRICS_TOKEN)):
-        yield found(TOKEN_WITH_SCHEME)
+        yield TOKEN_WITH_SCHEME.found()
     for variable, text in examined.settings.problems:
         if variable not in unknown and variable not in quoted:
-            yield found(_trap_of(variable), line=text, variable=variable)
+            yield _trap_of(variable).found(line=text, variable=variable)
     known = {name for _, setting in settings_of(Settings) for name in setting.variables}
     for name, nearest in (*unknown.items(), *misspelt(examined.variables, known)):
         cure = f'export {nearest}="${name}"; unset {name}' if nearest else f"unset {name}"
-        yield found(MISSPELT, line=unknown_line(name, nearest), cure=cure)
+        yield MISSPELT.found(line=unknown_line(name, nearest), cure=cure)
     for variable, text in examined.settings.without_effect:
-        yield found(WITHOUT_EFFECT, line=text, variable=variable)
+        yield WITHOUT_EFFECT.found(line=text, variable=variable)
 
 
 def quoted_value(examined: Examined, name: str) -> Finding:
     """Returns the finding for a variable whose value is in quotes."""
     is_shown = name.endswith("_ENDPOINT")  # others may be secret
     correct = without_secrets(unquoted(examined, name) or "") if is_shown else "VALUE"
-    return found(QUOTED, variable=name, correct=correct)
+    return QUOTED.found(variable=name, correct=correct)
 
 
 def unquoted(examined: Examined, name: str) -> str | None:

@@ -69,7 +69,7 @@ def read_within(seconds: float, place: str, question: str, work: Callable[[], _T
     except InputError:
         raise
     except PageError as error:
-        raise InputError(error.finding.line) from None
+        raise InputError(str(error.finding)) from None
     except Exception as error:  # noqa: BLE001 - an untrusted server may make a client raise anything
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         if isinstance(error, TimeoutError):

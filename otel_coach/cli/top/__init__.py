@@ -82,9 +82,9 @@ def _read(url: str) -> Reading | str:
     try:
         text = within(LONGEST, lambda: fetched(url, token, "URL")).text
     except PageError as error:
-        return error.finding.line
+        return str(error.finding)
     except Exception as error:  # noqa: BLE001 - what reading an untrusted answer raises
-        return unreadable(url, error).line
+        return str(unreadable(url, error))
     where = shown(url)
     if not is_ours(text):
         return f"{where} is not otel-coach's page. Cure: otel-coach doctor --url {where}"

@@ -3,7 +3,7 @@
 import pytest
 
 from otel_coach.cli.doctor import otlp_http, otlp_targets
-from otel_coach.cli.doctor.finding import Examined
+from otel_coach.cli.doctor.examined import Examined
 from otel_coach.settings import Settings
 from tests.support.otlp import Receiver
 from tests.unit.cli.test_doctor_back_ends import (

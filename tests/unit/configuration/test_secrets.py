@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_coach.cli.doctor import dependencies, page, tracing, variables
-from otel_coach.cli.doctor.finding import Examined
+from otel_coach.cli.doctor.examined import Examined
 from otel_coach.instrumentors.dependencies import DependenciesInstrumentor
 from otel_coach.instrumentors.dependencies.probes import UnknownAddressError, probe_of
 from otel_coach.settings import Settings
