@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 _MISUSED: Final = 2
 _LIKENESS: Final = 0.85
-"""How like each other two names of models are, from 0 to 1: those of other sizes are alike, too."""
+"""How like a model's name another one is that may be meant, from 0 to 1.
+
+It is high, because the names of one model's sizes are like each other, too.
+"""
 
 EXAMPLES: Final = """\
   otel-coach prices gpt-4o-mini --prompt 1000 --completion 200
@@ -46,7 +49,7 @@ EXAMPLES: Final = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, what it is asked for, and `--update FILE`."""
+    """Adds the model, its provider, the tokens of the call, and `--update FILE`."""
     parser.add_argument("model", nargs="?", help="the model, as the application names it")
     parser.add_argument("--provider", help="as LangChain names it (ls_provider): openai, bedrock")
     parser.add_argument(
@@ -137,7 +140,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _provider_of(model: str, listed: ListedPrices) -> tuple[str | None, list[str]]:
-    """Returns the provider whose model it must be, if one must, and the others that offer it."""
+    """Returns the provider that must be meant, if there is one, and the others with the model."""
     found = listed.offering(model)
     if found and (len(found) == 1 or listed.has_own_names(found[0])):
         return found[0], found[1:]

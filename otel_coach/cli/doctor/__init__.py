@@ -1,7 +1,7 @@
 """Look for everything that prevents a service from being measured, with what mends it.
 
 In the service's environment it looks at variables, exporters, back ends, dependencies and prices;
-around the service's command also at the application; with --url at the page of a running service.
+with the service's command, also at the application; with --url, at the page of a running service.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def diagnosed(
 ) -> dict[str, list[Finding | Fact]]:
     """Returns what is found in `environment`, around `command`, and on the page at `url`.
 
-    The results are by subject, and each is there once. Unless `starts` is false, otel-coach is
-    started in another process, which takes a second.
+    The results are by subject; one that several looks yield is there once. Unless `starts` is
+    false, otel-coach is also started in another process, which takes a second.
     """
     examined = Examined(Settings.from_env(environment), environment)
     results: dict[str, list[Finding | Fact]] = {}
@@ -105,7 +105,7 @@ def diagnosed(
 
 
 def _all(subject: str, look: Iterable[Finding | Fact]) -> Iterator[Finding | Fact]:
-    """Yields the results of one look; that it fails itself is a finding, and ends no other."""
+    """Yields the results of one look; if it fails, that is a finding, and the others go on."""
     try:
         yield from look
     except Exception as error:  # noqa: BLE001 - it reads what others wrote, and runs their code

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "psycopg", "slowapi")
 _OURS: Final = "otel_coach_"
 _LOST: Final = {
-    ASGI: "requests, streams, refusals and the page in the application are missing",
+    ASGI: "requests, streams, auth failures and the page in the application are missing",
     LANGCHAIN: "LLM calls, tools and agents are not measured",
     DEPENDENCIES: "no dependency is probed",
 }

@@ -1,4 +1,4 @@
-"""What only the application itself tells: its routes, its own page, and what is around it."""
+"""What only the imported application tells: its routes, its own page, and what wraps it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _OK: Final = 200
 def look(
     examined: Examined, command: Sequence[str], known: Collection[Finding | Fact] = ()
 ) -> Iterator[Finding | Fact]:
-    """Imports the application of `command`, without serving it, and yields what it says.
+    """Imports the application of `command`, without serving it, and yields what is found.
 
-    `known` are the results of other looks, of which the log has some, too.
+    The log of that may repeat `known` results, those of other looks; they are left out.
     """
     shown = shlex.join(command)
     try:
@@ -56,7 +56,7 @@ def look(
     if elsewhere:
         yield from elsewhere
         return
-    told = _told(examined, application)
+    told = _told_by_child(examined, application)
     target = application.target or "the application"
     if "error" in told:
         yield traps.NOT_IMPORTED.found(target=target, reason=told["error"], command=shown)
@@ -73,8 +73,8 @@ def look(
     yield from _port(examined, application)
 
 
-def _told(examined: Examined, application: Served) -> dict[str, Any]:
-    """Returns what the child process says about the application."""
+def _told_by_child(examined: Examined, application: Served) -> dict[str, Any]:
+    """Returns what `child.py`, in its process, says about the application."""
     arguments = json.dumps(application.as_dict())
     try:
         return result_of(_CHILD, arguments, environment=examined.variables, seconds=_LONGEST)

@@ -1,8 +1,8 @@
 """Probes each dependency once, as the service does, and says why one does not answer.
 
 The log names the class of an exception only, because its message may contain a password. The
-doctor's output is for the operator's own terminal and has the whole reason, but no password either:
-of a message, only parts are shown that are known not to repeat the address.
+doctor's output, which is for the operator's own terminal, has the reason. It has no password,
+either: of a message, it has only parts that are known not to repeat the address.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.traps import Finding
 
-PROMETHEUS: Final = "--prometheus"
+PROMETHEUS_OPTION: Final = "--prometheus"
 """The option whose address is that of a Prometheus, not of a page."""
 _PATH: Final = "/metrics"
 """The page's path, unless OTEL_COACH_METRICS_PATH changes it."""
@@ -51,7 +51,7 @@ class PageError(Exception):
 
 
 class Fetched(NamedTuple):
-    """A page, and when it was made."""
+    """A page, and by how much its server's clock differs."""
 
     text: str
     content_type: str
@@ -71,7 +71,7 @@ def is_ours(text: str) -> bool:
 
 
 def quoted(text: str, token: str | None) -> str:
-    """Returns a server's text without the token, which the server knows and may repeat."""
+    """Returns the beginning of a server's text, without the token, which the server may repeat."""
     text = text.replace(token, "TOKEN") if token else text
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
@@ -169,7 +169,7 @@ def _parts(url: str, option: str) -> tuple[SplitResult, int]:
         problem = f"{shown(url)} cannot be read; check its host and port"
         raise PageError(_no_address(option, problem)) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        path = "" if option == PROMETHEUS else _PATH
+        path = "" if option == PROMETHEUS_OPTION else _PATH
         problem = f"takes http://host:port{path} or https://..., and nothing else"
         raise PageError(_no_address(option, problem))
     return parts, port
@@ -177,7 +177,7 @@ def _parts(url: str, option: str) -> tuple[SplitResult, int]:
 
 def _no_address(option: str, problem: str) -> Finding:
     example = f"http://localhost:8000{_PATH}"
-    if option == PROMETHEUS:
+    if option == PROMETHEUS_OPTION:
         example = "http://localhost:9090"
     return traps.ADDRESS.found(option=option, problem=problem, example=example)
 

@@ -61,7 +61,7 @@ def _of_script(program: str, path: str | None) -> str | None:
 
 
 def _prefix(python: str) -> str | None:
-    """Returns the folder of the environment of `python`; None if that is no interpreter."""
+    """Returns the folder of the environment of `python`; None if `python` is no interpreter."""
     if _is_same(str(Path(python).parent), str(Path(sys.executable).parent)):
         return sys.prefix
     try:

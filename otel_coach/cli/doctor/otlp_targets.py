@@ -22,14 +22,13 @@ _HEADER: Final = re.compile(
 )
 """`key=value` as OpenTelemetry's parser accepts it, spaces in values included."""
 
-
 JSON: Final = "http/json"
 _PROTOCOLS: Final = {
     "otlp_proto_grpc": GRPC,
     "otlp_proto_http": "http/protobuf",
     "otlp_json_http": JSON,
 }
-"""By the names of exporters that have a protocol in their name."""
+"""The protocols of the exporters that have one in their name."""
 
 
 @dataclass(frozen=True, slots=True)

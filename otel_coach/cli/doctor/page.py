@@ -1,4 +1,4 @@
-"""Whether this service will have a page: where, on a free port, and for all of its workers."""
+"""Where this service will have its page, and whether port and shared folder can be used."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def _listen(host: str, port: int) -> None:
 
 
 def _is_the_service(url: str, *, has_token: bool) -> bool:
-    """Asks without the token: whoever took the port would get it."""
+    """Whether otel-coach's page is at `url`.
+
+    It is asked without the token, which another program that has the port would get.
+    """
     try:
         return fetch.is_ours(within(_LONGEST, lambda: fetch.fetched(url, None)).text)
     except fetch.PageError as error:

@@ -170,7 +170,7 @@ def _comments(text: str, token: str | None) -> Iterator[Finding]:
 
 
 def _sizes(text: str) -> Mapping[str, int]:
-    """Returns the budgets of the service: the defaults, but for those that its page tells."""
+    """Returns the budgets of the service: those that its page states, and else the defaults."""
     sizes = dict(DEFAULT_SIZES)
     for line in text.split("\n"):
         for pair in (page_comments.value(line, page_comments.BUDGETS) or "").split(" "):
@@ -197,11 +197,11 @@ def _unescaped(quote: str) -> str:
     return re.sub(r"\\.", lambda match: _ESCAPES.get(match[0], match[0]), quote[1:-1])
 
 
-def _figures(known: _Known, page: Iterable[Sample]) -> Iterator[Finding]:
+def _figures(known: _Known, all_samples: Iterable[Sample]) -> Iterator[Finding]:
     values: dict[str, set[str]] = defaultdict(set)
     combinations: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     names = {metric.prometheus_name: metric for metric in CATALOGUE}
-    for sample in page:
+    for sample in all_samples:
         base = re.sub("_(?:bucket|count|sum)$", "", sample.name)
         metric = names.get(sample.name) or names.get(base)
         if metric is None:

@@ -31,5 +31,5 @@ def look(examined: Examined, known: Collection[Finding | Fact]) -> Iterator[Find
         return
     if "propagators" in told:
         value = examined.text("OTEL_PROPAGATORS")
-        yield PROPAGATORS.found(value=value, reason=told["propagators"].partition(".")[0])
+        yield PROPAGATORS.found(value=value, reason=told["propagators"])
     yield from findings(told["lines"], examined, known)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _QUOTES: Final = re.compile(r"(['\"])(.+)\1", re.DOTALL)
 _SCHEME: Final = re.compile(r"['\"]?bearer\s", re.IGNORECASE)
-_OTHERS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+_OF_PROMETHEUS_CLIENT: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 _TRAPS: Final = {
     OTEL_COACH_DEPENDENCIES: MALFORMED_DEPENDENCY,
     OTEL_COACH_PRICES: PRICES_FILE,
@@ -71,7 +71,7 @@ def quoted_value(examined: Examined, name: str) -> Finding:
 
 def unquoted(examined: Examined, name: str) -> str | None:
     """Returns the text between the quotes that are around a variable's value; None without them."""
-    if name not in _OTHERS and not name.startswith("OTEL_"):
+    if name not in _OF_PROMETHEUS_CLIENT and not name.startswith("OTEL_"):
         return None
     match = _QUOTES.fullmatch(examined.text(name))
     return match[2] if match else None

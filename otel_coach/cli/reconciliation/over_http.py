@@ -1,4 +1,4 @@
-"""Reads pages and query APIs by the means of `otel-coach doctor`; the only module here that does.
+"""Reads pages and query APIs by the code of `otel-coach doctor`; no other module here uses that.
 
 Answers are untrusted: bytes and seconds are limited, and every fault is one line with a cure.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from otel_coach.cli.doctor import fetch
-from otel_coach.cli.doctor.fetch import PROMETHEUS, PageError, answered, fetched, shown
+from otel_coach.cli.doctor.fetch import PROMETHEUS_OPTION, PageError, answered, fetched, shown
 from otel_coach.cli.reconciliation.figures import InputError
 from otel_coach.cli.terminal import within
 
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 __all__ = [
     "MAX_BYTES",
-    "PROMETHEUS",
+    "PROMETHEUS_OPTION",
     "is_address",
     "name_of",
     "not_our_page",
@@ -49,7 +49,7 @@ def page_text(url: str, token: str | None, option: str) -> str:
 
 
 def reply(url: str, option: str) -> tuple[int, bytes]:
-    """Returns status and body of the answer to a GET of `url`; at most a byte too many of it.
+    """Returns status and body of the answer to a GET of `url`; the body is cut after MAX_BYTES + 1.
 
     Raises:
         PageError: `url` is no address of http or https.

@@ -39,5 +39,5 @@ def test_an_exporter_of_json_is_tried_with_json(monkeypatch):
         settings = Settings.from_env(variables)
         object.__setattr__(settings, "trace_exporters", ("otlp_json_http",))
         (target,) = otlp_targets.targets(Examined(settings, variables))
-        assert otlp_http.send(target).problem is None
+        assert otlp_http.send(target).failure is None
     assert receiver.requests == [("/v1/traces", b"{}")]
