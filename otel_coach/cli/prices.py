@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 _MISUSED: Final = 2
 _LIKENESS: Final = 0.85
-"""How like a model's name another one is that may be meant, from 0 to 1.
+"""How similar a model's name must be to be suggested, from 0 to 1.
 
-It is high, because the names of one model's sizes are like each other, too.
+It is high, because the names of a model's sizes are similar, too.
 """
 
 EXAMPLES: Final = """\
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _show(arguments)
 
 
-def problems(settings: EffectiveSettings) -> Iterator[str]:
+def unusable_file(settings: EffectiveSettings) -> Iterator[str]:
     """Yields why the file of OTEL_COACH_PRICES cannot be used, if it cannot."""
     if (path := settings.prices_file) is not None:
         try:

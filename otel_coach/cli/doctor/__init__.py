@@ -83,7 +83,7 @@ def diagnosed(
     url: str | None = None,
     starts: bool = True,
 ) -> dict[str, list[Finding | Fact]]:
-    """Returns what is found in `environment`, around `command`, and on the page at `url`.
+    """Returns what is found in `environment`, about `command`, and on the page at `url`.
 
     The results are by subject; one that several looks yield is there once. Unless `starts` is
     false, otel-coach is also started in another process, which takes a second.

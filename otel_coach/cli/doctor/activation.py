@@ -38,7 +38,7 @@ _LOST: Final = {
     LANGCHAIN: "LLM calls, tools and agents are not measured",
     DEPENDENCIES: "no dependency is probed",
 }
-"""By entry point of otel-coach's instrumentors, what is lost without it."""
+"""What is lost without each of otel-coach's instrumentors, by entry point."""
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:

@@ -98,7 +98,7 @@ def _ways(
 
 
 def _to_source(file: str) -> str:
-    """Returns the path by which a shell's `.` reads `file`; without a slash, it looks on PATH."""
+    """Returns the path by which a shell's `.` reads `file`: a name alone is looked for on PATH."""
     return file if "/" in file else f"./{file or '.env'}"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def look(_examined: Examined) -> Iterator[Finding | Fact]:
-    """Yields a finding for each row of the table that does not hold, and how many do.
+    """Yields how many rows of `PARTS` hold, and a finding for each that does not.
 
     Rows of libraries that are not installed are left out.
     """
@@ -39,7 +39,7 @@ def _can_propagate() -> bool:
     """Whether OpenTelemetry's API, which all rows need, can be imported."""
     try:
         importlib.import_module("opentelemetry.propagate")
-    except ValueError:  # it names what is not installed; `start.py` has the finding
+    except ValueError:  # OTEL_PROPAGATORS is wrong; `start.py` has the finding
         return False
     return True
 

@@ -1,7 +1,7 @@
 """Imports the application in a process of its own, without serving it, and looks at it.
 
-`application.py` starts this process with the service's environment: whatever the import does, it
-ends, and its threads and connections end with it. Nothing is exported, and no dependency is probed.
+`application.py` starts this process with the service's environment. Threads and connections of the
+import end with the process. Nothing is exported, and no dependency is probed.
 """
 
 from __future__ import annotations

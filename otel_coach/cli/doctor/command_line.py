@@ -35,7 +35,7 @@ _SITES: Final = frozenset({"auto_instrumentation", "site"})
 _BINDS: Final = ("--bind", "-b", "--port", "-p")
 _PORT: Final = re.compile(r"(?:.*:)?([0-9]{1,5})")
 _DEFAULT_PORT: Final = 8000
-"""Of each of the programs."""
+"""The port of each of the programs, if none is given."""
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 
@@ -64,7 +64,7 @@ class Served:
     variables: dict[str, str] = field(default_factory=dict[str, str])
     """The variables that gunicorn's --env sets."""
     starts_workers: bool = False
-    """Whether uvicorn starts worker processes, which have the variables of `env_file` at once."""
+    """Whether uvicorn starts worker processes, which have `env_file`'s variables at their start."""
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON types."""
@@ -108,7 +108,7 @@ def _instruments(before: Sequence[str], python_path: str) -> bool:
 def _variables(
     program: str, arguments: Sequence[str], variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Returns the fields of `Served` about what the server itself does with variables."""
+    """Returns the fields of `Served` about variables that the server itself sets."""
     if program == "gunicorn":
         given = (word.partition("=") for word in _values(arguments, ("--env", "-e")))
         return {"variables": {name: value for name, equals, value in given if equals}}
@@ -147,7 +147,7 @@ def _application(program: str, arguments: Sequence[str]) -> Served:
 
 
 def environment_of(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment of the server that `command` starts where it has `variables` itself.
+    """Returns the environment of the server that `command` starts; `variables` are the command's.
 
     `env NAME=VALUE` and the options of `opentelemetry-instrument` change it.
     """

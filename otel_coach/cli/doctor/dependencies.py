@@ -165,7 +165,7 @@ def _secrets(address: str) -> Iterator[str]:
 
 
 def _host_and_port(address: str) -> tuple[str, str]:
-    """Returns host and port, if they can be told from a password for certain."""
+    """Returns host and port, or `HOST` and `PORT` where a part of them may be of a password."""
     if address.count("@") <= 1 and address.count("://") == 1:
         with suppress(ValueError):
             url = urlsplit(address)

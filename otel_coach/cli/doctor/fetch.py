@@ -56,7 +56,7 @@ class Fetched(NamedTuple):
     text: str
     content_type: str
     skew: float | None
-    """Seconds by which the server's clock is ahead of this one's; None if it states no time."""
+    """Seconds by which the server's clock is ahead of this one's; None if it sends no date."""
 
 
 def shown(url: str) -> str:
@@ -131,7 +131,7 @@ def _body_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]
     """Yields the body of `answer`, at most a little more than MAX_BYTES.
 
     Raises:
-        TimeoutError: it takes longer than `until`, by `time.monotonic`: it may come in drips.
+        TimeoutError: it is incomplete at `until`, by `time.monotonic`; a server may drip.
     """
     size = 0
     while size <= MAX_BYTES and (part := answer.read1(1 << 16)):

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _LOGGERS: Final = ("otel_coach", "opentelemetry")
 _TRAPS: Final = {trap.name: trap for trap in LOGGED}
 _WITH_CURE: Final = "otel-coach: %s. Cure: %s"
-"""The format of those of otel-coach's lines that are no row, but have a cure. `pricing/` knows no
-rows, for example."""
+"""The format of otel-coach's lines with a cure that are not made of a row."""
 
 
 class LogLine(NamedTuple):
@@ -73,7 +72,8 @@ def findings(
 def _cure(line: LogLine, variables: Mapping[str, str]) -> str:
     """Returns what to do about a line that has no cure.
 
-    Most are OpenTelemetry's: that they name a variable, or repeat its value, is all that they tell.
+    Most are OpenTelemetry's, and only their text tells which variable they are about, by its name
+    or by its value.
     """
     named = [
         name

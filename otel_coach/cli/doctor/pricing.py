@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong with the prices, and by which list calls are priced."""
     settings = examined.settings
-    for line in prices.problems(settings):
+    for line in prices.unusable_file(settings):
         yield PRICES_FILE.found(line=line)
     own = None
     if settings.prices_file is not None:

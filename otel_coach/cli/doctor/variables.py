@@ -70,7 +70,7 @@ def quoted_value(examined: Examined, name: str) -> Finding:
 
 
 def unquoted(examined: Examined, name: str) -> str | None:
-    """Returns the text between the quotes that are around a variable's value; None without them."""
+    """Returns a variable's value without the quotes around it; None if there are none."""
     if name not in _OF_PROMETHEUS_CLIENT and not name.startswith("OTEL_"):
         return None
     match = _QUOTES.fullmatch(examined.text(name))

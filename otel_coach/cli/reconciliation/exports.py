@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from otel_coach.cli.reconciliation.figures import Invoice, Item, Report
 
 MAX_BYTES: Final = 64 << 20
-"""The size of an export file; a year of hourly buckets of 20 models has about 50 MB."""
+"""The largest export file that is read; a year of hourly buckets of 20 models has about 50 MB."""
 LONGEST: Final = 30.0
 """Seconds in which a file must have been read: it may be a pipe that nobody writes to."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_BYTES: Final = fetch.MAX_BYTES
-"""The size of a page, and of one answer of a query API."""
+"""The largest page, and the largest answer of a query API."""
 
 _T = TypeVar("_T")
 

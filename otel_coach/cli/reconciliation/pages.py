@@ -37,7 +37,7 @@ _LINES: Final = re.compile(
     rf"(?:# (?:TYPE|HELP|UNIT) )?(?:(?:{_FAMILIES})(?:_total)?|{_START})[ {{]", re.ASCII
 )
 _PID: Final = re.compile(r'^\w+\{(?:[^}\n]*,)?pid="(\d+)"', re.ASCII | re.MULTILINE)
-"""The label that tells the workers of the application's gauges apart."""
+"""The label with the worker's process id, which the page adds to gauges of the application."""
 _OPENMETRICS_END: Final = "# EOF"
 
 

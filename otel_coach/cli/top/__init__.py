@@ -50,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=2.0,
         metavar="SECONDS",
-        help="from one reading to the next: 2",
+        help="between two readings; default 2",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns the exit code, see `EXAMPLES`; 2 if the extra is not installed."""
+    """Returns the exit code that `EXAMPLES` states; 2 if the extra is not installed."""
     try:
         from otel_coach.cli.top import live, tables  # noqa: PLC0415 - needs the extra [cli]
     except ImportError as error:

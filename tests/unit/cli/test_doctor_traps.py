@@ -388,7 +388,7 @@ def test_a_library_that_has_changed_says_what_is_lost(monkeypatch):
 def test_a_look_that_fails_ends_no_other(monkeypatch):
     from otel_coach.cli.doctor import pricing
 
-    monkeypatch.setattr(pricing.prices, "problems", lambda _: 1 / 0)
+    monkeypatch.setattr(pricing.prices, "unusable_file", lambda _: 1 / 0)
     found = diagnosis(OTEL_COACH_DISABLED="true")
     assert found.keys() == {"look-failed", "disabled"}
     assert "prices (ZeroDivisionError)" in found["look-failed"][0]
