@@ -16,6 +16,7 @@ from typing import Self
 from otel_coach.configuration import definitions as define
 from otel_coach.configuration.environment import Environment
 from otel_coach.configuration.names import hint, nearest
+from otel_coach.configuration.problem import Problem  # noqa: TC001 - named by the fields
 from otel_coach.configuration.setting import checked, settings_of
 from otel_coach.configuration.trust import Trust
 
@@ -124,17 +125,17 @@ class EffectiveSettings(Settings):
     """Whether a handler on the root logger exports the records of `logging`."""
     shares_figures: bool = True
     """Whether all workers of a service show the same page, with the metrics of all of them."""
-    problems: tuple[str, ...] = ()
-    """One line for each variable that could not be used, with the cure."""
-    without_effect: tuple[str, ...] = ()
-    """One line for each OpenTelemetry variable that is set, but has no effect on otel-coach."""
+    problems: tuple[Problem, ...] = ()
+    """The variables that could not be used, with the cure."""
+    without_effect: tuple[Problem, ...] = ()
+    """The variables of OpenTelemetry that are set, but have no effect on otel-coach."""
 
     def log_problems(self) -> None:
         """Logs one line for each entry of `problems` and of `without_effect`."""
         for problem in self.problems:
-            _logger.error("otel-coach: %s", problem)
-        for line in self.without_effect:
-            _logger.warning("otel-coach: %s", line)
+            _logger.error("otel-coach: %s", problem.text)
+        for problem in self.without_effect:
+            _logger.warning("otel-coach: %s", problem.text)
 
     @property
     def trust(self) -> Trust:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 _MISUSED: Final = 2
 _LIKENESS: Final = 0.85
-"""How like each other two names of models are, from 0 to 1: those of other sizes are alike, too."""
+"""How similar a model's name must be to be suggested, from 0 to 1.
+
+It is high, because the names of a model's sizes are similar, too.
+"""
 
 EXAMPLES: Final = """\
   otel-coach prices gpt-4o-mini --prompt 1000 --completion 200
@@ -45,7 +48,7 @@ EXAMPLES: Final = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, what it is asked for, and `--update FILE`."""
+    """Adds the model, its provider, the tokens of the call, and `--update FILE`."""
     parser.add_argument("model", nargs="?", help="the model, as the application names it")
     parser.add_argument("--provider", help="as LangChain names it (ls_provider): openai, bedrock")
     parser.add_argument(
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _show(arguments)
 
 
-def problems(settings: EffectiveSettings) -> Iterator[str]:
+def unusable_file(settings: EffectiveSettings) -> Iterator[str]:
     """Yields why the file of OTEL_COACH_PRICES cannot be used, if it cannot."""
     if (path := settings.prices_file) is not None:
         try:
@@ -136,7 +139,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _provider_of(model: str, listed: ListedPrices) -> tuple[str | None, list[str]]:
-    """Returns the provider whose model it must be, if one must, and the others that offer it."""
+    """Returns the provider that must be meant, if there is one, and the others with the model."""
     found = listed.offering(model)
     if found and (len(found) == 1 or listed.has_own_names(found[0])):
         return found[0], found[1:]

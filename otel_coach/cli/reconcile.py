@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.cli.reconciliation import exports, pages, prometheus_api, report
 from otel_coach.cli.reconciliation.comparison import compare
 from otel_coach.cli.reconciliation.figures import InputError, unix_seconds, utc_text
+from otel_coach.cli.reconciliation.over_http import PROMETHEUS_OPTION
 from otel_coach.cli.terminal import printable, say
 from otel_coach.settings import Settings
 
@@ -32,7 +33,7 @@ how to get an export, and what to do about a difference."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the exports, where our figures are, and what is tolerated."""
+    """Adds the provider's files, the source of our figures, and the tolerance."""
     parser.add_argument(
         "usage",
         nargs="+",
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same page at the beginning; without it, a page counts from the service's start",
     )
     parser.add_argument(
-        prometheus_api.OPTION,
+        PROMETHEUS_OPTION,
         metavar="URL",
         help="a Prometheus that scrapes the service, instead of pages",
     )

@@ -19,13 +19,13 @@ EXAMPLES: Final = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command to start."""
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command")
-    parser.set_defaults(usage=parser.error)
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Becomes the command; returns the exit code if that is not possible."""
+    """Replaces this process by the command; returns the exit code if that is not possible."""
     words: list[str] = arguments.words
     command = words[1:] if words[:1] == ["--"] else words
     if not command:
-        arguments.usage("give the command that starts the service, such as uvicorn app:app")
+        arguments.refuse("give the command that starts the service, such as uvicorn app:app")
     return launch(command)

@@ -1,4 +1,4 @@
-"""Files that other programs are configured with, which come with the package."""
+"""Configuration files for other programs, which come with the package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
     """Adds nothing: such a command has no arguments."""
 
 
-def text_of(name: str) -> str:
+def content_of(name: str) -> str:
     """Returns the content of the file `name` of `PLACES`."""
     shipped = _PACKAGE / "monitoring" / name
     path = shipped if shipped.is_file() else _PACKAGE.parent / PLACES[name]
@@ -33,5 +33,5 @@ def text_of(name: str) -> str:
 
 def write(name: str) -> int:
     """Writes the file `name` to the standard output; returns the exit code."""
-    sys.stdout.write(text_of(name))
+    sys.stdout.write(content_of(name))
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.configuration.environment_variables import OTEL_COACH_ADMIT_LABELS
 from otel_coach.configuration.kinds import COUNT
+from otel_coach.configuration.problem import Problem
 from otel_coach.metrics.labels import ALLOWED_LABELS
 
 if TYPE_CHECKING:
@@ -16,18 +17,20 @@ _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.AS
 _DEFAULT_BUDGET: Final = 20
 
 
-def admitted_labels(entries: Iterable[str], problems: list[str]) -> dict[str, dict[str, int]]:
+def admitted_labels(entries: Iterable[str], problems: list[Problem]) -> dict[str, dict[str, int]]:
     """Returns the admitted labels, each with its budget, by instrument.
 
-    Invalid entries are left out; each adds a line to `problems`.
+    Invalid entries are left out; each adds one to `problems`.
     """
     admitted: dict[str, dict[str, int]] = {}
     for entry in entries:
         found = _ADMITTED.fullmatch(entry)
         if found is None:
             problems.append(
-                f"{OTEL_COACH_ADMIT_LABELS}: {entry!r} is not of the form instrument:label or "
-                "instrument:label:number_of_values; left out"
+                _problem(
+                    f"{entry!r} is not of the form instrument:label or "
+                    "instrument:label:number_of_values"
+                )
             )
             continue
         instrument, label, size = found.groups()
@@ -35,18 +38,18 @@ def admitted_labels(entries: Iterable[str], problems: list[str]) -> dict[str, di
         # Two names may become the same label, because Prometheus allows no dots or dashes in names.
         names = {_label_name(other) for other in (*labels, *ALLOWED_LABELS) if other != label}
         if label in ALLOWED_LABELS or _label_name(label) in names:
-            problems.append(
-                f"{OTEL_COACH_ADMIT_LABELS}: {instrument} has a label {_label_name(label)} "
-                "already; left out"
-            )
+            problems.append(_problem(f"{instrument} has a label {_label_name(label)} already"))
             continue
         try:
             labels[label] = COUNT.parse(size or str(_DEFAULT_BUDGET))
         except ValueError as error:
-            problems.append(
-                f"{OTEL_COACH_ADMIT_LABELS}: the {size!r} of {entry!r} {error}; left out"
-            )
+            problems.append(_problem(f"the {size!r} of {entry!r} {error}"))
     return {instrument: labels for instrument, labels in admitted.items() if labels}
+
+
+def _problem(what: str) -> Problem:
+    variable = OTEL_COACH_ADMIT_LABELS
+    return Problem(variable, f"{variable}: {what}; left out")
 
 
 def _label_name(attribute: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.configuration.environment_variables import OTEL_COACH_DEPENDENCIES
 from otel_coach.configuration.kinds import ADDRESS
+from otel_coach.configuration.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,42 +54,38 @@ def _separates(before: str, after: str) -> bool:
 
 
 def dependencies(
-    text: str, variable_of: Callable[[str], str], problems: list[str]
+    text: str, variable_of: Callable[[str], str], problems: list[Problem]
 ) -> dict[str, str]:
-    """Returns the addresses by name. Invalid entries are left out; each adds a line to `problems`.
+    """Returns the addresses by name. Invalid entries are left out; each adds one to `problems`.
 
-    No line repeats an address: it may contain a password.
+    No problem repeats an address: it may contain a password.
 
     Args:
         text: the variable's text.
         variable_of: returns the value of another variable, "" if it is not set.
-        problems: gets the lines.
+        problems: gets what is wrong with each entry that is left out.
     """
     addresses: dict[str, str] = {}
     for position, entry in enumerate(entries(text), start=1):
         name, separator, address = (part.strip() for part in entry.partition("="))
         if not separator or not _NAME.fullmatch(name) or not address:
-            problems.append(
-                f"{OTEL_COACH_DEPENDENCIES}: entry {position} is not of the form name=address; "
-                "left out"
-            )
+            problems.append(_problem(f"entry {position} is not of the form name=address"))
             continue
         if address.startswith("env:"):
             other = address.removeprefix("env:").strip()
             if not other.isidentifier():
-                problems.append(
-                    f"{OTEL_COACH_DEPENDENCIES}: entry {position} names no variable after env:; "
-                    "left out"
-                )
+                problems.append(_problem(f"entry {position} names no variable after env:"))
                 continue
             if not (address := variable_of(other)):
-                problems.append(
-                    f"{OTEL_COACH_DEPENDENCIES}: {name} is at env:{other}, and {other} is not "
-                    "set; left out"
-                )
+                problems.append(_problem(f"{name} is at env:{other}, and {other} is not set"))
                 continue
         try:
             addresses[name] = ADDRESS.check(address)
         except ValueError as error:
-            problems.append(f"{OTEL_COACH_DEPENDENCIES}: the address of {name} {error}; left out")
+            problems.append(_problem(f"the address of {name} {error}"))
     return addresses
+
+
+def _problem(what: str) -> Problem:
+    variable = OTEL_COACH_DEPENDENCIES
+    return Problem(variable, f"{variable}: {what}; left out")

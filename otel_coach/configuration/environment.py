@@ -33,6 +33,7 @@ from otel_coach.configuration.names import (
     unknown_own,
 )
 from otel_coach.configuration.otel_variables import without_effect
+from otel_coach.configuration.problem import Problem
 from otel_coach.configuration.setting import settings_of
 from otel_coach.configuration.trust import trust_of
 from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
@@ -63,13 +64,13 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
-        self._problems: list[str] = []
+        self._problems: list[Problem] = []
 
     def settings(self, cls: type[Any]) -> dict[str, Any]:
         """Returns those fields of `cls`, a dataclass of settings, that the variables set.
 
-        The field `problems` has one line for each variable that could not be used; the default
-        value takes effect instead.
+        The field `problems` has each variable that could not be used; the default value takes
+        effect instead.
         """
         found: dict[str, Any] = {}
         for field, described in settings_of(cls):
@@ -87,9 +88,12 @@ class Environment:
                 try:
                     described.kind.check(found[field.name])
                 except ValueError as error:
-                    self._problems.append(f"{described.variables[0]} {error}; it is left out")
+                    variable = described.variables[0]
+                    self._problems.append(Problem(variable, f"{variable} {error}; it is left out"))
                     del found[field.name]
-        unknown = (unknown_line(*row) for row in unknown_own(self._variables))
+        unknown = (
+            Problem(name, unknown_line(name, meant)) for name, meant in unknown_own(self._variables)
+        )
         return found | {"problems": tuple(dict.fromkeys([*self._problems, *unknown]))}
 
     def process(self) -> dict[str, Any]:
@@ -153,13 +157,15 @@ class Environment:
         try:
             return kind.parse(text)
         except ValueError as error:
-            self._problems.append(f"{variable}={text!r} {error}; {instead}")
+            self._problems.append(Problem(variable, f"{variable}={text!r} {error}; {instead}"))
             return None
 
     def _each(self, variable: str, text: str, kind: ListKind) -> Any:
         """Returns the value of the valid entries; None if there are none."""
         value, wrong = kind.parse_each(text)
-        self._problems.extend(f"{variable} {error}; it is left out" for error in wrong)
+        self._problems.extend(
+            Problem(variable, f"{variable} {error}; it is left out") for error in wrong
+        )
         return value
 
     def _trace_exporters(self) -> tuple[str, ...]:
@@ -201,27 +207,29 @@ class Environment:
         if self._variables.get(name) is None:
             return None
         if not (token := self._text(name)):
-            self._problems.append(
+            text = (
                 f"{name} is set, but empty: no request gets the page, each scrape is answered with "
                 "401. Give it a value (openssl rand -hex 32), or unset it to allow all requests"
             )
+            self._problems.append(Problem(name, text))
         return token
 
     def _redactor(self) -> str | None:
-        text = self._text(OTEL_COACH_CONTENT_REDACTOR)
+        variable = OTEL_COACH_CONTENT_REDACTOR
+        text = self._text(variable)
         try:
             return FUNCTION.parse(text) if text else None
         except ValueError as error:
-            self._problems.append(
-                f"{OTEL_COACH_CONTENT_REDACTOR}={text!r} {error}; no content is captured"
-            )
+            line = f"{variable}={text!r} {error}; no content is captured"
+            self._problems.append(Problem(variable, line))
             return _INVALID
 
     def _pinned(self, variable: str) -> tuple[str, ...]:
         text = self._text(variable)
         values = tuple(filter(None, (word.strip(" ;") for word in words(text))))
         if text and not values:
-            self._problems.append(f"{variable}={text!r} holds no value; it is left out")
+            line = f"{variable}={text!r} holds no value; it is left out"
+            self._problems.append(Problem(variable, line))
         return values
 
     def _logs(self, *, for_events: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.configuration.problem import Problem
 from otel_coach.core.record import record
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ WITHOUT_EFFECT: Final[Mapping[str, WithoutEffect]] = {
 }
 
 
-def without_effect(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yields one line for each variable in `environ` that has no effect."""
+def without_effect(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yields a problem for each variable in `environ` that has no effect."""
     for name, entry in WITHOUT_EFFECT.items():
         conditions = [text in environ.get(other, "") for other, text in entry.unless.items()]
         if environ.get(name, "").strip() and not (conditions and all(conditions)):
-            yield f"{name} has no effect: {entry.why}"
+            yield Problem(name, f"{name} has no effect: {entry.why}")

@@ -20,6 +20,7 @@ from otel_coach.configuration.environment_variables import (
     TRUE,
     is_true,
 )
+from otel_coach.configuration.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -83,11 +84,20 @@ def _is_in(networks: tuple[Network, ...], host: str) -> bool:
     return any(address in network for network in networks)
 
 
-def trust_of(text: str, problems: list[str]) -> Trust:
+def trust_of(text: str, problems: list[Problem]) -> Trust:
     """Returns what the variable's `text` means; an invalid text trusts no caller.
 
-    An invalid text adds a line to `problems`.
+    An invalid text adds one to `problems`.
     """
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        variable = OTEL_COACH_TRUST_INCOMING
+        problems.append(Problem(variable, f"{variable}: {error}"))
+        return Trust(everybody=False)
+
+
+def _parsed(text: str) -> Trust:
     if text.lower() in {"", *TRUE, *FALSE}:
         return Trust(everybody=not text or is_true(text))
     # The text may end with a secret, which may contain commas. Messages repeat no part of it.
@@ -96,8 +106,8 @@ def trust_of(text: str, problems: list[str]) -> Trust:
         name, secret = _named_secret(header) if has_header else (b"", b"")
         return Trust(everybody=False, networks=_networks(peers), header=name, secret=secret)
     except ValueError as error:
-        problems.append(f"{OTEL_COACH_TRUST_INCOMING}: {error}; {_CURE}")
-        return Trust(everybody=False)
+        message = f"{error}; {_CURE}"
+        raise ValueError(message) from None
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -129,11 +139,7 @@ class TrustKind:
 
     def parse(self, text: str) -> Trust:
         """Accepts the text of the variable."""
-        problems: list[str] = []
-        found = trust_of(text, problems)
-        if problems:
-            raise ValueError(problems[0].removeprefix(f"{OTEL_COACH_TRUST_INCOMING}: "))
-        return found
+        return _parsed(text)
 
     def check(self, value: object) -> Trust:
         """Accepts a `Trust`, a bool or a str."""

@@ -1,9 +1,9 @@
 """Mistakes in the set-up of a service that are known by name: one text for the log and `doctor`.
 
-A `Trap` says what is wrong, why that matters and what mends it. The log line and the finding of
-`otel-coach doctor` for one fact are made from the same row. The rows below are those that the log
-has too; `otel_coach.cli.doctor.traps` adds the rows that only a look from outside finds, and has
-the list of all. docs/doctor.md is generated from it.
+A `Trap` is a row: what is wrong, why that matters and what mends it. A `Finding` is a row with the
+values of one case: one line of the log, or a part of the report of `otel-coach doctor`. The rows
+below are those that the log has too; `otel_coach.cli.doctor.traps` adds those that only the doctor
+finds, and has the list of all. docs/doctor.md is generated from it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import errno
 import socket
 from enum import Enum
 from string import Formatter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Self
+    from typing import Any
 
 
 class _Template(Formatter):
@@ -77,24 +77,20 @@ class Trap:
         what, cure = (_Template().vformat(one, (), values) for one in (self.what, self.cure))
         return what, cure
 
-    def line(self, **values: object) -> Line:
-        """Returns the row as one line for the log."""
-        return Line(self, values)
+    def found(self, **values: object) -> Finding:
+        """Returns the row as it applies here, with these values."""
+        return Finding(self, *self.filled(values))
 
 
-class Line(str):
-    """A row as one line for the log, which keeps what it is made of."""
+class Finding(NamedTuple):
+    """One mistake, as it was found here. As text, it is one line."""
 
-    __slots__ = ("trap", "values")
     trap: Trap
-    values: Mapping[str, object]
+    what: str
+    cure: str
 
-    def __new__(cls, trap: Trap, values: Mapping[str, object]) -> Self:
-        """Puts the values into the row's templates."""
-        what, cure = trap.filled(values)
-        line = super().__new__(cls, f"{what}. Cure: {cure}")
-        line.trap, line.values = trap, values
-        return line
+    def __str__(self) -> str:
+        return f"{self.what}. Cure: {self.cure}"
 
 
 NO_EXPORTER: Final = Trap(

@@ -85,8 +85,7 @@ def _log_once(mode: object) -> None:
     if not _is_logged:
         _is_logged = True
         _logger.warning(
-            "otel-coach: labels(mode=%s) cannot be a label and counts as %s. Cure: use 1 to 40 of "
-            "the characters A-Z a-z 0-9 _ . -",
-            reprlib.repr(mode),
-            OTHER,
+            "otel-coach: %s. Cure: %s",
+            f"labels(mode={reprlib.repr(mode)}) cannot be a label and counts as {OTHER}",
+            "use 1 to 40 of the characters A-Z a-z 0-9 _ . -",
         )

@@ -100,9 +100,10 @@ class PriceList:
             prices._warn_if_older()
         except UNUSABLE as error:
             _logger.error(  # noqa: TRY400 - one line with the cure, no traceback
-                "otel-coach: %s. Cure: a file in JSON or TOML that maps a model to input_mtok and "
-                "output_mtok, or one that `otel-coach prices --update` has written",
+                "otel-coach: %s. Cure: %s",
                 unusable_line(path, error),
+                "a file in JSON or TOML that maps a model to input_mtok and output_mtok, or one "
+                "that `otel-coach prices --update` has written",
             )
             return cls(gateways=gateways)
         return prices

@@ -161,7 +161,7 @@ class LocalFamilies:
         except ValueError:  # the folder is not there, so the application has no metrics in it
             if MULTIPROCESS_FOLDER.name not in self._logged:
                 self._logged.add(MULTIPROCESS_FOLDER.name)
-                line = MULTIPROCESS_FOLDER.line(path=self._multiprocess)
+                line = MULTIPROCESS_FOLDER.found(path=self._multiprocess)
                 _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
             return
         yield from self._once_each(self._collected([registry], lets_pass=OSError), known)

@@ -103,7 +103,7 @@ class Components:
 
     def _log_unusable(self, variable: str, error: Exception) -> None:
         reason = str(error) if isinstance(error, LookupError) else type(error).__name__
-        line = COMPONENT.line(
+        line = COMPONENT.found(
             variable=variable,
             value=self._named[variable],
             reason=reason,

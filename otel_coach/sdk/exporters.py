@@ -172,7 +172,7 @@ def _senders(
         component = exporter_component(name, protocol)
         found = tuple(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=component))
         if not found:
-            line = NO_EXPORTER.line(
+            line = NO_EXPORTER.found(
                 variable=signal.variable,
                 name=name,
                 component=component,

@@ -140,9 +140,10 @@ def _handler(provider: LoggerProvider) -> logging.Handler | None:
     base = _logging_handler_class()
     if base is None:
         _logger.error(
-            "otel-coach: log records are not exported: neither this SDK nor "
-            "opentelemetry-instrumentation-logging has a LoggingHandler. Cure: pip install "
-            "opentelemetry-instrumentation-logging"
+            "otel-coach: %s. Cure: %s",
+            "log records are not exported: neither this SDK nor "
+            "opentelemetry-instrumentation-logging has a LoggingHandler",
+            "pip install opentelemetry-instrumentation-logging",
         )
         return None
 

@@ -90,7 +90,7 @@ def _warn_of_unknown(stopped: frozenset[str], templates: Sequence[str]) -> None:
     from otel_coach.core.traps import STOPPED_ENDPOINT  # noqa: PLC0415 - only for a list
 
     for values in unknown_endpoints(stopped, templates):
-        _logger.warning("otel-coach: %s", STOPPED_ENDPOINT.line(**values))
+        _logger.warning("otel-coach: %s", STOPPED_ENDPOINT.found(**values))
 
 
 def _model_calls(host: Host) -> dict[str, Any]:

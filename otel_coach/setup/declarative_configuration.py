@@ -35,22 +35,22 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
 
         config = load_config_file(path)
         if config.disabled:
-            _logger.warning("otel-coach: %s", CONFIG_DISABLES.line(path=path))
+            _logger.warning("otel-coach: %s", CONFIG_DISABLES.found(path=path))
             return replace(settings, enabled=False)
         if not is_done:
             configure_sdk(config)
     except ImportError:
-        line = CONFIG_PACKAGE.line(path=path)
+        line = CONFIG_PACKAGE.found(path=path)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
         return replace(settings, config_file=None)
     except Exception as error:  # anything may be wrong with the file or its exporters
         if belongs_to_host(error):
             raise
         # The exception's message is not logged: it may contain a header's value.
-        line = CONFIG_FILE.line(path=path, reason=type(error).__name__)
+        line = CONFIG_FILE.found(path=path, reason=type(error).__name__)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - as above
         return replace(settings, config_file=None)
-    _logger.warning("otel-coach: %s", CONFIG_PROVIDERS.line(path=path))
+    _logger.warning("otel-coach: %s", CONFIG_PROVIDERS.found(path=path))
     return replace(
         settings,
         trace_exporters=(),

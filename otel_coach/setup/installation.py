@@ -183,7 +183,7 @@ class Installation:
         differ = None if self._asked is None else unused(self._asked, effective(later, {}))
         if differ is not None and differ["fields"] not in self._unused:
             self._unused.add(differ["fields"])
-            _logger.warning("otel-coach: %s", UNUSED_SETTINGS.line(**differ))
+            _logger.warning("otel-coach: %s", UNUSED_SETTINGS.found(**differ))
 
     def uninstrument(self) -> None:
         """Removes everything from the application's request path, and flushes."""

@@ -90,7 +90,7 @@ class Serving:
         self._say_what_is_late()
         self.announce("start", lambda: start_line(settings, has_port=not self._lacks_port))
         if vendors := vendors_in_place():
-            self.announce("vendor", lambda: VENDOR.line(names=", ".join(vendors)))
+            self.announce("vendor", lambda: str(VENDOR.found(names=", ".join(vendors))))
 
     @guarded
     def announce(self, topic: str, line: Callable[[], str]) -> None:
@@ -105,7 +105,7 @@ class Serving:
         """Logs which variables were set too late; a vendor's distro may set some for itself."""
         names = self._variables.names()
         if names and not vendors_in_place() and self._is_first("late variables"):
-            line = LATE_VARIABLES.line(names=", ".join(names), file="./.env")
+            line = LATE_VARIABLES.found(names=", ".join(names), file="./.env")
             _logger.warning("otel-coach: %s", line)
 
     def _is_first(self, topic: str) -> bool:

@@ -103,7 +103,7 @@ class Membership:
         try:
             membership = cls(RunDir(base(), supervisor), supervisor, source, fault, on_tick)
         except OSError as error:
-            line = SHARED_FOLDER.line(reason=error, cure=cure(error, ANOTHER_FOLDER))
+            line = SHARED_FOLDER.found(reason=error, cure=cure(error, ANOTHER_FOLDER))
             _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
             return None
         membership._thread.start()

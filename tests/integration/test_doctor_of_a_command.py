@@ -10,7 +10,7 @@ import venv
 import pytest
 
 from otel_coach.cli.doctor import application
-from otel_coach.cli.doctor.finding import Examined, Fact
+from otel_coach.cli.doctor.examined import Examined, Fact
 from otel_coach.core.traps import Severity
 from otel_coach.settings import Settings
 from tests.support.doctor import findings
@@ -95,7 +95,7 @@ def test_a_command_that_does_not_instrument_is_a_note(told):
     found, facts = told(PAGE, "uvicorn app:app")
     assert found.keys() == {"command-not-instrumented"}
     note = found["command-not-instrumented"]
-    assert note.severity is Severity.NOTE
+    assert note.trap.severity is Severity.NOTE
     assert note.cure == "opentelemetry-instrument uvicorn app:app"
     assert "\nunder opentelemetry-instrument, GET /metrics is answered" in facts
 

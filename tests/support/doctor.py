@@ -4,7 +4,8 @@ import time
 from contextlib import contextmanager, suppress
 
 from otel_coach.cli.doctor import diagnosed, service
-from otel_coach.cli.doctor.finding import Examined, Finding
+from otel_coach.cli.doctor.examined import Examined
+from otel_coach.core.traps import Finding
 from otel_coach.settings import Settings
 from tests.support.serving import tcp_server
 
@@ -40,9 +41,14 @@ def findings(results):
     return [result for result in results if isinstance(result, Finding)]
 
 
+def text_of(finding):
+    """What is found, and its cure."""
+    return f"{finding.what}; {finding.cure}"
+
+
 def said(results):
     """Each finding as one text: what, and its cure."""
-    return [str(finding) for finding in findings(results)]
+    return [text_of(finding) for finding in findings(results)]
 
 
 def reported(url, token):
@@ -59,5 +65,5 @@ def diagnosis(command=(), url=None, *, starts=False, **environ):
     by_name = {}
     for results in diagnosed(environ, command=command, url=url, starts=starts).values():
         for finding in findings(results):
-            by_name.setdefault(finding.trap.name, []).append(str(finding))
+            by_name.setdefault(finding.trap.name, []).append(text_of(finding))
     return by_name

@@ -1,7 +1,7 @@
 """Look for everything that prevents a service from being measured, with what mends it.
 
 In the service's environment it looks at variables, exporters, back ends, dependencies and prices;
-around the service's command also at the application; with --url at the page of a running service.
+with the service's command, also at the application; with --url, at the page of a running service.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from otel_coach.cli.doctor import (
     variables,
 )
 from otel_coach.cli.doctor.command_line import environment_of
-from otel_coach.cli.doctor.finding import Examined, Fact, Finding, found
+from otel_coach.cli.doctor.examined import Examined, Fact
 from otel_coach.cli.doctor.traps.environment import LOOK_FAILED
 from otel_coach.configuration.process import process_environment
+from otel_coach.core.traps import Finding
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def diagnosed(
     url: str | None = None,
     starts: bool = True,
 ) -> dict[str, list[Finding | Fact]]:
-    """Returns what is found in `environment`, around `command`, and on the page at `url`.
+    """Returns what is found in `environment`, about `command`, and on the page at `url`.
 
-    The results are by subject, and each is there once. Unless `starts` is false, otel-coach is
-    started in another process, which takes a second.
+    The results are by subject; one that several looks yield is there once. Unless `starts` is
+    false, otel-coach is also started in another process, which takes a second.
     """
     examined = Examined(Settings.from_env(environment), environment)
     results: dict[str, list[Finding | Fact]] = {}
@@ -104,8 +105,8 @@ def diagnosed(
 
 
 def _all(subject: str, look: Iterable[Finding | Fact]) -> Iterator[Finding | Fact]:
-    """Yields the results of one look; that it fails itself is a finding, and ends no other."""
+    """Yields the results of one look; if it fails, that is a finding, and the others go on."""
     try:
         yield from look
     except Exception as error:  # noqa: BLE001 - it reads what others wrote, and runs their code
-        yield found(LOOK_FAILED, subject=subject, reason=type(error).__name__)
+        yield LOOK_FAILED.found(subject=subject, reason=type(error).__name__)

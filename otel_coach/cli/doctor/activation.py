@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 import otel_coach
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import (
     DISABLED,
     DISTRO,
@@ -28,16 +28,17 @@ from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "psycopg", "slowapi")
 _OURS: Final = "otel_coach_"
 _LOST: Final = {
-    ASGI: "requests, streams, refusals and the page in the application are missing",
+    ASGI: "requests, streams, auth failures and the page in the application are missing",
     LANGCHAIN: "LLM calls, tools and agents are not measured",
     DEPENDENCIES: "no dependency is probed",
 }
-"""By entry point of otel-coach's instrumentors, what is lost without it."""
+"""What is lost without each of otel-coach's instrumentors, by entry point."""
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
@@ -47,24 +48,24 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         yield Fact(f"{name} {_version(name) or 'is not installed: nothing of it is measured'}")
     if not examined.settings.enabled:
         names = " ".join(name for name in SWITCHES if is_true(examined.text(name)))
-        yield found(DISABLED, variables=names)
+        yield DISABLED.found(variables=names)
     yield from _distros(examined)
     yield from _instrumentors(examined)
     path = examined.settings.config_file
     if path is not None and not is_installed("opentelemetry.configuration"):
-        yield found(CONFIG_PACKAGE, path=path)
+        yield CONFIG_PACKAGE.found(path=path)
 
 
 def _distros(examined: Examined) -> Iterator[Finding]:
     for group, variable in CHOICE.items():
         value = examined.text(variable)
         if value and not any(entry_points(group=group, name=value)):
-            yield found(DISTRO, variable=variable, value=value, group=group)
+            yield DISTRO.found(variable=variable, value=value, group=group)
     if in_place := vendors_in_place():
-        yield found(VENDOR, names=", ".join(in_place))
+        yield VENDOR.found(names=", ".join(in_place))
     for names in vendors().values():
         if len(names) > 1:
-            yield found(SEVERAL_DISTROS, count=len(names), names=", ".join(names), first=names[0])
+            yield SEVERAL_DISTROS.found(count=len(names), names=", ".join(names), first=names[0])
             return
 
 
@@ -77,7 +78,7 @@ def _instrumentors(examined: Examined) -> Iterator[Finding]:
             rest = ",".join(sorted(disabled - {name, "*"}))
             variable = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
             cure = f"export {variable}={rest}" if rest else f"unset {variable}"
-            yield found(INSTRUMENTOR_DISABLED, name=name, lost=lost, cure=cure)
+            yield INSTRUMENTOR_DISABLED.found(name=name, lost=lost, cure=cure)
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What only the application itself tells: its routes, its own page, and what is around it."""
+"""What only the imported application tells: its routes, its own page, and what wraps it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_coach.cli.doctor import fetch, interpreter
 from otel_coach.cli.doctor.child_process import ChildError, result_of
 from otel_coach.cli.doctor.command_line import CommandError, served, server_of
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.log_lines import findings
 from otel_coach.cli.doctor.traps import application as traps
 from otel_coach.configuration.names import unknown_endpoints
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from otel_coach.cli.doctor.command_line import Served
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _CHILD: Final = "otel_coach.cli.doctor.child"
 _LONGEST: Final = 90.0
@@ -40,40 +41,40 @@ _OK: Final = 200
 def look(
     examined: Examined, command: Sequence[str], known: Collection[Finding | Fact] = ()
 ) -> Iterator[Finding | Fact]:
-    """Imports the application of `command`, without serving it, and yields what it says.
+    """Imports the application of `command`, without serving it, and yields what is found.
 
-    `known` are the results of other looks, of which the log has some, too.
+    The log of that may repeat `known` results, those of other looks; they are left out.
     """
     shown = shlex.join(command)
     try:
         application = served(command, examined.variables)
     except CommandError as error:
-        yield found(traps.COMMAND, command=shown, reason=error)
+        yield traps.COMMAND.found(command=shown, reason=error)
         return
     server = server_of(command)[0]
     elsewhere = [*interpreter.look(command, server, examined.variables.get("PATH"))]
     if elsewhere:
         yield from elsewhere
         return
-    told = _told(examined, application)
+    told = _told_by_child(examined, application)
     target = application.target or "the application"
     if "error" in told:
-        yield found(traps.NOT_IMPORTED, target=target, reason=told["error"], command=shown)
+        yield traps.NOT_IMPORTED.found(target=target, reason=told["error"], command=shown)
         return
     if examined.settings.enabled:
         ways = [*_ways(application, command, told)]
         yield from ways
         yield from findings(told["lines"], examined, [*known, *ways])
     if "routes" not in told:
-        yield found(traps.NOT_WATCHED, target=target, kind=told["kind"])
+        yield traps.NOT_WATCHED.found(target=target, kind=told["kind"])
         return
     yield from _routes(target, told)
     yield from _page(told)
     yield from _port(examined, application)
 
 
-def _told(examined: Examined, application: Served) -> dict[str, Any]:
-    """Returns what the child process says about the application."""
+def _told_by_child(examined: Examined, application: Served) -> dict[str, Any]:
+    """Returns what `child.py`, in its process, says about the application."""
     arguments = json.dumps(application.as_dict())
     try:
         return result_of(_CHILD, arguments, environment=examined.variables, seconds=_LONGEST)
@@ -86,18 +87,18 @@ def _ways(
 ) -> Iterator[Finding | Fact]:
     """Yields what instruments the application, and a finding if nothing does, or two things do."""
     if not told["is_instrumented"]:
-        yield found(traps.NOT_INSTRUMENTED, command=shlex.join(command))
+        yield traps.NOT_INSTRUMENTED.found(command=shlex.join(command))
     elif not application.instruments:
         yield Fact("the application calls otel_coach.instrument()")
     elif told["unused"]:
-        yield found(UNUSED_SETTINGS, **told["unused"])
+        yield UNUSED_SETTINGS.found(**told["unused"])
     if told["late"]:
         names = ", ".join(told["late"])
-        yield found(LATE_VARIABLES, names=names, file=_to_source(application.env_file))
+        yield LATE_VARIABLES.found(names=names, file=_to_source(application.env_file))
 
 
 def _to_source(file: str) -> str:
-    """Returns the path by which a shell's `.` reads `file`; without a slash, it looks on PATH."""
+    """Returns the path by which a shell's `.` reads `file`: a name alone is looked for on PATH."""
     return file if "/" in file else f"./{file or '.env'}"
 
 
@@ -105,8 +106,7 @@ def _port(examined: Examined, application: Served) -> Iterator[Finding]:
     settings = examined.settings
     if settings.serves_metrics and settings.metrics_port == application.port:
         reason = "the command serves the application there"
-        yield found(
-            PORT,
+        yield PORT.found(
             host=settings.metrics_host,
             port=application.port,
             reason=reason,
@@ -127,14 +127,13 @@ def _routes(target: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:
         f"{max(1, round(size / 1e6)):,} MB, whatever is requested"
     )
     if len(routes) > budgets[ENDPOINT]:
-        yield found(
-            traps.MORE_ROUTES,
+        yield traps.MORE_ROUTES.found(
             routes=len(routes),
             budget=budgets[ENDPOINT],
             enough=len(routes) + len(routes) // 4,
         )
     for values in unknown_endpoints(told["settings"]["stopped"], routes):
-        yield found(STOPPED_ENDPOINT, **values)
+        yield STOPPED_ENDPOINT.found(**values)
 
 
 def _page(told: dict[str, Any]) -> Iterator[Finding | Fact]:
@@ -152,10 +151,10 @@ def _page(told: dict[str, Any]) -> Iterator[Finding | Fact]:
     elif page["status"] != _OK:
         by = ", by a route of its own or what is before it" if is_own else ""
         by = by or f", by what is around it ({told['kind']})" * told["is_wrapped"]
-        yield found(traps.PAGE_REFUSED, path=path, status=page["status"], by=by)
+        yield traps.PAGE_REFUSED.found(path=path, status=page["status"], by=by)
     elif fetch.is_ours(page["body"]):
         by = "" if told["is_instrumented"] else "under opentelemetry-instrument, "
         yield Fact(f"{by}GET {path} is answered with otel-coach's page")
     else:
         reason = page["type"] or "it has no content type"
-        yield found(OWN_PAGE, path=path, reason=reason)
+        yield OWN_PAGE.found(path=path, reason=reason)

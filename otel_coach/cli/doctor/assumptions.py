@@ -7,18 +7,19 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import ASSUMPTION
 from otel_coach.core.compatibility import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 
 def look(_examined: Examined) -> Iterator[Finding | Fact]:
-    """Yields a finding for each row of the table that does not hold, and how many do.
+    """Yields how many rows of `PARTS` hold, and a finding for each that does not.
 
     Rows of libraries that are not installed are left out.
     """
@@ -31,14 +32,14 @@ def look(_examined: Examined) -> Iterator[Finding | Fact]:
     right = len(there) - len(changed)
     yield Fact(f"libraries: {right} of {len(there)} private parts are as otel-coach expects")
     for part in changed:
-        yield found(ASSUMPTION, name=part.name, lost=part.lost)
+        yield ASSUMPTION.found(name=part.name, lost=part.lost)
 
 
 def _can_propagate() -> bool:
     """Whether OpenTelemetry's API, which all rows need, can be imported."""
     try:
         importlib.import_module("opentelemetry.propagate")
-    except ValueError:  # it names what is not installed; `start.py` has the finding
+    except ValueError:  # OTEL_PROPAGATORS is wrong; `start.py` has the finding
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""The OTLP back ends: their addresses, and whether each accepts an export."""
+"""The OTLP back ends: the address of each, and whether it accepts an export."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import otlp_grpc, otlp_http
-from otel_coach.cli.doctor.finding import Fact, found
-from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
+from otel_coach.cli.doctor.examined import Fact
+from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
@@ -20,51 +20,50 @@ from otel_coach.core.traps import NO_EXPORTER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
     from otel_coach.cli.doctor.otlp_targets import Target
+    from otel_coach.core.traps import Finding
 
 _LONGEST: Final = 8.0
 """Seconds for one export."""
 _PATH: Final = re.compile(r"/v1/(?:traces|metrics|logs)/?$")
 _TRAPS: Final = {
-    Problem.NO_TLS: traps.TLS_TO_PLAIN,
-    Problem.TLS: traps.PLAIN_TO_TLS,
-    Problem.CERTIFICATE: traps.CERTIFICATE,
-    Problem.CREDENTIALS: traps.CREDENTIALS,
-    Problem.PROTOCOL: traps.WRONG_PROTOCOL,
-    Problem.UNREACHABLE: traps.UNREACHABLE,
-    Problem.REFUSED: traps.REFUSED,
+    ExportFailure.NO_TLS: traps.TLS_TO_PLAIN,
+    ExportFailure.TLS: traps.PLAIN_TO_TLS,
+    ExportFailure.CERTIFICATE: traps.CERTIFICATE,
+    ExportFailure.CREDENTIALS: traps.CREDENTIALS,
+    ExportFailure.PROTOCOL: traps.WRONG_PROTOCOL,
+    ExportFailure.UNREACHABLE: traps.UNREACHABLE,
+    ExportFailure.REFUSED: traps.REFUSED,
 }
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong on the way to the back ends; sends an empty export to each."""
     yield from _missing(examined)
-    there = [*targets(examined)]
-    yield from dict.fromkeys(_headers(there))
+    all_targets = [*targets(examined)]
+    yield from dict.fromkeys(_bad_headers(all_targets))
     outcomes: dict[tuple[str, str, str], Outcome] = {}
     alike: dict[tuple[str, str, Outcome], list[Target]] = defaultdict(list)
-    named = set[str]()
-    for target in there:
-        if target.variable in named:
+    reported = set[str]()
+    for target in all_targets:
+        if target.variable in reported:
             continue
         if unquoted(examined, target.variable) is not None:
-            named.add(target.variable)
+            reported.add(target.variable)
             yield quoted_value(examined, target.variable)
             continue
         if not target.has_scheme and (target.protocol != GRPC or "://" in target.endpoint):
-            named.add(target.variable)
-            yield found(
-                traps.SCHEME,
+            reported.add(target.variable)
+            yield traps.SCHEME.found(
                 variable=target.variable,
                 endpoint=without_secrets(target.endpoint),
                 correct=f"http://{without_secrets(target.endpoint.rpartition('://')[2])}",
             )
             continue
         if target.is_base and (path := _PATH.search(target.endpoint)) is not None:
-            named.add(target.variable)
-            yield found(
-                traps.PATH_TWICE,
+            reported.add(target.variable)
+            yield traps.PATH_TWICE.found(
                 variable=target.variable,
                 endpoint=without_secrets(target.endpoint),
                 signal=target.signal,
@@ -74,12 +73,12 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             continue
         key = (target.protocol, target.endpoint, str(target.headers))
         outcome = outcomes.get(key)
-        if outcome is None or outcome.problem is not Problem.UNREACHABLE:
+        if outcome is None or outcome.failure is not ExportFailure.UNREACHABLE:
             outcome = outcomes[key] = _sent(target)
         alike[target.variable, target.protocol, outcome].append(target)
     for (_, _, outcome), group in alike.items():
         signals = " and ".join(target.signal for target in group)
-        if outcome.problem is None:
+        if outcome.failure is None:
             yield Fact(f"{signals}: {without_secrets(group[0].url)} accepts an empty export")
         else:
             yield _finding(group[0], outcome, signals)
@@ -90,8 +89,7 @@ def _missing(examined: Examined) -> Iterator[Finding]:
         for name in names:
             component = exporter_component(name, protocol)
             if name != "prometheus" and not has_exporter(signal, component):
-                yield found(
-                    NO_EXPORTER,
+                yield NO_EXPORTER.found(
                     variable=f"OTEL_{signal.upper()}_EXPORTER",
                     name=name,
                     component=component,
@@ -100,10 +98,10 @@ def _missing(examined: Examined) -> Iterator[Finding]:
                 )
 
 
-def _headers(there: list[Target]) -> Iterator[Finding]:
-    for target in there:
+def _bad_headers(all_targets: list[Target]) -> Iterator[Finding]:
+    for target in all_targets:
         for position in target.bad_headers:
-            yield found(traps.HEADERS, variable=target.headers_variable, position=position)
+            yield traps.HEADERS.found(variable=target.headers_variable, position=position)
 
 
 def _sent(target: Target) -> Outcome:
@@ -111,15 +109,16 @@ def _sent(target: Target) -> Outcome:
     try:
         return within(_LONGEST, lambda: send(target))
     except TimeoutError:
-        return Outcome(Problem.UNREACHABLE, f"no complete answer within {_LONGEST:g} s")
+        return Outcome(ExportFailure.UNREACHABLE, f"no complete answer within {_LONGEST:g} s")
     except Exception as error:  # noqa: BLE001 - what answers may make a parser raise anything
-        return Outcome(Problem.PROTOCOL, type(error).__name__)
+        return Outcome(ExportFailure.PROTOCOL, type(error).__name__)
 
 
 def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
-    trap, correct = _TRAPS[outcome.problem or Problem.REFUSED], without_secrets(target.endpoint)
+    trap = _TRAPS[outcome.failure or ExportFailure.REFUSED]
+    correct = without_secrets(target.endpoint)
     is_grpc = target.protocol == GRPC
-    if outcome.problem in {Problem.PROTOCOL, Problem.UNREACHABLE, Problem.NO_TLS}:
+    if outcome.failure in {ExportFailure.PROTOCOL, ExportFailure.UNREACHABLE, ExportFailure.NO_TLS}:
         if target.port == GRPC_PORT and not is_grpc:
             trap, correct = traps.GRPC_PORT, target.with_port(HTTP_PORT)
         elif target.port == HTTP_PORT and is_grpc:
@@ -130,8 +129,7 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
         correct = re.sub("^http://", "https://", correct)
     elif trap is traps.REFUSED and not (is_grpc or target.is_base or target.parts.path.strip("/")):
         trap, correct = traps.PATH_MISSING, f"{correct.rstrip('/')}/v1/{target.signal}"
-    return found(
-        trap,
+    return trap.found(
         variable=target.variable,
         endpoint=without_secrets(target.endpoint),
         url=without_secrets(target.url),

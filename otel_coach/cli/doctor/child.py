@@ -1,7 +1,7 @@
 """Imports the application in a process of its own, without serving it, and looks at it.
 
-`application.py` starts this process with the service's environment: whatever the import does, it
-ends, and its threads and connections end with it. Nothing is exported, and no dependency is probed.
+`application.py` starts this process with the service's environment. Threads and connections of the
+import end with the process. Nothing is exported, and no dependency is probed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from otel_coach.settings import EffectiveSettings
 
-_TELLING: Final = (ImportError, AttributeError, SyntaxError, FileNotFoundError, NameError)
+_WITHOUT_SECRETS: Final = (ImportError, AttributeError, SyntaxError, FileNotFoundError, NameError)
 """Exceptions whose message is about code and files; others may have a secret in theirs."""
 _INSIDE: Final = ("app", "application", "asgi", "_app", "wrapped", "__wrapped__", "inner")
 """Attributes under which a wrapper keeps what it wraps."""
@@ -46,7 +46,7 @@ _FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "ap
 def main() -> int:
     """Writes what it finds to the file that the second argument names."""
     served = Served(**json.loads(sys.argv[1]))
-    Path(sys.argv[2]).write_text(json.dumps(_look(served)), "utf-8")
+    Path(sys.argv[2]).write_text(json.dumps(_looked_at(served)), "utf-8")
     return 0
 
 
@@ -56,11 +56,11 @@ class _Instrumenting:
     def __init__(self) -> None:
         self._instrument = otel_coach.instrument
         self.settings: list[EffectiveSettings] = []
-        """Of each call. The first ones count."""
+        """The settings of each call. Those of the first call are in force."""
         self.unused: dict[str, str] | None = None
         """What a later call asked for, and did not get."""
         self.variables: LateVariables | None = None
-        """Those since the first call."""
+        """Tells which variables have been set since the first call."""
 
     def __call__(self, app: Any = None, *, settings: Settings | None = None) -> None:
         self.settings.append(effective(settings or Settings.from_env()))
@@ -70,7 +70,7 @@ class _Instrumenting:
         self._instrument(app, settings=replace(self.settings[0], **_APART))
 
 
-def _look(served: Served) -> dict[str, Any]:
+def _looked_at(served: Served) -> dict[str, Any]:
     lines = LogLines()
     otel_coach.instrument = instrument = _Instrumenting()
     if served.env_file and served.starts_workers:
@@ -85,7 +85,7 @@ def _look(served: Served) -> dict[str, Any]:
             set_variables(served.variables)
             target = _imported(served)
     except BaseException as error:  # noqa: BLE001 - the module may raise anything, also SystemExit
-        return {"error": _told(error)}
+        return {"error": _what_failed(error)}
     is_called = len(instrument.settings) > calls
     told: dict[str, Any] = {
         "lines": lines.found,
@@ -109,7 +109,7 @@ def _look(served: Served) -> dict[str, Any]:
 def _seen(target: Any, settings: EffectiveSettings) -> dict[str, Any]:
     """Returns what the imported object is, its routes, and how it answers GET for the page."""
     kind = f"a {type(target).__module__}.{type(target).__qualname__}"
-    app = _application(target)
+    app = _unwrapped(target)
     if app is None:
         return {"kind": kind}
     from otel_coach.instrumentors.asgi.routes import has_own_route, templates  # noqa: PLC0415 - needs starlette
@@ -128,7 +128,7 @@ def _seen(target: Any, settings: EffectiveSettings) -> dict[str, Any]:
 
 
 _APART: Final = {**APART, "trace_exporters": (), "config_file": None, "enabled": True}
-"""The settings of this process that differ from the service's."""
+"""The settings that this process has instead of the service's."""
 
 
 def _load(env_file: str) -> None:
@@ -165,13 +165,13 @@ def _of_file(served: Served) -> Any:
     if served.attribute:
         return getattr(module, served.attribute)
     for name in ("app", "api", *vars(module)):
-        if _application(getattr(module, name, None)) is not None:
+        if _unwrapped(getattr(module, name, None)) is not None:
             return getattr(module, name)
     message = f"{path} has no application"
     raise AttributeError(message)
 
 
-def _application(target: Any) -> Any:
+def _unwrapped(target: Any) -> Any:
     """Returns the Starlette or FastAPI application that `target` is or wraps, if there is one."""
     starlette = sys.modules.get("starlette.applications")
     if starlette is None:
@@ -223,7 +223,7 @@ async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
         if not is_sent.is_set():
             is_sent.set()
             return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.sleep(_LONGEST)  # no client leaves
+        await asyncio.sleep(_LONGEST)  # the client stays connected
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
@@ -242,14 +242,14 @@ async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _told(error: BaseException) -> str:
+def _what_failed(error: BaseException) -> str:
     """Returns what went wrong and where, without a message that may have a secret in it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename]
     place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
     said = (
         f": {str(error).splitlines()[0][:200]}"
-        if isinstance(error, _TELLING) and str(error)
+        if isinstance(error, _WITHOUT_SECRETS) and str(error)
         else ""
     )
     return f"{type(error).__name__}{said}{place}"

@@ -35,7 +35,7 @@ _SITES: Final = frozenset({"auto_instrumentation", "site"})
 _BINDS: Final = ("--bind", "-b", "--port", "-p")
 _PORT: Final = re.compile(r"(?:.*:)?([0-9]{1,5})")
 _DEFAULT_PORT: Final = 8000
-"""Of each of the programs."""
+"""The port of each of the programs, if none is given."""
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 
@@ -58,13 +58,13 @@ class Served:
     instruments: bool = False
     """Whether the command instruments the application, or PYTHONPATH does."""
     port: int = _DEFAULT_PORT
-    """On which the application is served."""
+    """The port on which the application is served."""
     env_file: str = ""
     """The file of uvicorn's --env-file."""
     variables: dict[str, str] = field(default_factory=dict[str, str])
     """The variables that gunicorn's --env sets."""
     starts_workers: bool = False
-    """Whether uvicorn serves in processes of their own, which start with all those variables."""
+    """Whether uvicorn starts worker processes, which have `env_file`'s variables at their start."""
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON types."""
@@ -97,7 +97,7 @@ def server_of(command: Sequence[str]) -> Sequence[str]:
 
 
 def _instruments(before: Sequence[str], python_path: str) -> bool:
-    """Whether the words `before` the server's instrument it, or a folder on PYTHONPATH does."""
+    """Whether the words before the server's name instrument it, or a folder on PYTHONPATH does."""
     words = [Path(word).name.replace("_", "-") for word in before]
     runs = ("otel-coach", "run") in pairwise(words)
     sites = (Path(folder) for folder in python_path.split(os.pathsep) if folder)
@@ -108,7 +108,7 @@ def _instruments(before: Sequence[str], python_path: str) -> bool:
 def _variables(
     program: str, arguments: Sequence[str], variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Returns the fields of `Served` about what the server itself does with variables."""
+    """Returns the fields of `Served` about variables that the server itself sets."""
     if program == "gunicorn":
         given = (word.partition("=") for word in _values(arguments, ("--env", "-e")))
         return {"variables": {name: value for name, equals, value in given if equals}}
@@ -147,7 +147,7 @@ def _application(program: str, arguments: Sequence[str]) -> Served:
 
 
 def environment_of(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment that `command` gives its server, if it has `variables` itself.
+    """Returns the environment of the server that `command` starts; `variables` are the command's.
 
     `env NAME=VALUE` and the options of `opentelemetry-instrument` change it.
     """
@@ -201,7 +201,10 @@ def _position(command: Sequence[str]) -> int:
 
 
 def _positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the arguments that are no options: those that are no option's value, and others."""
+    """Returns the arguments that are no options.
+
+    First come those that cannot be the value of the option before, then those that may be it.
+    """
     certain: list[str] = []
     doubtful: list[str] = []
     before = ""

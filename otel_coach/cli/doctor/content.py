@@ -5,14 +5,15 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.imports import as_the_command_does
 from otel_coach.core.traps import REDACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
@@ -28,9 +29,9 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         with as_the_command_does():
             redactor = pkgutil.resolve_name(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the module may raise anything
-        yield found(REDACTOR, redactor=name, reason=type(error).__name__)
+        yield REDACTOR.found(redactor=name, reason=type(error).__name__)
         return
     if callable(redactor):
         yield Fact(f"content: prompts and answers are captured, redacted by {name}")
     else:
-        yield found(REDACTOR, redactor=name, reason="it cannot be called")
+        yield REDACTOR.found(redactor=name, reason="it cannot be called")

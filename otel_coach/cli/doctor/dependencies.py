@@ -1,8 +1,8 @@
 """Probes each dependency once, as the service does, and says why one does not answer.
 
 The log names the class of an exception only, because its message may contain a password. The
-doctor's output is for the operator's own terminal and has the whole reason, but no password either:
-of a message, only parts are shown that are known not to repeat the address.
+doctor's output, which is for the operator's own terminal, has the reason. It has no password,
+either: of a message, it has only parts that are known not to repeat the address.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import shlex
 import socket
 import ssl
 from contextlib import suppress
+from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import (
     DEPENDENCY_ADDRESS,
     DEPENDENCY_DOWN,
@@ -25,6 +26,7 @@ from otel_coach.cli.doctor.traps.environment import (
 from otel_coach.cli.terminal import within
 from otel_coach.core.installed import is_installed
 from otel_coach.instrumentors.dependencies.probes import (
+    Unexpected,
     UnexpectedAnswerError,
     UnknownAddressError,
     probe_of,
@@ -33,48 +35,62 @@ from otel_coach.instrumentors.dependencies.probes import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _POSTGRESQL: Final = re.compile(r"postgres(?:ql)?(?:\+[\w.-]+)?://", re.IGNORECASE)
+
+
+class Cure(Enum):
+    """What to do, by what is wrong; `where` is host and port."""
+
+    HOST = "getent hosts {host} # correct the host's name"
+    LOGIN = (
+        "export OTEL_COACH_DEPENDENCIES={name}=SCHEME://USER:PASSWORD@{where} # correct user and "
+        "password, there or in the variable that has its address"
+    )
+    TLS = "openssl s_client -connect {where} # correct its certificate, or the scheme and port"
+    ERROR = "nc -vz {host} {port} # it answers; check its log, or search for that error"
+    PROTOCOL = "nc -vz {host} {port} # correct host and port, or the scheme"
+    STATUS = "curl -i http://{where} # and its path; look into its log"
+    REFUSED = "nc -vz {host} {port} # start it, or correct host and port"
+    LATE = "nc -vz {host} {port} # look for a firewall, or raise OTEL_COACH_DEPENDENCY_TIMEOUT"
+    OTHER = "nc -vz {host} {port} # start it, or correct its address"
+
+
+_OF_ANSWERS: Final = {
+    Unexpected.PROTOCOL: Cure.PROTOCOL,
+    Unexpected.PASSWORD: Cure.LOGIN,
+    Unexpected.ERROR: Cure.ERROR,
+    Unexpected.STATUS: Cure.STATUS,
+}
 _FROM_THE_SERVER: Final = re.compile(r"FATAL:\s+([^\n]{1,200})")
 _FROM_LIBPQ: Final = (
     (
         r"invalid response to (?:SSL|GSSAPI) negotiation|expected authentication request",
         "something answers there, but not as PostgreSQL does",
+        Cure.PROTOCOL,
     ),
-    (r"could not translate host name|Name or service not known", "DNS: its host is not known"),
-    (r"Connection refused", "connection refused"),
-    (r"timeout expired|timed? ?out", "no answer in time"),
-    (r"certificate verify failed", "TLS: its certificate is not accepted"),
-    (r"root certificate file", "TLS: the root certificate's file is missing"),
-    (r"does not support SSL", "TLS: it does not support TLS, which sslmode requires"),
-    (r"no password supplied", "password: none is given, and it requires one"),
-    (r"No route to host|Network is unreachable", "no route to its host"),
-    (r"server closed the connection", "it closes the connection"),
-    (r"No such file or directory", "its Unix socket is not there"),
-    (r"invalid|missing|unrecognized", "its address cannot be read by libpq"),
-)
-"""What libpq says, which may repeat the address; and what is shown instead."""
-_CURES: Final = (
-    ("DNS", "getent hosts {host} # correct the host's name"),
     (
-        "password",
-        (
-            "export OTEL_COACH_DEPENDENCIES={name}=SCHEME://USER:PASSWORD@{where} # correct user "
-            "and password, there or in the variable that has its address"
-        ),
+        r"could not translate host name|Name or service not known",
+        "DNS: its host is not known",
+        Cure.HOST,
     ),
-    ("TLS", "openssl s_client -connect {where} # correct its certificate, or the scheme and port"),
-    ("it says", "nc -vz {host} {port} # it answers; check its log, or search for that error"),
-    ("answers there, but not", "nc -vz {host} {port} # correct host and port, or the scheme"),
-    ("HTTP status", "curl -i http://{where} # and its path; look into its log"),
-    ("refused", "nc -vz {host} {port} # start it, or correct host and port"),
-    (
-        "in time",
-        "nc -vz {host} {port} # look for a firewall, or raise OTEL_COACH_DEPENDENCY_TIMEOUT",
-    ),
+    (r"Connection refused", "connection refused", Cure.REFUSED),
+    (r"timeout expired|timed? ?out", "no answer in time", Cure.LATE),
+    (r"certificate verify failed", "TLS: its certificate is not accepted", Cure.TLS),
+    (r"root certificate file", "TLS: the root certificate's file is missing", Cure.TLS),
+    (r"does not support SSL", "TLS: it does not support TLS, which sslmode requires", Cure.TLS),
+    (r"no password supplied", "password: none is given, and it requires one", Cure.LOGIN),
+    (r"No route to host|Network is unreachable", "no route to its host", Cure.OTHER),
+    (r"server closed the connection", "it closes the connection", Cure.OTHER),
+    (r"No such file or directory", "its Unix socket is not there", Cure.OTHER),
+    (r"invalid|missing|unrecognized", "its address cannot be read by libpq", Cure.OTHER),
 )
-_OTHER_CURE: Final = "nc -vz {host} {port} # start it, or correct its address"
+"""What libpq says, which may repeat the address; what is shown instead; what to do.
+
+Where psycopg cannot connect, libpq's message is all that it has: there is no SQLSTATE.
+"""
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
@@ -85,18 +101,16 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         try:
             _probe(address, settings.dependency_timeout)
         except UnknownAddressError as error:
-            yield found(DEPENDENCY_ADDRESS, name=name, reason=error)
+            yield DEPENDENCY_ADDRESS.found(name=name, reason=error)
             continue
         except Exception as error:  # noqa: BLE001 - whatever a probe raises, the dependency is down
-            reason = reason_of(error, address, settings.dependency_timeout)
-            yield found(
-                DEPENDENCY_DOWN, name=name, reason=reason, cure=_cure(name, reason, address)
-            )
+            reason, cure = _reason_of(error, address, settings.dependency_timeout)
+            yield DEPENDENCY_DOWN.found(name=name, reason=reason, cure=_filled(cure, name, address))
         else:
             milliseconds = 1000 * (perf_counter() - started)
             yield Fact(f"dependency {name} answers in {milliseconds:.0f} ms")
         if _POSTGRESQL.match(address) and not is_installed("psycopg"):
-            yield found(NO_PSYCOPG, name=name)
+            yield NO_PSYCOPG.found(name=name)
 
 
 def _probe(address: str, timeout: float) -> None:
@@ -105,35 +119,39 @@ def _probe(address: str, timeout: float) -> None:
     within(timeout + 1, lambda: probe(timeout))
 
 
-def reason_of(error: Exception, address: str, timeout: float) -> str:
-    """Returns why a probe failed, without any part of `address` but its host."""
+def _reason_of(error: Exception, address: str, timeout: float) -> tuple[str, Cure]:
+    """Returns why a probe failed, without any part of `address` but its host, and what to do."""
     if type(error).__module__.partition(".")[0] == "psycopg":
         return _of_psycopg(error, address)
-    words: Mapping[type[Exception], str] = {
-        UnexpectedAnswerError: str(error),
-        socket.gaierror: f"DNS: the host {_host_and_port(address)[0]} is not known",
-        ssl.SSLCertVerificationError: "TLS: its certificate is not accepted "
-        f"({getattr(error, 'verify_message', '')})",
-        ssl.SSLError: f"TLS: the handshake fails ({getattr(error, 'reason', None)})",
-        TimeoutError: f"no answer in time ({timeout:g} s)",
-        ConnectionRefusedError: "connection refused",
+    if isinstance(error, UnexpectedAnswerError):
+        return str(error), _OF_ANSWERS[error.wrong]
+    host, _ = _host_and_port(address)
+    because = getattr(error, "verify_message", None) or getattr(error, "reason", None)
+    known: Mapping[type[Exception], tuple[str, Cure]] = {
+        socket.gaierror: (f"DNS: the host {host} is not known", Cure.HOST),
+        ssl.SSLCertVerificationError: (
+            f"TLS: its certificate is not accepted ({because})",
+            Cure.TLS,
+        ),
+        ssl.SSLError: (f"TLS: the handshake fails ({because})", Cure.TLS),
+        TimeoutError: (f"no answer in time ({timeout:g} s)", Cure.LATE),
+        ConnectionRefusedError: ("connection refused", Cure.REFUSED),
     }
     strerror = error.strerror if isinstance(error, OSError) else None
-    known = (said for kind, said in words.items() if isinstance(error, kind))
-    return next(known, strerror or type(error).__name__)
+    other = strerror or type(error).__name__, Cure.OTHER
+    return next((known[kind] for kind in known if isinstance(error, kind)), other)
 
 
-def _of_psycopg(error: Exception, address: str) -> str:
+def _of_psycopg(error: Exception, address: str) -> tuple[str, Cure]:
     text = str(error)
     if (told := _FROM_THE_SERVER.search(text)) is not None:
         reason = told[1].strip()
+        cure = Cure.LOGIN if "password" in reason else Cure.OTHER
         for secret in _secrets(address):
             reason = reason.replace(secret, "...")
-        return reason
-    for pattern, reason in _FROM_LIBPQ:
-        if re.search(pattern, text):
-            return reason
-    return type(error).__name__
+        return reason, cure
+    known = ((reason, cure) for form, reason, cure in _FROM_LIBPQ if re.search(form, text))
+    return next(known, (type(error).__name__, Cure.OTHER))
 
 
 def _secrets(address: str) -> Iterator[str]:
@@ -147,7 +165,7 @@ def _secrets(address: str) -> Iterator[str]:
 
 
 def _host_and_port(address: str) -> tuple[str, str]:
-    """Returns host and port, if they can be told from a password for certain."""
+    """Returns host and port, or `HOST` and `PORT` where a part of them may be of a password."""
     if address.count("@") <= 1 and address.count("://") == 1:
         with suppress(ValueError):
             url = urlsplit(address)
@@ -158,7 +176,6 @@ def _host_and_port(address: str) -> tuple[str, str]:
     return "HOST", "PORT"
 
 
-def _cure(name: str, reason: str, address: str) -> str:
+def _filled(cure: Cure, name: str, address: str) -> str:
     host, port = map(shlex.quote, _host_and_port(address))
-    cure = next((cure for word, cure in _CURES if word in reason), _OTHER_CURE)
-    return cure.format(name=shlex.quote(name), host=host, port=port, where=f"{host}:{port}")
+    return cure.value.format(name=shlex.quote(name), host=host, port=port, where=f"{host}:{port}")

@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.traps import page as traps
 from otel_coach.metrics.catalogue import ERRORS
 
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from urllib.parse import SplitResult
 
-    from otel_coach.cli.doctor.finding import Finding
+    from otel_coach.core.traps import Finding
 
-PROMETHEUS: Final = "--prometheus"
+PROMETHEUS_OPTION: Final = "--prometheus"
 """The option whose address is that of a Prometheus, not of a page."""
 _PATH: Final = "/metrics"
 """The page's path, unless OTEL_COACH_METRICS_PATH changes it."""
@@ -52,12 +51,12 @@ class PageError(Exception):
 
 
 class Fetched(NamedTuple):
-    """A page, and when it was made."""
+    """A page, and by how much its server's clock differs."""
 
     text: str
     content_type: str
     skew: float | None
-    """Seconds by which the server's clock is ahead of this one's; None if it states no time."""
+    """Seconds by which the server's clock is ahead of this one's; None if it sends no date."""
 
 
 def shown(url: str) -> str:
@@ -72,7 +71,7 @@ def is_ours(text: str) -> bool:
 
 
 def quoted(text: str, token: str | None) -> str:
-    """Returns a server's text without the token, which the server knows and may repeat."""
+    """Returns the beginning of a server's text, without the token, which the server may repeat."""
     text = text.replace(token, "TOKEN") if token else text
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
@@ -95,7 +94,7 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
         content_type = answer.getheader("content-type") or ""
     if len(content) > MAX_BYTES:
         kind = f"more than {MAX_BYTES >> 20} MB"
-        raise PageError(found(traps.NOT_METRICS, url=shown(url), kind=kind))
+        raise PageError(traps.NOT_METRICS.found(url=shown(url), kind=kind))
     return Fetched(content.decode(errors="replace"), content_type, skew)
 
 
@@ -125,14 +124,14 @@ def unreadable(url: str, error: Exception) -> Finding:
         reason = "it speaks no TLS; is it http:// instead of https://?"
     elif isinstance(error, OSError) and error.strerror:
         reason = error.strerror
-    return found(traps.UNREACHABLE, url=shown(url), reason=reason)
+    return traps.UNREACHABLE.found(url=shown(url), reason=reason)
 
 
 def _body_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:
     """Yields the body of `answer`, at most a little more than MAX_BYTES.
 
     Raises:
-        TimeoutError: it takes longer than `until`, by `time.monotonic`: it may come in drips.
+        TimeoutError: it is incomplete at `until`, by `time.monotonic`; a server may drip.
     """
     size = 0
     while size <= MAX_BYTES and (part := answer.read1(1 << 16)):
@@ -170,7 +169,7 @@ def _parts(url: str, option: str) -> tuple[SplitResult, int]:
         problem = f"{shown(url)} cannot be read; check its host and port"
         raise PageError(_no_address(option, problem)) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        path = "" if option == PROMETHEUS else _PATH
+        path = "" if option == PROMETHEUS_OPTION else _PATH
         problem = f"takes http://host:port{path} or https://..., and nothing else"
         raise PageError(_no_address(option, problem))
     return parts, port
@@ -178,9 +177,9 @@ def _parts(url: str, option: str) -> tuple[SplitResult, int]:
 
 def _no_address(option: str, problem: str) -> Finding:
     example = f"http://localhost:8000{_PATH}"
-    if option == PROMETHEUS:
+    if option == PROMETHEUS_OPTION:
         example = "http://localhost:9090"
-    return found(traps.ADDRESS, option=option, problem=problem, example=example)
+    return traps.ADDRESS.found(option=option, problem=problem, example=example)
 
 
 def _cure_of_missing(where: str, option: str) -> str:
@@ -198,11 +197,12 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
     status, where = answer.status, shown(url)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         to = quoted(shown(urljoin(url, answer.headers.get("location", ""))), token)
-        return found(traps.REDIRECTED, url=where, where=to, option=option)
+        return traps.REDIRECTED.found(url=where, where=to, option=option)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return found(traps.TOKEN_WRONG if token else traps.TOKEN_MISSING, url=where, status=status)
+        trap = traps.TOKEN_WRONG if token else traps.TOKEN_MISSING
+        return trap.found(url=where, status=status)
     if status == HTTPStatus.NOT_FOUND:
-        return found(traps.MISSING, url=where, cure=_cure_of_missing(where, option))
+        return traps.MISSING.found(url=where, cure=_cure_of_missing(where, option))
     if status == HTTPStatus.MISDIRECTED_REQUEST:
         reason, cure = (
             "it serves its own machine only",
@@ -211,17 +211,16 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
                 "addresses; or use localhost"
             ),
         )
-        return found(traps.UNAVAILABLE, url=where, status=status, reason=reason, cure=cure)
+        return traps.UNAVAILABLE.found(url=where, status=status, reason=reason, cure=cure)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:  # its body is otel-coach's text with the cure
         body = quoted(answer.read(_MAX_TEXT).decode(errors="replace").strip(), token)
-        return found(
-            traps.UNAVAILABLE,
+        return traps.UNAVAILABLE.found(
             url=where,
             status=status,
             reason=body or "no reason is given",
             cure=f"curl -i {shlex.quote(where)} # do what it says; is this the service's page?",
         )
-    return found(traps.STATUS, url=where, status=status)
+    return traps.STATUS.found(url=where, status=status)
 
 
 def _skew(date: str | None, before: float, after: float) -> float | None:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def as_the_command_does(folder: Path | None = None) -> Generator[None]:
-    """Inside, modules are found in `folder` (the current one by default) too.
+    """Inside, modules are also found in `folder`, by default the current one.
 
-    What they print goes to the standard error, because the standard output is the report's.
+    What they print goes to the standard error, because the report goes to the standard output.
     """
     path = str((folder or Path.cwd()).resolve())
     sys.path.insert(0, path)

@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.traps.application import OTHER_INTERPRETER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from otel_coach.cli.doctor.finding import Finding
+    from otel_coach.core.traps import Finding
 
 _PYTHON: Final = re.compile(r"(?:python|pypy)[\w.]*")
 _IN_SCRIPT: Final = re.compile(
@@ -41,8 +40,7 @@ def look(command: Sequence[str], server: str, path: str | None) -> Iterator[Find
     where = shutil.which(python, path=path) if python else None
     prefix = _prefix(where) if where is not None else None
     if prefix is not None and not _is_same(prefix, sys.prefix):
-        yield found(
-            OTHER_INTERPRETER,
+        yield OTHER_INTERPRETER.found(
             program=server,
             python=where,
             own=sys.executable,
@@ -63,7 +61,7 @@ def _of_script(program: str, path: str | None) -> str | None:
 
 
 def _prefix(python: str) -> str | None:
-    """Returns the folder of the environment of `python`; None if that is no interpreter."""
+    """Returns the folder of the environment of `python`; None if `python` is no interpreter."""
     if _is_same(str(Path(python).parent), str(Path(sys.executable).parent)):
         return sys.prefix
     try:

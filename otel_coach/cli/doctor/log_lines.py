@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.traps.environment import LOGGED_AT_START
-from otel_coach.core.traps import LOGGED, Line
+from otel_coach.core.traps import LOGGED, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from otel_coach.cli.doctor.finding import Examined, Fact, Finding
+    from otel_coach.cli.doctor.examined import Examined, Fact
 
 _LOGGERS: Final = ("otel_coach", "opentelemetry")
 _TRAPS: Final = {trap.name: trap for trap in LOGGED}
+_WITH_CURE: Final = "otel-coach: %s. Cure: %s"
+"""The format of otel-coach's lines with a cure that are not made of a row."""
+
+
+class LogLine(NamedTuple):
+    """A warning or an error, of JSON types: one process logs it, another one reports it."""
+
+    logger: str
+    what: str
+    cure: str = ""
+    trap: str = ""
+    """The name of the row that it is made of, if it is."""
 
 
 class LogLines(logging.Handler):
@@ -23,39 +34,52 @@ class LogLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.found: list[dict[str, Any]] = []
-        """The lines as JSON types, each with the row and the values that it is made of, if any."""
+        self.found: list[LogLine] = []
         for name in _LOGGERS:
             logging.getLogger(name).addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps the message of `record`; the exception that comes with it may have a secret."""
-        line: dict[str, Any] = {"text": record.getMessage(), "logger": record.name}
-        for argument in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(argument, Line):
-                values = {name: str(value) for name, value in argument.values.items()}
-                line |= {"trap": argument.trap.name, "values": values}
+        """Keeps what `record` says, but not its exception, which may have a secret."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        finding = next((one for one in arguments if isinstance(one, Finding)), None)
+        if finding is not None:
+            line = LogLine(record.name, finding.what, finding.cure, finding.trap.name)
+        elif record.msg == _WITH_CURE:
+            line = LogLine(record.name, *map(str, arguments))
+        else:
+            line = LogLine(record.name, record.getMessage().removeprefix("otel-coach: "))
         self.found.append(line)
 
 
 def findings(
-    lines: Iterable[dict[str, Any]], examined: Examined, known: Iterable[Finding | Fact]
+    lines: Iterable[Sequence[str]], examined: Examined, known: Iterable[Finding | Fact]
 ) -> Iterator[Finding]:
-    """Yields a finding for each line that says something that is not among the `known` results."""
-    said = [str(result) for result in known]
-    for line in lines:
-        trap, text = _TRAPS.get(line.get("trap", "")), line["text"].removeprefix("otel-coach: ")
-        what, _, cure = text.partition(". Cure: ")
-        if any(what in result for result in said):
+    """Yields a finding for each of the `lines` that says something that no `known` one says.
+
+    The lines are those of `LogLines.found`, as JSON has them.
+    """
+    said = {result.what for result in known if isinstance(result, Finding)}
+    for line in map(LogLine._make, lines):
+        if line.what in said:
             continue
-        if trap is not None:
-            yield found(trap, **line["values"])
-            continue
-        named = [
-            name
-            for name, value in examined.variables.items()
-            if name in text or (name.startswith("OTEL_") and repr(value) in text)
-        ]
-        mend = f"unset {max(named, key=len)} # or correct it" if named else ""
-        default = f"look into the documentation of {line['logger'].partition('.')[0]}"
-        yield found(LOGGED_AT_START, line=what, cure=cure or mend or default)
+        if (trap := _TRAPS.get(line.trap)) is not None:
+            yield Finding(trap, line.what, line.cure)
+        else:
+            cure = line.cure or _cure(line, examined.variables)
+            yield LOGGED_AT_START.found(line=line.what, cure=cure)
+
+
+def _cure(line: LogLine, variables: Mapping[str, str]) -> str:
+    """Returns what to do about a line that has no cure.
+
+    Most are OpenTelemetry's, and only their text tells which variable they are about, by its name
+    or by its value.
+    """
+    named = [
+        name
+        for name, value in variables.items()
+        if name in line.what or (name.startswith("OTEL_") and repr(value) in line.what)
+    ]
+    if named:
+        return f"unset {max(named, key=len)} # or correct it"
+    return f"look into the documentation of {line.logger.partition('.')[0]}"

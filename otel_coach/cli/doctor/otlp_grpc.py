@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
+from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 
 if TYPE_CHECKING:
     from otel_coach.cli.doctor.otlp_targets import Target
@@ -19,29 +19,32 @@ _SERVICES: Final = {
     "logs": "logs.v1.Logs",
 }
 _OF_CODES: Final = {
-    "UNAUTHENTICATED": Problem.CREDENTIALS,
-    "PERMISSION_DENIED": Problem.CREDENTIALS,
+    "UNAUTHENTICATED": ExportFailure.CREDENTIALS,
+    "PERMISSION_DENIED": ExportFailure.CREDENTIALS,
 }
 _OF_DETAILS: Final = (
-    (("dns", "name resolution"), Problem.UNREACHABLE, "its host is not known (DNS)"),
-    (("refused",), Problem.UNREACHABLE, "connection refused; nothing listens there"),
+    (("dns", "name resolution"), ExportFailure.UNREACHABLE, "its host is not known (DNS)"),
+    (("refused",), ExportFailure.UNREACHABLE, "connection refused; nothing listens there"),
     (
         ("verify_failed", "unable to get local issuer"),
-        Problem.CERTIFICATE,
+        ExportFailure.CERTIFICATE,
         "no authority that is known here has signed it",
     ),
     (
         ("ssl_error_ssl", "wrong_version_number", "handshake", "tls"),
-        Problem.NO_TLS,
+        ExportFailure.NO_TLS,
         "it does not answer a TLS handshake",
     ),
     (
         ("http1.x", "settings frame", "protocol error", "socket closed", "reset", "end of file"),
-        Problem.PROTOCOL,
+        ExportFailure.PROTOCOL,
         "it does not speak HTTP/2",
     ),
 )
-"""What grpcio says if there is no connection, in lower case, and what that means."""
+"""Words of grpcio's details, in lower case, and what they mean.
+
+Whatever prevents a connection, the status is UNAVAILABLE; only the details tell more.
+"""
 
 
 def send(target: Target) -> Outcome:
@@ -56,7 +59,7 @@ def send(target: Target) -> Outcome:
         )
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
-        return Outcome(Problem.UNREACHABLE, reason)
+        return Outcome(ExportFailure.UNREACHABLE, reason)
     service = f"/opentelemetry.proto.collector.{_SERVICES[target.signal]}Service/Export"
     with channel:
         export = channel.unary_unary(service)  # bytes to bytes: no bytes are an empty message
@@ -66,7 +69,7 @@ def send(target: Target) -> Outcome:
             return _meaning(error.code().name, str(error.details() or ""), target)
         except (TypeError, ValueError) as error:
             return Outcome(
-                Problem.CREDENTIALS, f"its headers cannot be sent ({type(error).__name__})"
+                ExportFailure.CREDENTIALS, f"its headers cannot be sent ({type(error).__name__})"
             )
     return Outcome(None, "")
 
@@ -79,13 +82,13 @@ def _credentials(grpc: Any, target: Target) -> Any:
 
 
 def _meaning(code: str, details: str, target: Target) -> Outcome:
-    if (problem := _OF_CODES.get(code)) is not None:
-        return Outcome(problem, code)
+    if (failure := _OF_CODES.get(code)) is not None:
+        return Outcome(failure, code)
     if code not in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
-        return Outcome(Problem.REFUSED, code)
-    for words, problem, reason in _OF_DETAILS:
-        applies = problem is not Problem.NO_TLS or target.uses_tls
+        return Outcome(ExportFailure.REFUSED, code)
+    for words, failure, reason in _OF_DETAILS:
+        applies = failure is not ExportFailure.NO_TLS or target.uses_tls
         if applies and any(word in details.lower() for word in words):
-            return Outcome(problem, reason)
+            return Outcome(failure, reason)
     is_late = code == "DEADLINE_EXCEEDED"
-    return Outcome(Problem.UNREACHABLE, "no answer in time" if is_late else code)
+    return Outcome(ExportFailure.UNREACHABLE, "no answer in time" if is_late else code)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from otel_coach.cli.doctor.otlp_outcome import Outcome, Problem
+from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ _MAX_BODY: Final = 4096
 _EMPTY: Final = "application/x-protobuf", b""
 _EMPTY_JSON: Final = "application/json", b"{}"
 _HTTP_2: Final = "\x00\x00"
-"""The beginning of an HTTP/2 frame: a SETTINGS frame is shorter than 256 bytes."""
+"""An HTTP/2 server sends a SETTINGS frame first; of its length, the first two bytes are 0."""
 _OTLP_TYPES: Final = ("application/x-protobuf", "application/json", "application/grpc")
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
+"""OpenSSL's reasons where a server answers without TLS."""
 
 
 def send(target: Target) -> Outcome:
@@ -48,18 +49,20 @@ def send(target: Target) -> Outcome:
 
 
 def _failed(target: Target, error: Exception) -> Outcome:
-    """Returns the outcome if there was no answer that can be read."""
+    """Returns the outcome of an export to which no readable answer came."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Outcome(Problem.CERTIFICATE, error.verify_message)
+        return Outcome(ExportFailure.CERTIFICATE, error.verify_message)
     if isinstance(
         error, (ssl.SSLError, ConnectionResetError)
     ):  # of which one is RemoteDisconnected
         return _broken(target, error)
     if isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith(_HTTP_2):
-        return Outcome(Problem.PROTOCOL, "it answers in HTTP/2, as gRPC does")
+        return Outcome(ExportFailure.PROTOCOL, "it answers in HTTP/2, as gRPC does")
     if isinstance(error, http.client.HTTPException):
-        return Outcome(Problem.PROTOCOL, f"it does not answer by HTTP ({type(error).__name__})")
-    return Outcome(Problem.UNREACHABLE, _why_unreachable(error, target))
+        return Outcome(
+            ExportFailure.PROTOCOL, f"it does not answer by HTTP ({type(error).__name__})"
+        )
+    return Outcome(ExportFailure.UNREACHABLE, _why_unreachable(error, target))
 
 
 def _why_unreachable(error: Exception, target: Target) -> str:
@@ -111,9 +114,9 @@ def _broken(target: Target, error: Exception) -> Outcome:
     reason = getattr(error, "reason", None) or type(error).__name__
     if target.uses_tls:
         if reason in _NO_TLS or _answers_plainly(target):
-            return Outcome(Problem.NO_TLS, "it does not answer a TLS handshake")
-        return Outcome(Problem.UNREACHABLE, f"the TLS handshake fails ({reason})")
-    return Outcome(Problem.PROTOCOL, "it closes the connection without an answer")
+            return Outcome(ExportFailure.NO_TLS, "it does not answer a TLS handshake")
+        return Outcome(ExportFailure.UNREACHABLE, f"the TLS handshake fails ({reason})")
+    return Outcome(ExportFailure.PROTOCOL, "it closes the connection without an answer")
 
 
 def _answers_plainly(target: Target) -> bool:
@@ -137,9 +140,9 @@ def _meaning(status: int, content_type: str, body: str) -> Outcome:
         return Outcome(None, "")
     reason = f"HTTP status {status}" + (f", {kind}" if status == HTTPStatus.OK else "")
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return Outcome(Problem.CREDENTIALS, reason)
+        return Outcome(ExportFailure.CREDENTIALS, reason)
     if status == HTTPStatus.BAD_REQUEST and "https" in body.lower():
-        return Outcome(Problem.TLS, f"{reason}: it expects HTTPS")
+        return Outcome(ExportFailure.TLS, f"{reason}: it expects HTTPS")
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         reason += ", which asks the exporter to try again later"
-    return Outcome(Problem.REFUSED, reason)
+    return Outcome(ExportFailure.REFUSED, reason)

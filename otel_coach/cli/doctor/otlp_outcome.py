@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 
-class Problem(Enum):
+class ExportFailure(Enum):
     """Why an export failed."""
 
     UNREACHABLE = auto()
@@ -24,6 +24,6 @@ class Problem(Enum):
 class Outcome(NamedTuple):
     """The result of one export."""
 
-    problem: Problem | None
+    failure: ExportFailure | None
     """None if it was accepted."""
     reason: str

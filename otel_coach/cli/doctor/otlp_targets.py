@@ -14,7 +14,7 @@ from otel_coach.core.plugins import exporter_component, has_exporter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined
+    from otel_coach.cli.doctor.examined import Examined
     from otel_coach.settings import EffectiveSettings
 
 _HEADER: Final = re.compile(
@@ -22,14 +22,13 @@ _HEADER: Final = re.compile(
 )
 """`key=value` as OpenTelemetry's parser accepts it, spaces in values included."""
 
-
 JSON: Final = "http/json"
 _PROTOCOLS: Final = {
     "otlp_proto_grpc": GRPC,
     "otlp_proto_http": "http/protobuf",
     "otlp_json_http": JSON,
 }
-"""By the names of exporters that have a protocol in their name."""
+"""The protocols of the exporters that have one in their name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Whether this service will have a page: where, on a free port, and for all of its workers."""
+"""Where this service will have its page, and whether port and shared folder can be used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import fetch
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import NO_PAGE
 from otel_coach.cli.doctor.traps.page import TOKEN_MISSING
 from otel_coach.cli.terminal import within
@@ -16,7 +16,8 @@ from otel_coach.core.traps import MULTIPROCESS_FOLDER, PORT, SHARED_FOLDER, cure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _LONGEST: Final = 5.0
 """Seconds to find out whether what listens on the port is the service itself."""
@@ -26,7 +27,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields where the page is, and what prevents it."""
     settings = examined.settings
     if not settings.metric_exporters:
-        yield found(NO_PAGE, value=examined.text("OTEL_METRICS_EXPORTER") or "none")
+        yield NO_PAGE.found(value=examined.text("OTEL_METRICS_EXPORTER") or "none")
     if not settings.serves_metrics:
         return
     host, port = settings.metrics_host, settings.metrics_port
@@ -36,7 +37,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
         yield from _port(host, port, settings.metrics_token)
     folder = settings.prometheus_multiprocess
     if folder is not None and not Path(folder).is_dir():
-        yield found(MULTIPROCESS_FOLDER, path=folder)
+        yield MULTIPROCESS_FOLDER.found(path=folder)
     yield from _folder(examined)
 
 
@@ -49,7 +50,7 @@ def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
             yield Fact(f"metrics: on {where}, where the service answers")
             return
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        yield found(PORT, host=host, port=port, reason=reason, cure=cure_of_port(error))
+        yield PORT.found(host=host, port=port, reason=reason, cure=cure_of_port(error))
     else:
         yield Fact(f"metrics: /metrics on {where}, which is free")
 
@@ -63,7 +64,10 @@ def _listen(host: str, port: int) -> None:
 
 
 def _is_the_service(url: str, *, has_token: bool) -> bool:
-    """Asks without the token: whoever took the port would get it."""
+    """Whether otel-coach's page is at `url`.
+
+    It is asked without the token, which another program that has the port would get.
+    """
     try:
         return fetch.is_ours(within(_LONGEST, lambda: fetch.fetched(url, None)).text)
     except fetch.PageError as error:
@@ -88,6 +92,6 @@ def _folder(examined: Examined) -> Iterator[Finding | Fact]:
             "mkdir -m 700 ~/otel-coach && export OTEL_COACH_SHARED_DIR=~/otel-coach # "
             f"{cure(error, ANOTHER_FOLDER)}"
         )
-        yield found(SHARED_FOLDER, reason=error, cure=remedy)
+        yield SHARED_FOLDER.found(reason=error, cure=remedy)
     else:
         yield Fact(f"workers share their figures in {folder}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otel_coach.cli import prices
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import (
     GATEWAY,
     PRICES_FILE,
@@ -22,14 +22,15 @@ from otel_coach.pricing.own_prices import UNUSABLE, read_file
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong with the prices, and by which list calls are priced."""
     settings = examined.settings
-    for line in prices.problems(settings):
-        yield found(PRICES_FILE, line=line)
+    for line in prices.unusable_file(settings):
+        yield PRICES_FILE.found(line=line)
     own = None
     if settings.prices_file is not None:
         with suppress(*UNUSABLE):
@@ -38,15 +39,14 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     try:
         about = listed.about
     except UnusableListError as error:
-        yield found(PRICES_UNREADABLE, reason=error)
+        yield PRICES_UNREADABLE.found(reason=error)
         return
     yield from map(Fact, prices.state(settings))
     for host, name in settings.gateways.items():
         if listed.provider(name) is None and name.lower() != LITELLM:
             known = listed.providers()
             meant = nearest(name, known)
-            yield found(
-                GATEWAY,
+            yield GATEWAY.found(
                 host=host,
                 name=name,
                 hint=hint(meant),
@@ -55,4 +55,4 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             )
     if (days := about.age_days()) > OLD_DAYS:
         origin = f"genai-prices {about.version} of {about.day}"
-        yield found(PRICES_OLD, days=days, origin=origin)
+        yield PRICES_OLD.found(days=days, origin=origin)

@@ -7,9 +7,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import otel_coach
-from otel_coach.cli.doctor.finding import Fact, Finding
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.terminal import say
-from otel_coach.core.traps import Severity
+from otel_coach.core.traps import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def print_text(by_subject: Results) -> None:
     findings = [result for result in results if isinstance(result, Finding)]
     for finding in sorted(findings, key=_is_to_mend):
         say(f"{'to mend' if _is_to_mend(finding) else 'note'}: {finding.what}")
-        say(f"    why: {finding.why}")
+        say(f"    why: {finding.trap.why}")
         say(f"    cure: {finding.cure}")
     count = sum(map(_is_to_mend, findings))
     say(f"right: {', '.join(_right(by_subject)) or 'nothing'}")
@@ -49,9 +49,9 @@ def print_json(by_subject: Results) -> None:
         "findings": [
             {
                 "trap": result.trap.name,
-                "severity": result.severity.value,
+                "severity": result.trap.severity.value,
                 "what": result.what,
-                "why": result.why,
+                "why": result.trap.why,
                 "cure": result.cure,
             }
             for result in results
@@ -68,4 +68,4 @@ def _right(results: Results) -> list[str]:
 
 
 def _is_to_mend(result: Finding | Fact) -> bool:
-    return isinstance(result, Finding) and result.severity is not Severity.NOTE
+    return isinstance(result, Finding) and result.trap.severity is not Severity.NOTE

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.cli.doctor import fetch
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.fetch import Fetched, PageError, quoted, shown
-from otel_coach.cli.doctor.finding import Fact, found
 from otel_coach.cli.doctor.traps import page as traps
 from otel_coach.cli.doctor.traps.environment import PRICES_OLD
 from otel_coach.cli.terminal import within
@@ -45,7 +44,8 @@ from otel_coach.pricing.listed import OLD_DAYS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _MAX_FINDINGS: Final = 100
 _NEARLY_FULL: Final = 0.8
@@ -119,17 +119,17 @@ def _look(url: str, token: str | None, probed: Collection[str]) -> Iterator[Find
     _check_kind(page, url, token)
     all_samples = [*samples(page.text)]
     if not any(sample.name == ERRORS.prometheus_name for sample in all_samples):
-        raise PageError(found(traps.NOT_METRICS, url=shown(url), kind="a damaged page"))
+        raise PageError(traps.NOT_METRICS.found(url=shown(url), kind="a damaged page"))
     known = _Known(_sizes(page.text), token, probed)
     findings = [*_comments(page.text, token), *_figures(known, all_samples)]
     if page.skew is not None and abs(page.skew) >= _MIN_SKEW:
         direction = "ahead of" if page.skew > 0 else "behind"
         seconds = f"{abs(page.skew):.0f}"
-        findings.append(found(traps.CLOCK, url=shown(url), seconds=seconds, direction=direction))
+        findings.append(traps.CLOCK.found(url=shown(url), seconds=seconds, direction=direction))
     yield Fact(f"{shown(url)} is otel-coach's page, {len(page.text):,} characters")
     yield from findings[:_MAX_FINDINGS]
     if (more := len(findings) - _MAX_FINDINGS) > 0:
-        yield found(traps.MORE, url=shown(url), count=more)
+        yield traps.MORE.found(url=shown(url), count=more)
 
 
 def _check_kind(page: Fetched, url: str, token: str | None) -> None:
@@ -144,7 +144,7 @@ def _check_kind(page: Fetched, url: str, token: str | None) -> None:
     families = list(dict.fromkeys(match[1] for match in _FAMILY.finditer(page.text)))
     if families:
         names = quoted(", ".join(families[:5]), token)
-        raise PageError(found(traps.OTHER_PAGE, url=where, families=names))
+        raise PageError(traps.OTHER_PAGE.found(url=where, families=names))
     begin = page.text[:200].lstrip().lower()
     kind = quoted(page.content_type.partition(";")[0].strip(), token) or "no content type"
     if begin.startswith(("<!doctype", "<html")) or "html" in kind:
@@ -153,7 +153,7 @@ def _check_kind(page: Fetched, url: str, token: str | None) -> None:
         kind = "JSON"
     elif not begin:
         kind = "nothing"
-    raise PageError(found(traps.NOT_METRICS, url=where, kind=kind))
+    raise PageError(traps.NOT_METRICS.found(url=where, kind=kind))
 
 
 def _comments(text: str, token: str | None) -> Iterator[Finding]:
@@ -166,11 +166,11 @@ def _comments(text: str, token: str | None) -> Iterator[Finding]:
         if line.startswith(page_comments.PREFIX):
             for template, trap, key in rows:
                 if (value := page_comments.value(line, template)) is not None:
-                    yield found(trap, **{key: quoted(value, token)})
+                    yield trap.found(**{key: quoted(value, token)})
 
 
 def _sizes(text: str) -> Mapping[str, int]:
-    """Returns the budgets of the service: the defaults, but for those that its page tells."""
+    """Returns the budgets of the service: those that its page states, and else the defaults."""
     sizes = dict(DEFAULT_SIZES)
     for line in text.split("\n"):
         for pair in (page_comments.value(line, page_comments.BUDGETS) or "").split(" "):
@@ -197,11 +197,11 @@ def _unescaped(quote: str) -> str:
     return re.sub(r"\\.", lambda match: _ESCAPES.get(match[0], match[0]), quote[1:-1])
 
 
-def _figures(known: _Known, page: Iterable[Sample]) -> Iterator[Finding]:
+def _figures(known: _Known, all_samples: Iterable[Sample]) -> Iterator[Finding]:
     values: dict[str, set[str]] = defaultdict(set)
     combinations: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     names = {metric.prometheus_name: metric for metric in CATALOGUE}
-    for sample in page:
+    for sample in all_samples:
         base = re.sub("_(?:bucket|count|sum)$", "", sample.name)
         metric = names.get(sample.name) or names.get(base)
         if metric is None:
@@ -228,8 +228,7 @@ def _overflow(known: _Known, sample: Sample) -> Iterator[Finding]:
     label = sample.labels.get(ERROR_TYPE, "")
     is_budget = label in DEFAULT_SIZES
     size = known.sizes[label] if is_budget else 0
-    yield found(
-        traps.OVERFLOW,
+    yield traps.OVERFLOW.found(
         figure=_figure(sample, known.token),
         text=overflow_text(label) if is_budget else "a budget is full",
         variable=budget_variable(label) if is_budget else "OTEL_COACH_BUDGET_...",
@@ -239,14 +238,14 @@ def _overflow(known: _Known, sample: Sample) -> Iterator[Finding]:
 
 def _fault(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value:
-        yield found(traps.FAULTS, figure=_figure(sample, known.token))
+        yield traps.FAULTS.found(figure=_figure(sample, known.token))
 
 
 def _loss(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value:
         is_queue = sample.labels.get(ERROR_TYPE) == SPANS_QUEUE_FULL
         text, cure = _OF_THE_QUEUE if is_queue else _OF_LOSSES
-        yield found(traps.LOST, figure=_figure(sample, known.token), text=text, cure=cure)
+        yield traps.LOST.found(figure=_figure(sample, known.token), text=text, cure=cure)
 
 
 def _unmeasured(known: _Known, sample: Sample) -> Iterator[Finding]:
@@ -255,20 +254,20 @@ def _unmeasured(known: _Known, sample: Sample) -> Iterator[Finding]:
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
     model = quoted(spoken(sample.labels.get(MODEL, "")), known.token)
     calls = f"{sample.value:g} call{'s' * (sample.value != 1)}"
-    finding = found(trap, calls=calls, model=model, details="")
-    yield replace(finding, what=f"{_figure(sample, known.token)}: {finding.what}")
+    finding = trap.found(calls=calls, model=model, details="")
+    yield finding._replace(what=f"{_figure(sample, known.token)}: {finding.what}")
 
 
 def _down(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value == 0:
         name = next(iter(sample.labels.values()), "")
         cure = _BY_PROBE if name in known.probed else _BY_LOG
-        yield found(traps.DOWN, name=quoted(name, known.token), cure=cure)
+        yield traps.DOWN.found(name=quoted(name, known.token), cure=cure)
 
 
 def _old_prices(_known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value > OLD_DAYS:
-        yield found(PRICES_OLD, days=f"{sample.value:.0f}", origin="that of the running service")
+        yield PRICES_OLD.found(days=f"{sample.value:.0f}", origin="that of the running service")
 
 
 _JUDGES: Final[Mapping[str, Callable[[_Known, Sample], Iterator[Finding]]]] = {
@@ -298,8 +297,7 @@ def _budgets(
 
 def _nearly_full(budget: str, what: str, used: int, size: int) -> Iterator[Finding]:
     if used >= _NEARLY_FULL * size:
-        yield found(
-            traps.NEARLY_FULL,
+        yield traps.NEARLY_FULL.found(
             used=used,
             size=size,
             budget=what,

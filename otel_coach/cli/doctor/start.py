@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.child_process import ChildError, result_of
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.log_lines import findings
 from otel_coach.cli.doctor.traps.environment import LOGGED_AT_START, PROPAGATORS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Fact, Finding
+    from otel_coach.cli.doctor.examined import Examined, Fact
+    from otel_coach.core.traps import Finding
 
 _CHILD: Final = "otel_coach.cli.doctor.start_child"
 _LONGEST: Final = 60.0
@@ -27,9 +27,9 @@ def look(examined: Examined, known: Collection[Finding | Fact]) -> Iterator[Find
         told = result_of(_CHILD, environment=examined.variables, seconds=_LONGEST)
     except ChildError as error:
         cure = "python -c 'import otel_coach; otel_coach.instrument()' # shows it in full"
-        yield found(LOGGED_AT_START, line=f"otel-coach cannot be started: {error}", cure=cure)
+        yield LOGGED_AT_START.found(line=f"otel-coach cannot be started: {error}", cure=cure)
         return
     if "propagators" in told:
         value = examined.text("OTEL_PROPAGATORS")
-        yield found(PROPAGATORS, value=value, reason=told["propagators"].partition(".")[0])
+        yield PROPAGATORS.found(value=value, reason=told["propagators"])
     yield from findings(told["lines"], examined, known)

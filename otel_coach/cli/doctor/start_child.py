@@ -1,4 +1,4 @@
-"""Starts otel-coach in a process of its own, as the service does, and tells what is logged.
+"""Starts otel-coach in a process of its own, as the service does, and notes what is logged.
 
 `start.py` starts this process with the service's environment. Exporters are made, but nothing is
 exported: the process ends before any of them sends, and without its exit handlers. No port is
@@ -25,7 +25,7 @@ APART: Final[dict[str, Any]] = {
     "metrics_port": None,
     **dict.fromkeys(("exports_logs", "handles_logging", "shares_figures"), False),
 }
-"""The settings of this process that differ from the service's."""
+"""The settings that this process has instead of the service's."""
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
     try:
         importlib.import_module("opentelemetry.propagate")  # it raises if OTEL_PROPAGATORS is wrong
     except ValueError as error:
-        told["propagators"] = str(error)
+        told["propagators"] = str(error).partition(".")[0]  # which names the propagator
     else:
         import otel_coach  # noqa: PLC0415 - imports the SDK
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.doctor.finding import Fact, found
+from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import NO_SERVICE_NAME, SAMPLED_OUT
 from otel_coach.core.entry_points import entry_points
 from otel_coach.core.plugins import (
@@ -21,7 +21,8 @@ from otel_coach.core.traps import COMPONENT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding
 
 _NEVER: Final = frozenset({"always_off", "parentbased_always_off"})
 _UNKNOWN: Final = "unknown_service"
@@ -37,7 +38,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     if exports - {"prometheus"} and settings.config_file is None:
         name = _service_name(examined)
         if name is None:
-            yield found(NO_SERVICE_NAME, name=_UNKNOWN)
+            yield NO_SERVICE_NAME.found(name=_UNKNOWN)
         else:
             yield Fact(f"service.name: {name}")
 
@@ -48,7 +49,7 @@ def _sampler(examined: Examined) -> Iterator[Finding | Fact]:
         return
     if not any(entry_points(group=SAMPLERS, name=one) for one in (name, name.lower())):
         reason, default = missing(SAMPLERS), DEFAULTS[SAMPLER]
-        yield found(COMPONENT, variable=SAMPLER, value=name, reason=reason, default=default)
+        yield COMPONENT.found(variable=SAMPLER, value=name, reason=reason, default=default)
         return
     share = 0.0 if name.lower() in _NEVER else 1.0
     argument = named.get(SAMPLER_ARGUMENT)
@@ -56,8 +57,7 @@ def _sampler(examined: Examined) -> Iterator[Finding | Fact]:
         try:
             share = ratio(argument)
         except LookupError as error:
-            yield found(
-                COMPONENT,
+            yield COMPONENT.found(
                 variable=SAMPLER_ARGUMENT,
                 value=argument,
                 reason=error,
@@ -66,7 +66,7 @@ def _sampler(examined: Examined) -> Iterator[Finding | Fact]:
             return
     if share == 0:
         shown = f" {SAMPLER_ARGUMENT}={argument}" if argument else ""
-        yield found(SAMPLED_OUT, sampler=name, argument=shown)
+        yield SAMPLED_OUT.found(sampler=name, argument=shown)
     else:
         yield Fact(f"sampler: {name}{f' {argument}' if argument else ''}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.doctor.finding import found
 from otel_coach.cli.doctor.otlp_targets import targets
 from otel_coach.cli.doctor.traps.back_ends import PROTOCOL
 from otel_coach.cli.doctor.traps.environment import (
@@ -29,13 +28,12 @@ from otel_coach.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.cli.doctor.finding import Examined, Finding
-    from otel_coach.core.traps import Trap
+    from otel_coach.cli.doctor.examined import Examined
+    from otel_coach.core.traps import Finding, Trap
 
-_NAME: Final = re.compile(r"\w+")
 _QUOTES: Final = re.compile(r"(['\"])(.+)\1", re.DOTALL)
 _SCHEME: Final = re.compile(r"['\"]?bearer\s", re.IGNORECASE)
-_OTHERS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+_OF_PROMETHEUS_CLIENT: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 _TRAPS: Final = {
     OTEL_COACH_DEPENDENCIES: MALFORMED_DEPENDENCY,
     OTEL_COACH_PRICES: PRICES_FILE,
@@ -52,29 +50,28 @@ def look(examined: Examined) -> Iterator[Finding]:
         if name not in of_back_ends:  # `back_ends` yields those
             yield quoted_value(examined, name)
     if _SCHEME.match(examined.text(OTEL_COACH_METRICS_TOKEN)):
-        yield found(TOKEN_WITH_SCHEME)
-    for line in examined.settings.problems:
-        variable = _first_name(line)
+        yield TOKEN_WITH_SCHEME.found()
+    for variable, text in examined.settings.problems:
         if variable not in unknown and variable not in quoted:
-            yield found(_trap_of(variable), line=line, variable=variable)
+            yield _trap_of(variable).found(line=text, variable=variable)
     known = {name for _, setting in settings_of(Settings) for name in setting.variables}
     for name, nearest in (*unknown.items(), *misspelt(examined.variables, known)):
         cure = f'export {nearest}="${name}"; unset {name}' if nearest else f"unset {name}"
-        yield found(MISSPELT, line=unknown_line(name, nearest), cure=cure)
-    for line in examined.settings.without_effect:
-        yield found(WITHOUT_EFFECT, line=line, variable=_first_name(line))
+        yield MISSPELT.found(line=unknown_line(name, nearest), cure=cure)
+    for variable, text in examined.settings.without_effect:
+        yield WITHOUT_EFFECT.found(line=text, variable=variable)
 
 
 def quoted_value(examined: Examined, name: str) -> Finding:
     """Returns the finding for a variable whose value is in quotes."""
     is_shown = name.endswith("_ENDPOINT")  # others may be secret
     correct = without_secrets(unquoted(examined, name) or "") if is_shown else "VALUE"
-    return found(QUOTED, variable=name, correct=correct)
+    return QUOTED.found(variable=name, correct=correct)
 
 
 def unquoted(examined: Examined, name: str) -> str | None:
-    """Returns the text between the quotes that are around a variable's value; None without them."""
-    if name not in _OTHERS and not name.startswith("OTEL_"):
+    """Returns a variable's value without the quotes around it; None if there are none."""
+    if name not in _OF_PROMETHEUS_CLIENT and not name.startswith("OTEL_"):
         return None
     match = _QUOTES.fullmatch(examined.text(name))
     return match[2] if match else None
@@ -89,9 +86,3 @@ def _trap_of(variable: str) -> Trap:
     if _OF_PROTOCOLS.fullmatch(variable):
         return PROTOCOL
     return _TRAPS.get(variable, INVALID_VALUE)
-
-
-def _first_name(line: str) -> str:
-    """Returns the variable with which a line of the settings begins."""
-    name = _NAME.match(line)
-    return name[0] if name else ""

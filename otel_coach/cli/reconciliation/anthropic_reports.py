@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_coach.cli.reconciliation.figures import (
     InputError,
     Item,
+    Report,
     dollars,
     items_of_buckets,
     token_count,
@@ -20,10 +21,8 @@ from otel_coach.cli.reconciliation.figures import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_USAGE: Final = "Anthropic usage"
-_COSTS: Final = "Anthropic costs"
-EMPTY: Final = "Anthropic"
-"""The report of a page without results, which does not say what it is a page of."""
+_USAGE: Final = Report("Anthropic", "usage")
+_COSTS: Final = Report("Anthropic", "costs")
 _TIMES: Final = ("starting_at", "ending_at")
 _COUNTS: Final = ("uncached_input_tokens", "cache_read_input_tokens", "output_tokens")
 _CACHE_WRITES: Final = ("ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens")
@@ -39,12 +38,12 @@ def is_page(document: Mapping[str, Any]) -> bool:
 
 
 def items(document: Mapping[str, Any], where: str) -> Iterator[Item]:
-    """Returns the lines of a page.
+    """Yields the lines of a page.
 
     Raises:
         InputError: It is no page of tokens or costs, or not split by model.
     """
-    return items_of_buckets(document, where, times=_TIMES, empty=EMPTY, item=_item)
+    return items_of_buckets(document, where, times=_TIMES, empty=Report("Anthropic"), item=_item)
 
 
 def _item(found: Mapping[str, Any], begin: float, end: float, where: str) -> Item:

@@ -55,7 +55,7 @@ class Comparison:
 
 
 def share(theirs: float | Decimal, ours: float | Decimal) -> float | None:
-    """Returns which part of theirs is in ours; None if theirs is 0, so that there is none."""
+    """Returns ours as a share of theirs; None if theirs is 0."""
     return float(ours) / float(theirs) if theirs else None
 
 
@@ -69,8 +69,8 @@ def compare(
 ) -> Comparison:
     """Returns the comparison.
 
-    `aliases` has values of the label by the provider's names. With `patterns`, only the models are
-    compared whose name or label has the form of one of them.
+    `aliases` has, by the provider's name of a model, the value of the label. With `patterns`, only
+    models are compared whose name or label matches one of them.
 
     Raises:
         InputError: No model is on both sides.
@@ -119,7 +119,7 @@ def compare(
 
 
 def _renamed(models: Iterable[str], aliases: Mapping[str, str]) -> dict[str, list[str]]:
-    """Returns the provider's names by those that they are matched by."""
+    """Returns the provider's names, by the name with which they are compared."""
     names: dict[str, list[str]] = {}
     for name in models:
         names.setdefault(aliases.get(name, name), []).append(name)
@@ -136,10 +136,10 @@ def _sum(figures: Iterable[Figures]) -> Figures:
 
 
 def _judged(rows: Sequence[Row], rule: _Rule) -> list[Row]:
-    """Returns the rows with what differs in them.
+    """Returns the rows, with what is beyond the tolerance in each.
 
-    Models past the budget of the label are `OTHER` on our side: it and the models that are only on
-    the provider's side are judged together.
+    Models past the budget of the label are `OTHER` on our side: that row and the models that are
+    only on the provider's side are judged by their sum.
     """
     together: list[Row] = []
     if any(OTHER in row.match.ours and row.ours != Figures() for row in rows):
@@ -151,14 +151,14 @@ def _judged(rows: Sequence[Row], rule: _Rule) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What is judged, and what is tolerated."""
+    """The tolerance, and whether tokens and US dollars are judged."""
 
     tolerance: float
     tokens: bool
     usd: bool
 
     def judged(self, row: Row, by: Row) -> Row:
-        """Returns `row` with what differs in `by`."""
+        """Returns `row`, with what is beyond the tolerance in the row `by`."""
         limit = Decimal(repr(self.tolerance))
         beyond: list[str] = []
         missing = abs(by.ours.tokens - by.theirs.tokens)

@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.reconciliation.figures import InputError, Item, dollars, token_count
+from otel_coach.cli.reconciliation.figures import InputError, Item, Report, dollars, token_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-REPORT: Final = "CSV"
+REPORT: Final = Report("", "CSV")
 _MODEL: Final = "model"
 _DAY: Final = "day"
 _TOKENS: Final = ("tokens", "input_tokens", "output_tokens")
 _USD: Final = "usd"
 _DAY_SECONDS: Final = 86_400.0
 COLUMNS: Final = "model,day,input_tokens,output_tokens,usd"
-"""The first line of such a file; `tokens` may stand for both kinds, and tokens or usd may miss."""
+"""The first line of such a file. `tokens` may replace both kinds; tokens or usd may be missing."""
 
 
 def items(text: str, where: str) -> Iterator[Item]:

@@ -14,27 +14,25 @@ from otel_coach.cli.terminal import within
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from otel_coach.cli.reconciliation.figures import Invoice, Item
+    from otel_coach.cli.reconciliation.figures import Invoice, Item, Report
 
 MAX_BYTES: Final = 64 << 20
-"""The size of an export file; a year of hourly buckets of 20 models has about 50 MB."""
+"""The largest export file that is read; a year of hourly buckets of 20 models has about 50 MB."""
 LONGEST: Final = 30.0
 """Seconds in which a file must have been read: it may be a pipe that nobody writes to."""
-
-_EMPTY: Final = {openai_reports.EMPTY, anthropic_reports.EMPTY}
 
 
 def read(paths: Sequence[str]) -> Invoice:
     """Returns the sums of all files.
 
     Raises:
-        InputError: A file cannot be read, is no export, or the files do not belong together.
+        InputError: A file cannot be read or is no export, or the files do not belong together.
     """
     seen: dict[str, str] = {}
     pages: list[list[Item]] = []
-    unfinished: dict[str, bool] = {}
+    unfinished: dict[Report, bool] = {}
     for path in paths:
-        text = text_of(path, MAX_BYTES)
+        text = file_text(path, MAX_BYTES)
         if text.lstrip()[:1] not in {"{", "["}:
             _only_once(seen, text, path)
             pages.append(list(csv_table.items(text, path)))
@@ -57,7 +55,7 @@ def read(paths: Sequence[str]) -> Invoice:
     return invoice
 
 
-def text_of(path: str, most: int, cure: str = "name a file that exists") -> str:
+def file_text(path: str, most: int, cure: str = "name a file that exists") -> str:
     """Returns a file's text. `cure` says what to name if there is no such file.
 
     Raises:
@@ -135,30 +133,28 @@ def _only_once(seen: dict[str, str], text: str, path: str) -> None:
 
 
 def _with_reports(pages: Iterable[Sequence[Item]]) -> list[Item]:
-    """Returns all items, an empty bucket under the report that its page is a page of.
+    """Returns all items; an empty bucket gets the report of the lines of its page.
 
-    A page of empty buckets alone does not say that; it counts for all reports of the provider.
+    Those of a page without any line count for all reports of their provider.
     """
     items: list[Item] = []
     unknown: list[Item] = []
     for page in pages:
-        named = [item.report for item in page if item.report not in _EMPTY]
-        if page and not named:
+        known = [item.report for item in page if item.report.kind]
+        if page and not known:
             unknown += page
             continue
-        items += [
-            item._replace(report=named[0]) if item.report in _EMPTY else item for item in page
-        ]
+        items += [item if item.report.kind else item._replace(report=known[0]) for item in page]
     reports = {item.report for item in items}
     for item in unknown:
-        of_provider = [report for report in reports if report.startswith(f"{item.report} ")]
+        of_provider = [report for report in reports if report.provider == item.report.provider]
         items += [item._replace(report=report) for report in of_provider or [item.report]]
     return items
 
 
 def _overlaps(pages: Iterable[Sequence[Item]]) -> Iterator[str]:
     """Yields a note if two pages of one report have lines of the same time."""
-    seen: dict[tuple[str, float], int] = {}
+    seen: dict[tuple[Report, float], int] = {}
     for number, page in enumerate(pages):
         for item in page:
             if item.tokens is None and item.usd is None:
@@ -190,7 +186,7 @@ def _check(invoice: Invoice, paths: str) -> None:
     if len(set(invoice.spans.values())) > 1:
         spans = ", ".join(
             f"{report} from {utc_text(begin)} to {utc_text(end)}"
-            for report, (begin, end) in sorted(invoice.spans.items())
+            for report, (begin, end) in sorted(invoice.spans.items(), key=lambda row: str(row[0]))
         )
         message = f"the exports are of different times ({spans}); export the same span of each"
         raise InputError(message)

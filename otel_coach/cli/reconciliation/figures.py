@@ -34,11 +34,23 @@ class Figures:
         return Figures(self.tokens + other.tokens, self.usd + other.usd)
 
 
+class Report(NamedTuple):
+    """What an export is called: `OpenAI costs`."""
+
+    provider: str
+    """Empty for a CSV file, which does not name it."""
+    kind: str = ""
+    """Empty for a page without lines, which does not say what it is a page of."""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
 class Item(NamedTuple):
     """One line of a provider's export. An empty time bucket is an item without figures."""
 
-    report: str
-    """What it is a line of: `OpenAI costs`."""
+    report: Report
+    """What it is a line of."""
     begin: float
     """Unix seconds at which the line's time begins (inclusive)."""
     end: float
@@ -58,7 +70,9 @@ class Invoice:
     models: dict[str, Figures] = field(default_factory=dict[str, Figures])
     fees: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
     """US dollars that belong to no model, by what they are for."""
-    spans: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    spans: dict[Report, tuple[float, float]] = field(
+        default_factory=dict[Report, tuple[float, float]]
+    )
     """For each report, when its first line begins and its last one ends, in Unix seconds."""
     has_tokens: bool = False
     has_usd: bool = False
@@ -111,7 +125,7 @@ def token_count(value: object, where: str) -> int:
     """Returns `value` as a number of tokens; None (a field that a provider left out) is 0.
 
     Raises:
-        InputError: It is none.
+        InputError: It is no number of tokens.
     """
     if value is None:
         return 0
@@ -126,7 +140,7 @@ def dollars(value: object, where: str) -> Decimal:
     """Returns `value`, a number or its text, as an amount of money. A credit is negative.
 
     Raises:
-        InputError: It is none.
+        InputError: It is no amount of money.
     """
     amount = Decimal("NaN")
     if isinstance(value, int | str | Decimal) and not isinstance(value, bool):
@@ -151,7 +165,7 @@ def unix_seconds(text: str) -> float:
     A text without a time zone is in UTC.
 
     Raises:
-        ValueError: It states none.
+        ValueError: The text states no time.
     """
     try:
         seconds = float(text)
@@ -170,7 +184,7 @@ def items_of_buckets(
     where: str,
     *,
     times: tuple[str, str],
-    empty: str,
+    empty: Report,
     item: Callable[[Mapping[str, Any], float, float, str], Item],
 ) -> Iterator[Item]:
     """Yields the lines of a page of time buckets.
@@ -183,7 +197,7 @@ def items_of_buckets(
         item: reads one line, given the bucket's beginning and end, and `where`.
 
     Raises:
-        InputError: It is no such page.
+        InputError: A bucket lacks its times or its lines.
     """
     begin_name, end_name = times
     for bucket in document["data"]:

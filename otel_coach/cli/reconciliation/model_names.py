@@ -1,4 +1,4 @@
-"""Finds which models of a provider's export are meant by which values of the label `model`.
+"""Finds out which models of a provider's export belong to which values of the label `model`.
 
 A provider bills snapshots (`gpt-4o-2024-08-06`); the label has the name that was asked for, which
 is often an alias of the newest one (`gpt-4o`, `claude-sonnet-4-latest`).

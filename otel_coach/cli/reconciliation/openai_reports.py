@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_coach.cli.reconciliation.figures import (
     InputError,
     Item,
+    Report,
     dollars,
     items_of_buckets,
     token_count,
@@ -24,12 +25,10 @@ _COMPLETIONS: Final = "organization.usage.completions.result"
 _EMBEDDINGS: Final = "organization.usage.embeddings.result"
 _COSTS: Final = "organization.costs.result"
 _REPORTS: Final = {
-    _COMPLETIONS: "OpenAI completions",
-    _EMBEDDINGS: "OpenAI embeddings",
-    _COSTS: "OpenAI costs",
+    _COMPLETIONS: Report("OpenAI", "completions"),
+    _EMBEDDINGS: Report("OpenAI", "embeddings"),
+    _COSTS: Report("OpenAI", "costs"),
 }
-EMPTY: Final = "OpenAI"
-"""The report of a page without results, which does not say what it is a page of."""
 _TIMES: Final = ("start_time", "end_time")
 
 _ONE_WORD: Final = re.compile(r"[\w.:/-]+")
@@ -42,12 +41,12 @@ def is_page(document: Mapping[str, Any]) -> bool:
 
 
 def items(document: Mapping[str, Any], where: str) -> Iterator[Item]:
-    """Returns the lines of a page.
+    """Yields the lines of a page.
 
     Raises:
         InputError: It is no page of tokens or costs, or not split by model.
     """
-    return items_of_buckets(document, where, times=_TIMES, empty=EMPTY, item=_item)
+    return items_of_buckets(document, where, times=_TIMES, empty=Report("OpenAI"), item=_item)
 
 
 def _item(found: Mapping[str, Any], begin: float, end: float, where: str) -> Item:

@@ -1,4 +1,4 @@
-"""Reads pages and query APIs by the means of `otel-coach doctor`; the only module here that does.
+"""Reads pages and query APIs by the code of `otel-coach doctor`; no other module here uses that.
 
 Answers are untrusted: bytes and seconds are limited, and every fault is one line with a cure.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from otel_coach.cli.doctor import fetch
-from otel_coach.cli.doctor.fetch import PROMETHEUS, PageError, answered, fetched, shown
+from otel_coach.cli.doctor.fetch import PROMETHEUS_OPTION, PageError, answered, fetched, shown
 from otel_coach.cli.reconciliation.figures import InputError
 from otel_coach.cli.terminal import within
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_BYTES: Final = fetch.MAX_BYTES
-"""The size of a page, and of one answer of a query API."""
+"""The largest page, and the largest answer of a query API."""
 
 _T = TypeVar("_T")
 
 __all__ = [
     "MAX_BYTES",
-    "PROMETHEUS",
+    "PROMETHEUS_OPTION",
     "is_address",
     "name_of",
     "not_our_page",
@@ -49,7 +49,7 @@ def page_text(url: str, token: str | None, option: str) -> str:
 
 
 def reply(url: str, option: str) -> tuple[int, bytes]:
-    """Returns status and body of the answer to a GET of `url`; at most a byte too many of it.
+    """Returns status and body of the answer to a GET of `url`; the body is cut after MAX_BYTES + 1.
 
     Raises:
         PageError: `url` is no address of http or https.
@@ -69,7 +69,7 @@ def read_within(seconds: float, place: str, question: str, work: Callable[[], _T
     except InputError:
         raise
     except PageError as error:
-        raise InputError(error.finding.line) from None
+        raise InputError(str(error.finding)) from None
     except Exception as error:  # noqa: BLE001 - an untrusted server may make a client raise anything
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         if isinstance(error, TimeoutError):

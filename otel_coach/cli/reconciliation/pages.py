@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from otel_coach.cli.reconciliation.counters import FAULTS, NAMES, Rise, counted
-from otel_coach.cli.reconciliation.exports import text_of
+from otel_coach.cli.reconciliation.exports import file_text
 from otel_coach.cli.reconciliation.figures import InputError, utc_text
 from otel_coach.cli.reconciliation.over_http import (
     MAX_BYTES,
@@ -37,17 +37,19 @@ _LINES: Final = re.compile(
     rf"(?:# (?:TYPE|HELP|UNIT) )?(?:(?:{_FAMILIES})(?:_total)?|{_START})[ {{]", re.ASCII
 )
 _PID: Final = re.compile(r'^\w+\{(?:[^}\n]*,)?pid="(\d+)"', re.ASCII | re.MULTILINE)
-"""The label by which gauges of the application are kept apart by worker."""
+"""The label with the worker's process id, which the page adds to gauges of the application."""
 _OPENMETRICS_END: Final = "# EOF"
 
 
-class _Page(NamedTuple):
+class _Counters(NamedTuple):
+    """What a page says."""
+
     series: Mapping[tuple[str, frozenset[tuple[str, str]]], float]
     began: float | None
-    """Unix seconds at which the process that answered was started; None if the page does not say
-    that. Counters that workers share may be older."""
+    """Unix seconds at which the process that answered was started; None if the page does not tell.
+    Counters that workers share may be older."""
     workers: int
-    """How many workers the page names; 0 if it names none, which says nothing."""
+    """How many workers the page names. If it names none, there may be several all the same."""
 
 
 def read(ends: Sequence[str], starts: Sequence[str], token: str | None, begin: float) -> Counted:
@@ -68,10 +70,10 @@ def read(ends: Sequence[str], starts: Sequence[str], token: str | None, begin: f
     notes: list[str] = []
     rises: list[Rise] = []
     for number, place in enumerate(ends):
-        page = _page(place, token, "--page")
-        before = _page(starts[number], token, "--since") if starts else None
+        page = _counters(place, token, "--page")
+        before = _counters(starts[number], token, "--since") if starts else None
         rises += _rises(name_of(place), page, before, notes)
-        notes += _of_a_page(name_of(place), page, None if starts else begin)
+        notes += _notes(name_of(place), page, None if starts else begin)
     if len(ends) > 1:
         notes.append(f"the figures of {len(ends)} pages are added up")
     names = ", ".join(map(name_of, ends))
@@ -81,7 +83,9 @@ def read(ends: Sequence[str], starts: Sequence[str], token: str | None, begin: f
     return found
 
 
-def _rises(place: str, page: _Page, before: _Page | None, notes: list[str]) -> Iterator[Rise]:
+def _rises(
+    place: str, page: _Counters, before: _Counters | None, notes: list[str]
+) -> Iterator[Rise]:
     earlier = before.series if before is not None else {}
     fell = [key for key, value in earlier.items() if page.series.get(key, 0.0) < value]
     if fell:
@@ -96,7 +100,7 @@ def _rises(place: str, page: _Page, before: _Page | None, notes: list[str]) -> I
         yield Rise(name, dict(labels), value if fell else value - base)
 
 
-def _of_a_page(place: str, page: _Page, begin: float | None) -> Iterator[str]:
+def _notes(place: str, page: _Counters, begin: float | None) -> Iterator[str]:
     if page.workers > 1:
         yield f"{place} adds up the figures of {page.workers} workers"
     if begin is None:
@@ -114,12 +118,12 @@ def _of_a_page(place: str, page: _Page, begin: float | None) -> Iterator[str]:
         )
 
 
-def _page(place: str, token: str | None, option: str) -> _Page:
+def _counters(place: str, token: str | None, option: str) -> _Counters:
     if is_address(place):
         question = "is the service running, is this its page?"
         text = read_within(LONGEST, place, question, lambda: page_text(place, token, option))
     else:
-        text = text_of(place, MAX_BYTES, "name a file that exists, or an address with http://")
+        text = file_text(place, MAX_BYTES, "name a file that exists, or an address with http://")
     try:
         found = within(LONGEST, lambda: _parsed(text))
     except Exception as error:  # noqa: BLE001 - an untrusted page may make a parser raise anything
@@ -133,7 +137,7 @@ def _page(place: str, token: str | None, option: str) -> _Page:
     return found
 
 
-def _parsed(text: str) -> _Page:
+def _parsed(text: str) -> _Counters:
     lines = [line for line in text.split("\n") if _LINES.match(line)]
     parse = text_string_to_metric_families
     if _OPENMETRICS_END in text[-100:].split("\n"):
@@ -152,4 +156,4 @@ def _parsed(text: str) -> _Page:
             if key in series or not math.isfinite(value) or value < 0:
                 raise ValueError(sample.name)
             series[key] = value
-    return _Page(series, began, len(set(_PID.findall(text))))
+    return _Counters(series, began, len(set(_PID.findall(text))))

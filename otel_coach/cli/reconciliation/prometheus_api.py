@@ -1,6 +1,6 @@
-"""Reads by how much otel-coach's counters rose from Prometheus' query API.
+"""Finds out by how much otel-coach's counters rose, by Prometheus' query API.
 
-`increase()` extrapolates to the ends of its range, so that it is no exact count. The samples
+`increase()` extrapolates to the ends of its range, so it is no exact count. The samples
 themselves are read instead (an instant query of a range selector), and their rises are added up.
 """
 
@@ -17,7 +17,7 @@ from otel_coach.cli.reconciliation.counters import FAULTS, NAMES, Rise, counted
 from otel_coach.cli.reconciliation.figures import InputError, utc_text
 from otel_coach.cli.reconciliation.over_http import (
     MAX_BYTES,
-    PROMETHEUS,
+    PROMETHEUS_OPTION,
     read_within,
     reply,
     shown,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from otel_coach.cli.reconciliation.figures import Counted
 
-OPTION: Final = PROMETHEUS
 LONGEST: Final = 300.0
 """Seconds in which all answers must have been read."""
 _STEP: Final = 6 * 3600.0
@@ -45,23 +44,24 @@ _Key = frozenset[tuple[str, str]]
 class _Series:
     """What is known of one series while its samples are read in order."""
 
-    __slots__ = ("at", "began", "last", "resets", "rise")
+    __slots__ = ("is_new", "resets", "rise", "value", "when")
 
-    def __init__(self, *, began: bool) -> None:
-        self.at = -math.inf
-        self.last = 0.0
+    def __init__(self, *, is_new: bool) -> None:
+        self.is_new = is_new
+        """Whether it has no sample before the span of time."""
+        self.when, self.value = -math.inf, 0.0
+        """Those of the last sample."""
         self.rise = 0.0
         self.resets = 0
-        self.began = began
 
-    def add(self, at: float, value: float, *, counts: bool) -> None:
-        if at <= self.at:  # the end of one query and the beginning of the next
+    def add(self, when: float, value: float, *, counts: bool) -> None:
+        if when <= self.when:  # the end of one query and the beginning of the next
             return
         if counts:
-            fell = value < self.last
+            fell = value < self.value
             self.resets += fell
-            self.rise += value if fell else value - self.last
-        self.at, self.last = at, value
+            self.rise += value if fell else value - self.value
+        self.when, self.value = when, value
 
 
 def read(url: str, selector: str, begin: float, end: float) -> Counted:
@@ -118,7 +118,7 @@ def _notes(series: dict[_Key, _Series]) -> Iterator[str]:
             "counted on from 0, and what was counted between the last scrape and the end of a "
             "process is missing"
         )
-    if begun := sum(one.began and one.rise > 0 for one in series.values()):
+    if begun := sum(one.is_new and one.rise > 0 for one in series.values()):
         yield (
             f"{begun} series have no sample in the {_LOOKBACK / 60:g} minutes before this time, "
             "and are counted from 0: if Prometheus began to scrape a service that ran already, "
@@ -131,33 +131,33 @@ def _values(series: dict[_Key, _Series], label: str) -> list[str]:
 
 
 def _samples(url: str, selector: str, begin: float, end: float) -> dict[_Key, _Series]:
-    """Reads all samples, first those before `begin`, from which the counters rise."""
+    """Reads all samples, beginning with those before `begin`, from which the counters rise."""
     series: dict[_Key, _Series] = {}
     names = f'__name__=~"{"|".join(NAMES)}"'
     matchers = ",".join(filter(None, (names, selector.strip().strip("{},"))))
-    at, width = begin, _LOOKBACK
+    until, width = begin, _LOOKBACK
     while True:
         query = f"{{{matchers}}}[{math.ceil(width * 1000)}ms]"
-        for metric, values in _matrix(url, query, at):
+        for metric, values in _matrix(url, query, until):
             key = frozenset((str(name), str(value)) for name, value in metric.items())
-            one = series.setdefault(key, _Series(began=at > begin))
-            for sample_at, text in values:
+            one = series.setdefault(key, _Series(is_new=until > begin))
+            for sample_time, text in values:
                 value = float(text)
                 if not math.isfinite(value) or value < 0:
                     raise ValueError(text)
-                one.add(float(sample_at), value, counts=at > begin)
-        if at >= end:
+                one.add(float(sample_time), value, counts=until > begin)
+        if until >= end:
             return series
-        width = min(_STEP, end - at)
-        at = min(at + _STEP, end)
+        width = min(_STEP, end - until)
+        until = min(until + _STEP, end)
 
 
-def _matrix(url: str, query: str, at: float) -> list[tuple[dict[str, str], Sequence[Any]]]:
-    """Returns the labels and the samples of each series that `query` finds at `at`."""
+def _matrix(url: str, query: str, when: float) -> list[tuple[dict[str, str], Sequence[Any]]]:
+    """Returns the labels and the samples of each series that `query` finds at that time."""
     parts = urlsplit(url)
     path = f"{parts.path.rstrip('/')}/api/v1/query"
-    asked = urlunsplit(parts._replace(path=path, query=f"query={quote(query)}&time={at:.3f}"))
-    status, body = reply(asked, OPTION)
+    asked = urlunsplit(parts._replace(path=path, query=f"query={quote(query)}&time={when:.3f}"))
+    status, body = reply(asked, PROMETHEUS_OPTION)
     if len(body) > MAX_BYTES:
         message = (
             f"{shown(url)} answers with more than {MAX_BYTES >> 20} MB; name the service's job "

@@ -51,7 +51,7 @@ def as_json(comparison: Comparison, invoice: Invoice, counted: Counted) -> str:
         {
             "from": begin,
             "to": end,
-            "theirs": sorted(invoice.spans),
+            "theirs": sorted(map(str, invoice.spans)),
             "ours": counted.source,
             "tolerance": comparison.tolerance,
             "reconciled": not comparison.beyond,
@@ -103,7 +103,7 @@ def _quantity(known: bool, theirs: int | Decimal, ours: int | Decimal) -> dict[s
 
 def _span(invoice: Invoice) -> str:
     begin, end = invoice.span
-    return f"{', '.join(sorted(invoice.spans))}, {utc_text(begin)} to {utc_text(end)}"
+    return f"{', '.join(sorted(map(str, invoice.spans)))}, {utc_text(begin)} to {utc_text(end)}"
 
 
 def _table(comparison: Comparison) -> Iterator[str]:
@@ -157,7 +157,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _share(theirs: int | Decimal, ours: int | Decimal) -> str:
-    """Returns the captured share, which is 1.0000 only where nothing is missing or too much."""
+    """Returns the captured share as text: 1.0000 stands for equal figures only."""
     found = share(theirs, ours)
     if found is None or abs(ours - theirs) <= ROUNDING:
         return _NONE if found is None else _WHOLE

@@ -1,7 +1,7 @@
 """Show live figures of running services in the terminal: requests, tokens, cost, failures.
 
-Reads the metrics page of each URL, and adds the services' figures up; `up` of a dependency is the
-lowest that one of them says. A service that cannot be read is named, with the cure, and left out.
+Reads the metrics page of each URL, and adds up the services' figures; for `up` of a dependency, it
+shows the lowest. A service that cannot be read is named, with the cure, and left out.
 Needs `pip install 'otel-coach[cli]'`.
 """
 
@@ -32,7 +32,7 @@ EXAMPLES: Final = """\
 
 Keys: s sorts the tables by their next column (marked), a shows all rows or the first 12, p pauses,
 q quits; the arrow keys scroll. The token is sent to each URL. NO_COLOR=1 takes the colours away.
-The exit code is 0; 1 if no URL, or with --once not each of them, can be read."""
+The exit code is 1 if no URL can be read, or with --once if one of them cannot; else it is 0."""
 _SHORTEST: Final = 0.5
 """Seconds between two readings of a page."""
 
@@ -43,21 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once",
         action="store_true",
-        help="print the tables, and exit; so it does where there is no terminal",
+        help="print the tables, and exit; the default where there is no terminal",
     )
     parser.add_argument(
-        "--every", type=_seconds, default=2.0, metavar="SECONDS", help="between readings: 2"
+        "--every",
+        type=_seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="between two readings; default 2",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns the exit code: 0; 1 if a page cannot be read, 2 if the extra is not installed."""
+    """Returns the exit code that `EXAMPLES` states; 2 if the extra is not installed."""
     try:
         from otel_coach.cli.top import live, tables  # noqa: PLC0415 - needs the extra [cli]
     except ImportError as error:
         say(f"otel-coach top needs {error.name}. Cure: pip install 'otel-coach[cli]'", sys.stderr)
         return 2
-    first = read([*dict.fromkeys(arguments.url)])  # one that is given twice counts once
+    first = read([*dict.fromkeys(arguments.url)])  # a URL that is given twice is read once
     readings = [one for one in first.values() if isinstance(one, Reading)]
     if readings and sys.stdout.isatty() and not arguments.once:
         live.Live(first, arguments.every).run()
@@ -71,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read(urls: Sequence[str]) -> dict[str, Reading | str]:
-    """Returns by URL what the page says now, or why it cannot be read and what to do."""
-    with ThreadPoolExecutor(len(urls)) as pool:  # one that does not answer delays no other
+    """Returns, by URL, what the page says now, or why it cannot be read and what to do."""
+    with ThreadPoolExecutor(len(urls)) as pool:  # a service that does not answer delays no other
         return dict(zip(urls, pool.map(_read, urls), strict=True))
 
 
@@ -82,9 +86,9 @@ def _read(url: str) -> Reading | str:
     try:
         text = within(LONGEST, lambda: fetched(url, token, "URL")).text
     except PageError as error:
-        return error.finding.line
+        return str(error.finding)
     except Exception as error:  # noqa: BLE001 - what reading an untrusted answer raises
-        return unreadable(url, error).line
+        return str(unreadable(url, error))
     where = shown(url)
     if not is_ours(text):
         return f"{where} is not otel-coach's page. Cure: otel-coach doctor --url {where}"

@@ -42,7 +42,7 @@ class Live(App[None]):
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
 
     def __init__(self, first: Mapping[str, Reading | str], seconds: float) -> None:
-        # Without colours, those of the terminal itself: textual's greys have less contrast.
+        # With NO_COLOR, the terminal's own colours: textual's greys have less contrast.
         has_color = "NO_COLOR" not in process_environment()
         super().__init__(ansi_color=None if has_color else True)  # pyright: ignore[reportArgumentType] - a bool before textual 6
         if not has_color:

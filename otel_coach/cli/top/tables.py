@@ -40,7 +40,7 @@ _IN_ASCII: Final = str.maketrans({_LARGEST_FIRST: "v", _SMALLEST_FIRST: "^"})
 _CENT, _THOUSAND, _MILLION = 1e-2, 1e3, 1e6
 
 
-def shown(column: Column, value: float) -> str:
+def figure_text(column: Column, value: float) -> str:
     """Returns a figure with its unit, in at most eight characters."""
     if math.isnan(value):
         return _NONE
@@ -77,8 +77,8 @@ def tables(
 ) -> Iterator[Table]:
     """Yields the tables of each section that has something to show, at most `width` wide.
 
-    Each section is sorted by its column number `sort`, counted round; that column is marked. The
-    largest figures come first, but the smallest where those are the bad ones.
+    Each section is sorted by the column with the number `sort`, modulo their count; its title is
+    marked. The largest figures come first, but the smallest where those are the bad ones.
     """
     has_rates = any(one.before is not None for one in services)
     for section in SECTIONS:
@@ -96,7 +96,7 @@ def _tables(  # noqa: PLR0913, PLR0917 - a table is that much
 ) -> Iterator[Table]:
     by, sort_column = places[sort]
     mark = ""
-    if section.by:  # the only row of the others is in no order
+    if section.by:  # any other section has one row only
         mark = _SMALLEST_FIRST if sort_column.bad == "low" else _LARGEST_FIRST
         found = _sorted(found, by, sort_column)
     titles = {place: column.title + mark * (place == by) for place, column in places}
@@ -123,7 +123,7 @@ def _tables(  # noqa: PLR0913, PLR0917 - a table is that much
 
 
 def _name_width(names: Sequence[str], widths: Sequence[int], width: int) -> int:
-    """Returns the characters for names: all, unless they would take the columns too much."""
+    """Returns how wide the names are: as the longest, unless that leaves too little for columns."""
     longest = max(map(len, names))
     beside_all, beside_one = (
         width - _EDGES - _GAP - taken
@@ -133,7 +133,7 @@ def _name_width(names: Sequence[str], widths: Sequence[int], width: int) -> int:
 
 
 def _parts(places: Places, widths: dict[int, int], width: int) -> Iterator[Places]:
-    """Yields the columns of one table after the other; each has as many as fit, at least one."""
+    """Yields the columns of each table: as many as fit, but at least one."""
     part: list[tuple[int, Column]] = []
     left = width
     for place, column in places:
@@ -157,7 +157,7 @@ def _sorted(found: Sequence[Row], place: int, column: Column) -> list[Row]:
 
 
 def _cell(column: Column, value: float) -> Text:
-    return Text(shown(column, value), "bold red" if _is_bad(column, value) else "")
+    return Text(figure_text(column, value), "bold red" if _is_bad(column, value) else "")
 
 
 def _is_bad(column: Column, value: float) -> bool:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from base64 import b64encode
 from contextlib import ExitStack
+from enum import Enum, auto
 from http import HTTPStatus
 from importlib import import_module
 from time import monotonic
@@ -55,12 +56,25 @@ class UnknownAddressError(ValueError):
     """The address cannot be probed; the message says how to correct it, and does not repeat it."""
 
 
+class Unexpected(Enum):
+    """What is wrong with an answer."""
+
+    PROTOCOL = auto()
+    PASSWORD = auto()
+    ERROR = auto()
+    STATUS = auto()
+
+
 class UnexpectedAnswerError(Exception):
     """Something answers at the address, but not as the dependency would.
 
-    The message says how. It does not repeat the address; of the answer, it has at most the error
-    with which a Redis answers a PING.
+    The message says what is wrong. It does not repeat the address; it may repeat an error of Redis,
+    but none that answers a password.
     """
+
+    def __init__(self, message: str, wrong: Unexpected) -> None:
+        super().__init__(message)
+        self.wrong = wrong
 
 
 class _KnownProbe:
@@ -178,12 +192,12 @@ def _ping_redis(
         connection = _connected(host, port, timeout, uses_tls=uses_tls, closing=closing)
         if login and (error := _redis_error(connection, deadline, "AUTH", *login)):
             message = f"it refuses the password ({error.partition(' ')[0]})"
-            raise UnexpectedAnswerError(message)
+            raise UnexpectedAnswerError(message, Unexpected.PASSWORD)
         error = _redis_error(connection, deadline, "PING")
         # A server that requires a password, where the address has none, is up.
         if error and (login or not error.startswith("NOAUTH")):
             message = f"it says: {error}"
-            raise UnexpectedAnswerError(message)
+            raise UnexpectedAnswerError(message, Unexpected.ERROR)
 
 
 def _redis_error(connection: socket.socket, deadline: float, *command: str) -> str:
@@ -211,7 +225,7 @@ def _first_line(
         data += piece
         if not piece or monotonic() > deadline:
             message = f"something answers there, but not {like}"
-            raise UnexpectedAnswerError(message)
+            raise UnexpectedAnswerError(message, Unexpected.PROTOCOL)
     return found
 
 
@@ -259,7 +273,7 @@ def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /
         status = int(_first_line(connection, deadline, _STATUS, "by HTTP")[1])
         if status >= HTTPStatus.BAD_REQUEST:
             message = f"it answers with HTTP status {status}"
-            raise UnexpectedAnswerError(message)
+            raise UnexpectedAnswerError(message, Unexpected.STATUS)
 
 
 def _tcp(address: str) -> Probe:

@@ -73,7 +73,7 @@ class ContentCapture:
                     raise
                 if not self._is_error_logged:
                     self._is_error_logged = True
-                    line = REDACTOR.line(redactor=self.redactor, reason=type(error).__name__)
+                    line = REDACTOR.found(redactor=self.redactor, reason=type(error).__name__)
                     _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
         return self._redact
 

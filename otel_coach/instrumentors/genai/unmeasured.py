@@ -25,7 +25,7 @@ class UnmeasuredLog:
         if (model, reason) in self._logged or len(self._logged) >= _MAX_LINES:
             return
         self._logged.add((model, reason))
-        line = _TRAPS[reason].line(
+        line = _TRAPS[reason].found(
             calls="calls",
             model=spoken(model_text(model)),
             details=f" ({', '.join(details)})" * bool(details),

@@ -151,7 +151,7 @@ class MetricsEndpoint:
         """Logs once that the application's page is left unchanged, and the remedy."""
         if not self._is_logged:
             self._is_logged = True
-            _logger.warning("otel-coach: %s", OWN_PAGE.line(path=self.path, reason=why))
+            _logger.warning("otel-coach: %s", OWN_PAGE.found(path=self.path, reason=why))
 
     def _allows(self, scope: Scope) -> bool:
         return is_allowed(self._token, _header(scope["headers"], b"authorization"))

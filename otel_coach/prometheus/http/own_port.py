@@ -60,7 +60,7 @@ def serve(
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         # ValueError: the UnicodeError of an invalid host. RuntimeError: no thread can be started.
         cure = cure_of_port(error)
-        line = PORT.line(host=address.host, port=address.port, reason=error, cure=cure)
+        line = PORT.found(host=address.host, port=address.port, reason=error, cure=cure)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure, no traceback
         return None
     port = listener.getsockname()[1]

@@ -5,7 +5,8 @@ import os
 import sys
 
 from otel_coach.cli import doctor
-from otel_coach.cli.doctor.finding import Examined, Finding
+from otel_coach.cli.doctor.examined import Examined
+from otel_coach.core.traps import Finding
 from otel_coach.settings import Settings
 
 examined = Examined(Settings.from_env(os.environ), os.environ)

@@ -71,7 +71,7 @@ def test_in_a_wheel_they_are_beside_the_package(monkeypatch, tmp_path):
     (tmp_path / "monitoring").mkdir()
     (tmp_path / "monitoring" / "rules.yml").write_text("groups: []\n")
     monkeypatch.setattr(shipped_files, "_PACKAGE", tmp_path)
-    assert shipped_files.text_of("rules.yml") == "groups: []\n"
+    assert shipped_files.content_of("rules.yml") == "groups: []\n"
 
 
 def test_the_wheel_is_told_to_have_the_same_files():

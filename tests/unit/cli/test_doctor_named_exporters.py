@@ -3,7 +3,7 @@
 import pytest
 
 from otel_coach.cli.doctor import otlp_http, otlp_targets
-from otel_coach.cli.doctor.finding import Examined
+from otel_coach.cli.doctor.examined import Examined
 from otel_coach.settings import Settings
 from tests.support.otlp import Receiver
 from tests.unit.cli.test_doctor_back_ends import (
@@ -39,5 +39,5 @@ def test_an_exporter_of_json_is_tried_with_json(monkeypatch):
         settings = Settings.from_env(variables)
         object.__setattr__(settings, "trace_exporters", ("otlp_json_http",))
         (target,) = otlp_targets.targets(Examined(settings, variables))
-        assert otlp_http.send(target).problem is None
+        assert otlp_http.send(target).failure is None
     assert receiver.requests == [("/v1/traces", b"{}")]

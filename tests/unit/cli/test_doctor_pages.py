@@ -9,7 +9,7 @@ from otel_coach.cli.doctor import service
 from otel_coach.core.page_comments import BUDGETS
 from otel_coach.core.traps import Severity
 from otel_coach.metrics.labels import DEFAULT_BUDGETS
-from tests.support.doctor import ERRORS, examined, findings, hostile, page
+from tests.support.doctor import ERRORS, examined, findings, hostile, page, text_of
 from tests.support.programs import free_port
 
 OURS = f'# TYPE {ERRORS} counter\n{ERRORS}{{error_type="OSError"}} 0\n'
@@ -24,7 +24,7 @@ def looked(pieces, **environ):
 def only(pieces, name, **environ):
     (finding,) = looked(pieces, **environ)
     assert finding.trap.name == name
-    return str(finding)
+    return text_of(finding)
 
 
 def answer(status, *headers, body=""):
@@ -254,7 +254,7 @@ def test_a_list_of_prices_that_the_service_uses_and_is_old():
     text = "otel_coach_price_list_age_days 120\n"
     (finding,) = looked(ours(text))
     assert finding.trap.name == "price-list-old"
-    assert finding.severity is Severity.NOTE
+    assert finding.trap.severity is Severity.NOTE
 
 
 def test_more_findings_than_are_shown():

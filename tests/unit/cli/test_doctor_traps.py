@@ -12,7 +12,7 @@ import sys
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
 
-from otel_coach.cli.doctor.dependencies import _CURES, _OTHER_CURE
+from otel_coach.cli.doctor.dependencies import Cure
 from otel_coach.cli.doctor.service import _OF_LOSSES, _OF_THE_QUEUE
 from otel_coach.cli.doctor.traps import TRAPS
 from otel_coach.cli.doctor.traps import page as traps_of_page
@@ -85,8 +85,7 @@ def test_each_cure_begins_with_what_can_be_pasted(name):
 
 def test_cures_that_are_made_of_what_is_found_can_be_pasted_too():
     tables = [
-        *(cure.format(name="db", host="h", port="1", where="h:1") for _, cure in _CURES),
-        _OTHER_CURE.format(host="h", port="1"),
+        *(cure.value.format(name="db", host="h", port="1", where="h:1") for cure in Cure),
         *(cure for _, cure in (_OF_LOSSES, _OF_THE_QUEUE)),
     ]
     assert {pasted(cure)[0] for cure in tables} <= PASTED
@@ -389,7 +388,7 @@ def test_a_library_that_has_changed_says_what_is_lost(monkeypatch):
 def test_a_look_that_fails_ends_no_other(monkeypatch):
     from otel_coach.cli.doctor import pricing
 
-    monkeypatch.setattr(pricing.prices, "problems", lambda _: 1 / 0)
+    monkeypatch.setattr(pricing.prices, "unusable_file", lambda _: 1 / 0)
     found = diagnosis(OTEL_COACH_DISABLED="true")
     assert found.keys() == {"look-failed", "disabled"}
     assert "prices (ZeroDivisionError)" in found["look-failed"][0]

@@ -220,12 +220,14 @@ def test_a_wrong_password_is_said_in_the_servers_words():
         (b"-LOADING Redis is loading the dataset in memory\r\n", "it says: LOADING Redis is load"),
         (b"-ERR \x1b[31mmax number of clients reached\r\n", "it says: ERR  [31mmax number of "),
         (b"-MISCONF " + 200 * b"x" + b"\r\n", "it says: MISCONF xxx"),
+        (b"-DENIED protected mode: no password is set\r\n", "it says: DENIED protected mode: no "),
     ],
 )
 def test_an_error_of_redis_is_said_in_its_words(answer, said):
     with hostile([answer]) as (url, _):
         told = down(url.replace("http://", "redis://"))
     assert said in told
+    assert "# it answers; check its log" in told
     assert "\x1b" not in told
     assert len(told) < 300
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from otel_coach.cli.doctor import fetch, service
 from otel_coach.cli.doctor.command_line import CommandError, environment_of, served
 from otel_coach.cli.doctor.fetch import Fetched
-from otel_coach.cli.doctor.finding import Finding
 from otel_coach.cli.doctor.otlp_targets import targets
 from otel_coach.cli.terminal import printable
+from otel_coach.core.traps import Finding
 from otel_coach.metrics.catalogue import CATALOGUE
 from tests.support.doctor import ERRORS, diagnosis, examined
 

@@ -205,7 +205,7 @@ def test_doctor_says_which_prices_come_first_and_that_a_list_is_old(tmp_path, mo
 def test_doctor_finds_a_file_that_cannot_be_used(tmp_path, monkeypatch, content):
     path = own(tmp_path, monkeypatch, content)
     settings = Settings.from_env({"OTEL_COACH_PRICES": str(path)})
-    (problem,) = command.problems(settings)
+    (problem,) = command.unusable_file(settings)
     assert f"OTEL_COACH_PRICES={path} cannot be used" in problem
     assert "otel-coach's list" in state(OTEL_COACH_PRICES=str(path))[0]
 

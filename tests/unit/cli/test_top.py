@@ -13,7 +13,7 @@ from rich.console import Console
 from examples.coaching.demo.report import figures_tables
 from otel_coach.cli import main, top
 from otel_coach.cli.top.live import Live
-from otel_coach.cli.top.tables import shown, tables
+from otel_coach.cli.top.tables import figure_text, tables
 from otel_coach.metrics.catalogue import HTTP_REQUEST_DURATION, LLM_COST, LLM_REQUESTS
 from otel_coach.prometheus.overview import Column, How
 from otel_coach.prometheus.readings import Interval, Reading
@@ -80,7 +80,7 @@ def titles(text):
     ],
 )
 def test_a_figure_is_short_and_has_its_unit(how, metric, value, text):
-    assert shown(Column("x", metric, how), value) == text
+    assert figure_text(Column("x", metric, how), value) == text
     assert len(text) <= 8
 
 

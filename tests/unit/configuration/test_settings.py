@@ -66,8 +66,9 @@ def test_the_standard_variables_choose_the_exporters(environ, traces, metrics):
 def test_a_wrong_value_is_one_line_with_variable_and_value_and_the_default_stands_in(name, text):
     settings = Settings.from_env({name: text})
     (problem,) = settings.problems
-    assert name in problem
-    assert repr(text) in problem
+    assert problem.variable == name
+    assert name in problem.text
+    assert repr(text) in problem.text
     defaults = Settings()
     for field in Settings.__dataclass_fields__:
         if field != "problems":
@@ -93,10 +94,10 @@ def test_a_dependency_that_cannot_be_read_costs_only_itself_and_shows_no_passwor
     )
     assert settings.dependencies == {"b": "tcp://h:2"}
     assert len(settings.problems) == 3
-    assert "entry 1" in settings.problems[0]
-    assert "NOT_SET" in settings.problems[1]
-    assert "entry 3" in settings.problems[2]
-    assert "hunter2" not in "".join(settings.problems)
+    assert "entry 1" in settings.problems[0].text
+    assert "NOT_SET" in settings.problems[1].text
+    assert "entry 3" in settings.problems[2].text
+    assert "hunter2" not in "".join(problem.text for problem in settings.problems)
 
 
 def test_every_variable_of_ours_is_an_option_of_the_command():
@@ -173,7 +174,7 @@ def test_a_malformed_address_is_named_by_itself_and_breaks_no_other(text, kept, 
     settings = Settings.from_env({"OTEL_COACH_DEPENDENCIES": text})
     assert settings.dependencies == kept
     (problem,) = settings.problems
-    assert f"the address of {named} is not an address" in problem
+    assert f"the address of {named} is not an address" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -288,8 +289,8 @@ def test_instead_of_an_invalid_value_the_default_or_what_readme_says_is_in_force
     settings = Settings.from_env(environ)
     assert getattr(settings, name) == value
     (problem,) = settings.problems
-    assert problem.startswith(next(iter(environ)))
-    if "the default is used" in problem:
+    assert problem.text.startswith(next(iter(environ)))
+    if "the default is used" in problem.text:
         without = {key: text for key, text in environ.items() if key != next(iter(environ))}
         assert getattr(Settings.from_env(without), name) == value
 
@@ -305,4 +306,4 @@ def test_an_invalid_protocol_of_a_signal_says_that_the_general_one_counts():
     settings = Settings.from_env(environ)
     assert settings.otlp_traces_protocol == "grpc"
     (problem,) = settings.problems
-    assert problem.endswith("OTEL_EXPORTER_OTLP_PROTOCOL counts")
+    assert problem.text.endswith("OTEL_EXPORTER_OTLP_PROTOCOL counts")

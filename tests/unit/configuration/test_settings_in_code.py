@@ -129,7 +129,8 @@ def test_from_the_environment_nothing_is_an_error():
     for name, text in wrong.items():
         settings = Settings.from_env({name: text})
         (problem,) = settings.problems
-        assert problem.startswith(name)
+        assert problem.variable == name
+        assert problem.text.startswith(name)
     settings = Settings.from_env({**wrong, "OTEL_COACH_METRICS_TOKEN": "t"})
     assert len(settings.problems) == len(wrong) - 1
     assert effective(Settings(metrics_token="t"), {}) == Settings.from_env(
@@ -141,4 +142,4 @@ def test_of_several_names_the_right_ones_stay():
     settings = Settings.from_env({"OTEL_METRICS_EXPORTER": "prometheus,oltp"})
     assert settings.metric_exporters == ("prometheus",)
     (problem,) = settings.problems
-    assert "'oltp'" in problem
+    assert "'oltp'" in problem.text

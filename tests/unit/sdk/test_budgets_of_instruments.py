@@ -92,8 +92,8 @@ def test_an_operator_admits_a_label_to_an_instrument_by_name_and_it_is_bounded()
 def test_a_wrong_admission_is_one_line_with_its_cure(value, problem):
     found = settings(ADMIT_LABELS=value)
     assert len(found.problems) == 1
-    assert problem in found.problems[0]
-    assert "OTEL_COACH_ADMIT_LABELS" in found.problems[0]
+    assert problem in found.problems[0].text
+    assert "OTEL_COACH_ADMIT_LABELS" in found.problems[0].text
 
 
 def test_two_scopes_with_one_instrument_make_one_family_whose_series_add_up(measured):

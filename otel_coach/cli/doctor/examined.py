@@ -1,0 +1,33 @@
+"""What each look of the doctor is given, and the facts that it yields beside findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_coach.settings import EffectiveSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is looked at: the settings that take effect, and all variables of the environment."""
+
+    settings: EffectiveSettings
+    variables: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """Returns a variable's value, "" if it is not set."""
+        return self.variables.get(name, "").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is in force, or works."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
