@@ -9,7 +9,7 @@ from otel_coach.configuration.environment_variables import OTEL_COACH_DEPENDENCI
 from otel_coach.configuration.kinds import ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from otel_coach.configuration.environment import Environment
 
 _NAME: Final = re.compile(r"[\w.-]+")
 _COMMA: Final = re.compile(r",(?=\s*[\w.-]+\s*=|\s*$)")
@@ -52,20 +52,16 @@ def _separates(before: str, after: str) -> bool:
     return url[1] is None and "@" not in after.partition(",")[0]
 
 
-def dependencies(
-    text: str, variable_of: Callable[[str], str], problems: list[str]
-) -> dict[str, str]:
-    """Returns the addresses by name. Invalid entries are left out; each adds a line to `problems`.
+def dependencies(environment: Environment) -> dict[str, str]:
+    """Returns the addresses by name.
 
-    No line repeats an address: it may contain a password.
-
-    Args:
-        text: the variable's text.
-        variable_of: returns the value of another variable, "" if it is not set.
-        problems: gets the lines.
+    Invalid entries are left out; each adds a line to the problems. No line repeats an address: it
+    may contain a password.
     """
+    problems = environment.problems
     addresses: dict[str, str] = {}
-    for position, entry in enumerate(entries(text), start=1):
+    found = entries(environment.text(OTEL_COACH_DEPENDENCIES))
+    for position, entry in enumerate(found, start=1):
         name, separator, address = (part.strip() for part in entry.partition("="))
         if not separator or not _NAME.fullmatch(name) or not address:
             problems.append(
@@ -81,7 +77,7 @@ def dependencies(
                     "left out"
                 )
                 continue
-            if not (address := variable_of(other)):
+            if not (address := environment.text(other)):
                 problems.append(
                     f"{OTEL_COACH_DEPENDENCIES}: {name} is at env:{other}, and {other} is not "
                     "set; left out"

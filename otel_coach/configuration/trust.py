@@ -24,6 +24,8 @@ from otel_coach.configuration.environment_variables import (
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from otel_coach.configuration.environment import Environment
+
     Network = IPv4Network | IPv6Network
 
 _HEADER: Final = "header:"
@@ -81,6 +83,11 @@ def _is_in(networks: tuple[Network, ...], host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
+
+
+def trust_incoming(environment: Environment) -> Trust:
+    """Returns the value of the setting."""
+    return trust_of(environment.text(OTEL_COACH_TRUST_INCOMING), environment.problems)
 
 
 def trust_of(text: str, problems: list[str]) -> Trust:
