@@ -44,6 +44,8 @@ DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
 _PROTOCOL: Final = Choice(("http/protobuf", "grpc"))
 _HEADER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """A token of RFC 9110, section 5.6.2."""
+_FIRST: Final = -1
+_LAST: Final = 1
 
 ENABLED: Final = setting(
     variables.SWITCHES,
@@ -82,6 +84,7 @@ LOG_EXPORTERS: Final = setting(
     default=(),
     default_text="`otlp` with an endpoint, else `none`",
     read=exporters.log_exporters,
+    turn=_LAST,
 )
 
 OTLP_TRACES_PROTOCOL: Final = setting(
@@ -248,6 +251,7 @@ CAPTURES_ON_SPANS: Final = setting(
     default=False,
     default_text="`NO_CONTENT`",
     read=readers.captures_on_spans,
+    turn=_FIRST,
 )
 
 CAPTURES_ON_EVENTS: Final = setting(
@@ -257,6 +261,7 @@ CAPTURES_ON_EVENTS: Final = setting(
     default=False,
     default_text="`NO_CONTENT`",
     read=readers.captures_on_events,
+    turn=_FIRST,
 )
 
 CONTENT_LIMIT: Final = setting(
@@ -273,6 +278,7 @@ CONTENT_REDACTOR: Final = setting(
     "text to export. If it is invalid, no content is captured.",
     default=None,
     read=readers.content_redactor,
+    turn=_FIRST,
 )
 
 SPAN_QUEUE: Final = setting(

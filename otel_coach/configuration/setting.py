@@ -29,6 +29,8 @@ class Setting:
         is_secret: Whether the value is left out of messages.
         read: Returns what the variables say, None if the default takes effect. Without it, the text
             of the first variable that is set is a value of `kind`.
+        turn: Orders the log lines about invalid values: those of settings without `read` come
+            first, then the lower turn, then the earlier field.
     """
 
     variables: tuple[str, ...]
@@ -37,6 +39,7 @@ class Setting:
     default_text: str | None = None
     is_secret: bool = False
     read: Callable[[Environment], Any] | None = None
+    turn: int = 0
 
     def value_in(self, environment: Environment) -> Any:
         """Returns what the variables say, None if the default takes effect."""
@@ -81,7 +84,7 @@ def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Settin
 def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
     """Returns those fields of `cls`, a dataclass of settings, that the environment sets."""
     found: dict[str, Any] = {}
-    for field, described in settings_of(cls):
+    for field, described in sorted(settings_of(cls), key=_turn):
         value = described.value_in(environment)
         if value is not None:
             found[field.name] = value
@@ -93,6 +96,10 @@ def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
                 environment.problems.append(f"{described.variables[0]} {error}; it is left out")
                 del found[field.name]
     return found
+
+
+def _turn(row: tuple[object, Setting]) -> tuple[bool, int]:
+    return row[1].read is not None, row[1].turn
 
 
 def unused(in_force: Any, asked: Any) -> dict[str, str] | None:
