@@ -5,6 +5,7 @@ Most services need no import of this package: `opentelemetry-instrument uvicorn 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,6 +82,16 @@ def uninstrument() -> None:
     uninstall()
 
 
+@cache  # it is read from a file
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("otel-coach")
+    except PackageNotFoundError:  # run from source, not installed
+        return "0+unknown"
+
+
 def __getattr__(name: str) -> Any:
     if name == "labels":
         from otel_coach.metrics.mode_label import labels  # noqa: PLC0415 - not imported if disabled
@@ -95,13 +106,7 @@ def __getattr__(name: str) -> Any:
 
         return watch_dependency
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
-        try:
-            found = version("otel-coach")
-        except PackageNotFoundError:  # run from source, not installed
-            found = "0+unknown"
-        return globals().setdefault(name, found)  # kept: it is read from a file
+        return _version()
     if name == "Settings":
         from otel_coach.settings import Settings  # noqa: PLC0415
 

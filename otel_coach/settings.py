@@ -15,9 +15,10 @@ from typing import Self
 
 from otel_coach.configuration import definitions as define
 from otel_coach.configuration.environment import Environment
+from otel_coach.configuration.exporters import log_records
 from otel_coach.configuration.names import hint, nearest
 from otel_coach.configuration.problem import Problem  # noqa: TC001 - named by the fields
-from otel_coach.configuration.setting import checked, settings_of
+from otel_coach.configuration.setting import checked, settings_of, stated
 from otel_coach.configuration.trust import Trust
 
 _logger = logging.getLogger("otel_coach")
@@ -103,7 +104,12 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> EffectiveSettings:
         """Returns the settings in `os.environ` or `environ`. Never raises; see its `problems`."""
         environment = Environment(os.environ if environ is None else environ)
-        return EffectiveSettings(**environment.settings(Settings), **environment.process())
+        return EffectiveSettings(
+            **stated(Settings, environment),
+            **log_records(environment),
+            **environment.process(),
+            problems=environment.all_problems(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,24 +6,25 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.configuration.environment_variables import OTEL_COACH_ADMIT_LABELS
-from otel_coach.configuration.kinds import COUNT
+from otel_coach.configuration.kinds import COUNT, words
 from otel_coach.configuration.problem import Problem
 from otel_coach.metrics.labels import ALLOWED_LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from otel_coach.configuration.environment import Environment
 
 _ADMITTED: Final = re.compile(r"([\w./-]+):([a-zA-Z_][\w.-]*)(?::(\d+))?", re.ASCII)
 _DEFAULT_BUDGET: Final = 20
 
 
-def admitted_labels(entries: Iterable[str], problems: list[Problem]) -> dict[str, dict[str, int]]:
+def admitted_labels(environment: Environment) -> dict[str, dict[str, int]]:
     """Returns the admitted labels, each with its budget, by instrument.
 
-    Invalid entries are left out; each adds one to `problems`.
+    Invalid entries are left out; each adds one to the problems.
     """
+    problems = environment.problems
     admitted: dict[str, dict[str, int]] = {}
-    for entry in entries:
+    for entry in words(environment.text(OTEL_COACH_ADMIT_LABELS)):
         found = _ADMITTED.fullmatch(entry)
         if found is None:
             problems.append(

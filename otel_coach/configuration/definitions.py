@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from otel_coach.configuration import environment_variables as variables
+from otel_coach.configuration import exporters, readers
+from otel_coach.configuration.admitted_labels import admitted_labels
+from otel_coach.configuration.dependencies import dependencies
 from otel_coach.configuration.kinds import (
     ADDRESS,
     CHARACTERS,
@@ -21,7 +24,6 @@ from otel_coach.configuration.kinds import (
     PORT,
     ByName,
     Choice,
-    Exporters,
     Flag,
     FlagOrNames,
     Names,
@@ -30,15 +32,15 @@ from otel_coach.configuration.kinds import (
     Seconds,
     Text,
 )
+from otel_coach.configuration.readers import CAPTURE
 from otel_coach.configuration.setting import setting
-from otel_coach.configuration.trust import Trust, TrustKind
+from otel_coach.configuration.trust import Trust, TrustKind, trust_incoming
 from otel_coach.core.stop_rule import DEFAULT_AFTER
 from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 
 DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
 )
-CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PROTOCOL: Final = Choice(("http/protobuf", "grpc"))
 _HEADER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """A token of RFC 9110, section 5.6.2."""
@@ -50,36 +52,36 @@ ENABLED: Final = setting(
     "application's request path. The variables have the opposite sense: `true` disables it.",
     default=True,
     default_text="`false`",
-    is_read_apart=True,
+    read=readers.enabled,
 )
 
 TRACE_EXPORTERS: Final = setting(
     "OTEL_TRACES_EXPORTER",
-    Exporters("traces"),
+    exporters.TRACES,
     "Where spans are exported to: `otlp`, `console`, `none`; several separated by commas.",
     default=(),
     default_text="`otlp` with an endpoint, else `none`",
-    is_read_apart=True,
+    read=exporters.trace_exporters,
 )
 
 METRIC_EXPORTERS: Final = setting(
     "OTEL_METRICS_EXPORTER",
-    Exporters("metrics", frozenset({"prometheus"})),
+    exporters.METRICS,
     "Where metrics go: `prometheus` (the page), `otlp`, `none`; several separated by commas.",
     default=("prometheus",),
-    is_read_apart=True,
+    read=exporters.metric_exporters,
 )
 
 LOG_EXPORTERS: Final = setting(
     "OTEL_LOGS_EXPORTER",
-    Exporters("logs"),
+    exporters.LOGS,
     "Where log records and events of captured content are exported to. The application's own "
     "records are exported if a logging handler collects them: "
     "`OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED=true`, or "
     "opentelemetry-instrumentation-logging with its `OTEL_PYTHON_LOG_*`.",
     default=(),
     default_text="`otlp` with an endpoint, else `none`",
-    is_read_apart=True,
+    read=exporters.log_exporters,
 )
 
 OTLP_TRACES_PROTOCOL: Final = setting(
@@ -125,7 +127,7 @@ METRICS_PORT: Final = setting(
     "Serves the page on this port instead of in the application.",
     default=None,
     default_text="`9464` with a host, else none",
-    is_read_apart=True,
+    read=readers.metrics_port,
 )
 
 METRICS_TOKEN: Final = setting(
@@ -135,7 +137,7 @@ METRICS_TOKEN: Final = setting(
     "but empty, no request does.",
     default=None,
     is_secret=True,
-    is_read_apart=True,
+    read=readers.metrics_token,
 )
 
 SHARED_FOLDER: Final = setting(
@@ -191,7 +193,7 @@ TRUST_INCOMING: Final = setting(
     factory=Trust,
     default_text="`true`",
     is_secret=True,
-    is_read_apart=True,
+    read=trust_incoming,
 )
 
 DISABLED_INSTRUMENTATIONS: Final = setting(
@@ -217,7 +219,7 @@ BUDGETS: Final = setting(
     "page the application's own meters get (`_INSTRUMENT`, `_INSTRUMENT_LINES`).",
     factory=lambda: dict(DEFAULT_SIZES),
     default_text="see docs/metrics.md",
-    is_read_apart=True,
+    read=readers.budgets,
 )
 
 PINNED: Final = setting(
@@ -226,7 +228,7 @@ PINNED: Final = setting(
     "Values that always keep their own name; they take slots of the label's budget "
     "(`OTEL_COACH_ALLOWED_MODELS`, `_ENDPOINTS` ...). Separated by commas.",
     factory=dict,
-    is_read_apart=True,
+    read=readers.pinned,
 )
 
 ADMITTED: Final = setting(
@@ -235,7 +237,7 @@ ADMITTED: Final = setting(
     "Labels to keep on the application's own instruments: "
     "`jobs.done:queue,jobs.done:region:100`. The number is the label's budget.",
     factory=dict,
-    is_read_apart=True,
+    read=admitted_labels,
 )
 
 CAPTURES_ON_SPANS: Final = setting(
@@ -245,7 +247,7 @@ CAPTURES_ON_SPANS: Final = setting(
     "events (`OTEL_LOGS_EXPORTER`), or both.",
     default=False,
     default_text="`NO_CONTENT`",
-    is_read_apart=True,
+    read=readers.captures_on_spans,
 )
 
 CAPTURES_ON_EVENTS: Final = setting(
@@ -254,7 +256,7 @@ CAPTURES_ON_EVENTS: Final = setting(
     "As above, for events.",
     default=False,
     default_text="`NO_CONTENT`",
-    is_read_apart=True,
+    read=readers.captures_on_events,
 )
 
 CONTENT_LIMIT: Final = setting(
@@ -270,7 +272,7 @@ CONTENT_REDACTOR: Final = setting(
     "A function, as `module:function`, that is called with each captured text and returns the "
     "text to export. If it is invalid, no content is captured.",
     default=None,
-    is_read_apart=True,
+    read=readers.content_redactor,
 )
 
 SPAN_QUEUE: Final = setting(
@@ -314,7 +316,7 @@ DEPENDENCIES: Final = setting(
     "`rediss://`, `http(s)://` and `tcp://host:port`.",
     factory=dict,
     is_secret=True,
-    is_read_apart=True,
+    read=dependencies,
 )
 
 DEPENDENCY_INTERVAL: Final = setting(

@@ -10,7 +10,7 @@ from otel_coach.configuration.kinds import ADDRESS
 from otel_coach.configuration.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from otel_coach.configuration.environment import Environment
 
 _NAME: Final = re.compile(r"[\w.-]+")
 _COMMA: Final = re.compile(r",(?=\s*[\w.-]+\s*=|\s*$)")
@@ -53,20 +53,16 @@ def _separates(before: str, after: str) -> bool:
     return url[1] is None and "@" not in after.partition(",")[0]
 
 
-def dependencies(
-    text: str, variable_of: Callable[[str], str], problems: list[Problem]
-) -> dict[str, str]:
-    """Returns the addresses by name. Invalid entries are left out; each adds one to `problems`.
+def dependencies(environment: Environment) -> dict[str, str]:
+    """Returns the addresses by name.
 
-    No problem repeats an address: it may contain a password.
-
-    Args:
-        text: the variable's text.
-        variable_of: returns the value of another variable, "" if it is not set.
-        problems: gets what is wrong with each entry that is left out.
+    Invalid entries are left out; each adds one to the problems. No problem repeats an address: it
+    may contain a password.
     """
+    problems = environment.problems
     addresses: dict[str, str] = {}
-    for position, entry in enumerate(entries(text), start=1):
+    found = entries(environment.text(OTEL_COACH_DEPENDENCIES))
+    for position, entry in enumerate(found, start=1):
         name, separator, address = (part.strip() for part in entry.partition("="))
         if not separator or not _NAME.fullmatch(name) or not address:
             problems.append(_problem(f"entry {position} is not of the form name=address"))
@@ -76,7 +72,7 @@ def dependencies(
             if not other.isidentifier():
                 problems.append(_problem(f"entry {position} names no variable after env:"))
                 continue
-            if not (address := variable_of(other)):
+            if not (address := environment.text(other)):
                 problems.append(_problem(f"{name} is at env:{other}, and {other} is not set"))
                 continue
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_coach.configuration.environment import DEFAULT
+from otel_coach.configuration.problem import Problem
 from otel_coach.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from otel_coach.configuration.environment import Environment
     from otel_coach.configuration.kinds import Kind
 
 _KEY: Final = "otel_coach"
@@ -20,13 +23,13 @@ class Setting:
     """A description of a field of `Settings`, in addition to its type and default.
 
     Args:
-        variables: The environment variables; the first that is set takes effect.
+        variables: The environment variables.
         kind: The kind of the value.
         meaning: One or two sentences of Markdown for docs/configuration.md and docs/api.md.
         default_text: The default as the docs show it, if it depends on something.
         is_secret: Whether the value is left out of messages.
-        is_read_apart: Whether `Environment` has code of its own to read the variables, because
-            their text is not simply a value of `kind`.
+        read: Returns what the variables say, None if the default takes effect. Without it, the text
+            of the first variable that is set is a value of `kind`.
     """
 
     variables: tuple[str, ...]
@@ -34,7 +37,19 @@ class Setting:
     meaning: str
     default_text: str | None = None
     is_secret: bool = False
-    is_read_apart: bool = False
+    read: Callable[[Environment], Any] | None = None
+
+    def value_in(self, environment: Environment) -> Any:
+        """Returns what the variables say, None if the default takes effect."""
+        if self.read is not None:
+            return self.read(environment)
+        for position, variable in enumerate(self.variables, start=1):
+            later = filter(environment.text, self.variables[position:])
+            instead = next((f"{one} counts" for one in later), DEFAULT)
+            value = environment.value(variable, self.kind, instead)
+            if value is not None:
+                return value
+        return None
 
 
 def setting(
@@ -62,6 +77,25 @@ def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Settin
     for field in dataclasses.fields(cls):
         if (described := field.metadata.get(_KEY)) is not None:
             yield field, described
+
+
+def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
+    """Returns those fields of `cls`, a dataclass of settings, that the environment sets."""
+    found: dict[str, Any] = {}
+    for field, described in settings_of(cls):
+        value = described.value_in(environment)
+        if value is not None:
+            found[field.name] = value
+    for field, described in settings_of(cls):
+        if field.name in found:
+            try:
+                described.kind.check(found[field.name])
+            except ValueError as error:
+                variable = described.variables[0]
+                line = f"{variable} {error}; it is left out"
+                environment.problems.append(Problem(variable, line))
+                del found[field.name]
+    return found
 
 
 def unused(in_force: Any, asked: Any) -> dict[str, str] | None:

@@ -25,6 +25,8 @@ from otel_coach.configuration.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from otel_coach.configuration.environment import Environment
+
     Network = IPv4Network | IPv6Network
 
 _HEADER: Final = "header:"
@@ -82,6 +84,11 @@ def _is_in(networks: tuple[Network, ...], host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
+
+
+def trust_incoming(environment: Environment) -> Trust:
+    """Returns the value of the setting."""
+    return trust_of(environment.text(OTEL_COACH_TRUST_INCOMING), environment.problems)
 
 
 def trust_of(text: str, problems: list[Problem]) -> Trust:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from weakref import WeakSet
 
     OnceForAll = Callable[[str, Callable[[], None]], None]
 
@@ -24,6 +25,8 @@ class Instrumentor:
 
     _instance: ClassVar[Instrumentor | None] = None
     _is_instrumented = False
+    apps: WeakSet[Any] | None = None
+    """The applications that are watched, by an instrumentor that tells them apart; None for all."""
 
     def __new__(cls) -> Self:
         if not isinstance(cls._instance, cls):
@@ -39,12 +42,15 @@ class Instrumentor:
         """Returns no requirements: a library that the host never imports is never touched."""
         return ()
 
-    def instrument(self, *, skip_dep_check: bool = True, **kwargs: Any) -> None:
+    def instrument(
+        self, *, skip_dep_check: bool = True, apps: WeakSet[Any] | None = None, **kwargs: Any
+    ) -> None:
         """Starts it with its arguments; there are no dependencies to check."""
         del skip_dep_check
         if self._is_instrumented:
             _logger.warning("otel-coach: %s is already active", type(self).__name__)
             return
+        self.apps = apps
         self._instrument(**kwargs)
         self._is_instrumented = True
 

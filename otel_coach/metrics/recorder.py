@@ -219,15 +219,18 @@ class Recorder:
         if self._open_blocks and self._collector == threading.get_ident():
             return
         flushing = self._flushing
+        is_held = True  # until `acquire` answers: a signal may interrupt this once it has the lock
         try:
+            is_held = flushing.acquire(blocking=False)
             # A finaliser may call this in the middle of a flush of the same thread.
-            if flushing.acquire(blocking=False) and not self._is_flushing:
+            if is_held and not self._is_flushing:
                 self._empty(emits=emits and not self._open_blocks)
         finally:
-            try:  # noqa: SIM105 - release first: a signal could interrupt making a `suppress`
-                flushing.release()
-            except RuntimeError:  # not acquired: another thread holds it
-                pass
+            if is_held:
+                try:  # noqa: SIM105 - release first: a signal could interrupt making a `suppress`
+                    flushing.release()
+                except RuntimeError:  # it was interrupted, and another thread has the lock
+                    pass
 
     def flush_all(self) -> None:
         """Emits everything recorded before this call.

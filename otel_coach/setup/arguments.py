@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import otel_coach
 from otel_coach.core.stop_rule import StopRule
@@ -14,6 +14,12 @@ from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from opentelemetry.trace import Tracer
+
+    from otel_coach.instrumentors.asgi import AsgiArguments
+    from otel_coach.instrumentors.dependencies import ProbeArguments
+    from otel_coach.instrumentors.genai.client_instrumentor import ClientArguments
+    from otel_coach.instrumentors.genai.run_recorder import ModelArguments
     from otel_coach.pricing.price_list import PriceList
     from otel_coach.prometheus.http.shared_renders import Renders
     from otel_coach.sdk.providers import Providers
@@ -42,8 +48,8 @@ class Host(Protocol):
         ...
 
 
-def _asgi(host: Host) -> dict[str, Any]:
-    settings, providers = host.settings, host.providers
+def _asgi(host: Host) -> AsgiArguments:
+    settings, providers, stopped = host.settings, host.providers, host.settings.stop_abandoned
     page = None
     if settings.serves_metrics and settings.metrics_port is None:
         page = MetricsEndpoint(
@@ -61,28 +67,18 @@ def _asgi(host: Host) -> dict[str, Any]:
         "excluded_urls": settings.excluded_urls,
         "page": page,
         "trusts": settings.trust.test,
-        **_stopping(settings),
+        "stops": _stops(settings) if stopped else None,
+        "on_routes": None if isinstance(stopped, bool) else partial(_warn_of_unknown, stopped),
         "on_start": host.application_started,
         "on_stop": host.application_stopped,
         "announce": host.serving.announce,
     }
 
 
-def _stopping(settings: EffectiveSettings) -> dict[str, Any]:
-    stopped = settings.stop_abandoned
-    if not stopped:
-        return {"stops": None}
-    rule = StopRule(settings.stop_after, settings.stop_tools)
-    if not isinstance(stopped, frozenset):
-        return {"stops": partial(_stops, rule, None)}
-    return {
-        "stops": partial(_stops, rule, stopped),
-        "on_routes": partial(_warn_of_unknown, stopped),
-    }
-
-
-def _stops(rule: StopRule, stopped: frozenset[str] | None, endpoint: str) -> StopRule | None:
-    return rule if stopped is None or endpoint in stopped else None
+def _stops(settings: EffectiveSettings) -> Callable[[str], StopRule | None]:
+    """Returns the function that returns how the work of an endpoint is stopped."""
+    rule, stopped = StopRule(settings.stop_after, settings.stop_tools), settings.stop_abandoned
+    return lambda endpoint: rule if isinstance(stopped, bool) or endpoint in stopped else None
 
 
 def _warn_of_unknown(stopped: frozenset[str], templates: Sequence[str]) -> None:
@@ -93,7 +89,7 @@ def _warn_of_unknown(stopped: frozenset[str], templates: Sequence[str]) -> None:
         _logger.warning("otel-coach: %s", STOPPED_ENDPOINT.found(**values))
 
 
-def _model_calls(host: Host) -> dict[str, Any]:
+def _model_calls(host: Host) -> ModelArguments:
     settings, providers = host.settings, host.providers
     return {
         "stops": bool(settings.stop_abandoned),
@@ -110,11 +106,11 @@ def _model_calls(host: Host) -> dict[str, Any]:
     }
 
 
-def _direct_calls(host: Host) -> dict[str, Any]:
+def _direct_calls(host: Host) -> ClientArguments:
     return {**_model_calls(host), "announce": host.serving.announce}
 
 
-def _dependencies(host: Host) -> dict[str, Any]:
+def _dependencies(host: Host) -> ProbeArguments:
     settings = host.settings
     return {
         "recorder": host.providers.recorder,
@@ -124,11 +120,11 @@ def _dependencies(host: Host) -> dict[str, Any]:
     }
 
 
-def _tracer(host: Host) -> Any:
+def _tracer(host: Host) -> Tracer:
     return host.providers.tracer_provider.get_tracer(_SCOPE, otel_coach.__version__)
 
 
-ARGUMENTS: Final[Mapping[str, Callable[[Host], dict[str, Any]]]] = {
+ARGUMENTS: Final[Mapping[str, Callable[[Host], Mapping[str, object]]]] = {
     ASGI: _asgi,
     LANGCHAIN: _model_calls,
     OPENAI: _direct_calls,

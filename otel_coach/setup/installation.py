@@ -171,10 +171,8 @@ class Installation:
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.watch_also(app)
             return
-        arguments = ARGUMENTS[name](self)
-        if app is not None and name == ASGI:
-            arguments["apps"] = WeakSet([app])
-        instrumentor.instrument(skip_dep_check=True, **arguments)
+        apps = None if app is None else WeakSet([app])
+        instrumentor.instrument(skip_dep_check=True, apps=apps, **ARGUMENTS[name](self))
         self._instrumentors[name] = instrumentor
         self.withhold_headers()
 
@@ -203,11 +201,9 @@ class Installation:
         with ExitStack() as undo:
             undo.enter_context(self.contrib.suspended())
             for name, instrumentor in self._instrumentors.items():
-                arguments = ARGUMENTS[name](self)
-                if isinstance(instrumentor, AsgiInstrumentor):
-                    arguments["apps"] = instrumentor.apps
+                apps, arguments = instrumentor.apps, ARGUMENTS[name](self)
                 instrumentor.uninstrument()
-                undo.callback(instrumentor.instrument, skip_dep_check=True, **arguments)
+                undo.callback(instrumentor.instrument, skip_dep_check=True, apps=apps, **arguments)
             self._headers.stop()
             undo.callback(self.withhold_headers)
             yield

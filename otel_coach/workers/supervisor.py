@@ -75,15 +75,6 @@ class Supervisor:
         return started == self.started
 
 
-def supervisor_of_this_process() -> Supervisor | None:
-    """Returns this process's supervisor; None if it serves alone, or if that is not known."""
-    pid = pid_of_supervisor()
-    try:
-        return None if pid is None else supervisor(pid)
-    except OSError:
-        return None
-
-
 def pid_of_supervisor() -> int | None:
     """Returns the process id of this process's supervisor; None if this process serves alone.
 

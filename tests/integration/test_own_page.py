@@ -21,8 +21,10 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from otel_coach.instrumentors.asgi.middleware import Middleware
 from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
+from tests.support.hooks import inject
 from tests.support.serving import serving
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -91,6 +93,16 @@ def test_no_other_answer_of_its_own_is_changed(measured, status):
     with serving(app) as client:
         answer = client.get("/metrics")
     assert (answer.status_code, answer.text, answer.headers["x-mine"]) == (status, "mine", "1")
+
+
+def test_if_ours_fails_before_the_application_is_asked_its_page_is_sent_alone(monkeypatch, private):
+    def failing(*_):
+        raise ZeroDivisionError
+
+    inject(monkeypatch, Middleware, "_page_answer", failing)
+    with measuring() as measured, serving(with_page(private)) as client:
+        assert client.get("/metrics").content == generate_latest(private)
+        assert measured.page().sum("otel_coach_errors_total") == 1
 
 
 def test_its_middlewares_are_asked_too(measured, private):

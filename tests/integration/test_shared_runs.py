@@ -63,7 +63,7 @@ CONTAINER = """
 import json, multiprocessing, os, signal, sys
 from pathlib import Path
 from otel_coach.workers.membership import Membership
-from otel_coach.workers.supervisor import supervisor_of_this_process
+from otel_coach.workers.supervisor import pid_of_supervisor, supervisor
 
 class Source:
     measure = staticmethod(lambda whole: sys.argv[2].encode() if whole else b"")
@@ -72,7 +72,7 @@ class Source:
     fold = staticmethod(b"+".join)
 
 def work(pipe):
-    whose = supervisor_of_this_process()
+    whose = supervisor(pid_of_supervisor())
     group = Membership.join(lambda: Path(sys.argv[1]), whose, Source(), print)
     group.refresh()
     pipe.send([os.getpid(), whose.pid, [f.content.decode() for f in group.all_metrics()]])

@@ -9,9 +9,9 @@ import time
 from otel_coach.sdk.resource import process_resource
 from otel_coach.workers.supervisor import (
     Supervisor,
+    pid_of_supervisor,
     start_time,
     supervisor,
-    supervisor_of_this_process,
 )
 from tests.support.membership import Source, group_in
 
@@ -33,6 +33,11 @@ def test_each_spawned_worker_is_an_instance_of_its_own(monkeypatch):
 
 
 # Who is whose worker
+
+
+def supervisor_of_this_process():
+    pid = pid_of_supervisor()
+    return None if pid is None else supervisor(pid)
 
 
 def test_this_process_has_no_supervisor_but_a_child_of_multiprocessing_has():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, Unpack
 
 import wrapt
 
@@ -12,12 +12,32 @@ from otel_coach.core.patching import replaced, undone
 from otel_coach.instrumentors.base import Instrumentor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import ModuleType
-    from weakref import WeakSet
 
-    from otel_coach.instrumentors.asgi.middleware import Middleware
+    from opentelemetry.trace import Tracer
+
+    from otel_coach.core.announcement import Announce
+    from otel_coach.core.asgi_types import Scope
+    from otel_coach.core.stop_rule import StopRule
+    from otel_coach.instrumentors.asgi.middleware import Middleware, Page
     from otel_coach.metrics.recorder import Recorder
+
+    class AsgiArguments(TypedDict):
+        """The arguments of `Middleware`, which says what they are, except `watches`."""
+
+        recorder: Recorder
+        tracer: Tracer | None
+        credential_headers: frozenset[str]
+        excluded_urls: NotRequired[str]
+        trusts: NotRequired[Callable[[Scope], bool] | None]
+        page: NotRequired[Page | None]
+        on_start: NotRequired[Callable[[], None] | None]
+        on_stop: NotRequired[Callable[[object], None] | None]
+        stops: NotRequired[Callable[[str], StopRule | None] | None]
+        on_routes: NotRequired[Callable[[Sequence[str]], None] | None]
+        announce: NotRequired[Announce | None]
+
 
 _PATCHED: Final = {
     "starlette.applications": "Starlette",
@@ -36,38 +56,32 @@ _PARTS: Final = {
 class AsgiInstrumentor(Instrumentor):
     """Puts otel-coach's middleware around every Starlette and FastAPI application of the process.
 
-    `instrument` takes the keyword arguments of `Middleware` and, optionally, `apps`: then only
-    these applications are watched, and those that `watch_also` adds.
+    `instrument` takes `AsgiArguments` and, optionally, `apps`: then only these applications are
+    watched, and those that `watch_also` adds.
     """
 
-    _middleware_arguments: dict[str, Any]
+    _arguments: AsgiArguments | None = None
     _middleware: Middleware | None = None
-    _only: WeakSet[Any] | None = None
     _undo: dict[str, Callable[[], None]]
 
     @property
     def recorder(self) -> Recorder:
         """The recorder, which counts otel-coach's own errors."""
-        return self._middleware_arguments["recorder"]
-
-    @property
-    def apps(self) -> WeakSet[Any] | None:
-        """The applications that are watched; None watches all."""
-        return self._only
+        assert self._arguments is not None  # noqa: S101 # nosec B101 - for the type
+        return self._arguments["recorder"]
 
     def watch_also(self, app: object) -> None:
         """Watches `app` too, if only some applications are watched; None watches all of them."""
         if app is None:
-            self._only = None
-        elif self._only is not None:
-            self._only.add(app)
+            self.apps = None
+        elif self.apps is not None:
+            self.apps.add(app)
 
     def _watches(self, app: object) -> bool:
-        return self._only is None or app in self._only
+        return self.apps is None or app in self.apps
 
-    def _instrument(self, **kwargs: Any) -> None:
-        self._only = kwargs.pop("apps", None)
-        self._middleware_arguments = kwargs
+    def _instrument(self, **kwargs: Unpack[AsgiArguments]) -> None:
+        self._arguments = kwargs
         self._undo = {}
         for module in _PATCHED:
             wrapt.register_post_import_hook(self._patch, module)
@@ -75,20 +89,20 @@ class AsgiInstrumentor(Instrumentor):
     def _uninstrument(self, **_kwargs: Any) -> None:
         undone(self._undo.values())
         self._undo.clear()
-        self._middleware_arguments = {}
+        self._arguments = None
         self._middleware = None
 
     @guarded  # an exception here would break the host's own import
     def _patch(self, module: ModuleType) -> None:
         # An import hook cannot be unregistered: one of an earlier `instrument` may still be called,
         # also after `uninstrument`.
-        if not self._middleware_arguments or module.__name__ in self._undo:
+        if not self._arguments or module.__name__ in self._undo:
             return
         if self._middleware is None:
             from otel_coach.instrumentors.asgi.middleware import Middleware  # noqa: PLC0415 - needs starlette
 
-            watches = None if self._only is None else self._watches
-            self._middleware = Middleware(**self._middleware_arguments, watches=watches)
+            watches = None if self.apps is None else self._watches
+            self._middleware = Middleware(**self._arguments, watches=watches)
             self._undo[_STOPPING] = self._middleware.stop_when_wanted()
             self._undo[_ROUTERS] = self._middleware.stop_noting
         for part in _PARTS.get(module.__name__, ()):

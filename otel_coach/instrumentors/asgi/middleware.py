@@ -1,39 +1,37 @@
-"""The ASGI middleware: server span, exchange, metrics page, start and stop of the application."""
+"""The ASGI middleware: exchange, metrics page, start and stop of the application."""
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 import anyio
 from opentelemetry import context as otel_context
-from opentelemetry.trace import SpanKind, set_span_in_context
 
 from otel_coach.core.event_loop import runs_asyncio
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
 from otel_coach.core.request_context import current_application, current_request
-from otel_coach.core.spans import distrusts_caller, is_idle
+from otel_coach.core.spans import distrusts_caller
 from otel_coach.core.stop_rule import wishes
 from otel_coach.instrumentors.asgi.answering import Exchanges
-from otel_coach.instrumentors.asgi.applications import KnownApplication, gives_way
+from otel_coach.instrumentors.asgi.applications import KnownApplication
 from otel_coach.instrumentors.asgi.exchange import Exchange
-from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
 from otel_coach.instrumentors.asgi.router_entry import may_rewrite, put_in_front, take_away
 from otel_coach.instrumentors.asgi.routes import templates
+from otel_coach.instrumentors.asgi.server_span_start import ServerSpans
 from otel_coach.instrumentors.asgi.trials import FASTAPI_TELEMETRY, MARK
-from otel_coach.metrics.aggregation import NO_CONTEXT
 from otel_coach.metrics.catalogue import AI_STREAMS_ACTIVE, WEBSOCKETS_ACTIVE
-from otel_coach.metrics.labels import ENDPOINT, span_text
+from otel_coach.metrics.labels import ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Link, Tracer
+    from opentelemetry.trace import Tracer
 
     from otel_coach.core.announcement import Announce
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
@@ -42,15 +40,32 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
     Application = Callable[..., Awaitable[None]]
+    Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
+    Tokens = tuple[Token[Any], Token[Context] | None]
+    """What is reset at the end of a request."""
+
+    class Page(Protocol):
+        """The metrics page inside the application."""
+
+        @property
+        def suffixes(self) -> tuple[str, ...]:
+            """Every path at which the page is requested ends with one of these."""
+            ...
+
+        def answers(self, scope: Scope, root_path: str) -> bool:
+            """Whether the request is for this page; `root_path` is that of the application."""
+            ...
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            """Sends the page."""
+
+        async def beside(self, ask: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+            """Sends the page combined with the application's own one."""
+
 
 _MAX_UNWINDING: Final = 0.5
 _MAX_FLUSH: Final = 3.0
-
-
 _REQUESTS: Final = frozenset({"http", "websocket"})
-_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
-_SCHEME: Final = {"http": "http", "websocket": "ws"}
-_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
 
 
 class Middleware:
@@ -83,7 +98,7 @@ class Middleware:
         excluded_urls: str = "",
         watches: Callable[[object], bool] | None = None,
         trusts: Callable[[Scope], bool] | None = None,
-        page: Any = None,
+        page: Page | None = None,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[object], None] | None = None,
         stops: Callable[[str], StopRule | None] | None = None,
@@ -91,19 +106,18 @@ class Middleware:
         announce: Announce | None = None,
     ) -> None:
         self.recorder = recorder
-        self._announce = announce
-        self._tracer = tracer
+        self._spans: ServerSpans | None = None
+        if tracer is not None:
+            self._spans = ServerSpans(recorder, tracer, excluded_urls, announce)
         self._watches = watches
         self._trusts = trusts
         self._exchanges = Exchanges.new(recorder, credential_headers)
-        self._excluded = _parsed(excluded_urls) if excluded_urls else None
         self._page = page
         self._page_paths: tuple[str, ...] = () if page is None else page.suffixes
         self._on_start = on_start
         self._on_stop = on_stop
         self._applications: WeakKeyDictionary[Any, KnownApplication] = WeakKeyDictionary()
         self._latest: KnownApplication | None = None
-        self._incoming = IncomingContext()
         self._stops = stops
         self._on_routes = on_routes
         self._new_exchange: Callable[..., Exchange] = Exchange
@@ -131,20 +145,19 @@ class Middleware:
 
         async def __call__(app: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
             is_watched = MARK not in scope and (self._watches is None or self._watches(app))
-            if is_watched and scope["type"] == "lifespan":
+            kind = scope["type"] if is_watched else None
+            if kind == "lifespan":
                 await self._lifespan(app, original, scope, receive, send)
                 return
+            if kind == "http" and scope["path"].endswith(self._page_paths):
+                answer = self._page_answer(app, original, scope)
+                if answer is not None:
+                    await answer({**scope, MARK: True, FASTAPI_TELEMETRY: None}, receive, send)
+                    return
             watched = None
-            if is_watched and scope["type"] in _REQUESTS:
-                watch = self._watch if scope["type"] == "http" else self._watch_socket
+            if kind in _REQUESTS:
+                watch = self._watch if kind == "http" else self._watch_socket
                 watched = watch(app, scope, receive, send)
-            if watched is _PAGE_REQUEST:
-                await self._page(scope, receive, send)
-                return
-            if watched is _TWO_PAGES_REQUEST:
-                unwatched = {**scope, MARK: True, FASTAPI_TELEMETRY: None}
-                await self._page.beside(partial(original, app), unwatched, receive, send)
-                return
             if watched is None:
                 await original(app, scope, receive, send)
                 return
@@ -189,28 +202,31 @@ class Middleware:
     def _is_trusted(self, scope: Scope) -> bool:
         return self._trusts is None or self._trusts(scope)
 
+    @guarded  # after a fault, the application answers
+    def _page_answer(self, app: Any, original: Application, scope: Scope) -> Answer | None:
+        """Returns what answers a request for the metrics page; None if it is for another page."""
+        known = self._applications.get(app) or self._register(app)
+        # FastAPI sets its own root path later.
+        root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
+        page = self._page
+        if page is None or not page.answers(scope, root_path):
+            return None
+        if known.page.is_at(app, {**scope, "method": "GET", "root_path": root_path}):
+            return partial(page.beside, partial(original, app))
+        return page
+
     @guarded
     def _watch(
         self, app: Any, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[Exchange, _Tokens] | None:
-        """Returns the exchange and the tokens to reset at its end, or a page request's marker."""
+    ) -> tuple[Exchange, Tokens]:
+        """Returns the exchange, and the tokens to reset at its end."""
         known = self._latest
         if known is None or known.app() is not app:
             known = self._latest = self._applications.get(app) or self._register(app)
-        path: str = scope["path"]
-        if path.endswith(self._page_paths):
-            # FastAPI sets its own root path later.
-            root_path: str = getattr(app, "root_path", "") or scope.get("root_path", "")
-            if self._page.answers(scope, root_path):
-                if known.page.is_at(app, {**scope, "method": "GET", "root_path": root_path}):
-                    return _TWO_PAGES_REQUEST
-                return _PAGE_REQUEST
         exchange = self._new_exchange(self._exchanges, app, known.routes, scope, receive, send)
         if known.may_rewrite:
             exchange.routed_as = scope[MARK] = {}
-        context = None
-        if self._tracer is not None:
-            context = self._server_context(self._tracer, exchange, known, scope)
+        context = None if self._spans is None else self._spans.start(exchange, known, scope)
         tokens = (
             current_request.set(exchange.request),
             None if context is None else otel_context.attach(context),
@@ -221,14 +237,15 @@ class Middleware:
     @guarded
     def _watch_socket(
         self, app: Any, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[Connection, _Tokens]:
-        known, tracer = self._applications.get(app) or self._register(app), self._tracer
+    ) -> tuple[Connection, Tokens]:
+        known, spans = self._applications.get(app) or self._register(app), self._spans
+        tracer = None if spans is None else spans.tracer
         connection = self._new_connection(
             self._exchanges, app, known.routes, scope, receive, send, tracer
         )
         if known.may_rewrite:
             connection.routed_as = scope[MARK] = {}
-        context = None if tracer is None else self._server_context(tracer, connection, known, scope)
+        context = None if spans is None else spans.start(connection, known, scope)
         tokens = (
             connection.begin(),
             None if context is None else otel_context.attach(context),
@@ -236,44 +253,8 @@ class Middleware:
         self._exchanges.sockets.add(connection)
         return connection, tokens
 
-    @guarded  # without a span, the request is measured all the same
-    def _server_context(
-        self, tracer: Tracer, exchange: Exchange | Connection, known: KnownApplication, scope: Scope
-    ) -> Context | None:
-        """Starts the server span and returns its context; None if there is nothing to attach."""
-        if known.gives_way is None:
-            known.gives_way = gives_way(exchange.app, self._announce)
-        if known.gives_way:
-            return None
-        if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
-            return None
-        links: list[Link] | None = None
-        if distrusts_caller.get():
-            parent, links = NO_CONTEXT, self._incoming.links_of(scope)
-        else:
-            parent = self._incoming.of(scope)
-        if is_idle(tracer):
-            return None if parent is NO_CONTEXT else parent  # it may carry baggage
-        version, scheme = scope.get("http_version", "1.1"), scope.get("scheme")
-        span = tracer.start_span(
-            exchange.method,
-            context=parent,
-            kind=SpanKind.SERVER,
-            links=links,
-            attributes={
-                "http.request.method": exchange.method,
-                # A proxy forwards any scheme, even one that a client invented.
-                "url.scheme": scheme if scheme in _SCHEMES else _SCHEME[scope["type"]],
-                "network.protocol.version": version if version in _VERSIONS else span_text(version),
-            },
-            start_time=exchange.start_time,
-        )
-        context = set_span_in_context(span, parent)
-        exchange.span, exchange.context = span, context
-        return context
-
     @guarded
-    def _reset(self, tokens: _Tokens, error: BaseException | None) -> None:
+    def _reset(self, tokens: Tokens, error: BaseException | None) -> None:
         if isinstance(error, GeneratorExit):
             return  # the garbage collector closes the coroutine, maybe in another context
         request, context = tokens
@@ -372,21 +353,3 @@ def _stopping_connection(rule_of: Callable[[str], StopRule | None], *arguments: 
 
 def _nothing(_endpoint: str) -> None:
     """The rule of a process in which only `stop_abandoned` asks for stopping."""
-
-
-_PAGE_REQUEST: Final[Any] = object()
-_TWO_PAGES_REQUEST: Final[Any] = object()
-"""The request is for the metrics page, and the application has a page of its own there."""
-_Tokens = tuple["Token[Any]", "Token[Context] | None"]
-
-
-def _parsed(excluded_urls: str) -> Any:
-    from opentelemetry.util.http import parse_excluded_urls  # noqa: PLC0415 - few exclude any
-
-    return parse_excluded_urls(excluded_urls)
-
-
-def _url(scope: Scope) -> str:
-    """Returns the URL that is matched against OTEL_PYTHON_FASTAPI_EXCLUDED_URLS."""
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-    return f"{scope.get('scheme', 'http')}://{host}{scope['path']}"

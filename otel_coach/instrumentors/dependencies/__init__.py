@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from otel_coach.core.guard import guarded
 from otel_coach.instrumentors.base import Instrumentor
@@ -17,14 +17,22 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.dependencies.periodic_probe import PeriodicProbe
     from otel_coach.metrics.recorder import Recorder
 
+    class ProbeArguments(TypedDict):
+        """The arguments of `DependenciesInstrumentor`; the addresses by name, times in seconds."""
+
+        recorder: Recorder
+        addresses: Mapping[str, str]
+        interval: float
+        timeout: float
+
+
 _logger = logging.getLogger("otel_coach")
 
 
 class DependenciesInstrumentor(Instrumentor):
     """Probes the dependencies, each in threads of its own, outside of every event loop.
 
-    `instrument` takes `recorder`, `addresses` (by name), `interval` and `timeout` (seconds).
-    Probing begins with `start`, in a process that serves.
+    `instrument` takes `ProbeArguments`. Probing begins with `start`, in a process that serves.
     """
 
     _health: Health
@@ -35,11 +43,11 @@ class DependenciesInstrumentor(Instrumentor):
         """The recorder, which counts otel-coach's own errors."""
         return self._health.recorder
 
-    def _instrument(self, **kwargs: Any) -> None:
+    def _instrument(self, **kwargs: Unpack[ProbeArguments]) -> None:
         self._health = health = Health(kwargs["recorder"])
         activate(health)
         self._probes = []
-        addresses: Mapping[str, str] = kwargs.get("addresses", {})
+        addresses = kwargs.get("addresses", {})
         health.recorder.reserve(DEPENDENCY_NAME, addresses)
         if addresses:
             self._probes += self._probes_of(addresses, kwargs["interval"], kwargs["timeout"])

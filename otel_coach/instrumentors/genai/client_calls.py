@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
 
 from opentelemetry import context as otel_context
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from otel_coach.core.announcement import Announce
     from otel_coach.instrumentors.genai.billing import Billing
     from otel_coach.instrumentors.genai.enclosing import Enclosing
+    from otel_coach.instrumentors.genai.run_recorder import RunArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
 
@@ -73,7 +74,7 @@ class ClientCalls:
         self,
         package: Package,
         announce: Announce | None = None,
-        **arguments: Any,
+        **arguments: Unpack[RunArguments],
     ) -> None:
         self._package = package
         self._announce = announce

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, Unpack
 
 import wrapt
 
@@ -18,16 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from otel_coach.core.announcement import Announce
     from otel_coach.core.compatibility import PrivatePart
     from otel_coach.instrumentors.genai.client_calls import ClientCalls, Package
+    from otel_coach.instrumentors.genai.run_recorder import ModelArguments, RunArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
+
+    class ClientArguments(ModelArguments):
+        """The arguments of a `ClientInstrumentor`."""
+
+        announce: NotRequired[Announce | None]
+        """Logs a line about a topic, once."""
 
 
 class ClientInstrumentor(Instrumentor):
     """Measures the calls by the clients of one package, from when the host imports it.
 
-    `instrument` takes the arguments of `RunRecorder`.
+    `instrument` takes `ClientArguments`.
     """
 
     module: ClassVar[str]
@@ -37,7 +45,8 @@ class ClientInstrumentor(Instrumentor):
     part: ClassVar[PrivatePart]
     """What is relied on in the package."""
 
-    _arguments: dict[str, Any]
+    _arguments: RunArguments | None = None
+    _announce: Announce | None = None
     _stops = False
     calls: ClientCalls | None = None
     """None until the host imports the package."""
@@ -50,15 +59,21 @@ class ClientInstrumentor(Instrumentor):
     @property
     def recorder(self) -> Recorder:
         """The recorder, which counts otel-coach's own errors."""
+        assert self._arguments is not None  # noqa: S101 # nosec B101 - for the type
         return self._arguments["recorder"]
 
-    def _instrument(self, **kwargs: Any) -> None:
-        self._stops = kwargs.pop("stops", False)
-        self._arguments = kwargs
+    def _instrument(
+        self,
+        *,
+        stops: bool = False,
+        announce: Announce | None = None,
+        **kwargs: Unpack[RunArguments],
+    ) -> None:
+        self._stops, self._announce, self._arguments = stops, announce, kwargs
         wrapt.register_post_import_hook(self._patch, self.module)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        self._arguments = {}
+        self._announce = self._arguments = None
         self.calls = None
         if self._undo is not None:
             self._undo.close()
@@ -68,18 +83,19 @@ class ClientInstrumentor(Instrumentor):
     def _patch(self, module: ModuleType) -> None:
         # An import hook cannot be unregistered: one of an earlier `instrument` may still be called,
         # also after `uninstrument`.
-        if not self._arguments or self._undo is not None or not compatibility.holds(self.part):
+        arguments = self._arguments
+        if not arguments or self._undo is not None or not compatibility.holds(self.part):
             return
         from otel_coach.instrumentors.genai.client_calls import ClientCalls  # noqa: PLC0415 - only with a package
 
-        calls = ClientCalls(self.package(), **self._arguments)
+        calls = ClientCalls(self.package(), self._announce, **arguments)
         with ExitStack() as undo:
             for client, is_async in self._clients_of(module):
                 for restore in calls.patch([client], is_async=is_async):
                     undo.callback(restore)
             stopping = partial(self._stopping, module, calls)
             undo.callback(wishes.when_wanted(stopping, now=self._stops))
-            observe_age(self.recorder, self._arguments["prices"])
+            observe_age(arguments["recorder"], arguments["prices"])
             self.calls = calls
             self._undo = undo.pop_all()
 

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.util.types import AnyValue
+
+    class ContentArguments(TypedDict):
+        """The arguments of `ContentCapture`."""
+
+        on_spans: bool
+        on_events: bool
+        limit: int
+        redactor: str | None
+
 
 _logger = logging.getLogger("otel_coach")
 

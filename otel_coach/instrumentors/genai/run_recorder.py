@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
 from opentelemetry.trace import Status, StatusCode
 
@@ -32,10 +32,27 @@ if TYPE_CHECKING:
 
     from otel_coach.core.request_context import Request
     from otel_coach.instrumentors.genai.billing import Billing
+    from otel_coach.instrumentors.genai.content import ContentArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.catalogue import Metric
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.pricing.price_list import PriceList
+
+    class RunArguments(TypedDict):
+        """The arguments of `RunRecorder`, which says what they are."""
+
+        recorder: Recorder
+        tracer: Tracer
+        prices: PriceList
+        content: NotRequired[ContentArguments]
+        events: NotRequired[Logger]
+
+    class ModelArguments(RunArguments):
+        """The arguments of an instrumentor of models."""
+
+        stops: NotRequired[bool]
+        """Whether calls in work that is stopped are refused, before the application asks for it."""
+
 
 PAUSED: Final = "paused"
 """The outcome of a tool or retriever that waits for a human; it is on the span only."""
@@ -68,13 +85,13 @@ class RunRecorder:
         recorder: Recorder,
         tracer: Tracer,
         prices: PriceList,
-        content: Mapping[str, Any] | None = None,
+        content: ContentArguments | None = None,
         events: Logger | None = None,
     ) -> None:
         self.recorder = recorder
         self.tracer = tracer
         self.prices = prices
-        self.content = ContentCapture(**(content or {}))
+        self.content = ContentCapture() if content is None else ContentCapture(**content)
         self._events = events
         self._unmeasured = UnmeasuredLog()
         self._record_later = self._record  # bound once: else each queued run keeps a method object

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import wrapt
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from otel_coach.instrumentors.base import OnceForAll
+    from otel_coach.instrumentors.genai.run_recorder import RunArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.instrumentors.langchain.embeddings import EmbeddingPatches
     from otel_coach.instrumentors.langchain.observer import RunObserver
@@ -34,11 +35,11 @@ _OWNER_MODULES: Final = {"langchain_core.language_models", "langchain_core.tools
 class LangChainInstrumentor(Instrumentor):
     """Observes every LangChain run of the process.
 
-    `instrument` takes the arguments of `RunRecorder`. LangChain itself is not imported: its
+    `instrument` takes `ModelArguments`. LangChain itself is not imported: its
     callback managers and its embedding models are patched when the host imports them.
     """
 
-    _arguments: dict[str, Any]
+    _arguments: RunArguments | None = None
     _stops = False
     observer: RunObserver | None = None
     """Notified of every run; None until the host imports LangChain."""
@@ -49,11 +50,11 @@ class LangChainInstrumentor(Instrumentor):
     @property
     def recorder(self) -> Recorder:
         """The recorder, which counts otel-coach's own errors."""
+        assert self._arguments is not None  # noqa: S101 # nosec B101 - for the type
         return self._arguments["recorder"]
 
-    def _instrument(self, **kwargs: Any) -> None:
-        self._stops = kwargs.pop("stops", False)
-        self._arguments = kwargs
+    def _instrument(self, *, stops: bool = False, **kwargs: Unpack[RunArguments]) -> None:
+        self._stops, self._arguments = stops, kwargs
         wrapt.register_post_import_hook(self._observe, "langchain_core.callbacks.manager")
         models = "langchain_core.language_models.chat_models"
         wrapt.register_post_import_hook(self._watch_caches, models)
@@ -62,7 +63,7 @@ class LangChainInstrumentor(Instrumentor):
         )
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        self._arguments = {}
+        self._arguments = None
         self.observer = None
         self._watches_caches = False
         if self._undo is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
 
 from opentelemetry import context as otel_context
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from otel_coach.instrumentors.genai.run_recorder import RunArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
 
@@ -64,7 +65,7 @@ class EmbeddingObserver:
         arguments: those of `RunRecorder`.
     """
 
-    def __init__(self, base: type, **arguments: Any) -> None:
+    def __init__(self, base: type, **arguments: Unpack[RunArguments]) -> None:
         self._base = base
         self._run_recorder = RunRecorder(**arguments)
         self.recorder: Recorder = self._run_recorder.recorder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import currentframe
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from opentelemetry import context as otel_context
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from otel_coach.instrumentors.genai.billing import Billing
+    from otel_coach.instrumentors.genai.run_recorder import RunArguments
     from otel_coach.metrics.recorder import Recorder
 
     _Task = asyncio.Task[Any] | None
@@ -53,7 +54,7 @@ class RunObserver:
         arguments: those of `RunRecorder`.
     """
 
-    def __init__(self, *, ids_are_freed: bool = True, **arguments: Any) -> None:
+    def __init__(self, *, ids_are_freed: bool = True, **arguments: Unpack[RunArguments]) -> None:
         self._run_recorder = RunRecorder(**arguments)
         self.recorder: Recorder = self._run_recorder.recorder
         self._content = self._run_recorder.content

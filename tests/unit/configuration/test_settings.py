@@ -108,6 +108,7 @@ def test_every_variable_of_ours_is_an_option_of_the_command():
     read = {name for name in of_fields if name.startswith("OTEL_COACH_") and "*" not in name}
     offered = {name for name in vars(environment_variables) if name.startswith("OTEL_COACH_")}
     assert offered == read
+    assert {*read} == environment_variables.OWN_VARIABLES
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import functools
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -185,6 +187,30 @@ def test_a_signal_in_the_middle_of_settling_costs_no_fact_after_it(measured):
     page = measured.page()
     assert page.sum("rate_limit_hits_total") - hits == 1000
     assert page.sum("otel_coach_errors_total") == faults == 0
+
+
+@pytest.mark.parametrize("another_has_it", [False, True])
+def test_a_signal_that_loses_the_answer_of_acquire_leaves_the_lock_as_it_was(
+    measured, monkeypatch, another_has_it
+):
+    recorder = measured.installation.recorder
+    lock = recorder._flushing
+
+    def acquire(*, blocking):
+        lock.acquire(blocking)
+        raise KeyboardInterrupt
+
+    interrupted = SimpleNamespace(acquire=acquire, release=lock.release)
+    with ThreadPoolExecutor(1) as another:
+        if another_has_it:
+            another.submit(lock.acquire).result()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(recorder, "_flushing", interrupted)
+            recorder._flush_now()
+        assert another.submit(lock.acquire, blocking=False).result()
+        for _ in range(1 + another_has_it):
+            another.submit(lock.release).result()
+    assert measured.page().sum("otel_coach_errors_total") == 0
 
 
 def test_the_settling_thread_outlives_a_span_processor_that_wants_to_exit():

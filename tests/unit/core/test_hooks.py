@@ -34,7 +34,7 @@ OURS_ALONE = {
     "_Noted": {"on_emit", "shutdown", "force_flush"},  # an assignment, or nothing
     "CountedSpans": {"on_end", "shutdown"},  # behind the guard of RedactingSpanProcessor
     "_Only": {"collect"},
-    "_HeaderGetter": {"get", "keys"},  # inside Middleware._server_context
+    "_HeaderGetter": {"get", "keys"},  # inside ServerSpans.start
     "RedactingSpanProcessor": {"shutdown", "force_flush"},
 }
 GUARDED_INSIDE = {

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from otel_coach.core.request_context import stated_mode
+from otel_coach.metrics import catalogue
 from otel_coach.metrics.catalogue import CATALOGUE, InstrumentKind
 from otel_coach.metrics.labels import ALLOWED_LABELS, DEFAULT_BUDGETS
 from otel_coach.testing import Page, measuring
@@ -112,6 +113,11 @@ def test_every_metric_reaches_the_page_under_its_name_and_labels_and_no_others(m
     assert page.labels <= ALLOWED_LABELS | {"le"}
     allowed = {m.prometheus_name.removesuffix("_total") for m in CATALOGUE}
     assert set(page.types) <= allowed
+
+
+def test_every_metric_of_the_module_is_in_the_catalogue():
+    declared = [one for one in vars(catalogue).values() if isinstance(one, catalogue.Metric)]
+    assert list(CATALOGUE) == declared
 
 
 def test_closed_families_stand_at_0_from_the_start(measured):
