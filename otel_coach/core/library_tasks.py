@@ -20,10 +20,10 @@ class LibraryTasks(NamedTuple):
     """What the ASGI instrumentor has to know of a library."""
 
     packages: tuple[str, ...]
-    """With these the names of the library's modules begin."""
+    """Prefixes of the names of the library's modules."""
     feeds_events: Callable[[_Task], bool] | None = None
     """Returns whether a task feeds a stream of events: it runs the library's work, while other code
-    reads the events from a generator, which keeps the task in a local variable."""
+    reads the events from a generator that keeps the task in a local variable."""
 
 
 _libraries: Final[list[LibraryTasks]] = []
@@ -41,5 +41,5 @@ def feeds_events(task: _Task) -> bool:
 
 
 def packages() -> tuple[str, ...]:
-    """Returns what the names of the libraries' modules begin with."""
+    """Returns the prefixes of the names of all libraries' modules."""
     return tuple(name for one in _libraries for name in one.packages)

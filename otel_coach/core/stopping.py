@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from otel_coach.core.asgi_types import Message
 
     class AnyRun(Protocol):
-        """What is needed of a run."""
+        """What the stopping has to know of a run."""
 
         parent: Any
         """The run around it, None if it is an outermost run."""
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
-"""Seconds that a refused call waits for a tool beside it, which its exception may cancel."""
+"""Seconds that a refused call waits before it raises: that may cancel a tool that runs beside."""
 _TICK: Final = 0.02
 
 
@@ -50,7 +50,7 @@ class StoppedError(BaseException):
 
 
 class Stop:
-    """Whether and how one request's work is stopped. Each start of a run in it asks, in any thread.
+    """How far the stopping of one request's work is. Each start of a run asks it, in any thread.
 
     Args:
         rule: how the work is stopped.
@@ -69,7 +69,7 @@ class Stop:
         self.is_on = False
         """Whether calls are refused."""
         self.has_cancelled = False
-        """Whether the tasks have been cancelled."""
+        """Whether tasks that make the answer have been cancelled."""
         self.has_notified = False
         """Whether the application knows that the client has left: by the disconnect, a cancellation
         or a refused outermost run. Outermost runs that it then starts are not refused."""
@@ -107,7 +107,7 @@ class Stop:
         return not self.rule.tools and any(call.is_tool for call in self._open_calls())
 
     def refuses(self, parent: AnyRun | None, *, is_outermost: bool) -> bool:
-        """Returns whether a call is refused.
+        """Returns whether a call is refused; notes that an outermost call is.
 
         Args:
             parent: the open run around it, None if there is none.

@@ -51,28 +51,28 @@ class Place:
         """Returns the task if it runs in the event loop of `thread`, else None."""
         return self.task if self.thread == thread else None
 
-    def is_below(self, server_task: _Task) -> bool:
-        """Returns whether the task is `server_task` or the route's, or a descendant of these.
+    def descends_from(self, server_task: _Task) -> bool:
+        """Returns whether the task is `server_task`, the route's task, or a descendant of these.
 
-        Descendants are the tasks of anyio's task groups, which end with the task that has started
-        them. Other tasks may be meant to outlive the request.
+        Descendants are the tasks of anyio's task groups, which end before the task that has started
+        them. Tasks that were started otherwise may outlive the request.
         """
         known = {id(task) for task in (server_task, self.route_task) if task is not None}
         if id(self.task) in known or self.parent_id in known:
             return True
-        return self.parent_id is not None and not known.isdisjoint(_with_parents(self.parent_id))
+        return self.parent_id is not None and not known.isdisjoint(_with_ancestors(self.parent_id))
 
     def let_go(self) -> None:
         """Drops the tasks: a cancelled one refers to its frames, and so to a stream, say."""
         self.task = self.route_task = None
 
 
-def is_child(task: _Task, parent: _Task) -> bool:
-    """Returns whether `task` is `parent`, or a descendant of it in task groups of anyio."""
-    return id(parent) in _with_parents(id(task))
+def descends_from(task: _Task, ancestor: _Task) -> bool:
+    """Returns whether `task` is `ancestor`, or a descendant of it, as in `Place.descends_from`."""
+    return id(ancestor) in _with_ancestors(id(task))
 
 
-def _with_parents(task: int | None) -> set[int]:
+def _with_ancestors(task: int | None) -> set[int]:
     """Returns the id of a task, and those of the tasks that have started it in task groups."""
     parents = {known.id: known.parent_id for known in anyio.get_running_tasks()}
     found: set[int] = set()
@@ -104,13 +104,13 @@ def awaits_shared_task(task: _Task) -> bool:
     Requests share a task, for example, if each awaits the answer that the first began to make.
     """
     return any(
-        sum(map(_awaits, getattr(one, "_callbacks", None) or ())) > 1 or awaits_shared_task(one)
-        for one in _ended_with(task)
+        sum(map(_is_waiter, getattr(one, "_callbacks", None) or ())) > 1 or awaits_shared_task(one)
+        for one in _cancelled_with(task)
         if isinstance(one, asyncio.Task)
     )
 
 
-def _ended_with(task: _Task) -> Iterator[Any]:
+def _cancelled_with(task: _Task) -> Iterator[Any]:
     """Yields the futures that the cancellation of `task` would cancel."""
     awaited = getattr(task, "_fut_waiter", None)
     yield from getattr(awaited, "_children", None) or (awaited,)
@@ -119,8 +119,8 @@ def _ended_with(task: _Task) -> Iterator[Any]:
             yield frame.f_locals["fut"]
 
 
-def _awaits(callback_and_context: tuple[Any, object]) -> bool:
-    """Returns whether a callback is that of a task that awaits, or of `gather` and its like."""
+def _is_waiter(callback_and_context: tuple[Any, object]) -> bool:
+    """Returns whether a task's callback is that of a waiting task, or of `gather` and its like."""
     callback, _ = callback_and_context
     made_by = getattr(getattr(callback, "func", callback), "__module__", None)
     return isinstance(getattr(callback, "__self__", None), asyncio.Task) or (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.stopping import StoppableRequest
-from otel_coach.instrumentors.asgi.awaiting import is_child
+from otel_coach.instrumentors.asgi.awaiting import descends_from
 from otel_coach.instrumentors.asgi.exchange import Exchange
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
@@ -97,12 +97,10 @@ class StoppingExchange(Exchange):
 
     @guarded  # None after a fault: the error is the server's
     def absorbs(self, error: BaseException) -> bool:
-        """Returns whether `error` is of the stopping alone, and so ends here."""
-        # If the server has cancelled the task, too, it gets its CancelledError.
-        is_for_server = self.server_task.is_cancelled_by_others and isinstance(
-            error, CancelledError
-        )
-        return self._stopping.caused(error) and not is_for_server
+        """Returns whether the stopping alone has caused `error`, which then goes no further."""
+        if isinstance(error, CancelledError) and self.server_task.is_cancelled_by_others:
+            return False  # the server has cancelled the task, too, and gets its CancelledError
+        return self._stopping.caused(error)
 
     @guarded
     def _finish(self, error: BaseException | None) -> None:
@@ -156,5 +154,5 @@ class _RequestStopping(Stopping):
     def answering_task_around(self, root: Root) -> _Task | None:
         route: _Task = root.place.route_task or self.server_task.task
         sender = self.request.streaming_task or self.exchange.sender
-        is_inside = sender is not None and not sender.done() and is_child(sender, route)
+        is_inside = sender is not None and not sender.done() and descends_from(sender, route)
         return sender if is_inside else route

@@ -118,7 +118,7 @@ class StoppingConnection(Connection):
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes `message` on. If the client has left, its turn's work is stopped at once."""
+        """Passes `message` on. If the client has left, the work is stopped at once."""
         self._note_sender(message)
         try:
             await self._send_or_left(message)
@@ -163,7 +163,7 @@ class StoppingConnection(Connection):
 
     @guarded  # None after a fault: the error is the server's
     def absorbs(self, error: BaseException) -> bool:
-        """Returns whether `error` is of the stopping alone, and so ends here."""
+        """Returns whether the stopping alone has caused `error`, which then goes no further."""
         error = unwrapped(error)
         if isinstance(error, CancelledError):
             return self.server_task.is_cancelled_only_here
@@ -217,8 +217,8 @@ class TurnStopping(Stopping):
 
     request: StoppableTurn
     exchange: StoppingConnection
-    _late: asyncio.Task[None] | None = None
-    """Cancels what goes on after the disconnect was delivered."""
+    _cancel_task: asyncio.Task[None] | None = None
+    """Cancels tasks that are still running after the disconnect was delivered."""
 
     def __init__(self, turn: StoppableTurn, connection: StoppingConnection) -> None:
         super().__init__(turn, connection)
@@ -265,7 +265,7 @@ class TurnStopping(Stopping):
         spared = {None, current_task(), self.server_task.task}
         tasks = {call.task for call in stop.calls_to_stop()} - spared
         tasks = {task for task in tasks if task.get_loop() is loop}
-        self._late = loop.create_task(self._cancel_soon(stop, tasks), context=Context())
+        self._cancel_task = loop.create_task(self._cancel_soon(stop, tasks), context=Context())
 
     @guarded_async
     async def _cancel_soon(self, stop: Stop, tasks: set[_Task]) -> None:
@@ -274,7 +274,7 @@ class TurnStopping(Stopping):
         await self.cancel_all(tasks)
 
     async def until_interruptible(self) -> None:
-        """Waits while the handler awaits something else than the run in its task.
+        """Waits while the handler has a run in its task, but awaits something else.
 
         It is to get the exception where it next awaits the run, or sends.
         """

@@ -89,7 +89,7 @@ class ServerTask:
         task.cancel()
         return True
 
-    def has_cancelled(self, task: _Task) -> bool:
+    def is_cancelling(self, task: _Task) -> bool:
         """Returns whether `task` has been cancelled here, and has not been uncancelled."""
         return task in self._cancelled and task.cancelling() > 0
 
@@ -186,10 +186,10 @@ class Stopping:
         return Stop(rule, self._is_answering, self.count)
 
     def makes_answer(self, place: Place) -> bool:
-        """Returns whether the code at `place` makes the answer, as far as can be told."""
+        """Returns whether the code at `place` makes the answer, as far as is known."""
         if place.task_in(self._thread) is None:
             return place.is_awaited or self._awaits_threads(place)
-        return place.is_below(self.server_task.task)
+        return place.descends_from(self.server_task.task)
 
     def _awaits_threads(self, place: Place) -> bool:
         """Returns whether a task that makes the answer awaits a thread, perhaps that of `place`."""
@@ -255,7 +255,7 @@ class Stopping:
         if stop is None or not stop.has_cancelled or task is None:
             return False
         is_part = message["type"] == "http.response.body" and message.get("more_body", False)
-        is_stopped = is_part and self.server_task.has_cancelled(task)
+        is_stopped = is_part and self.server_task.is_cancelling(task)
         return is_stopped and any(root.run in stop.stopped_roots for root in self.open_roots())
 
     def caused(self, error: BaseException) -> bool:
@@ -304,7 +304,7 @@ class Stopping:
             self.exchange.watch()
 
     def _is_answering(self) -> bool:
-        """Returns whether the current code makes the answer, as far as can be told."""
+        """Returns whether the current code makes the answer, as far as is known."""
         return self.makes_answer(Place())
 
     # Stopping
@@ -334,7 +334,7 @@ class Stopping:
                 await asyncio.sleep(TICK)
             if request.closed:
                 return
-            self.refuse_calls(stop)
+            self.refuse_calls(stop)  # again: others may be open now
             await self.until_interruptible()
             if request.closed:
                 return
@@ -366,7 +366,7 @@ class Stopping:
             task = root.place.task_in(self._thread)
             if task is None:
                 continue
-            if root.place.is_below(self.server_task.task):
+            if root.place.descends_from(self.server_task.task):
                 tasks.add(task)
                 continue
             if self.feeds_answer(root):
@@ -383,11 +383,11 @@ class Stopping:
         stream of events is cancelled by its library when the stream is closed; if not, then here.
         """
         until = monotonic() + _MAX_CLEANUP
-        later = set(filter(feeds_events, tasks))
+        feeders = set(filter(feeds_events, tasks))
         while tasks and (left := until - monotonic()) > 0:
-            waiting = [task for task in tasks if task in later or not self.cancel(task)]
-            later.clear()
-            _, tasks = await asyncio.wait(tasks, timeout=TICK if waiting else left)
+            uncancelled = [task for task in tasks if task in feeders or not self.cancel(task)]
+            feeders.clear()
+            _, tasks = await asyncio.wait(tasks, timeout=TICK if uncancelled else left)
             if self.is_over:
                 tasks.discard(self.server_task.task)  # it may be cleaning up
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _OWNER_MODULES: Final = {"langchain_core.language_models", "langchain_core.tools"}
 _PACKAGES: Final = ("langchain", "langgraph")
-"""With these the names of the modules begin: LangChain's, its integrations' and LangGraph's."""
+"""Prefixes of the names of modules: LangChain's, its integrations' and LangGraph's."""
 
 
 class LangChainInstrumentor(Instrumentor):
