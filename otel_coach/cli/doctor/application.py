@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from otel_coach.cli.doctor.finding import Examined, Finding
 
 _CHILD: Final = "otel_coach.cli.doctor.child"
-_LONGEST: Final = 90.0
+_MAX_SECONDS: Final = 90.0
 """Seconds for the import; LangChain alone takes several on a small machine."""
 _OK: Final = 200
 
@@ -76,7 +76,7 @@ def _told(examined: Examined, application: Served) -> dict[str, Any]:
     """Returns what the child process says about the application."""
     arguments = json.dumps(application.as_dict())
     try:
-        return result_of(_CHILD, arguments, environment=examined.variables, seconds=_LONGEST)
+        return result_of(_CHILD, arguments, environment=examined.variables, seconds=_MAX_SECONDS)
     except ChildError as error:
         return {"error": f"{error} while importing it"}
 

@@ -43,7 +43,7 @@ _FORBIDDEN: Final = 403
 _SWITCHING_PROTOCOLS: Final = 101
 _SERVER_RESTARTS: Final = 1012
 """The close code by which a server that stops tells the application that the connection ends."""
-_STEPS: Final = 20
+_MAX_STEPS: Final = 20
 """Steps of the event loop in which a stream is closed that was dropped."""
 _LINGER: Final = 0.1
 """Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
@@ -139,7 +139,7 @@ class Connection(Answering):
     @guarded_async
     async def _until_dropped_streams_end(self) -> None:
         """Lets the event loop close the streams that the turn's code has just dropped, if any."""
-        for _ in range(_STEPS):
+        for _ in range(_MAX_STEPS):
             if not any(turn.is_left and turn.open_runs for turn in list(self.open_turns)):
                 return
             await asyncio.sleep(0)
