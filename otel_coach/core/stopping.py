@@ -107,7 +107,9 @@ class Stop:
         return not self.rule.tools and any(call.is_tool for call in self._open_calls())
 
     def refuses(self, parent: AnyRun | None, *, is_outermost: bool) -> bool:
-        """Returns whether a call is refused; notes that an outermost call is.
+        """Returns whether a call is refused.
+
+        By the refusal of an outermost call, the application knows that the client has left.
 
         Args:
             parent: the open run around it, None if there is none.
