@@ -20,52 +20,52 @@ class StopRule(NamedTuple):
     """How the work of a request is stopped."""
 
     after: float = DEFAULT_AFTER
-    """Seconds that the client has been gone before."""
+    """Seconds between the client's leaving and the stopping."""
     tools: bool = False
     """Whether tools that have begun are stopped, too."""
 
 
-class Wishes:
-    """Patches what stopping needs when the first code of the process asks for it."""
+class OnDemandPatches:
+    """Patches that are applied when the first code of the process asks for stopping."""
 
     def __init__(self) -> None:
-        self._is_wanted = False
+        self._is_applied = False
         self._waiting: list[Callable[[], None]] = []
 
-    def want(self) -> None:
-        """Calls all that wait, once."""
-        self._is_wanted = True
+    def apply(self) -> None:
+        """Applies what was added; what is added later is applied at once."""
+        self._is_applied = True
         while self._waiting:
             self._waiting.pop()()
 
-    def when_wanted(
-        self, patches: Callable[[], Iterable[Callable[[], None]]], *, now: bool = False
+    def add(
+        self, patch: Callable[[], Iterable[Callable[[], None]]], *, now: bool = False
     ) -> Callable[[], None]:
-        """Calls `patches` at the first wish, or now; it returns the undo functions of its patches.
+        """Adds a function that patches and yields undo functions; it is called on demand, or now.
 
-        Returns a function that undoes them, or takes the waiting back.
+        Returns a function that undoes the patches, or removes `patch` if it was not called yet.
         """
         undo = ExitStack()
 
         def begin() -> None:
             try:
-                for restore in patches():
+                for restore in patch():
                     undo.callback(restore)
             except BaseException as raised:  # the code that asks for stopping is the host's
                 if belongs_to_host(raised):
                     raise
                 uncounted.append(raised.with_traceback(None))
 
-        def give_up() -> None:
+        def remove() -> None:
             if begin in self._waiting:
                 self._waiting.remove(begin)
 
-        if now or self._is_wanted:
+        if now or self._is_applied:
             begin()
         else:
             self._waiting.append(begin)
-            undo.callback(give_up)
+            undo.callback(remove)
         return undo.close
 
 
-wishes: Final = Wishes()
+stopping_patches: Final = OnDemandPatches()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, Protocol
 from otel_coach.core.around import Around
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.request_context import Request, current_request
-from otel_coach.core.stop_rule import DEFAULT_AFTER, StopRule, wishes
+from otel_coach.core.stop_rule import DEFAULT_AFTER, StopRule, stopping_patches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from otel_coach.core.asgi_types import Message
 
     class AnyRun(Protocol):
-        """What is needed of a run."""
+        """What the stopping has to know of a run."""
 
         parent: Any
         """The run around it, None if it is an outermost run."""
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
         task: Any
         """The task that waits for a call, None if none does."""
 
-    _ToldBy = Callable[[BaseException, AnyRun | None], "list[BaseException] | None"]
+    _Replace = Callable[[BaseException, AnyRun | None], "list[BaseException] | None"]
 
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
-"""Seconds that a refused call waits for a tool beside it, which its exception may cancel."""
+"""Seconds that a refused call waits before it raises: that may cancel a tool that runs beside."""
 _TICK: Final = 0.02
 
 
@@ -50,42 +50,48 @@ class StoppedError(BaseException):
 
 
 class Stop:
-    """The stopping of one request's work: asked by each start of a run in it, from any thread."""
+    """How far the stopping of one request's work is. Each start of a run asks it, in any thread.
+
+    Args:
+        rule: how the work is stopped.
+        makes_answer: returns whether the current code makes the answer.
+        on_refusal: called when an outermost run is refused, which therefore never begins.
+    """
 
     def __init__(
-        self, rule: StopRule, is_of_answer: Callable[[], bool], refused: Callable[[], None]
+        self, rule: StopRule, makes_answer: Callable[[], bool], on_refusal: Callable[[], None]
     ) -> None:
         self.rule = rule
-        self._refused = refused
-        """Called when an outermost run is refused, which so never begins."""
-        self._is_of_answer = is_of_answer
-        """Whether the current code makes the answer."""
+        self._makes_answer = makes_answer
+        self._on_refusal = on_refusal
         self.thread = threading.get_ident()
         """The event loop's thread."""
         self.is_on = False
         """Whether calls are refused."""
         self.has_cancelled = False
-        """Whether the tasks have been cancelled."""
-        self.is_told = False
-        """Whether the application knows that the client has left: what it starts is its matter."""
-        self.roots: set[AnyRun] = set()
-        """The outermost runs whose further calls are refused."""
-        self.told: set[AnyRun] = set()
-        """These, and the outermost runs that are cancelled with a task that awaits them."""
-        self.told_by: _ToldBy | None = None
+        """Whether tasks that make the answer have been cancelled."""
+        self.has_notified = False
+        """Whether the application knows that the client has left: by the disconnect, a cancellation
+        or a refused outermost run. Outermost runs that it then starts are not refused."""
+        self.stopped_roots: set[AnyRun] = set()
+        """The outermost runs that are stopped: their calls are refused, or a task that awaits them
+        is cancelled."""
+        self.refusing_roots: set[AnyRun] = set()
+        """Those of them in which calls are refused."""
+        self.replace: _Replace | None = None
         """Takes the exception with which an outermost run ends, and the run (None: what the current
-        task awaits). Returns the exception that the application gets in its place, if any."""
+        task awaits). Returns a list of the exception that the application gets in its place."""
         self._calls: set[AnyRun] = set()
-        """Those of models, retrievers and tools that are open, and some that have ended."""
+        """Calls of models, retrievers and tools: all that are open, and some that have ended."""
 
     def let_go(self) -> None:
         """Drops what refers to the request, which has ended: nothing makes its answer any more."""
-        self._is_of_answer = bool
-        self._refused = _nothing
-        self.told_by = None
+        self._makes_answer = bool
+        self._on_refusal = _nothing
+        self.replace = None
 
     def call_started(self, run: AnyRun) -> None:
-        """Notes a call of a model, a retriever or a tool; a tool may have to end first."""
+        """Notes a call of a model, a retriever or a tool."""
         self._calls.difference_update(call for call in list(self._calls) if call.ended)
         self._calls.add(run)
 
@@ -97,11 +103,13 @@ class Stop:
         return [call for call in self._open_calls() if self.refuses(call, is_outermost=False)]
 
     def waits_for_tools(self) -> bool:
-        """Returns whether a tool that has begun is let end first."""
+        """Returns whether a tool is running that has to end before tasks are cancelled."""
         return not self.rule.tools and any(call.is_tool for call in self._open_calls())
 
     def refuses(self, parent: AnyRun | None, *, is_outermost: bool) -> bool:
         """Returns whether a call is refused.
+
+        By the refusal of an outermost call, the application knows that the client has left.
 
         Args:
             parent: the open run around it, None if there is none.
@@ -110,38 +118,37 @@ class Stop:
         if not self.is_on:
             return False
         if is_outermost:
-            if self.is_told or not self._is_of_answer():
+            if self.has_notified or not self._makes_answer():
                 return False
-            self.is_told = True
-            self._refused()
+            self.has_notified = True
+            self._on_refusal()
             return True
         if parent is None:
-            # A thread that nobody waits for any more. A task may have been started to go on.
+            # The run around it has ended. A thread then works for nobody; a task may have been
+            # started to outlive the request.
             return threading.get_ident() != self.thread
         run: Any = parent
         while True:
             if run.is_tool and not self.rule.tools:
-                return False  # a part of a tool that is let end
+                return False  # a part of a tool that may end
             if run.parent is None:
-                return run in self.roots
+                return run in self.refusing_roots
             run = run.parent
 
     def has_lost_cancellation(self, run: AnyRun) -> bool:
-        """Returns whether the current task goes on with `run`, though somebody has cancelled it.
-
-        Only runs that are stopped are meant, so none before the stopping is on.
+        """Returns whether the current task was cancelled and goes on with `run`, which is stopped.
 
         Until Python 3.12, `asyncio.wait_for` loses a cancellation that comes together with the
-        result. Integrations of LangChain wait so for each chunk of a stream.
+        result. Integrations of LangChain wait in this way for each chunk of a stream.
         """
         task = current_task()
         return task is not None and task.cancelling() > 0 and self.covers(run)
 
     def covers(self, run: AnyRun) -> bool:
-        """Returns whether `run` is, or is a part of, an outermost run that is stopped."""
+        """Returns whether `run` is an outermost run that is stopped, or a part of one."""
         while run.parent is not None:
             run = run.parent
-        return run in self.told
+        return run in self.stopped_roots
 
 
 def _nothing() -> None:
@@ -149,16 +156,16 @@ def _nothing() -> None:
 
 
 async def refuse_async(stop: Stop, *, is_outermost: bool) -> NoReturn:
-    """Refuses a call in a task, which is about to be cancelled.
+    """Refuses a call in a task: waits for the task's cancellation, which is about to come.
 
     An exception before that would make a graph cancel what runs beside this, also a tool, and
     LangGraph would take it for an error of the node.
 
     Raises:
-        StoppedError: the task was not cancelled; an outermost call may raise `Stop.told_by`'s.
+        StoppedError: the task was not cancelled; an outermost call may raise a replacement.
     """
     until = monotonic() + _MAX_WAIT
-    while not stop.is_told and (stop.waits_for_tools() or monotonic() < until):  # noqa: ASYNC110 - a run has no event to wait for
+    while not stop.has_notified and (stop.waits_for_tools() or monotonic() < until):  # noqa: ASYNC110 - a run has no event to wait for
         await asyncio.sleep(_TICK)
     raise _refusal(stop, is_outermost=is_outermost)
 
@@ -167,7 +174,7 @@ def refuse(stop: Stop, *, is_outermost: bool) -> NoReturn:
     """Refuses a call in a thread, when the tools beside it have ended.
 
     Raises:
-        StoppedError: always, but for an outermost call, which may raise `Stop.told_by`'s.
+        StoppedError: always, except that an outermost call may raise a replacement.
     """
     until = monotonic() + _MAX_WAIT
     while threading.get_ident() != stop.thread and stop.waits_for_tools() and monotonic() < until:
@@ -177,37 +184,37 @@ def refuse(stop: Stop, *, is_outermost: bool) -> NoReturn:
 
 def _refusal(stop: Stop, *, is_outermost: bool) -> BaseException:
     refusal = StoppedError()
-    told = told_instead(stop, refusal) if is_outermost else []
-    return told.pop() if told else refusal
+    replacement = replacement_for(refusal, stop) if is_outermost else []
+    return replacement.pop() if replacement else refusal
 
 
-def told_instead(
-    stop: Stop | None, error: BaseException, run: AnyRun | None = None
+def replacement_for(
+    error: BaseException, stop: Stop | None, run: AnyRun | None = None
 ) -> list[BaseException]:
-    """Returns the exception to raise instead of `error`, in a list; an empty list if there is none.
+    """Returns a list of the exception that the application gets in place of `error`, if any.
 
-    To be raised by `raise told.pop() from error`: a frame that kept the exception, whose traceback
-    keeps the frame, would leave both to the garbage collector.
+    Raise it by `raise replacement.pop() from error`. The exception's traceback refers to the frame;
+    a frame that still referred to the exception would form a cycle with it.
 
     Args:
-        stop: the stopping of the current request's work, if it is to be stopped.
         error: ends an outermost run.
+        stop: the stopping of the current request's work, None if it is not to be stopped.
         run: that run; None if it is what the current task awaits.
     """
-    if stop is None or stop.told_by is None:
+    if stop is None or stop.replace is None:
         return []
     if not (stop.is_on and isinstance(error, asyncio.CancelledError | StoppedError)):
         return []
-    return stop.told_by(error, run) or []
+    return stop.replace(error, run) or []
 
 
-async def told_if_stopped(answer: Awaitable[Any]) -> Any:
-    """Awaits an outermost call; if it was stopped, raises what the application gets instead."""
+async def await_outermost(answer: Awaitable[Any]) -> Any:
+    """Awaits an outermost call; if it was stopped, raises the replacement of its exception."""
     try:
         return await answer
     except BaseException as error:
-        if told := told_instead(current_stop(), error):
-            raise told.pop() from error
+        if replacement := replacement_for(error, current_stop()):
+            raise replacement.pop() from error
         raise
 
 
@@ -239,7 +246,7 @@ class StoppableRequest(Request):
     streaming_task: Any = None
     """The task that sends the chunks of a streamed response."""
     stop: Stop | None = None
-    """Exists from the first outermost run on, if the request's work is to be stopped."""
+    """None before the first outermost run, and if the request's work is not to be stopped."""
     watcher: Watcher | None = None
     """Notified of the runs and of the route."""
 
@@ -256,7 +263,7 @@ class StoppableRequest(Request):
             self.watcher.run_ended(run, was_aborted=was_aborted)
 
     def run_aborted(self, run: Any) -> None:
-        """Notes on the span of a run that was stopped that it was."""
+        """Marks the span of `run`, if the run was stopped."""
         stop, span = self.stop, run.span
         if stop is not None and stop.is_on and stop.covers(run) and span is not None:
             span.set_attributes({"otel_coach.stopped": True})
@@ -271,7 +278,7 @@ class StoppableRequest(Request):
         return self.watcher is not None and bool(self.watcher.goes_on_though_cancelled(message))
 
 
-answering_task: ContextVar[object] = ContextVar("otel_coach_answering_task", default=None)
+route_task: ContextVar[object] = ContextVar("otel_coach_route_task", default=None)
 """The task in which the route of the current request runs."""
 
 
@@ -330,5 +337,5 @@ def stop_abandoned(
     if not 0 <= after <= _MAX_AFTER:
         message = f"stop_abandoned(after={after!r}) is not between 0 and {_MAX_AFTER:g} seconds"
         raise ValueError(message)
-    wishes.want()
+    stopping_patches.apply()
     return StopAbandoned(StopRule(after, tools))

@@ -92,7 +92,9 @@ class Recorder:
         """Blocks of `flushed` that are open; nothing is emitted while there is one."""
         self._collector = 0
         """The thread that opened them, in which a finaliser's flush does nothing either."""
-        self._delayed = DelayedCall(self._settle, _MAX_PENDING, "otel-coach-flush", self.fault)
+        self._delayed = DelayedCall(
+            self._flush_delayed, _MAX_PENDING, "otel-coach-flush", self.fault
+        )
         self._max_unemitted = max_unemitted
         self._emitted = -math.inf
         """When the sums were last emitted, by `time.monotonic`."""
@@ -211,7 +213,7 @@ class Recorder:
         if is_enough or not will_be_emitted:
             self._flush_now(emits=not will_be_emitted)
 
-    def _settle(self) -> None:
+    def _flush_delayed(self) -> None:
         self._flush_now(emits=monotonic() - self._emitted >= self._max_unemitted)
 
     @guarded

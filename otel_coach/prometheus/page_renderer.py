@@ -62,7 +62,7 @@ class PageRenderer:
         """The encoded families by content type."""
         self._rendered = 0.0
         self._is_one_of_many = False
-        self.outage = LogOnce()
+        self.cannot_read = LogOnce()
         """Decides when to log that there is no page because metrics cannot be read."""
         in_each_child(self._forked)
 

@@ -18,7 +18,7 @@ from otel_coach.workers.append_log import SharedLog
 from otel_coach.workers.dead_workers import read_dead_workers, write_dead_workers
 from otel_coach.workers.journal import Journal
 from otel_coach.workers.log_once import ANOTHER_FOLDER, RESTART, LogOnce, cure, reason
-from otel_coach.workers.refresh_socket import RefreshSocket, ring
+from otel_coach.workers.refresh_socket import RefreshSocket, request_refresh
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.worker_metrics import WorkerMetrics
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-LONGEST_WAIT: Final = 0.5
+MAX_WAIT: Final = 0.5
 """Seconds to wait for a worker that does not answer."""
 
 _TICK: Final = 0.7
@@ -82,7 +82,7 @@ class Membership:
         self._closed = False
         self._thread = OwnThread(self._work, "otel-coach-worker", fault)
         try:
-            self._doorbell = RefreshSocket(folder.socket(folder.me))
+            self._refresh_socket = RefreshSocket(folder.socket(folder.me))
         except OSError:
             folder.withdraw()  # otherwise the other workers would wait for its answers
             raise
@@ -199,7 +199,7 @@ class Membership:
             if lives and worker != me
         }
         refreshed: list[bool] = []
-        silent = ring(sockets, LONGEST_WAIT, lambda: refreshed.append(self.refresh()))
+        silent = request_refresh(sockets, MAX_WAIT, lambda: refreshed.append(self.refresh()))
         # A worker that has ended meanwhile cannot have newer metrics than those in its file.
         silent = set(filter(self._folder.lives, silent))
         self._report(silent, known)
@@ -248,7 +248,7 @@ class Membership:
         self._closed = True
         if self._thread.is_alive():
             self._thread.join(_MAX_LEAVE)
-        self._doorbell.close()
+        self._refresh_socket.close()
         self._journal.close()
         self._folder.release()
 
@@ -260,7 +260,7 @@ class Membership:
                 if not has_tidied:  # immediately: all workers may end before the regular call
                     has_tidied = True
                     self._tidy()
-                self._doorbell.wait(max(0.01, ticked + _TICK - monotonic()), self.refresh)
+                self._refresh_socket.wait(max(0.01, ticked + _TICK - monotonic()), self.refresh)
                 if monotonic() - ticked >= _TICK and not self._closed:
                     ticked = monotonic()
                     self._tick()

@@ -85,7 +85,9 @@ class RefreshSocket:
         self._socket.close()
 
 
-def ring(sockets: Mapping[str, Path], seconds: float, meanwhile: Callable[[], object]) -> set[str]:
+def request_refresh(
+    sockets: Mapping[str, Path], seconds: float, meanwhile: Callable[[], object]
+) -> set[str]:
     """Asks the workers at `sockets` for new snapshots; returns the names of those without one.
 
     Those are workers that cannot write, whose queue of requests is full, or that have not answered

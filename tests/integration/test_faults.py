@@ -214,7 +214,7 @@ NOT_CALLED_HERE = {
     *("Serving.end", "Serving.refresh", "ContribInstrumentations._hand_over"),
     *("Serving.stop", "MetricsEndpoint.combined"),  # at the end; a page of the application's own
     *("ProviderHeaders._patch", "ProviderHeaders.is_for_a_provider"),  # no provider is called here
-    # tests/integration/abandoned, test_abandoned_wishes.py and _sockets.py, make these fail.
+    # tests/integration/abandoned, test_abandoned_on_demand.py and _sockets.py, make these fail.
     "RunRecorder._end_in_loop",  # test_abandoned_cost.py
     *(f"{cls.__name__}.{name}" for cls, name in (*STOPPING, *STOPPING_SOCKETS, *REFUSALS)),
     # tests/integration/test_websockets.py makes these fail.

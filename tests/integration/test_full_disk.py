@@ -11,7 +11,7 @@ import pytest
 
 from otel_coach.testing import Page
 from otel_coach.workers import shared_dir as base_folder_module
-from otel_coach.workers.refresh_socket import ring
+from otel_coach.workers.refresh_socket import request_refresh
 from otel_coach.workers.shared_dir import base_folder
 from otel_coach.workers.worker_metrics import WorkerMetrics
 from tests.support.scarcity import Disk, Source, another_worker, by_worker, lines, numbered
@@ -60,14 +60,14 @@ def test_a_worker_that_never_wrote_is_on_no_page_and_said_to_be_missing(disk, gr
     assert by_worker(group) == {me: WorkerMetrics(me, None, lives=True, stale=True)}
 
 
-def test_who_rings_at_a_worker_that_cannot_write_hears_nothing(disk, groups):
+def test_who_asks_a_worker_that_cannot_write_gets_no_answer(disk, groups):
     group = groups(disk.path / "shared")
-    doors = {"me": group._folder.socket(group._folder.me)}
+    sockets = {"me": group._folder.socket(group._folder.me)}
 
     def silent():
-        answering = threading.Thread(target=group._doorbell.wait, args=(5, group.refresh))
+        answering = threading.Thread(target=group._refresh_socket.wait, args=(5, group.refresh))
         answering.start()
-        found = ring(doors, 1, lambda: None)
+        found = request_refresh(sockets, 1, lambda: None)
         answering.join()
         return found
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from otel_coach.prometheus.http.http_response import answer
 from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
-from otel_coach.workers import log_once as outage_module
+from otel_coach.workers import log_once as log_once_module
 from otel_coach.workers import membership as group_module
 from otel_coach.workers.membership import Membership
 from otel_coach.workers.refresh_socket import RefreshSocket
@@ -135,8 +135,10 @@ def test_a_worker_that_does_not_answer_is_named_once_a_minute(
     tmp_path, groups, caplog, monkeypatch
 ):
     now = [0.0]
-    monkeypatch.setattr(outage_module, "monotonic", lambda: now[0])
-    monkeypatch.setattr(group_module, "ring", lambda doors, *_: set(doors) if hangs else set())
+    monkeypatch.setattr(log_once_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        group_module, "request_refresh", lambda sockets, *_: set(sockets) if hangs else set()
+    )
     group = groups(tmp_path / "shared")
     with another_worker(tmp_path / "shared") as other:
         for second in range(90):

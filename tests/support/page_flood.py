@@ -8,7 +8,7 @@ from otel_coach.workers.log_once import LogOnce
 class Slow:
     """A page that is made when it is let."""
 
-    outage = LogOnce()
+    cannot_read = LogOnce()
 
     def __init__(self):
         self.made = 0

@@ -18,7 +18,7 @@ class Rendered:
     """A page that is always the same."""
 
     def __init__(self, body=b"x 1\n", before=lambda: None):
-        self.outage = LogOnce()
+        self.cannot_read = LogOnce()
         self._body = body
         self._before = before
 

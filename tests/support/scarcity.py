@@ -36,7 +36,7 @@ def groups_of_this_process():
                 RunDir(base_folder(str(path), None), me), me, source or Source(), never
             )
             made.callback(group._folder.leave)
-            made.callback(group._doorbell.close)
+            made.callback(group._refresh_socket.close)
             made.callback(group._folder.withdraw)
             return group
 

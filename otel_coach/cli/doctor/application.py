@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from otel_coach.core.traps import Finding
 
 _CHILD: Final = "otel_coach.cli.doctor.child"
-_LONGEST: Final = 90.0
+_MAX_SECONDS: Final = 90.0
 """Seconds for the import; LangChain alone takes several on a small machine."""
 _OK: Final = 200
 
@@ -77,7 +77,7 @@ def _told_by_child(examined: Examined, application: Served) -> dict[str, Any]:
     """Returns what `child.py`, in its process, says about the application."""
     arguments = json.dumps(application.as_dict())
     try:
-        return result_of(_CHILD, arguments, environment=examined.variables, seconds=_LONGEST)
+        return result_of(_CHILD, arguments, environment=examined.variables, seconds=_MAX_SECONDS)
     except ChildError as error:
         return {"error": f"{error} while importing it"}
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from otel_coach.cli.doctor.otlp_targets import Target
     from otel_coach.core.traps import Finding
 
-_LONGEST: Final = 8.0
+_MAX_SECONDS: Final = 8.0
 """Seconds for one export."""
 _PATH: Final = re.compile(r"/v1/(?:traces|metrics|logs)/?$")
 _TRAPS: Final = {
@@ -107,9 +107,9 @@ def _bad_headers(all_targets: list[Target]) -> Iterator[Finding]:
 def _sent(target: Target) -> Outcome:
     send = otlp_grpc.send if target.protocol == GRPC else otlp_http.send
     try:
-        return within(_LONGEST, lambda: send(target))
+        return within(_MAX_SECONDS, lambda: send(target))
     except TimeoutError:
-        return Outcome(ExportFailure.UNREACHABLE, f"no complete answer within {_LONGEST:g} s")
+        return Outcome(ExportFailure.UNREACHABLE, f"no complete answer within {_MAX_SECONDS:g} s")
     except Exception as error:  # noqa: BLE001 - what answers may make a parser raise anything
         return Outcome(ExportFailure.PROTOCOL, type(error).__name__)
 

@@ -36,7 +36,7 @@ _WITHOUT_SECRETS: Final = (ImportError, AttributeError, SyntaxError, FileNotFoun
 _INSIDE: Final = ("app", "application", "asgi", "_app", "wrapped", "__wrapped__", "inner")
 """Attributes under which a wrapper keeps what it wraps."""
 _MAX_DEPTH: Final = 20
-_LONGEST: Final = 10.0
+_MAX_SECONDS: Final = 10.0
 """Seconds for the request of the page."""
 _MAX_BODY: Final = 1 << 16
 _FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
@@ -223,7 +223,7 @@ async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
         if not is_sent.is_set():
             is_sent.set()
             return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.sleep(_LONGEST)  # the client stays connected
+        await asyncio.sleep(_MAX_SECONDS)  # the client stays connected
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
@@ -235,7 +235,7 @@ async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
             body.extend(message.get("body", b""))
 
     try:
-        await asyncio.wait_for(target(scope, receive, send), _LONGEST)
+        await asyncio.wait_for(target(scope, receive, send), _MAX_SECONDS)
     except Exception as error:  # noqa: BLE001 - the application may raise anything
         found["error"] = type(error).__name__
     found["body"] = body[:_MAX_BODY].decode(errors="replace")

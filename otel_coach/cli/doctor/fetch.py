@@ -27,7 +27,7 @@ PROMETHEUS_OPTION: Final = "--prometheus"
 """The option whose address is that of a Prometheus, not of a page."""
 _PATH: Final = "/metrics"
 """The page's path, unless OTEL_COACH_METRICS_PATH changes it."""
-LONGEST: Final = 10.0
+MAX_SECONDS: Final = 10.0
 """Seconds in which the page must have been read completely."""
 MAX_BYTES: Final = 32 << 20
 """More than the page of a service with the maximum number of series."""
@@ -85,7 +85,7 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
         PageError: there is no page; the finding says why, and names the `option` with the address.
         Exception: what reading an untrusted answer raises.
     """
-    before, until = time.time(), time.monotonic() + LONGEST
+    before, until = time.time(), time.monotonic() + MAX_SECONDS
     with answered(url, token, option) as answer:
         skew = _skew(answer.getheader("date"), before, time.time())
         if answer.status != HTTPStatus.OK:
@@ -117,7 +117,7 @@ def unreadable(url: str, error: Exception) -> Finding:
     """Returns the finding for an answer that could not be read."""
     reason = type(error).__name__
     if isinstance(error, TimeoutError):
-        reason = f"it was not read completely within {LONGEST:g} s"
+        reason = f"it was not read completely within {MAX_SECONDS:g} s"
     elif isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate is not accepted: {error.verify_message}"
     elif isinstance(error, ssl.SSLError):

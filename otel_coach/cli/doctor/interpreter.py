@@ -26,7 +26,7 @@ _IN_SCRIPT: Final = re.compile(
 _FIND_OTHERS: Final = frozenset({"uv", "uvx", "poetry", "pipenv", "pdm", "hatch", "rye", "conda"})
 """Programs that look for the interpreter themselves."""
 _MAX_HEAD: Final = 1024
-_LONGEST: Final = 10.0
+_MAX_SECONDS: Final = 10.0
 """Seconds in which the interpreter must say where it is."""
 
 
@@ -71,7 +71,7 @@ def _prefix(python: str) -> str | None:
             check=True,
             stdin=subprocess.DEVNULL,
             text=True,
-            timeout=_LONGEST,
+            timeout=_MAX_SECONDS,
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from otel_coach.cli.doctor.examined import Examined
     from otel_coach.core.traps import Finding
 
-_LONGEST: Final = 5.0
+_MAX_SECONDS: Final = 5.0
 """Seconds to find out whether what listens on the port is the service itself."""
 
 
@@ -69,7 +69,7 @@ def _is_the_service(url: str, *, has_token: bool) -> bool:
     It is asked without the token, which another program that has the port would get.
     """
     try:
-        return fetch.is_ours(within(_LONGEST, lambda: fetch.fetched(url, None)).text)
+        return fetch.is_ours(within(_MAX_SECONDS, lambda: fetch.fetched(url, None)).text)
     except fetch.PageError as error:
         return has_token and error.finding.trap is TOKEN_MISSING
     except Exception:  # noqa: BLE001 - whatever else listens there may answer anything

@@ -107,7 +107,7 @@ def look(examined: Examined, url: str) -> Iterator[Finding | Fact]:
     try:
         # Parsing takes time, too: a page may be large, and is untrusted.
         probed = examined.settings.dependencies
-        yield from within(fetch.LONGEST, lambda: [*_look(url, token, probed)])
+        yield from within(fetch.MAX_SECONDS, lambda: [*_look(url, token, probed)])
     except PageError as error:
         yield error.finding
     except Exception as error:  # noqa: BLE001 - an untrusted answer may make a parser raise anything

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from otel_coach.core.traps import Finding
 
 _CHILD: Final = "otel_coach.cli.doctor.start_child"
-_LONGEST: Final = 60.0
+_MAX_SECONDS: Final = 60.0
 """Seconds; a start takes less than one."""
 
 
@@ -24,7 +24,7 @@ def look(examined: Examined, known: Collection[Finding | Fact]) -> Iterator[Find
     if not examined.settings.enabled:
         return
     try:
-        told = result_of(_CHILD, environment=examined.variables, seconds=_LONGEST)
+        told = result_of(_CHILD, environment=examined.variables, seconds=_MAX_SECONDS)
     except ChildError as error:
         cure = "python -c 'import otel_coach; otel_coach.instrument()' # shows it in full"
         yield LOGGED_AT_START.found(line=f"otel-coach cannot be started: {error}", cure=cure)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 64 << 20
 """The largest export file that is read; a year of hourly buckets of 20 models has about 50 MB."""
-LONGEST: Final = 30.0
+MAX_SECONDS: Final = 30.0
 """Seconds in which a file must have been read: it may be a pipe that nobody writes to."""
 
 
@@ -67,10 +67,10 @@ def file_text(path: str, most: int, cure: str = "name a file that exists") -> st
             return file.read(most + 1)
 
     try:
-        found = within(LONGEST, content)
+        found = within(MAX_SECONDS, content)
         text = found.decode("utf-8-sig") if len(found) <= most else None
     except TimeoutError:
-        message = f"{path} was not read within {LONGEST:g} s; name a regular file"
+        message = f"{path} was not read within {MAX_SECONDS:g} s; name a regular file"
         raise InputError(message) from None
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):

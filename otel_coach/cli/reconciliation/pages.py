@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from otel_coach.cli.reconciliation.figures import Counted
 
-LONGEST: Final = 10.0
+MAX_SECONDS: Final = 10.0
 """Seconds in which a page must have been read completely."""
 _START: Final = "process_start_time_seconds"
 _FAMILIES: Final = "|".join(name.removesuffix("_total") for name in NAMES)
@@ -121,11 +121,11 @@ def _notes(place: str, page: _Counters, begin: float | None) -> Iterator[str]:
 def _counters(place: str, token: str | None, option: str) -> _Counters:
     if is_address(place):
         question = "is the service running, is this its page?"
-        text = read_within(LONGEST, place, question, lambda: page_text(place, token, option))
+        text = read_within(MAX_SECONDS, place, question, lambda: page_text(place, token, option))
     else:
         text = file_text(place, MAX_BYTES, "name a file that exists, or an address with http://")
     try:
-        found = within(LONGEST, lambda: _parsed(text))
+        found = within(MAX_SECONDS, lambda: _parsed(text))
     except Exception as error:  # noqa: BLE001 - an untrusted page may make a parser raise anything
         message = (
             f"{name_of(place)} is no metrics page that can be read "

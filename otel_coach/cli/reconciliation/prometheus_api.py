@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from otel_coach.cli.reconciliation.figures import Counted
 
-LONGEST: Final = 300.0
+MAX_SECONDS: Final = 300.0
 """Seconds in which all answers must have been read."""
 _STEP: Final = 6 * 3600.0
 """Seconds of samples that one query asks for: some 1,500 of each series."""
@@ -83,7 +83,7 @@ def read(url: str, selector: str, begin: float, end: float) -> Counted:
         message = f"{(end - begin) / 86400:.0f} days are too many; export at most 100 days at once"
         raise InputError(message)
     question = "does Prometheus run there?"
-    series = read_within(LONGEST, url, question, lambda: _samples(url, selector, begin, end))
+    series = read_within(MAX_SECONDS, url, question, lambda: _samples(url, selector, begin, end))
     if not any(("__name__", FAULTS) in key for key in series):
         wanted = f" with {selector}" if selector else ""
         message = (

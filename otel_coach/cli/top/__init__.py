@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.doctor.fetch import LONGEST, PageError, fetched, is_ours, shown, unreadable
+from otel_coach.cli.doctor.fetch import MAX_SECONDS, PageError, fetched, is_ours, shown, unreadable
 from otel_coach.cli.terminal import say, within
 from otel_coach.configuration.process import process_environment
 from otel_coach.prometheus.readings import Interval, Reading
@@ -84,7 +84,7 @@ def _read(url: str) -> Reading | str:
     at = time.monotonic()
     token = Settings.from_env(process_environment()).metrics_token
     try:
-        text = within(LONGEST, lambda: fetched(url, token, "URL")).text
+        text = within(MAX_SECONDS, lambda: fetched(url, token, "URL")).text
     except PageError as error:
         return str(error.finding)
     except Exception as error:  # noqa: BLE001 - what reading an untrusted answer raises

@@ -103,8 +103,8 @@ class AsgiInstrumentor(Instrumentor):
 
             watches = None if self.apps is None else self._watches
             self._middleware = Middleware(**self._arguments, watches=watches)
-            self._undo[_STOPPING] = self._middleware.stop_when_wanted()
-            self._undo[_ROUTERS] = self._middleware.stop_noting
+            self._undo[_STOPPING] = self._middleware.add_stopping()
+            self._undo[_ROUTERS] = self._middleware.restore_routers
         for part in _PARTS.get(module.__name__, ()):
             compatibility.holds(part)  # only logs what is lost: there is no alternative
         cls = getattr(module, _PATCHED[module.__name__])

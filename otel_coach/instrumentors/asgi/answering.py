@@ -90,22 +90,25 @@ def _by_endpoint(open_now: list[str], known: set[str]) -> Mapping[tuple[object, 
 
 
 class Answering:
-    """Looks up the route, hands on the server's messages, and records that it was refused.
+    """Base class: looks up the route, passes the server's messages on, records that it was refused.
 
-    The attributes are set by the class that derives from it, which many requests make: a
-    constructor here would cost each of them a call.
+    It has no constructor, since that would be one more call for each request.
     """
 
+    # The constructors of the derived classes set these:
     recorder: Recorder
     app: object
+    _shared: Exchanges
     _routes: Routes
     _routed: Scope
     """The scope as the application and its middlewares have changed it."""
     _original: Mapping[str, Any]
+    """The values of the scope before these changes: see `original_of`."""
+    _receive: Receive
+    """The server's callable."""
+    # Defaults:
     routed_as: Mapping[str, Any] | None = None
     """The path and root path by which the router was asked, where a middleware may rewrite them."""
-    _shared: Exchanges
-    _receive: Receive
     finished = False
     _route: Route | None = None
     is_open_socket = False
@@ -117,7 +120,7 @@ class Answering:
     """Whether the application waits for the server's next message."""
     _received_ahead: deque[Message] | None = None
     _is_disconnected = False
-    """Whether the server has told that the connection has ended; nothing follows."""
+    """Whether the server has reported the end of the connection; no message follows."""
 
     @property
     def open_streams(self) -> int:
@@ -129,7 +132,7 @@ class Answering:
         raise NotImplementedError
 
     def absorbs(self, error: BaseException) -> bool | None:
-        """Returns whether nobody else is to get `error`, which leaves the application."""
+        """Returns whether `error`, which leaves the application, goes no further."""
         return False
 
     async def receive(self) -> Message:

@@ -15,8 +15,9 @@ import anyio
 from otel_coach.core import compatibility
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.late_patches import LatePatches, Methods
+from otel_coach.core.library_tasks import packages
 from otel_coach.core.request_context import current_request
-from otel_coach.core.stopping import StoppableRequest, answering_task, current_stop
+from otel_coach.core.stopping import StoppableRequest, current_stop, route_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     _Task = asyncio.Task[Any]
 
 _TO_THREAD: Final = asyncio.to_thread.__code__
-_LIBRARIES: Final = ("langchain", "langgraph", "openai", "anthropic")
 _ANYIO: Final = "AnyIO worker thread"
 """The name that anyio gives its threads, in which Starlette runs functions."""
 
@@ -36,15 +36,14 @@ _ANYIO: Final = "AnyIO worker thread"
 class Place:
     """Where code runs: the current thread and task, or `task` if it is given."""
 
-    __slots__ = ("answering", "is_awaited", "parent_id", "task", "thread")
+    __slots__ = ("is_awaited", "parent_id", "route_task", "task", "thread")
 
     def __init__(self, task: _Task | None = None) -> None:
         self.thread = get_ident()
-        self.answering: Any = answering_task.get()
-        """The task of the route."""
+        self.route_task: Any = route_task.get()
         self.task = task or current_task()
         self.parent_id = None if self.task is None else anyio.get_current_task().parent_id
-        """By anyio: of the task that has started this one in a task group."""
+        """anyio's id of the task that has started this one in a task group."""
         self.is_awaited = self.task is None and threading.current_thread().name.startswith(_ANYIO)
         """Whether a task awaits this thread's work, as it does if Starlette runs a function."""
 
@@ -52,27 +51,28 @@ class Place:
         """Returns the task if it runs in the event loop of `thread`, else None."""
         return self.task if self.thread == thread else None
 
-    def is_below(self, server_task: _Task) -> bool:
-        """Returns whether the task makes the answer to the request that `server_task` serves.
+    def descends_from(self, server_task: _Task) -> bool:
+        """Returns whether the task is `server_task`, the route's task, or a descendant of these.
 
-        By anyio's task groups: a task that was started otherwise may go on after the request.
+        Descendants are the tasks of anyio's task groups, which end before the task that has started
+        them. Tasks that were started otherwise may outlive the request.
         """
-        known = {id(task) for task in (server_task, self.answering) if task is not None}
+        known = {id(task) for task in (server_task, self.route_task) if task is not None}
         if id(self.task) in known or self.parent_id in known:
             return True
-        return self.parent_id is not None and not known.isdisjoint(_with_parents(self.parent_id))
+        return self.parent_id is not None and not known.isdisjoint(_with_ancestors(self.parent_id))
 
     def let_go(self) -> None:
-        """Drops the tasks: one that was cancelled keeps what its frames have, such as a stream."""
-        self.task = self.answering = None
+        """Drops the tasks: a cancelled one refers to its frames, and so to a stream, say."""
+        self.task = self.route_task = None
 
 
-def is_child(task: _Task, parent: _Task) -> bool:
-    """Returns whether `parent` is `task`, or has started it in task groups of anyio."""
-    return id(parent) in _with_parents(id(task))
+def descends_from(task: _Task, ancestor: _Task) -> bool:
+    """Returns whether `task` is `ancestor`, or a descendant of it, as in `Place.descends_from`."""
+    return id(ancestor) in _with_ancestors(id(task))
 
 
-def _with_parents(task: int | None) -> set[int]:
+def _with_ancestors(task: int | None) -> set[int]:
     """Returns the id of a task, and those of the tasks that have started it in task groups."""
     parents = {known.id: known.parent_id for known in anyio.get_running_tasks()}
     found: set[int] = set()
@@ -87,34 +87,30 @@ def awaits_thread(task: _Task) -> bool:
     return any(getattr(one, "cr_code", None) is _TO_THREAD for one in _awaiting(task))
 
 
-def awaits_run(task: _Task) -> bool:
+def awaits_library(task: _Task) -> bool:
     """Returns whether `task` awaits code of a library that calls models now."""
-    return any(
-        frame.f_globals.get("__name__", "").startswith(_LIBRARIES) for frame in _frames(task)
-    )
+    names = packages()
+    return any(frame.f_globals.get("__name__", "").startswith(names) for frame in _frames(task))
 
 
-def reads_events_of(task: _Task, feeder: _Task) -> bool:
-    """Returns whether `task` awaits the next event of the stream that `feeder` feeds.
-
-    LangChain's generator of that stream has created the feeder, and keeps it in a variable.
-    """
-    return any(any(value is feeder for value in frame.f_locals.values()) for frame in _frames(task))
+def awaits_keeper_of(kept: _Task, task: _Task) -> bool:
+    """Returns whether `task` awaits code now that keeps `kept` in a local variable."""
+    return any(any(value is kept for value in frame.f_locals.values()) for frame in _frames(task))
 
 
 def awaits_shared_task(task: _Task) -> bool:
-    """Returns whether `task` awaits one that others await, too, and that its cancellation ends.
+    """Returns whether the cancellation of `task` would cancel a task that others await, too.
 
     Requests share a task, for example, if each awaits the answer that the first began to make.
     """
     return any(
-        sum(map(_awaits, getattr(one, "_callbacks", None) or ())) > 1 or awaits_shared_task(one)
-        for one in _ended_with(task)
+        sum(map(_is_waiter, getattr(one, "_callbacks", None) or ())) > 1 or awaits_shared_task(one)
+        for one in _cancelled_with(task)
         if isinstance(one, asyncio.Task)
     )
 
 
-def _ended_with(task: _Task) -> Iterator[Any]:
+def _cancelled_with(task: _Task) -> Iterator[Any]:
     """Yields the futures that the cancellation of `task` would cancel."""
     awaited = getattr(task, "_fut_waiter", None)
     yield from getattr(awaited, "_children", None) or (awaited,)
@@ -123,8 +119,8 @@ def _ended_with(task: _Task) -> Iterator[Any]:
             yield frame.f_locals["fut"]
 
 
-def _awaits(callback_and_context: tuple[Any, object]) -> bool:
-    """Returns whether a callback is that of a task that awaits, or of `gather` and its like."""
+def _is_waiter(callback_and_context: tuple[Any, object]) -> bool:
+    """Returns whether a task's callback is that of a waiting task, or of `gather` and its like."""
     callback, _ = callback_and_context
     made_by = getattr(getattr(callback, "func", callback), "__module__", None)
     return isinstance(getattr(callback, "__self__", None), asyncio.Task) or (
@@ -149,19 +145,19 @@ def _awaiting(task: _Task) -> Iterator[Any]:
 
 
 def _awaited_by(awaiting: Any) -> Any:
-    """Returns what a coroutine or generator awaits; None if nothing, or if nothing tells it."""
+    """Returns what a coroutine or generator awaits; None if nothing, or if it cannot be found."""
     for name in ("cr_await", "ag_await"):
         if hasattr(awaiting, name):
             return getattr(awaiting, name)
-    # A step of an asynchronous generator names it nowhere, but refers to it.
+    # The awaitable of an asynchronous generator's step has no attribute for it, but refers to it.
     return next(filter(inspect.isasyncgen, gc.get_referents(awaiting)), None)
 
 
 def answering_tasks(recorder: CountsFaults) -> LatePatches:
-    """Notes the task in which a route runs, and that in which its response is streamed.
+    """Notes from now on in which task a route runs, and in which task its response is streamed.
 
-    A middleware may run the route in a task of its own. Code that the route starts in further tasks
-    (`asyncio.gather`, `asyncio.wait_for`) finds it through the context.
+    A middleware may run the route in a task of its own. Code in further tasks that the route starts
+    (`asyncio.gather`, `asyncio.wait_for`) finds the route's task through the context.
     """
     return LatePatches(recorder, _PATCHED, compatibility.ROUTES)
 
@@ -169,7 +165,7 @@ def answering_tasks(recorder: CountsFaults) -> LatePatches:
 def _noting_route(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     async def handle(*args: Any, **kwargs: Any) -> None:
-        answering_task.set(current_task())
+        route_task.set(current_task())
         try:
             await original(*args, **kwargs)
         except BaseException as error:
@@ -191,8 +187,8 @@ def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             await original(self, send, *args, **kwargs)
         except asyncio.CancelledError as error:
-            # Cancelled while it sends, or while a thread makes the next part, it leaves the work to
-            # the garbage collector: the exception's traceback keeps its frames, and what they have.
+            # If it was cancelled while it sent, or while a thread made the next part, nothing has
+            # closed the generator; the exception's traceback refers to the frames that have it.
             if (stop := current_stop()) is not None and stop.is_on:
                 error.__traceback__ = None
                 if stop.has_cancelled:
@@ -203,7 +199,7 @@ def _noting_stream(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refusing_to_go_on(send: Send, request: StoppableRequest) -> Send:
-    """Wraps what a response sends with: a middleware may pass it on in another task."""
+    """Wraps `send` in the response's own task: a middleware may send in another one."""
 
     async def refusing(message: Message) -> None:
         if request.goes_on_though_cancelled(message):
@@ -214,7 +210,7 @@ def _refusing_to_go_on(send: Send, request: StoppableRequest) -> Send:
 
 
 async def _close(iterator: Any) -> None:
-    """Closes a generator; what it raises is for the event loop's log, as if it were dropped."""
+    """Closes a generator; what it raises goes to the event loop's log, as if it were dropped."""
     if not inspect.isasyncgen(iterator):
         return
     try:

@@ -15,7 +15,7 @@ from otel_coach.core.event_loop import runs_asyncio
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
 from otel_coach.core.request_context import current_application, current_request
 from otel_coach.core.spans import distrusts_caller
-from otel_coach.core.stop_rule import wishes
+from otel_coach.core.stop_rule import stopping_patches
 from otel_coach.instrumentors.asgi.answering import Exchanges
 from otel_coach.instrumentors.asgi.applications import KnownApplication
 from otel_coach.instrumentors.asgi.exchange import Exchange
@@ -125,14 +125,14 @@ class Middleware:
         recorder.observe(AI_STREAMS_ACTIVE, self._exchanges.active_streams)
         recorder.observe(WEBSOCKETS_ACTIVE, self._exchanges.active_sockets)
 
-    def stop_when_wanted(self) -> Callable[[], None]:
-        """Watches requests so that their work can be stopped, from the first wish on.
+    def add_stopping(self) -> Callable[[], None]:
+        """Watches requests so that their work can be stopped, once somebody asks for it.
 
-        Returns a function that takes this back.
+        Returns the undo function.
         """
-        return wishes.when_wanted(self._let_stop, now=self._stops is not None)
+        return stopping_patches.add(self._make_stoppable, now=self._stops is not None)
 
-    def _let_stop(self) -> Iterator[Callable[[], None]]:
+    def _make_stoppable(self) -> Iterator[Callable[[], None]]:
         from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
 
         yield awaiting.answering_tasks(self.recorder).undo
@@ -282,7 +282,7 @@ class Middleware:
         put_in_front(app, self.recorder)
         known.may_rewrite = may_rewrite(app)
 
-    def stop_noting(self) -> None:
+    def restore_routers(self) -> None:
         """Leaves the routers of all applications as they were."""
         for app in list(self._applications):
             take_away(app)

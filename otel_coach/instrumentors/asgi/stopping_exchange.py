@@ -1,8 +1,8 @@
 """An exchange that stops the work of its request when the client has left.
 
-The application is not told until the work has ended. So each task sees one CancelledError, at which
-it can clean up; otherwise Starlette cancels a scope, and whatever a task awaits while it cleans up
-is cancelled again.
+The disconnect is delivered to the application when the work has ended. So each task gets one
+CancelledError, and can clean up. Otherwise Starlette would cancel a scope, and so each `await` of a
+clean-up again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.stopping import StoppableRequest
-from otel_coach.instrumentors.asgi.awaiting import is_child
+from otel_coach.instrumentors.asgi.awaiting import descends_from
 from otel_coach.instrumentors.asgi.exchange import Exchange
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
-from otel_coach.instrumentors.asgi.stopping_work import OwnTask, Stopping
+from otel_coach.instrumentors.asgi.stopping_work import ServerTask, Stopping
 from otel_coach.metrics.labels import INVOKE, STREAM
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class StoppingExchange(Exchange):
     ) -> None:
         super().__init__(*arguments)
         self.rule_of = rule_of
-        self.own = OwnTask(task)
+        self.server_task = ServerTask(task)
         self._messages = ServerMessages(self._receive, self._note_disconnect)
         self._receive = self._messages.next
         self._stopping = _RequestStopping(self)
@@ -81,11 +81,11 @@ class StoppingExchange(Exchange):
         if message["type"] == DISCONNECT:
             await self._stopping.until_stopped()
             if self.request.stop is not None:
-                self.request.stop.is_told = True
+                self.request.stop.has_notified = True
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes `message` on; that the client has left is told when the work has been stopped."""
+        """Passes `message` on; an OSError is raised only when the work has been stopped."""
         self.sender = current_task()
         if self.request.goes_on_though_cancelled(message):
             raise CancelledError
@@ -97,16 +97,16 @@ class StoppingExchange(Exchange):
 
     @guarded  # None after a fault: the error is the server's
     def absorbs(self, error: BaseException) -> bool:
-        """Returns whether `error` ends work that was stopped here, and nobody else is to get it."""
-        # If the server has cancelled the task, too, it gets its CancelledError.
-        is_for_server = self.own.is_cancelled_by_others and isinstance(error, CancelledError)
-        return self._stopping.made(error) and not is_for_server
+        """Returns whether the stopping alone has caused `error`, which then goes no further."""
+        if isinstance(error, CancelledError) and self.server_task.is_cancelled_by_others:
+            return False  # the server has cancelled the task, too, and gets its CancelledError
+        return self._stopping.caused(error)
 
     @guarded
     def _finish(self, error: BaseException | None) -> None:
         self._messages.close()
         super()._finish(error)
-        self.own.uncancel()
+        self.server_task.uncancel()
         self._stopping.request_ended()
         self.sender = self.request.streaming_task = None
 
@@ -137,22 +137,22 @@ class StoppingExchange(Exchange):
 class _RequestStopping(Stopping):
     """The stopping of an HTTP request's work."""
 
-    answerer: StoppingExchange
+    exchange: StoppingExchange
 
     def __init__(self, exchange: StoppingExchange) -> None:
         super().__init__(exchange.request, exchange)
 
     def rule(self) -> StopRule | None:
-        return self.request.stop_rule or self.answerer.rule_of(self.answerer.route.template)
+        return self.request.stop_rule or self.exchange.rule_of(self.exchange.route.template)
 
     def mode(self) -> str:
-        return STREAM if self.answerer.is_stream else INVOKE
+        return STREAM if self.exchange.is_stream else INVOKE
 
-    def known_answerers(self) -> set[_Task | None]:
-        return {self.own.task, self.answerer.sender, self.request.streaming_task}
+    def known_answering_tasks(self) -> set[_Task | None]:
+        return {self.server_task.task, self.exchange.sender, self.request.streaming_task}
 
-    def answerer_around(self, root: Root) -> _Task | None:
-        route: _Task = root.place.answering or self.own.task
-        sender = self.request.streaming_task or self.answerer.sender
-        is_inside = sender is not None and not sender.done() and is_child(sender, route)
+    def answering_task_around(self, root: Root) -> _Task | None:
+        route: _Task = root.place.route_task or self.server_task.task
+        sender = self.request.streaming_task or self.exchange.sender
+        is_inside = sender is not None and not sender.done() and descends_from(sender, route)
         return sender if is_inside else route

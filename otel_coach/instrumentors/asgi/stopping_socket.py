@@ -1,8 +1,8 @@
 """A WebSocket that stops the work of its turns when the client has left.
 
-A task that answers is cancelled, as for a request. But a handler expects no CancelledError there:
-it cleans up at the WebSocketDisconnect that its next `send` or `receive` would raise. So this is
-raised in its place, where the run that the handler awaits has ended.
+A task that answers is cancelled, as for a request. But the handler of a WebSocket expects no
+CancelledError: it cleans up at the WebSocketDisconnect that its next `send` or `receive` would
+raise. So where it awaits a run that was stopped, WebSocketDisconnect replaces the CancelledError.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from otel_coach.core.guard import guarded, guarded_async
 from otel_coach.core.request_context import current_request
 from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
-from otel_coach.instrumentors.asgi.awaiting import awaits_run
+from otel_coach.instrumentors.asgi.awaiting import awaits_library
 from otel_coach.instrumentors.asgi.look_ahead import can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
-from otel_coach.instrumentors.asgi.stopping_work import TICK, OwnTask, Stopping
+from otel_coach.instrumentors.asgi.stopping_work import TICK, ServerTask, Stopping
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.instrumentors.asgi.websocket import Connection
 from otel_coach.metrics.labels import STREAM
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     _Task = asyncio.Task[Any]
 
 _LEFT: Final = 1006
-"""The close code that Starlette states where sending fails."""
+"""The close code of Starlette's WebSocketDisconnect where sending fails."""
 
 
 def connection_of(rule_of: Callable[[str], StopRule | None], *arguments: Any) -> Connection:
@@ -56,8 +56,8 @@ class StoppableTurn(Turn, StoppableRequest):
     """A turn whose work can be stopped."""
 
     connection: StoppingConnection
-    knows = False
-    """Whether code of this turn got an exception that says that the client has left."""
+    disconnect_delivered = False
+    """Whether code of this turn got the disconnect."""
 
     def outermost_run_started(self, run: Any) -> None:
         if self.watcher is None and not self.closed:
@@ -75,17 +75,17 @@ class StoppingConnection(Connection):
     """
 
     _turn_class = StoppableTurn
-    told: BaseException | None = None
-    """What an awaited run raised instead of the cancellation."""
+    replacement: BaseException | None = None
+    """What an awaited run raised in place of the cancellation."""
 
     def __init__(
         self, rule_of: Callable[[str], StopRule | None], task: _Task, *arguments: Any
     ) -> None:
         super().__init__(*arguments)
         self._rule_of = rule_of
-        self.own = OwnTask(task)
+        self.server_task = ServerTask(task)
         self._stoppings: dict[StoppableTurn, TurnStopping] = {}
-        """Of the turns that have runs and are not recorded yet."""
+        """For turns that have runs and are not recorded yet."""
         self._messages = ServerMessages(self._receive, self._note_disconnect)
         self._receive = self._messages.next
 
@@ -106,19 +106,19 @@ class StoppingConnection(Connection):
         return turn.stop_rule or of_connection or self._rule_of(self.route.template)
 
     @property
-    def will_know(self) -> bool:
-        """Whether the application knows that its client has left, or waits for what tells it."""
-        return self._is_told or self._is_receiving
+    def has_or_awaits_disconnect(self) -> bool:
+        """Whether the application got the disconnect, or gets it as the message that it awaits."""
+        return self._disconnect_delivered or self._is_receiving
 
     async def receive(self) -> Message:
         """Returns the next message."""
         message = await super().receive()
-        if self._is_told:
-            self._note_told()
+        if self._disconnect_delivered:
+            self._note_disconnect_delivered()
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes `message` on. If the client has left, what it answers is stopped now."""
+        """Passes `message` on. If the client has left, the work is stopped at once."""
         self._note_sender(message)
         try:
             await self._send_or_left(message)
@@ -130,10 +130,10 @@ class StoppingConnection(Connection):
         try:
             await super().send(message)
         except RuntimeError as error:
-            # Servers may take a message after a disconnect, which was read ahead, for a mistake.
+            # A server may refuse a message after the disconnect, which was read ahead here.
             if not (self._client_left and message["type"] == "websocket.send"):
                 raise
-            self._is_told = True
+            self._disconnect_delivered = True
             raise OSError(_LEFT) from error
 
     @guarded
@@ -147,30 +147,30 @@ class StoppingConnection(Connection):
 
     @guarded
     def _stop_now(self) -> None:
-        """Stops what can be stopped in no time: the application is about to be told."""
+        """Stops what can be stopped without waiting: the disconnect is about to be delivered."""
         for turn, stopping in items_of(self._stoppings):
             if turn.abandoned_endpoint is not None:
                 stopping.stop_now()
-        self._note_told()
+        self._note_disconnect_delivered()
 
     @guarded
-    def _note_told(self) -> None:
+    def _note_disconnect_delivered(self) -> None:
         if isinstance(current := current_request.get(), StoppableTurn):
-            current.knows = True
+            current.disconnect_delivered = True
         for turn in list(self._stoppings):
             if turn.stop is not None:
-                turn.stop.is_told = True
+                turn.stop.has_notified = True
 
     @guarded  # None after a fault: the error is the server's
     def absorbs(self, error: BaseException) -> bool:
-        """Returns whether `error` ends work that was stopped here, and nobody else is to get it."""
+        """Returns whether the stopping alone has caused `error`, which then goes no further."""
         error = unwrapped(error)
         if isinstance(error, CancelledError):
-            return self.own.is_cancelled_here_alone
-        return error is self.told or isinstance(error, StoppedError)
+            return self.server_task.is_cancelled_only_here
+        return error is self.replacement or isinstance(error, StoppedError)
 
     def _look_ahead(self) -> None:
-        # A server may refuse to be asked a second time while a task waits for its next message.
+        # A server may refuse a second `receive` while a task waits for its next message.
         if not self._messages.is_watched:
             super()._look_ahead()
 
@@ -193,10 +193,10 @@ class StoppingConnection(Connection):
     def ended(self, error: BaseException | None) -> None:
         super().ended(error)
         self._messages.close()
-        self.own.uncancel()
+        self.server_task.uncancel()
         for turn in list(self._stoppings):
             self.forget(turn)
-        self.told = None  # its traceback has the application's frames
+        self.replacement = None  # its traceback refers to the application's frames
 
     @guarded
     def finish_turn(self, turn: Turn, error: BaseException | None = None) -> None:
@@ -216,9 +216,9 @@ class TurnStopping(Stopping):
     """The stopping of a turn's work."""
 
     request: StoppableTurn
-    answerer: StoppingConnection
-    _late: asyncio.Task[None] | None = None
-    """Cancels what goes on after the handler was told."""
+    exchange: StoppingConnection
+    _cancel_task: asyncio.Task[None] | None = None
+    """Cancels tasks that are still running after the disconnect was delivered."""
 
     def __init__(self, turn: StoppableTurn, connection: StoppingConnection) -> None:
         super().__init__(turn, connection)
@@ -226,21 +226,21 @@ class TurnStopping(Stopping):
         """The tasks that have sent messages of this turn."""
 
     def rule(self) -> StopRule | None:
-        return self.answerer.rule_of(self.request)
+        return self.exchange.rule_of(self.request)
 
     def mode(self) -> str:
         return STREAM
 
     def new_stop(self, rule: StopRule) -> Stop:
         stop = super().new_stop(rule)
-        stop.told_by = self._told_by
+        stop.replace = self._replacement_for
         return stop
 
     @guarded
     def run_ended(self, run: AnyRun, *, was_aborted: bool) -> None:
         super().run_ended(run, was_aborted=was_aborted)
         if not self.roots and not self.request.is_ai and not self.request.closed:
-            self.answerer.forget(self.request)  # nothing tells the end of such a turn
+            self.exchange.forget(self.request)  # the end of such a turn is not noticed otherwise
 
     def request_ended(self) -> None:
         super().request_ended()
@@ -248,23 +248,24 @@ class TurnStopping(Stopping):
 
     def tasks_to_cancel(self) -> set[_Task]:
         tasks = super().tasks_to_cancel()
-        return tasks - {self.own.task} if self.request.knows else tasks
+        return tasks - {self.server_task.task} if self.request.disconnect_delivered else tasks
 
     def stop_now(self) -> None:
         """Refuses further calls now, and cancels the tasks of open ones soon.
 
-        The current task is about to be told. What it then closes, LangGraph cancels by itself: a
-        cancellation before would make two of it, and disturb the clean-up.
+        The current task is about to get the disconnect, and may then close a graph's stream.
+        LangGraph cancels the graph's tasks for that: a cancellation before would be a second one,
+        and disturb their clean-up.
         """
         stop = self.request.stop
         if stop is None:
             return
-        self.tell(stop)
-        loop = self.own.task.get_loop()
-        told = {None, current_task(), self.own.task}
-        tasks = {call.task for call in stop.calls_to_stop()} - told
+        self.refuse_calls(stop)
+        loop = self.server_task.task.get_loop()
+        spared = {None, current_task(), self.server_task.task}
+        tasks = {call.task for call in stop.calls_to_stop()} - spared
         tasks = {task for task in tasks if task.get_loop() is loop}
-        self._late = loop.create_task(self._cancel_soon(stop, tasks), context=Context())
+        self._cancel_task = loop.create_task(self._cancel_soon(stop, tasks), context=Context())
 
     @guarded_async
     async def _cancel_soon(self, stop: Stop, tasks: set[_Task]) -> None:
@@ -273,48 +274,49 @@ class TurnStopping(Stopping):
         await self.cancel_all(tasks)
 
     async def until_interruptible(self) -> None:
-        """Waits while the handler does other things than to await the run in its task.
+        """Waits while the handler has a run in its task, but awaits something else.
 
-        It is told where it next awaits the run, or sends: a cancellation would reach it elsewhere.
+        It is to get the exception where it next awaits the run, or sends.
         """
         while not self.request.closed and self._is_elsewhere():  # noqa: ASYNC110 - code has no event
             await asyncio.sleep(TICK)
 
     def _is_elsewhere(self) -> bool:
         """Returns whether the server's task has an open run that it does not await now."""
-        own = self.own.task
-        has_run = any(root.place.task is own for root in self.open_roots())
-        return has_run and not own.done() and not awaits_run(own)
+        task = self.server_task.task
+        has_run = any(root.place.task is task for root in self.open_roots())
+        return has_run and not task.done() and not awaits_library(task)
 
-    def known_answerers(self) -> set[_Task | None]:
-        return {self.own.task, self.request.reader, *self.senders}
+    def known_answering_tasks(self) -> set[_Task | None]:
+        return {self.server_task.task, self.request.reader, *self.senders}
 
     def makes_answer(self, place: Place) -> bool:
         return place.task in self.senders or super().makes_answer(place)
 
-    def answerer_around(self, root: Root) -> _Task | None:
-        """Returns the task that makes the answer, and may await the task of `root`.
+    def answering_task_around(self, root: Root) -> _Task | None:
+        """Returns the task that makes the answer and may await the task of `root`, if any.
 
-        Code that asks for the next message does not await it, and is told of the leaving there. A
-        stream of events ends with the task that feeds it; then the handler's next message tells.
+        A handler that awaits the next message gets the disconnect there, and needs no cancellation.
+        Nor does the reader of a stream of events, which ends with the task that feeds it: the
+        handler's next `send` or `receive` raises.
         """
         task = root.place.task
         if task in self.senders or root.feeds_answer:
             return task
-        if self.answerer.will_know:
+        if self.exchange.has_or_awaits_disconnect:
             return None
         reader = self.request.reader
-        return self.own.task if reader is None or reader.done() else reader
+        return self.server_task.task if reader is None or reader.done() else reader
 
     @guarded
-    def _told_by(self, error: BaseException, run: AnyRun | None) -> list[BaseException]:
+    def _replacement_for(self, error: BaseException, run: AnyRun | None) -> list[BaseException]:
         if isinstance(error, CancelledError):
             root = None if run is None else self.roots.get(run)
             task = current_task() if run is None else root and root.place.task
-            if task is not self.own.task or not self.own.is_cancelled_here_alone:
+            if task is not self.server_task.task or not self.server_task.is_cancelled_only_here:
                 return []
-            self.own.uncancel()
+            self.server_task.uncancel()
         from starlette.websockets import WebSocketDisconnect  # noqa: PLC0415 - the application has imported it
 
-        self.answerer.told = WebSocketDisconnect(_LEFT)
-        return [self.answerer.told]
+        self.exchange.replacement = WebSocketDisconnect(_LEFT)
+        return [self.exchange.replacement]

@@ -16,15 +16,15 @@ from weakref import WeakSet
 from otel_coach.core.copies import items_of
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
+from otel_coach.core.library_tasks import feeds_events
 from otel_coach.core.stopping import Stop, StoppedError
 from otel_coach.instrumentors.asgi.answering import unwrapped
 from otel_coach.instrumentors.asgi.awaiting import (
     Place,
+    awaits_keeper_of,
     awaits_shared_task,
     awaits_thread,
-    reads_events_of,
 )
-from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.metrics.catalogue import AI_STOPPED_RUNS
 from otel_coach.metrics.labels import NO_MODEL
 
@@ -38,20 +38,25 @@ if TYPE_CHECKING:
     _Task = asyncio.Task[Any]
 
 TICK: Final = 0.02
-"""Seconds between two looks whether the tools have ended."""
+"""Seconds between two checks of something that has no event to wait for."""
 _MAX_CLEANUP: Final = 30.0
-"""Seconds that cancelled tasks may take to end before the application is told all the same."""
+"""Seconds that cancelled tasks may take to end; then the disconnect is delivered all the same."""
 
 
-class OwnTask:
-    """The server's task, in which the application is called, and how often it is cancelled here."""
+class ServerTask:
+    """The server's task, in which the application is called, and the cancellations from here.
+
+    "Here" is the stopping; others, such as the server, may cancel the same tasks.
+    """
 
     def __init__(self, task: _Task) -> None:
         self.task = task
         self.thread = get_ident()
         """That of its event loop."""
         self._cancellations = 0
+        """How often it has been cancelled here, and not uncancelled: 0 or 1."""
         self._cancelled: WeakSet[_Task] = WeakSet()
+        """All tasks that have been cancelled here."""
 
     @property
     def is_cancelled(self) -> bool:
@@ -60,18 +65,19 @@ class OwnTask:
 
     @property
     def is_cancelled_by_others(self) -> bool:
-        """Whether somebody else has cancelled it, such as the server."""
+        """Whether others have cancelled it."""
         return self.task.cancelling() > self._cancellations
 
     @property
-    def is_cancelled_here_alone(self) -> bool:
-        """Whether it has been cancelled here, and by nobody else."""
+    def is_cancelled_only_here(self) -> bool:
+        """Whether it has been cancelled here, and not by others."""
         return self.is_cancelled and not self.is_cancelled_by_others
 
     def cancel(self, task: _Task) -> bool:
-        """Cancels it, or another task of its connection, once: it may be cleaning up.
+        """Cancels `task`, which is this or another task of the connection, at most once.
 
-        Returns whether it has been cancelled here, now or before; not if others are cancelling it.
+        A second cancellation would interrupt its clean-up. Returns whether it has been cancelled
+        here, now or before: not if others are cancelling it.
         """
         if task in self._cancelled:
             return True
@@ -83,22 +89,22 @@ class OwnTask:
         task.cancel()
         return True
 
-    def has_cancelled(self, task: _Task) -> bool:
-        """Returns whether `task` has been cancelled here, and that has not been taken back."""
+    def is_cancelling(self, task: _Task) -> bool:
+        """Returns whether `task` has been cancelled here, and has not been uncancelled."""
         return task in self._cancelled and task.cancelling() > 0
 
     def uncancel(self) -> None:
-        """Takes the cancellation back, whose exception has ended here."""
+        """Takes the cancellation of the server's task back: its exception goes no further."""
         if self._cancellations:
             self._cancellations = 0
             self.task.uncancel()
 
 
-class Answerer(Protocol):
-    """The exchange or the WebSocket whose work may have to be stopped."""
+class AnyExchange(Protocol):
+    """The HTTP exchange or the WebSocket whose work may have to be stopped."""
 
     recorder: Recorder
-    own: OwnTask
+    server_task: ServerTask
 
     @property
     def route(self) -> Route:
@@ -119,7 +125,7 @@ class Root:
         self.run = run
         self.place = Place(getattr(run, "task", None))
         self.feeds_answer = False
-        """Whether its task feeds a stream of events that is known to be read for the answer."""
+        """Whether its task feeds a stream of events that is read for the answer."""
 
 
 class Stopping:
@@ -128,17 +134,19 @@ class Stopping:
     A subclass says which tasks make the answer.
     """
 
-    _stopping: asyncio.Task[None] | None = None
+    _stop_task: asyncio.Task[None] | None = None
+    """Stops the work; exists once the client has left."""
     _labels: tuple[str, str, str] | None = None
-    """Of what is counted after the request's end."""
+    """For runs that are counted after the request's end; None before it."""
 
-    def __init__(self, request: StoppableRequest, answerer: Answerer) -> None:
+    def __init__(self, request: StoppableRequest, exchange: AnyExchange) -> None:
         self.request = request
-        self.answerer = answerer
-        self.recorder = answerer.recorder
-        self.own = answerer.own
-        self._thread = answerer.own.thread
+        self.exchange = exchange
+        self.recorder = exchange.recorder
+        self.server_task = exchange.server_task
+        self._thread = exchange.server_task.thread
         self.roots: dict[AnyRun, Root] = {}
+        """The outermost runs that are noted, by themselves."""
         request.watcher = self
 
     def rule(self) -> StopRule | None:
@@ -149,50 +157,50 @@ class Stopping:
         """Returns the mode, where the application states none."""
         raise NotImplementedError
 
-    def known_answerers(self) -> set[_Task | None]:
+    def known_answering_tasks(self) -> set[_Task | None]:
         """Returns the tasks that are known to make the answer."""
         raise NotImplementedError
 
-    def answerer_around(self, root: Root) -> _Task | None:
-        """Returns the task that makes the answer, and may await the task of `root`."""
+    def answering_task_around(self, root: Root) -> _Task | None:
+        """Returns the task that makes the answer and may await the task of `root`, if any."""
         raise NotImplementedError
+
+    def _answering_tasks(self, place: Place) -> list[_Task]:
+        """Returns these tasks, and that of the route of `place`, as far as they are running."""
+        tasks = {place.route_task, *self.known_answering_tasks()}
+        return [task for task in tasks if task is not None and not task.done()]
 
     def feeds_answer(self, root: Root) -> bool:
         """Returns whether the task of `root` feeds a stream of events that is read for the answer.
 
-        A task that was started to go on may read such a stream, too.
+        Otherwise its reader may be a task that was started to outlive the request.
         """
         feeder = root.place.task_in(self._thread)
         if not root.feeds_answer and feeder is not None and feeds_events(feeder):
-            readers = {root.place.answering, *self.known_answerers()}
-            root.feeds_answer = any(
-                reads_events_of(one, feeder) for one in readers if one and not one.done()
-            )
+            readers = self._answering_tasks(root.place)
+            root.feeds_answer = any(awaits_keeper_of(feeder, reader) for reader in readers)
         return root.feeds_answer
 
     def new_stop(self, rule: StopRule) -> Stop:
-        """Returns what the starts of runs ask."""
+        """Returns the object that the starts of runs ask."""
         return Stop(rule, self._is_answering, self.count)
 
     def makes_answer(self, place: Place) -> bool:
-        """Returns whether the code at `place` makes the answer, as far as can be told."""
+        """Returns whether the code at `place` makes the answer, as far as is known."""
         if place.task_in(self._thread) is None:
             return place.is_awaited or self._awaits_threads(place)
-        return place.is_below(self.own.task)
+        return place.descends_from(self.server_task.task)
 
     def _awaits_threads(self, place: Place) -> bool:
-        """Returns whether what makes the answer awaits a thread, perhaps that of `place`."""
-        if self.is_over:
-            return False
-        answerers = {place.answering, *self.known_answerers()}
-        return any(awaits_thread(one) for one in answerers if one is not None and not one.done())
+        """Returns whether a task that makes the answer awaits a thread, perhaps that of `place`."""
+        return not self.is_over and any(map(awaits_thread, self._answering_tasks(place)))
 
     @property
     def is_over(self) -> bool:
         """Whether the request has ended, so that nothing makes its answer any more."""
         return self._labels is not None
 
-    # What the request tells
+    # Notified by the request
 
     @guarded
     def run_started(self, run: AnyRun) -> None:
@@ -205,54 +213,53 @@ class Stopping:
             if rule is None:
                 return
             request.stop = self.new_stop(rule)
-        if request.stop.is_told:
+        if request.stop.has_notified:
             return
         self.roots[run] = root = Root(run)
-        self.feeds_answer(root)  # what reads its events awaits the first one now
+        self.feeds_answer(root)  # only now does the reader of its events await the first one
         if request.stop.is_on and self.makes_answer(root.place):
-            request.stop.roots.add(run)  # it has begun since the others were told
-            request.stop.told.add(run)
+            request.stop.refusing_roots.add(run)  # it was not open yet in `refuse_calls`
+            request.stop.stopped_roots.add(run)
         if get_ident() == self._thread:
             self._watch()
         else:
-            self.own.task.get_loop().call_soon_threadsafe(self._watch)
+            self.server_task.task.get_loop().call_soon_threadsafe(self._watch)
 
     @guarded
     def run_ended(self, run: AnyRun, *, was_aborted: bool) -> None:
         """Counts an outermost run that was stopped."""
-        if self.roots.pop(run, None) is not None and was_aborted and self._is_told(run):
+        if self.roots.pop(run, None) is not None and was_aborted and self._is_stopped(run):
             self.count()
         if self.request.closed:
             self._forget_request()
 
     @guarded
     def route_failed(self, error: BaseException) -> None:
-        """Notes what leaves the route, in its task.
+        """Cancels the server's task if the stopping has ended the route in another task.
 
-        A middleware that runs the route in a task of its own waits there for its answer. That there
-        is none would look like a fault of the application.
+        In the server's task, a middleware awaits the route's answer: without one, it would fail.
         """
         request = self.request
-        is_done = request.closed or self.own.is_cancelled or request.is_answering
-        if not is_done and self.made(error) and self.own.task is not current_task():
-            self.cancel(self.own.task)
+        is_done = request.closed or self.server_task.is_cancelled or request.is_answering
+        if not is_done and self.caused(error) and self.server_task.task is not current_task():
+            self.cancel(self.server_task.task)
 
     @guarded
     def goes_on_though_cancelled(self, message: Message) -> bool:
         """Returns whether the current task, which was cancelled here, goes on with its stream.
 
-        See `Stop.has_lost_cancellation`. A task that has had its cancellation, and cleans up, has
-        no open run of those that are stopped.
+        See `Stop.has_lost_cancellation`. The runs that are stopped have ended in a task that got
+        its cancellation and cleans up.
         """
         stop, task = self.request.stop, current_task()
         if stop is None or not stop.has_cancelled or task is None:
             return False
         is_part = message["type"] == "http.response.body" and message.get("more_body", False)
-        is_stopped = is_part and self.own.has_cancelled(task)
-        return is_stopped and any(root.run in stop.told for root in self.open_roots())
+        is_stopped = is_part and self.server_task.is_cancelling(task)
+        return is_stopped and any(root.run in stop.stopped_roots for root in self.open_roots())
 
-    def made(self, error: BaseException) -> bool:
-        """Returns whether `error` comes from the stopping."""
+    def caused(self, error: BaseException) -> bool:
+        """Returns whether the stopping has caused `error`."""
         error = unwrapped(error)
         if isinstance(error, StoppedError):
             return True
@@ -263,20 +270,20 @@ class Stopping:
         """Counts outermost runs that were stopped."""
         self.recorder.record(AI_STOPPED_RUNS, runs, self._labels or self._labels_now())
 
-    def _is_told(self, run: AnyRun) -> bool:
-        return self.request.stop is not None and run in self.request.stop.told
+    def _is_stopped(self, run: AnyRun) -> bool:
+        return self.request.stop is not None and run in self.request.stop.stopped_roots
 
     def _labels_now(self) -> tuple[str, str, str]:
         request = self.request
         mode = request.mode or self.mode()
-        return self.answerer.route.template, request.model or NO_MODEL, mode
+        return self.exchange.route.template, request.model or NO_MODEL, mode
 
     def request_ended(self) -> None:
-        """Notes that the request is over; what is stopped, and has not ended, is counted later."""
+        """Notes that the request is over. Stopped runs that are still open are counted later."""
         if self._labels is None:
             self._labels = self._labels_now()
-            del self.answerer  # it refers to this object: avoids a reference cycle
-        self.roots = {run: root for run, root in items_of(self.roots) if self._is_told(run)}
+            del self.exchange  # it refers to this object: avoids a reference cycle
+        self.roots = {run: root for run, root in items_of(self.roots) if self._is_stopped(run)}
         for root in list(self.roots.values()):
             root.place.let_go()
         self._forget_request()
@@ -294,25 +301,25 @@ class Stopping:
         if self.request.abandoned_endpoint is not None:
             self.begin()
         else:
-            self.answerer.watch()
+            self.exchange.watch()
 
     def _is_answering(self) -> bool:
-        """Returns whether the current code makes the answer, as far as can be told."""
+        """Returns whether the current code makes the answer, as far as is known."""
         return self.makes_answer(Place())
 
     # Stopping
 
     def begin(self) -> None:
-        """Stops the work after the grace, if any has begun: the client has left."""
-        if self._stopping is None and self.request.stop is not None:
-            loop = self.own.task.get_loop()
-            self._stopping = loop.create_task(self._stop(), context=Context())
+        """Begins to stop the work, if any has begun: the client has left."""
+        if self._stop_task is None and self.request.stop is not None:
+            loop = self.server_task.task.get_loop()
+            self._stop_task = loop.create_task(self._stop(), context=Context())
 
     async def until_stopped(self) -> None:
         """Waits until the work has been stopped, if it is to be."""
-        if self._stopping is not None:
-            # Whoever waits here may be cancelled without an effect on the stopping.
-            await asyncio.wait([self._stopping])
+        if self._stop_task is not None:
+            # If the waiting task is cancelled, `wait` leaves the other one alone.
+            await asyncio.wait([self._stop_task])
 
     @guarded_async
     async def _stop(self) -> None:
@@ -322,18 +329,18 @@ class Stopping:
             await asyncio.sleep(stop.rule.after)
             if request.closed:
                 return
-            self.tell(stop)
+            self.refuse_calls(stop)
             while stop.waits_for_tools() and not request.closed:  # noqa: ASYNC110 - runs have no event
                 await asyncio.sleep(TICK)
             if request.closed:
                 return
-            self.tell(stop)
+            self.refuse_calls(stop)  # again: others may be open now
             await self.until_interruptible()
             if request.closed:
                 return
             await self.cancel_all(self.tasks_to_cancel())
         except BaseException:
-            stop.is_told = True  # nothing is refused that is not stopped
+            stop.has_notified = True  # refuse no more outermost runs: their task is not cancelled
             raise
 
     async def until_interruptible(self) -> None:
@@ -342,52 +349,51 @@ class Stopping:
     def open_roots(self) -> list[Root]:
         return [root for root in list(self.roots.values()) if not root.run.ended]
 
-    def tell(self, stop: Stop) -> None:
-        """Refuses further calls in the runs that are open now."""
+    def refuse_calls(self, stop: Stop) -> None:
+        """Refuses further calls in the runs that are open now and make the answer."""
         stop.is_on = True
         for root in self.open_roots():
             if self.makes_answer(root.place):
-                stop.roots.add(root.run)
-                stop.told.add(root.run)
+                stop.refusing_roots.add(root.run)
+                stop.stopped_roots.add(root.run)
             elif root.place.task_in(self._thread) is not None:
-                stop.told.add(root.run)  # cancelled with the task that awaits it, if any does
+                stop.stopped_roots.add(root.run)  # cancelled with a task that awaits it, if any
 
     def tasks_to_cancel(self) -> set[_Task]:
-        """Returns the tasks that make the answer, or await what does, and nothing of others."""
+        """Returns the tasks that make the answer, except those that await a shared task."""
         tasks: set[_Task | None] = set()
         for root in self.open_roots():
             task = root.place.task_in(self._thread)
             if task is None:
                 continue
-            if root.place.is_below(self.own.task):
+            if root.place.descends_from(self.server_task.task):
                 tasks.add(task)
                 continue
             if self.feeds_answer(root):
                 tasks.add(task)
-            tasks.add(self.answerer_around(root))
+            tasks.add(self.answering_task_around(root))
         found = {task for task in tasks if task is not None and not task.done()}
         return {task for task in found if not awaits_shared_task(task)}
 
     async def cancel_all(self, tasks: set[_Task]) -> None:
         """Cancels tasks that make the answer, and waits until they have ended.
 
-        One that somebody else is cancelling has its turn when that is over, as it may be taken
-        back: anyio cancels the task that connects when one of its attempts has succeeded. One that
-        feeds a stream of events is cancelled by LangChain when that stream is closed; only if it is
-        not, it is cancelled here.
+        A task that others are cancelling is cancelled here once they have taken that back, as anyio
+        does with a task that connects when one of its attempts has succeeded. A task that feeds a
+        stream of events is cancelled by its library when the stream is closed; if not, then here.
         """
         until = monotonic() + _MAX_CLEANUP
-        later = set(filter(feeds_events, tasks))
+        feeders = set(filter(feeds_events, tasks))
         while tasks and (left := until - monotonic()) > 0:
-            waiting = [task for task in tasks if task in later or not self.cancel(task)]
-            later.clear()
-            _, tasks = await asyncio.wait(tasks, timeout=TICK if waiting else left)
+            uncancelled = [task for task in tasks if task in feeders or not self.cancel(task)]
+            feeders.clear()
+            _, tasks = await asyncio.wait(tasks, timeout=TICK if uncancelled else left)
             if self.is_over:
-                tasks.discard(self.own.task)  # it may be cleaning up
+                tasks.discard(self.server_task.task)  # it may be cleaning up
 
     def cancel(self, task: _Task) -> bool:
         """Cancels a task that makes the answer; returns False while others are cancelling it."""
-        is_cancelled = self.own.cancel(task)
+        is_cancelled = self.server_task.cancel(task)
         if is_cancelled and (stop := self.request.stop) is not None:
-            stop.has_cancelled = stop.is_told = True
+            stop.has_cancelled = stop.has_notified = True
         return is_cancelled

@@ -9,8 +9,8 @@ from opentelemetry import trace
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
+from otel_coach.core.library_tasks import feeds_events
 from otel_coach.core.request_context import Request
-from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,7 +55,7 @@ class Socket(Protocol):
         """Returns whether the code that received the message of `turn` still answers it."""
         ...
 
-    def settle_later(self, turn: Turn) -> None:
+    def finish_turn_later(self, turn: Turn) -> None:
         """Ends `turn`, whose work has ended, if nothing else will tell its end."""
         ...
 
@@ -159,7 +159,7 @@ class Turn(Request):
         self.open_runs.discard(id(run))
         self.last = perf_counter()
         if self.is_done:
-            self.connection.settle_later(self)
+            self.connection.finish_turn_later(self)
 
     @property
     def is_done(self) -> bool:

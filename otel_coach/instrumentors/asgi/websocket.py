@@ -12,11 +12,11 @@ from opentelemetry.trace import SpanKind
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded, guarded_async
+from otel_coach.core.library_tasks import feeds_events
 from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import time_at
 from otel_coach.instrumentors.asgi.ai_requests import MAX_REMEMBERED, Stream
 from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, original_of, unwrapped
-from otel_coach.instrumentors.asgi.event_feeders import feeds_events
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECTS
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotFoundInside
 from otel_coach.instrumentors.asgi.server_span import (
@@ -43,7 +43,7 @@ _FORBIDDEN: Final = 403
 _SWITCHING_PROTOCOLS: Final = 101
 _SERVER_RESTARTS: Final = 1012
 """The close code by which a server that stops tells the application that the connection ends."""
-_STEPS: Final = 20
+_MAX_STEPS: Final = 20
 """Steps of the event loop in which a stream is closed that was dropped."""
 _LINGER: Final = 0.1
 """Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
@@ -62,8 +62,9 @@ class Connection(Answering):
     """The context in which `span` is current."""
     accepted = False
     _was_closed_unaccepted = False
-    _is_told = False
-    """Whether the application knows that the connection has ended; what it begins is its matter."""
+    _disconnect_delivered = False
+    """Whether the application got the disconnect, as a message or an OSError: AI work that it then
+    begins is not abandoned."""
     method = "GET"  # of every handshake
     _application_left = False
     _first_turn: Turn | None
@@ -120,7 +121,7 @@ class Connection(Answering):
         self._note_receiving()
         message = await super().receive()
         if self._is_disconnected:
-            self._is_told = True
+            self._disconnect_delivered = True
         return message
 
     @guarded
@@ -138,7 +139,7 @@ class Connection(Answering):
     @guarded_async
     async def _until_dropped_streams_end(self) -> None:
         """Lets the event loop close the streams that the turn's code has just dropped, if any."""
-        for _ in range(_STEPS):
+        for _ in range(_MAX_STEPS):
             if not any(turn.is_left and turn.open_runs for turn in list(self.open_turns)):
                 return
             await asyncio.sleep(0)
@@ -151,7 +152,7 @@ class Connection(Answering):
         except OSError:
             # From ASGI spec 2.4 on, servers raise it when the client has disconnected.
             self._note_client_left()
-            self._is_told = True
+            self._disconnect_delivered = True
             raise
         if turn is not None:
             self._note_sent(turn)
@@ -212,7 +213,7 @@ class Connection(Answering):
             if turn.first_chunk is None:
                 turn.first_chunk = turn.last
         if turn.is_done:
-            self.settle_later(turn)
+            self.finish_turn_later(turn)
 
     def _turn_of_message(self) -> Turn | None:
         turn = current_request.get()
@@ -267,19 +268,21 @@ class Connection(Answering):
         return turn is self._latest and turn.reader is not None and not self._is_receiving
 
     @guarded
-    def settle_later(self, turn: Turn) -> None:
+    def finish_turn_later(self, turn: Turn) -> None:
         """Ends `turn`, whose work has ended, if nothing else will tell its end."""
         if not turn.was_handed_on and (turn.task is not None or current_task() is turn.reader):
             return  # the end of its task, or the next `receive`, tells
         if self._loop is None:
             self.finish_turn(turn)
         elif get_ident() == self._thread:
-            self._loop.call_later(_LINGER, self._settle, turn)
+            self._loop.call_later(_LINGER, self._finish_if_quiet, turn)
         else:
-            self._loop.call_soon_threadsafe(self._loop.call_later, _LINGER, self._settle, turn)
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, _LINGER, self._finish_if_quiet, turn
+            )
 
     @guarded
-    def _settle(self, turn: Turn) -> None:
+    def _finish_if_quiet(self, turn: Turn) -> None:
         # One that has sent nothing yet has an answer to send: `send` comes here again.
         is_quiet = turn.chunks and perf_counter() - turn.last >= _LINGER / 2
         if turn.is_done and is_quiet and not self.is_in_hand(turn):
@@ -288,7 +291,7 @@ class Connection(Answering):
     @guarded
     def work_started(self, turn: Turn) -> None:
         """Notes that AI work of `turn` has begun, perhaps after its client has left."""
-        if self._client_left and not self._is_told:
+        if self._client_left and not self._disconnect_delivered:
             turn.abandoned_endpoint = self.route.template
 
     def look_for_client(self) -> None:
@@ -315,7 +318,7 @@ class Connection(Answering):
         self.look_for_client()
         self.finished = True
         if self._client_left:
-            error = None  # the application is told by an exception that its client has left
+            error = None  # by an exception, the application learns that its client has left
         for turn in list(self.open_turns):
             self.finish_turn(turn, error)
         if self._first_turn is not None:

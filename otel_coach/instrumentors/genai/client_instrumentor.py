@@ -10,7 +10,8 @@ import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
-from otel_coach.core.stop_rule import wishes
+from otel_coach.core.library_tasks import LibraryTasks, register
+from otel_coach.core.stop_rule import stopping_patches
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.price_age import observe_age
 
@@ -94,7 +95,8 @@ class ClientInstrumentor(Instrumentor):
                 for restore in calls.patch([client], is_async=is_async):
                     undo.callback(restore)
             stopping = partial(self._stopping, module, calls)
-            undo.callback(wishes.when_wanted(stopping, now=self._stops))
+            undo.callback(stopping_patches.add(stopping, now=self._stops))
+            undo.callback(register(LibraryTasks((self.module,))))
             observe_age(arguments["recorder"], arguments["prices"])
             self.calls = calls
             self._undo = undo.pop_all()

@@ -144,13 +144,13 @@ class ModelCall(ProviderCall):
 
     def usage(self, end: End) -> Usage | None:
         """Returns the billed usage, as far as the application has received it."""
-        whole = usage_of(end.billing or _NO_BILLING)
-        # The chunks come first: for the whole, langchain-core adds up running totals, and its
-        # older versions drop parts that they do not know. But the whole may have parts of its own.
-        usage = usage_of_chunks(self.chunk_usages or ()) or whole
-        if usage is not None and whole is not None and not usage.has_parts:
-            same = (usage.prompt, usage.completion) == (whole.prompt, whole.completion)
-            usage = whole if same else usage
+        at_end = usage_of(end.billing or _NO_BILLING)
+        # langchain-core adds up running totals, and its older versions drop parts that they do not
+        # know. But the answer may have parts that no chunk has.
+        usage = usage_of_chunks(self.chunk_usages or ()) or at_end
+        if usage is not None and at_end is not None and not usage.has_parts:
+            same = (usage.prompt, usage.completion) == (at_end.prompt, at_end.completion)
+            usage = at_end if same else usage
         if self.batch is not None and usage is not None:
             self.batch.has_usage = True
         return usage
@@ -183,7 +183,7 @@ class ModelCall(ProviderCall):
             if end.was_abandoned:
                 self._record_abandoned(recorder, usage, cost)
             if end.status != OK and self.was_streamed and self.finish_reason is None:
-                reason = NO_USAGE  # the stream broke: at least these tokens are billed
+                reason = NO_USAGE  # the stream broke: what has come is the least that is billed
         # Recorded with 0 too: an alert's rate() needs the series before the first such call.
         for name in UNMEASURED:
             recorder.record(LLM_UNMEASURED, int(name == reason), (self.model, name))

@@ -10,11 +10,11 @@ from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
 from otel_coach.core.stopping import (
     StoppedError,
+    await_outermost,
     current_stop,
     refuse,
     refuse_async,
-    told_if_stopped,
-    told_instead,
+    replacement_for,
 )
 from otel_coach.instrumentors.genai.direct_embedding import EmbeddingPart
 from otel_coach.instrumentors.genai.enclosing import enclosing
@@ -59,11 +59,11 @@ class StoppingClientCalls:
             if stop is not None and self.is_refused(stop, around, args, kwargs):
                 await refuse_async(stop, is_outermost=around is None)
             asked = original(client, *args, **kwargs)
-            answer = await (told_if_stopped(asked) if around is None else asked)
+            answer = await (await_outermost(asked) if around is None else asked)
             if (stop := current_stop()) is not None:
                 self.check_chunks(answer, partial(self._end_if_cancelled, stop))
                 if around is None:
-                    self.tell_at_its_end(answer)
+                    self.replace_error_at_end(answer)
             return answer
 
         return request
@@ -84,7 +84,7 @@ class StoppingClientCalls:
 
     @guarded
     def check_chunks(self, answer: Any, check: Callable[[Any], None]) -> None:
-        """Lets `check` end a stream, called with the call at each chunk."""
+        """Calls `check` with the call at each chunk of a stream; what it raises ends the stream."""
         if (watched := watched_iterator(answer)) is not None:
             watched.check = check
 
@@ -94,7 +94,7 @@ class StoppingClientCalls:
             raise StoppedError
 
     def _end_if_cancelled(self, stop: Stop, call: Any) -> None:
-        """Ends the stream of a task that goes on though it has been cancelled."""
+        """Ends the stream of a task that goes on although it has been cancelled."""
         if stop.is_on and self.has_lost_cancellation(stop, call):
             raise CancelledError
 
@@ -109,12 +109,12 @@ class StoppingClientCalls:
         return stop.is_on and stop.refuses(call, is_outermost=False)
 
     @guarded
-    def tell_at_its_end(self, answer: Any) -> None:
-        """Lets an outermost stream that a task reads end with what `told` returns."""
+    def replace_error_at_end(self, answer: Any) -> None:
+        """Makes an outermost stream that a task reads raise the replacement, if it is stopped."""
         if (watched := watched_iterator(answer)) is not None:
-            watched.told = self.told
+            watched.replace = self.replacement_for
 
     @guarded
-    def told(self, call: Any, error: BaseException) -> list[BaseException]:
-        """Returns what the application gets instead of `error`, if the call was stopped."""
-        return [] if isinstance(call, EmbeddingPart) else told_instead(current_stop(), error)
+    def replacement_for(self, call: Any, error: BaseException) -> list[BaseException]:
+        """Returns a list of what the application gets in place of `error`, if anything."""
+        return [] if isinstance(call, EmbeddingPart) else replacement_for(error, current_stop())

@@ -64,7 +64,10 @@ class WatchedIterator:
         on_end: called when the stream was read to its end.
     """
 
-    __slots__ = ("__weakref__", "_call", "_calls", "_iterator", "_note", "_on_end", "check", "told")
+    __slots__ = (
+        *("__weakref__", "_call", "_calls", "_iterator", "_note", "_on_end"),
+        *("check", "replace"),
+    )
 
     def __init__(
         self,
@@ -81,8 +84,9 @@ class WatchedIterator:
         self._on_end = on_end
         self.check: Callable[[Any], None] | None = None
         """Called with the call when a chunk has come; what it raises ends the stream."""
-        self.told: Callable[[Any, BaseException], list[BaseException] | None] | None = None
-        """Returns what the application gets instead of an error, if the call was stopped."""
+        self.replace: Callable[[Any, BaseException], list[BaseException] | None] | None = None
+        """Takes the call and the error that ends the stream. Returns a list of the exception that
+        the application gets in its place, if any."""
 
     @property
     def is_running(self) -> bool:
@@ -143,8 +147,8 @@ class WatchedIterator:
             raise
         except BaseException as error:
             self._calls.end(self._call, error)
-            if self.told is not None and (told := self.told(self._call, error)):
-                raise told.pop() from error
+            if self.replace is not None and (replacement := self.replace(self._call, error)):
+                raise replacement.pop() from error
             raise
         try:
             self._note(chunk)

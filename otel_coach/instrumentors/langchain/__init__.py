@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import wrapt
 
-from otel_coach.core import compatibility
+from otel_coach.core import compatibility, library_tasks
 from otel_coach.core.guard import guarded
-from otel_coach.core.stop_rule import wishes
+from otel_coach.core.stop_rule import stopping_patches
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.enclosing import register
 from otel_coach.instrumentors.genai.price_age import observe_age
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
 _OWNER_MODULES: Final = {"langchain_core.language_models", "langchain_core.tools"}
+_PACKAGES: Final = ("langchain", "langgraph")
+"""Prefixes of the names of modules: LangChain's, its integrations' and LangGraph's."""
 
 
 class LangChainInstrumentor(Instrumentor):
@@ -79,7 +81,7 @@ class LangChainInstrumentor(Instrumentor):
         # also after `uninstrument`.
         if not self._arguments or self._undo is not None:
             return
-        from otel_coach.instrumentors.langchain import observer  # noqa: PLC0415 - only with LangChain
+        from otel_coach.instrumentors.langchain import event_feeders, observer  # noqa: PLC0415 - only with LangChain
 
         ids_are_freed = compatibility.holds(compatibility.RUN_IDS)
         with ExitStack() as undo:
@@ -87,7 +89,9 @@ class LangChainInstrumentor(Instrumentor):
                 undo.callback(restore)
             self.observer = observer.RunObserver(**self._arguments, ids_are_freed=ids_are_freed)
             undo.callback(register(self.observer.enclosing))
-            undo.callback(wishes.when_wanted(partial(self._stopping, module), now=self._stops))
+            tasks = library_tasks.LibraryTasks(_PACKAGES, event_feeders.feeds_events)
+            undo.callback(library_tasks.register(tasks))
+            undo.callback(stopping_patches.add(partial(self._stopping, module), now=self._stops))
             observe_age(self.recorder, self._arguments["prices"])
             self._undo = undo.pop_all()
 
@@ -95,7 +99,7 @@ class LangChainInstrumentor(Instrumentor):
         from otel_coach.instrumentors.langchain import stopping_managers  # noqa: PLC0415 - only where asked for
 
         yield from stopping_managers.refusing(module, self)
-        yield stopping_managers.reporting_cancellations(self.recorder).undo
+        yield stopping_managers.replacing_unreported(self.recorder).undo
 
     @guarded
     def _watch_caches(self, module: Any) -> None:

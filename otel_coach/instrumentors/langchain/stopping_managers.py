@@ -17,11 +17,11 @@ from otel_coach.core.late_patches import LatePatches, Methods
 from otel_coach.core.patching import replaced
 from otel_coach.core.stopping import (
     StoppedError,
+    await_outermost,
     current_stop,
     refuse,
     refuse_async,
-    told_if_stopped,
-    told_instead,
+    replacement_for,
 )
 from otel_coach.instrumentors.langchain.manager_patches import is_observed
 from otel_coach.instrumentors.langchain.modes import current_parent_id
@@ -49,22 +49,22 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
             for name in STARTS[kind]:
                 make = partial(_refusing, instrumentor=instrumentor, is_async=bool(flavour))
                 yield replaced(manager, name, make)
-        telling = _telling_async if flavour else _telling
+        replacing = _replacing_async if flavour else _replacing
         for kind in filter(is_observed, _REPORTED):
             run_manager = getattr(module, f"{flavour}CallbackManagerFor{kind}Run")
             name = f"on_{kind.lower()}_error"
-            yield replaced(run_manager, name, partial(telling, instrumentor=instrumentor))
+            yield replaced(run_manager, name, partial(replacing, instrumentor=instrumentor))
         if not is_observed("LLM"):
             continue
         run_manager = getattr(module, f"{flavour}CallbackManagerForLLMRun")
-        stopping = _stopping_async if flavour else _stopping
+        ending = _ending_stream_async if flavour else _ending_stream
         for name in ("on_llm_new_token", "on_stream_event"):
             if hasattr(run_manager, name):  # the latter is for v3 of event streams
-                yield replaced(run_manager, name, partial(stopping, instrumentor=instrumentor))
+                yield replaced(run_manager, name, partial(ending, instrumentor=instrumentor))
 
 
-def reporting_cancellations(recorder: CountsFaults) -> LatePatches:
-    """Patches the calls of models: LangChain does not report their end by a cancellation."""
+def replacing_unreported(recorder: CountsFaults) -> LatePatches:
+    """Patches the calls of models whose end by a cancellation LangChain does not report."""
     return LatePatches(
         recorder,
         {
@@ -78,7 +78,7 @@ def _awaiting(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     async def ainvoke(*args: Any, **kwargs: Any) -> Any:  # others ask whether it is asynchronous
         answer = original(*args, **kwargs)
-        return await (answer if current_parent_id() is not None else told_if_stopped(answer))
+        return await (answer if current_parent_id() is not None else await_outermost(answer))
 
     return ainvoke
 
@@ -105,7 +105,7 @@ def _refusing(
     return start
 
 
-def _stopping(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _ending_stream(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
     """Wraps the sync method for a chunk: it ends a stream that a worker thread reads."""
 
     @wraps(original)
@@ -119,7 +119,9 @@ def _stopping(original: Callable[..., Any], instrumentor: Observed) -> Callable[
     return chunk_came
 
 
-def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _ending_stream_async(
+    original: Callable[..., Any], instrumentor: Observed
+) -> Callable[..., Any]:
     """Wraps the async method: it ends a stream that a task of LangChain's reads.
 
     The task that consumes the stream is cancelled, but LangChain's is not, and the cancellation of
@@ -138,41 +140,43 @@ def _stopping_async(original: Callable[..., Any], instrumentor: Observed) -> Cal
     return chunk_came
 
 
-def _telling(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
-    """Wraps the sync method for an error: it raises what the application gets instead, if any."""
+def _replacing(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+    """Wraps the sync method for an error: it raises the replacement of that error, if any."""
 
     @wraps(original)
     def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
-        told = _told(instrumentor, self, error)
+        replacement = _replacement_for(instrumentor, self, error)
         answer = original(self, error, *args, **kwargs)
-        if told:
-            raise told.pop() from error
+        if replacement:
+            raise replacement.pop() from error
         return answer
 
     return on_error
 
 
-def _telling_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _replacing_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
     """Wraps the async method likewise."""
 
     @wraps(original)
     async def on_error(self: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
-        told = _told(instrumentor, self, error)
+        replacement = _replacement_for(instrumentor, self, error)
         answer = await original(self, error, *args, **kwargs)
-        if told:
-            raise told.pop() from error
+        if replacement:
+            raise replacement.pop() from error
         return answer
 
     return on_error
 
 
 @guarded
-def _told(instrumentor: Observed, manager: Any, error: BaseException) -> list[BaseException]:
+def _replacement_for(
+    instrumentor: Observed, manager: Any, error: BaseException
+) -> list[BaseException]:
     stop = current_stop()
     if stop is None or manager.parent_run_id is not None:
         return []
     run = _run_of(instrumentor, manager)
-    return [] if run is None else told_instead(stop, error, run)
+    return [] if run is None else replacement_for(error, stop, run)
 
 
 @guarded

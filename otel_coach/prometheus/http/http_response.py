@@ -66,7 +66,7 @@ def answer(
         body, content_type = page.render(accept, own)
     except OSError as error:
         return unavailable(page, error)
-    if page.outage.ends():
+    if page.cannot_read.ends():
         _logger.warning("otel-coach: the page for Prometheus is there again")
     headers = [("content-type", content_type), ("vary", "accept, accept-encoding"), _NO_STORE]
     if gzip:
@@ -81,7 +81,7 @@ def unavailable(page: PageRenderer, error: OSError) -> Answer:
     A page on which counters drop would be worse than none: a failed scrape is noticed.
     """
     why, what_helps = reason(error), cure(error, RESTART)
-    if page.outage.begins():
+    if page.cannot_read.begins():
         _logger.error(
             "otel-coach: there is no page for Prometheus, since not all figures can be read "
             "(%s). %s",

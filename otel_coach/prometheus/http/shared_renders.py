@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     """The format, whether it is compressed, and what returns the application's own page."""
 
 _MAX_WAITING: Final = 500
-"""Requests; further ones are told to try again later."""
+"""Requests; further ones get a 503."""
 _SHARE: Final = 0.2
 """The share of the time that rendering may take in the long run, if `_MAX_PAUSE` is long enough."""
 _AT_ONCE: Final = 1.0
@@ -152,7 +152,7 @@ class Renders:
         except BaseException as raised:  # noqa: BLE001 - raised again by `Ticket.found`
             fault = raised
         for ticket in waiting:
-            self._tell(ticket, found, fault)
+            self._end(ticket, found, fault)
 
     def _pause(self) -> None:
         now = monotonic()
@@ -161,7 +161,7 @@ class Renders:
         if self._credit < 0:
             sleep(min(-self._credit / _SHARE, _MAX_PAUSE))
 
-    def _tell(self, ticket: Ticket, found: Answer | None, fault: BaseException | None) -> None:
+    def _end(self, ticket: Ticket, found: Answer | None, fault: BaseException | None) -> None:
         try:
             ticket.end(found, fault)
         except RuntimeError:
@@ -175,4 +175,4 @@ class Renders:
             waiting, self._waiting = self._waiting, {}
         for tickets in waiting.values():
             for ticket in tickets:
-                self._tell(ticket, None, None)
+                self._end(ticket, None, None)

@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 from verification.oracle.graphs import graph as calling
 
 ON_THE_PATH = {
-    "/stream": {"run_around", "tell_at_its_end", "check_chunks"},
+    "/stream": {"run_around", "replace_error_at_end", "check_chunks"},
     "/thread": {"run_around", "is_refused", "check_chunks", "is_stopped"},
 }
 STOPPED = "app_ai_stopped_runs_total"

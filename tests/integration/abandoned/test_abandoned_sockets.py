@@ -183,7 +183,7 @@ def test_nothing_is_stopped_by_default(measured, sockets, notes):
 @pytest.fixture
 def wanted(monkeypatch):
     """Takes back what the code of a test asks for."""
-    monkeypatch.setattr(stop_rule.wishes, "_is_wanted", False)
+    monkeypatch.setattr(stop_rule.stopping_patches, "_is_applied", False)
 
 
 def test_code_asks_for_it_around_a_handler(wanted, measured, notes):
@@ -267,7 +267,7 @@ def test_a_direct_stream_of_a_providers_package_is_stopped():
         assert measured.page().sum("otel_coach_errors_total") == 0
 
 
-@pytest.mark.parametrize("name", ["told", "tell_at_its_end"])
+@pytest.mark.parametrize("name", ["replacement_for", "replace_error_at_end"])
 def test_a_fault_where_a_direct_stream_ends_leaves_the_cancellation(monkeypatch, name):
     seen = []
 

@@ -70,7 +70,7 @@ def test_an_answer_that_is_no_page_is_one_line_with_a_cure(pieces):
     ids=["always to be continued", "a status that never ends"],
 )
 def test_what_never_ends_is_left(monkeypatch, pieces):
-    monkeypatch.setattr(fetch, "LONGEST", 1.0)
+    monkeypatch.setattr(fetch, "MAX_SECONDS", 1.0)
     with hostile(pieces, pause=0.05) as (url, _):
         started = time.monotonic()
         (finding,) = reported(url, None)

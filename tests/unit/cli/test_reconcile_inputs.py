@@ -133,7 +133,7 @@ def test_a_huge_file_takes_no_memory(reconcile, monkeypatch, tmp_path):
 
 
 def test_a_pipe_that_nobody_writes_to_is_left(reconcile, monkeypatch, tmp_path):
-    monkeypatch.setattr(exports, "LONGEST", 0.3)
+    monkeypatch.setattr(exports, "MAX_SECONDS", 0.3)
     path = tmp_path / "pipe"
     os.mkfifo(path)
     assert "was not read within 0.3 s" in reconcile.error([], str(path), page=PAGE)

@@ -157,7 +157,7 @@ def test_a_server_that_is_not_there_or_no_address_is_one_line(reconcile):
 
 
 def test_a_server_that_drips_is_left(reconcile, monkeypatch):
-    monkeypatch.setattr(pages, "LONGEST", 0.5)
+    monkeypatch.setattr(pages, "MAX_SECONDS", 0.5)
     drips = [b"HTTP/1.1 200 OK\r\n\r\n", *[b"#"] * 200]
     with hostile(drips, pause=0.05) as (url, _):
         assert "within 0.5 s" in reconcile.error(USAGE, "--page", url)

@@ -201,7 +201,7 @@ def test_addresses_that_cannot_be_read_are_one_line(reconcile, monkeypatch):
     assert "/metrics" not in line
     for address in ("http://u:hunter2@[::1/", "u:hunter2@127.0.0.1:9090", "ftp://u:hunter2@h"):
         assert "hunter2" not in reconcile.error(usage(1), "--prometheus", address)
-    monkeypatch.setattr(prometheus_api, "LONGEST", 0.5)
+    monkeypatch.setattr(prometheus_api, "MAX_SECONDS", 0.5)
     with hostile([b"HTTP/1.1 200 OK\r\n\r\n", *[b" "] * 200], pause=0.05) as (url, _):
         assert "within 0.5 s" in reconcile.error(usage(1), "--prometheus", url)
     monkeypatch.undo()

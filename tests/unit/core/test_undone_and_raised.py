@@ -1,4 +1,4 @@
-"""What is raised where it must not stop the rest: in undo functions, wishes, plug-ins and pages."""
+"""What is raised where it must not stop the rest: in undo functions, patches, plug-ins, pages."""
 
 import asyncio
 import contextvars
@@ -13,7 +13,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_coach.core.guard import uncounted
 from otel_coach.core.patching import undone
-from otel_coach.core.stop_rule import Wishes
+from otel_coach.core.stop_rule import OnDemandPatches
 from otel_coach.instrumentors.asgi.middleware import Middleware
 from otel_coach.metrics.recorder import Recorder
 from otel_coach.prometheus.http.asgi_endpoint import MetricsEndpoint
@@ -41,7 +41,7 @@ def test_all_undo_functions_are_called_though_one_raises():
 
 
 def test_a_fault_of_one_patch_is_counted_and_keeps_no_other_and_no_code_of_the_host():
-    wishes, patched = Wishes(), []
+    on_demand, patched = OnDemandPatches(), []
 
     def patches(name):
         def begin():
@@ -52,9 +52,9 @@ def test_a_fault_of_one_patch_is_counted_and_keeps_no_other_and_no_code_of_the_h
 
         return begin
 
-    undo = [wishes.when_wanted(patches(name)) for name in ("a", "broken", "b")]
+    undo = [on_demand.add(patches(name)) for name in ("a", "broken", "b")]
     before = len(uncounted)
-    wishes.want()
+    on_demand.apply()
     assert sorted(patched) == ["a", "b"]
     assert [type(fault) for fault in list(uncounted)[before:]] == [LookupError]
     while len(uncounted) > before:

@@ -11,7 +11,7 @@ import pytest
 from otel_coach.workers import membership
 from otel_coach.workers.append_log import SharedLog
 from otel_coach.workers.membership import Membership
-from otel_coach.workers.refresh_socket import RefreshSocket, ring
+from otel_coach.workers.refresh_socket import RefreshSocket, request_refresh
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import (
@@ -55,17 +55,17 @@ def test_a_path_too_long_for_a_socket_is_said_to_be(tmp_path, monkeypatch):
 
 
 def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_path):
-    door, hung = tmp_path / "door", tmp_path / "hung"
-    rang = []
-    doorbell, _silent = RefreshSocket(door), RefreshSocket(hung)
-    answering = threading.Thread(target=doorbell.wait, args=(5, lambda: not rang.append(1)))
+    socket_path, hung = tmp_path / "socket", tmp_path / "hung"
+    asked = []
+    refresh_socket, _silent = RefreshSocket(socket_path), RefreshSocket(hung)
+    answering = threading.Thread(target=refresh_socket.wait, args=(5, lambda: not asked.append(1)))
     answering.start()
     started = time.monotonic()
-    doors = {"well": door, "hung": hung, "dead": tmp_path / "nobody"}
-    assert ring(doors, 0.3, lambda: None) == {"hung"}
+    sockets = {"well": socket_path, "hung": hung, "dead": tmp_path / "nobody"}
+    assert request_refresh(sockets, 0.3, lambda: None) == {"hung"}
     assert time.monotonic() - started < 4  # the one that is there would wait for 5
     answering.join()
-    assert rang == [1]
+    assert asked == [1]
 
 
 # Merging

@@ -14,11 +14,11 @@ from otel_coach.prometheus.snapshot import from_bytes
 from otel_coach.settings import Settings, effective
 from otel_coach.setup.serving import Serving
 from otel_coach.testing import Page, measuring
-from otel_coach.workers import log_once as outage_module
+from otel_coach.workers import log_once as log_once_module
 from otel_coach.workers import run_dir as folder_module
 from otel_coach.workers.log_once import LogOnce
 from otel_coach.workers.membership import Membership
-from otel_coach.workers.refresh_socket import RefreshSocket, ring
+from otel_coach.workers.refresh_socket import RefreshSocket, request_refresh
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.shared_dir import SharedDirError, base_folder
 from otel_coach.workers.supervisor import supervisor
@@ -70,7 +70,7 @@ def test_a_task_that_nobody_could_be_asked_about_begins_later(tmp_path, groups, 
 class Rendered:
     """A page that is always the same."""
 
-    outage = LogOnce()
+    cannot_read = LogOnce()
 
     def render(self, accept, own=None):
         return b"x 1\n", "text/plain"
@@ -94,41 +94,41 @@ def test_a_port_at_which_nobody_can_be_let_in_costs_no_processor():
 
 
 def test_who_was_let_in_is_answered_though_the_next_one_cannot_be(tmp_path):
-    doorbell = RefreshSocket(tmp_path / "door")
+    refresh_socket = RefreshSocket(tmp_path / "socket")
     with ExitStack() as closing:
-        closing.callback(doorbell.close)
-        bells = [closing.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
-        for bell in bells:
-            bell.connect(str(tmp_path / "door"))
+        closing.callback(refresh_socket.close)
+        clients = [closing.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for client in clients:
+            client.connect(str(tmp_path / "socket"))
         with descriptors():
-            assert not doorbell.wait(0.1, never)
+            assert not refresh_socket.wait(0.1, never)
         with descriptors(left=1):
-            assert doorbell.wait(1, lambda: True)
-        bells[0].settimeout(0)
-        assert bells[0].recv(1) == b"1"
-        assert doorbell.wait(1, lambda: False)
-        assert bells[1].recv(1) == b""
+            assert refresh_socket.wait(1, lambda: True)
+        clients[0].settimeout(0)
+        assert clients[0].recv(1) == b"1"
+        assert refresh_socket.wait(1, lambda: False)
+        assert clients[1].recv(1) == b""
 
 
 def test_an_answer_that_raises_is_none(tmp_path):
-    doorbell = RefreshSocket(tmp_path / "door")
+    refresh_socket = RefreshSocket(tmp_path / "socket")
     with ExitStack() as closing:
-        closing.callback(doorbell.close)
-        bell = closing.enter_context(socket.socket(socket.AF_UNIX))
-        bell.connect(str(tmp_path / "door"))
+        closing.callback(refresh_socket.close)
+        client = closing.enter_context(socket.socket(socket.AF_UNIX))
+        client.connect(str(tmp_path / "socket"))
         with pytest.raises(ZeroDivisionError):
-            doorbell.wait(1, lambda: 1 // 0)
-        assert bell.recv(1) == b""
+            refresh_socket.wait(1, lambda: 1 // 0)
+        assert client.recv(1) == b""
 
 
-def test_who_rings_without_a_descriptor_blames_nobody(tmp_path):
-    doorbell = RefreshSocket(tmp_path / "door")
+def test_who_asks_without_a_descriptor_blames_nobody(tmp_path):
+    refresh_socket = RefreshSocket(tmp_path / "socket")
     before = open_files()
     for left in (0, 1):
         with descriptors(left), pytest.raises(OSError, match="Too many"):
-            ring({"well": tmp_path / "door"}, 1, lambda: None)
+            request_refresh({"well": tmp_path / "socket"}, 1, lambda: None)
     assert open_files() == before
-    doorbell.close()
+    refresh_socket.close()
 
 
 # What is said
@@ -136,22 +136,22 @@ def test_who_rings_without_a_descriptor_blames_nobody(tmp_path):
 
 def test_an_outage_that_comes_and_goes_is_said_once_a_minute(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(outage_module, "monotonic", lambda: now[0])
-    outage, said = LogOnce(), []
+    monkeypatch.setattr(log_once_module, "monotonic", lambda: now[0])
+    log_once, said = LogOnce(), []
     for second in range(130):
         now[0] = float(second)
-        if outage.begins():
+        if log_once.begins():
             said.append(second)
         if second != 100:  # then it stays away, and was said
-            outage.ends()
+            log_once.ends()
     assert said == [0, 60, 120]
-    assert not outage.ends()
-    assert not outage.begins()
+    assert not log_once.ends()
+    assert not log_once.begins()
     now[0] = 1000.0
-    assert outage.begins()
+    assert log_once.begins()
     now[0] = 2000.0
-    assert not outage.begins()  # it lasts
-    assert outage.ends()
+    assert not log_once.begins()  # it lasts
+    assert log_once.ends()
 
 
 # Where nothing can be shared

@@ -183,7 +183,7 @@ def test_nothing_of_it_is_imported_by_default():
 @pytest.fixture
 def wanted(monkeypatch):
     """As in a process in which code asks for it."""
-    monkeypatch.setattr(stop_rule.wishes, "_is_wanted", False)
+    monkeypatch.setattr(stop_rule.stopping_patches, "_is_applied", False)
 
 
 @pytest.mark.server

@@ -13,7 +13,7 @@ _STREAMS: Final = ("_astream_log_implementation", "_astream_events_implementatio
 
 
 def feeds_events(task: asyncio.Task[Any]) -> bool:
-    """Returns whether `task` is the one that feeds a stream of events, which other code consumes.
+    """Returns whether `task` feeds a stream of events, which other code reads.
 
     The stream of version 1 waits for it to end, even if the stream itself is cancelled.
     """
