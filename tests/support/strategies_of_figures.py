@@ -19,12 +19,12 @@ from tests.support.strategies import (
     encoded,
 )
 
-_MOST = 1.7976931348623157e308
+_MAX_FLOAT = 1.7976931348623157e308
 NUMBERS = (
     st.floats(0, 1000)
     | st.floats()
     | st.integers(-(2**53), 2**53)
-    | st.sampled_from([0.1, 5e-324, 1e16, _MOST, -_MOST, float("inf"), -float("inf")])
+    | st.sampled_from([0.1, 5e-324, 1e16, _MAX_FLOAT, -_MAX_FLOAT, float("inf"), -float("inf")])
 )
 _SUFFIXES = {
     ("c", "counter"): ["_total"],

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from verification.oracle.plan import Order
     from verification.oracle.received import Received
 
-_MOST_FOR_NOBODY = 40
+_MAX_FOR_NOBODY = 40
 """Chunks of a stream that are sent before the service has noticed that its user has left: some, on
 a machine that is busy with twenty other requests at once; a stream has eighty in all."""
 _MAX_ALONE = 3
@@ -112,7 +112,7 @@ class Oracle:
             if entry.user == str(order.number) and entry.kind == "chat" and entry.stream:
                 sent = round(max(0.0, (entry.ended or left) - left) / PACE)
                 self.sent_for_nobody.append(sent)
-                if sent > _MOST_FOR_NOBODY:
+                if sent > _MAX_FOR_NOBODY:
                     yield f"{order}: {sent} chunks were sent after its user had left"
 
     def _page(self) -> Page:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 from rich.console import Console
 
-from examples.coaching.demo.checks import LONGEST_REST, at_rest, missing_at_rest
+from examples.coaching.demo.checks import MAX_REST, at_rest, missing_at_rest
 from examples.coaching.demo.commands import commands
 from examples.coaching.demo.report import figures_tables, trace_tree
 from otel_coach.testing import Page
@@ -73,7 +73,7 @@ def _run(port: int, *, once: bool) -> int:
         if trace is not None:
             console.print("one trace:", trace)
         else:
-            wrong.append(f"no trace of a chat with a tool came within {LONGEST_REST} s")
+            wrong.append(f"no trace of a chat with a tool came within {MAX_REST} s")
         for line in wrong:
             console.print(f"[red]wrong: {line}[/red]")
         if not wrong:

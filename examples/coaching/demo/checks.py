@@ -27,14 +27,14 @@ class Sums(Protocol):
 AI_ENDPOINTS = (CHAT, LEGACY, PLAN, ADVANCED)
 _AUTH_FAILURES = (401, 403)
 _METHOD_NOT_ALLOWED = 405
-LONGEST_REST = 8.0
+MAX_REST = 8.0
 """Seconds that a run may continue after its user has left, and that spans may take to arrive."""
 _INTERVAL = 0.5
 _Value = TypeVar("_Value")
 
 
 def at_rest(
-    look: Callable[[], _Value], is_right: Callable[[_Value], bool], within: float = LONGEST_REST
+    look: Callable[[], _Value], is_right: Callable[[_Value], bool], within: float = MAX_REST
 ) -> _Value:
     """Calls `look` until its result `is_right` or `within` seconds are over; returns the result."""
     deadline = time.monotonic() + within
