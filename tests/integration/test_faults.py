@@ -208,8 +208,9 @@ NOT_CALLED_HERE = {
     *(f"EmbeddingObserver.{name}" for name in ("started", "ended", "end_calls")),
     "EmbeddingPatches._patch_new",
     # tests/unit/instrumentors/direct/test_direct_faults.py makes these fail.
-    *(f"ClientCalls.{name}" for name in ("begin", "enter", "exit", "answered", "end", "leave")),
-    *(f"ClientCalls.{name}" for name in ("_answer", "_note", "_prompt")),
+    "ClientCalls.begin",
+    *(f"OpenCalls.{name}" for name in ("enter", "exit", "answered", "end", "leave", "end_runs")),
+    *(f"OpenCalls.{name}" for name in ("_answer", "_note", "_prompt")),
     *("ClientInstrumentor._patch", "RunObserver.enclosing"),
     *("Serving.end", "Serving.refresh", "ContribInstrumentations._hand_over"),
     *("Serving.stop", "MetricsEndpoint.combined"),  # at the end; a page of the application's own

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.plain import text_of
-from otel_coach.instrumentors.genai.client_calls import Package
 from otel_coach.instrumentors.genai.direct_call import (
     DirectCall,
     dumped,
@@ -147,22 +146,3 @@ def _blocks_of(events: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
                 if said:
                     blocks[index][key] = str(blocks[index].get(key) or "") + str(said)
     yield from blocks.values()
-
-
-def provider_of(client: Any) -> str:
-    """Returns the provider that `client` asks, by LangChain's name for it."""
-    name = type(client).__name__
-    if "Bedrock" in name:
-        return "anthropic_bedrock"
-    return "anthropic_vertex" if "Vertex" in name else "anthropic"
-
-
-PACKAGE: Final = Package(
-    calls={"/v1/messages": MessagesCall, "/v1/complete": TextCompletionCall},
-    provider_of=provider_of,
-    name="anthropic",
-    other_instrumentations=(
-        ("openinference.instrumentation.anthropic", "AnthropicInstrumentor"),
-        ("opentelemetry.instrumentation.anthropic", "AnthropicInstrumentor"),
-    ),
-)

@@ -1,4 +1,4 @@
-"""Measures the calls of a provider's package: one for each call of a client's `request`.
+"""Patches the clients of a provider's package: a call of a model is one call of their `request`.
 
 All methods of such a package that call a model end up in `request(cast_to, options, ...)` of the
 client's base class, which also repeats failed attempts: so one patch sees each call once, whether
@@ -7,62 +7,36 @@ it was made by `create`, `parse`, `stream`, a raw response or `post`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
+import threading
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Unpack
 
 from opentelemetry import context as otel_context
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.patching import replaced
 from otel_coach.core.spans import CURRENT_RUN, is_open_call
-from otel_coach.instrumentors.genai.direct_call import DirectCall, as_object
-from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding, EmbeddingPart
 from otel_coach.instrumentors.genai.enclosing import enclosing
 from otel_coach.instrumentors.genai.model_call import ModelCall
-from otel_coach.instrumentors.genai.other_spans import another_makes_the_span
-from otel_coach.instrumentors.genai.run_recorder import RunRecorder
-from otel_coach.instrumentors.genai.watched_stream import watch_bytes, watch_chunks
+from otel_coach.instrumentors.genai.provider_package import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from contextvars import Token
-
-    from opentelemetry.context import Context
+    from collections.abc import Callable, Iterable, Mapping
 
     from otel_coach.core.announcement import Announce
-    from otel_coach.instrumentors.genai.billing import Billing
-    from otel_coach.instrumentors.genai.enclosing import Enclosing
+    from otel_coach.instrumentors.genai.direct_embedding import EmbeddingPart
+    from otel_coach.instrumentors.genai.open_calls import AnyCall, OpenCalls
+    from otel_coach.instrumentors.genai.provider_package import ProviderPackage
     from otel_coach.instrumentors.genai.run_recorder import RunArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
 
-    AnyCall = DirectCall | DirectEmbedding
-    _Token = Token[Context]
-
-_MAX_OPEN_CALLS: Final = 50_000
-_GIVES_WAY: Final = (
-    "another instrumentation makes the spans of calls by the {name} package; otel-coach makes "
-    "none, and measures the calls as before"
-)
-
-
-class Package(NamedTuple):
-    """What is known of a provider's package."""
-
-    calls: Mapping[str, type[AnyCall]]
-    """By the path of an endpoint, the class of its calls."""
-    provider_of: Callable[[Any], str]
-    """Returns the provider that a client asks."""
-    name: str
-    """The package's name, which is also that of the provider that its clients ask by default."""
-    other_instrumentations: tuple[tuple[str, str], ...]
-    """The instrumentors of other packages that make a span for each call: module and class."""
-
 
 class ClientCalls:
-    """The calls by the clients of one package.
+    """The patches of the clients of one package.
+
+    Most services call models by LangChain, which calls such a package: those calls are LangChain's.
+    What measures the others is imported at the first of them.
 
     Args:
         package: what is known of the package.
@@ -72,18 +46,31 @@ class ClientCalls:
 
     def __init__(
         self,
-        package: Package,
+        package: ProviderPackage,
         announce: Announce | None = None,
         **arguments: Unpack[RunArguments],
     ) -> None:
         self._package = package
         self._announce = announce
-        self._run_recorder = RunRecorder(**arguments)
-        self.recorder: Recorder = self._run_recorder.recorder
-        self._open: dict[int, AnyCall] = {}
+        self._arguments = arguments
+        self.recorder: Recorder = arguments["recorder"]
+        self._open_calls: OpenCalls | None = None
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return 0 if self._open_calls is None else len(self._open_calls)
+
+    @property
+    def open_calls(self) -> OpenCalls:
+        """The calls that are open."""
+        if self._open_calls is None:
+            from otel_coach.instrumentors.genai.open_calls import OpenCalls  # noqa: PLC0415 - see the class
+
+            with self._lock:
+                self._open_calls = self._open_calls or OpenCalls(
+                    self._package, self._announce, **self._arguments
+                )
+        return self._open_calls
 
     def patch(self, clients: Iterable[type], *, is_async: bool) -> Iterable[Callable[[], None]]:
         """Patches `request` wherever the classes `clients` have it from; yields the undo functions.
@@ -100,16 +87,17 @@ class ClientCalls:
         def request(client: Any, *args: Any, **kwargs: Any) -> Any:
             if (call := self.begin(client, args, kwargs)) is None:
                 return original.__get__(client)(*args, **kwargs)
-            token = self.enter(call)
+            calls = self.open_calls
+            token = calls.enter(call)
             try:
                 answer = original.__get__(client)(*args, **kwargs)
             except BaseException as error:
-                self.end(call, error)
+                calls.end(call, error)
                 raise
             finally:
-                self.exit(token)
-            if not self.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
-                self.end(call)
+                calls.exit(token)
+            if not calls.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
+                calls.end(call)
             return answer
 
         return request
@@ -119,23 +107,22 @@ class ClientCalls:
         async def request(client: Any, *args: Any, **kwargs: Any) -> Any:
             if (call := self.begin(client, args, kwargs)) is None:
                 return await original.__get__(client)(*args, **kwargs)
-            token = self.enter(call)
+            calls = self.open_calls
+            token = calls.enter(call)
             try:
                 answer = await original.__get__(client)(*args, **kwargs)
             except BaseException as error:
-                self.end(call, error)
+                calls.end(call, error)
                 if isinstance(error, GeneratorExit):
                     token = None  # the coroutine was dropped, and is closed in another context
                 raise
             finally:
-                self.exit(token)
-            if not self.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
-                self.end(call)
+                calls.exit(token)
+            if not calls.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
+                calls.end(call)
             return answer
 
         return request
-
-    # From the start to the end of a call
 
     @guarded
     def begin(
@@ -147,170 +134,42 @@ class ClientCalls:
         `EmbeddingPart` if that is a call of an embedding model, which gets the answer.
         """
         options: Any = kwargs["options"] if "options" in kwargs else args[1]
-        kind = self._kind(options)
-        if kind is None:
+        path = self._path_of_call(options)
+        if path is None:
             return None
         around: Any = otel_context.get_value(CURRENT_RUN)
         outer = None
         if not is_open_call(around):
             outer = enclosing()
             around = outer.run
-        is_own = isinstance(around, ModelCall) == issubclass(kind, DirectCall)
-        if is_open_call(around) and is_own:
+        asks_model = path not in self._package.embeddings
+        if is_open_call(around) and isinstance(around, ModelCall) == asks_model:
             return self._noted(around, client)
-        body: Any = options.json_data
-        call = self._started(
-            kind,
-            cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {},
-            client,
-            outer or enclosing(),
-        )
-        self._watch_parser(call, options)
-        self._open[id(call)] = call
-        if len(self._open) > _MAX_OPEN_CALLS:
-            self.leave(next(iter(self._open.values())))
-        return call
+        return self.open_calls.start(path, options, client, outer or enclosing())
 
     def _noted(self, call: Any, client: Any) -> EmbeddingPart | None:
         """Notes a request of an open call, which a framework or the patch outside has started."""
         if call.provider == self._package.name and call.api_url is None:
-            call.api_url = _address(client)  # a framework may not know it (OPENAI_BASE_URL)
+            call.api_url = address_of(client)  # a framework may not know it (OPENAI_BASE_URL)
         if isinstance(call, ModelCall):
             call.was_asked = True
             return None
-        return None if isinstance(call, DirectEmbedding) else EmbeddingPart(call)
+        return self.open_calls.part_of(call)
 
     def is_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Returns whether a request is the call of a model."""
-        return self._kind(kwargs["options"] if "options" in kwargs else args[1]) is not None
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        return self._path_of_call(options) is not None
 
-    def _kind(self, options: Any) -> type[AnyCall] | None:
+    def _path_of_call(self, options: Any) -> str | None:
+        """Returns the path of the endpoint if a model answers there, else None."""
         if str(options.method).lower() != "post":
             return None
-        return self._package.calls.get(str(options.url).partition("?")[0])
+        path = str(options.url).partition("?")[0]
+        known = path in self._package.models or path in self._package.embeddings
+        return path if known else None
 
-    def _started(
-        self, kind: type[AnyCall], body: Mapping[str, Any], client: Any, around: Enclosing
-    ) -> AnyCall:
-        provider, api_url = self._package.provider_of(client), _address(client)
-        gives_way = another_makes_the_span(self._package.other_instrumentations)
-        if gives_way and self._announce is not None:
-            name = self._package.name
-            self._announce(f"spans of {name}", partial(_GIVES_WAY.format, name=name))
-        if not issubclass(kind, DirectCall):
-            embedding = kind(around.run, body, provider)
-            embedding.gives_way = gives_way
-            embedding.api_url = api_url
-            embedding.start_span(self._run_recorder.tracer)
-            return embedding
-        captures = self._run_recorder.content.is_on
-        call = kind(around.run, body, provider, keeps_content=captures)
-        call.mode = around.mode
-        call.gives_way = gives_way
-        call.api_url = api_url
-        self._run_recorder.start_call(call, self._prompt(call) if captures else None)
-        self._run_recorder.announce(call)
-        call.parameters = {}  # so that a stream does not keep its prompt
-        return call
-
-    @guarded
-    def enter(self, call: AnyCall | EmbeddingPart) -> _Token | None:
-        """Makes the call's span current while the package sends its request."""
-        if isinstance(call, EmbeddingPart):
-            return None
-        inside = call.context
-        if inside is None:  # a provider must get no trace headers, even if there is no span
-            inside = otel_context.set_value(CURRENT_RUN, call)
-        return otel_context.attach(inside)
-
-    @guarded
-    def exit(self, token: _Token | None) -> None:
-        """Restores the caller's context."""
-        if token is not None:
-            otel_context.detach(token)
-
-    @guarded
-    def answered(self, call: AnyCall | EmbeddingPart, answer: Any, *, is_stream: bool) -> bool:
-        """Notes what `request` returned; returns whether the call goes on, as a stream is read."""
-        response: Any = getattr(answer, "http_response", None)  # of a raw response
-        if response is None and hasattr(answer, "iter_raw"):
-            response = answer  # the application asked for httpx's own response
-        if response is not None and response.is_closed:
-            self._note(call, as_object(response.content))
-            return False
-        if response is not None:
-            watch_bytes(response, call, self, streams=is_stream)
-            return True
-        if not is_stream or not hasattr(answer, "response"):
-            self._note(call, answer)
-            return False
-        if not watch_chunks(answer, call, self):
-            watch_bytes(answer.response, call, self, streams=True)
-        return True
-
-    @guarded
-    def end(self, call: AnyCall | EmbeddingPart, error: BaseException | None = None) -> None:
-        """Closes a call that was answered or read to its end, or that failed."""
-        self._close(call, error)
-
-    @guarded
-    def leave(self, call: AnyCall | EmbeddingPart) -> None:
-        """Closes a call whose consumer stopped reading; it is ok if the whole answer had come."""
-        self._close(call, was_left=True)
-
-    @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:
         """Ends the open calls for which `which` is true, and counts them as aborted."""
-        for call in list(self._open.values()):
-            if which(call):
-                self.leave(call)
-        self.recorder.flush()
-
-    def _close(
-        self,
-        reported: AnyCall | EmbeddingPart,
-        error: BaseException | None = None,
-        *,
-        was_left: bool = False,
-    ) -> None:
-        call = self._open.pop(id(reported), None)  # atomic: only one caller closes it
-        if call is None:
-            return
-        error = error or call.failure
-        billing, content = self._answer(call) or (None, None)
-        was_lost = was_left and error is None and not call.is_finished
-        self._run_recorder.close(
-            call, error, content, billing=billing, was_lost=was_lost, was_left=was_left
-        )
-        if call.parent is None:
-            self.recorder.flush()
-
-    @guarded  # the call is counted, whatever its answer is like
-    def _answer(self, call: AnyCall) -> tuple[Billing, object] | None:
-        if not isinstance(call, DirectCall):
-            return None
-        return call.billing(), call.content()
-
-    @guarded
-    def _prompt(self, call: DirectCall) -> object:
-        return list(call.prompt_messages())
-
-    def _watch_parser(self, call: AnyCall, options: Any) -> None:
-        """Lets the answer be noted before the package's `parse`, which may raise, gets it."""
-        parser = getattr(options, "post_parser", None)
-        if callable(parser):
-            options.post_parser = partial(self._parsed, call, parser)
-
-    def _parsed(self, call: AnyCall, parser: Callable[[Any], Any], answer: Any) -> Any:
-        self._note(call, answer)
-        return parser(answer)
-
-    @guarded
-    def _note(self, call: AnyCall | EmbeddingPart, answer: Any) -> None:
-        if not call.is_finished:
-            call.answer_came(as_object(json.dumps(answer)) if isinstance(answer, dict) else answer)
-            call.is_finished = True
-
-
-def _address(client: Any) -> str | None:
-    return str(getattr(client, "base_url", "")) or None
+        if self._open_calls is not None:
+            self._open_calls.end_runs(which)

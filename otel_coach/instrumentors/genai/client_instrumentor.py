@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from otel_coach.core.announcement import Announce
     from otel_coach.core.compatibility import PrivatePart
-    from otel_coach.instrumentors.genai.client_calls import ClientCalls, Package
+    from otel_coach.instrumentors.genai.client_calls import ClientCalls
+    from otel_coach.instrumentors.genai.provider_package import ProviderPackage
     from otel_coach.instrumentors.genai.run_recorder import ModelArguments, RunArguments
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.recorder import Recorder
@@ -53,7 +54,7 @@ class ClientInstrumentor(Instrumentor):
     """None until the host imports the package."""
     _undo: ExitStack | None = None
 
-    def package(self) -> Package:
+    def package(self) -> ProviderPackage:
         """Returns what is known of the package; called once it is imported."""
         raise NotImplementedError
 

@@ -63,11 +63,6 @@ class ContentCapture:
     _is_error_logged: bool = False
     _redact: Callable[[str], str] | None = None
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is captured at all."""
-        return self.on_spans or self.on_events
-
     def redact(self) -> Callable[[str], str] | None:
         """Returns the redactor, imported when it is first needed; None if it cannot be imported.
 
@@ -128,6 +123,27 @@ class ContentCapture:
             ]
         return {name: value for name, value in found.items() if value is not None}
 
+    @staticmethod
+    def as_span_attributes(content: Mapping[str, Any]) -> dict[str, str]:
+        """Returns `content` as span attributes: JSON, except for texts, which stay as they are."""
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            for name, value in content.items()
+        }
+
+    @staticmethod
+    def event_of_call(
+        attributes: Mapping[str, AnyValue], time_ns: int, context: Context | None
+    ) -> LogRecord:
+        """Returns the event of the GenAI semantic conventions for one model call."""
+        return LogRecord(
+            event_name="gen_ai.client.inference.operation.details",
+            timestamp=time_ns,
+            context=context,
+            severity_number=SeverityNumber.DEBUG,
+            attributes=attributes,
+        )
+
 
 def _input_messages(prompt: Iterable[object], room: _Room) -> list[dict[str, Any]]:
     """Returns the newest messages that the limit has room for, in their original order."""
@@ -145,27 +161,6 @@ def _output_messages(generations: Iterable[object], room: _Room) -> list[dict[st
         _message(getattr(item, "message", None) or getattr(item, "text", ""), "assistant", room)
         for item in generations
     ]
-
-
-def as_span_attributes(content: Mapping[str, Any]) -> dict[str, str]:
-    """Returns `content` as span attributes: JSON, except for texts, which stay as they are."""
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        for name, value in content.items()
-    }
-
-
-def event_of_call(
-    attributes: Mapping[str, AnyValue], time_ns: int, context: Context | None
-) -> LogRecord:
-    """Returns the event of the GenAI semantic conventions for one model call."""
-    return LogRecord(
-        event_name="gen_ai.client.inference.operation.details",
-        timestamp=time_ns,
-        context=context,
-        severity_number=SeverityNumber.DEBUG,
-        attributes=attributes,
-    )
 
 
 class _Room:

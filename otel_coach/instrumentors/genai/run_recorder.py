@@ -9,7 +9,6 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.spans import end_span, time_at
-from otel_coach.instrumentors.genai.content import ContentCapture, as_span_attributes, event_of_call
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.model_call import ModelCall, response_attributes
 from otel_coach.instrumentors.genai.runs import End, RetrieverRun, ToolRun
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.request_context import Request
     from otel_coach.instrumentors.genai.billing import Billing
-    from otel_coach.instrumentors.genai.content import ContentArguments
+    from otel_coach.instrumentors.genai.content import ContentArguments, ContentCapture
     from otel_coach.instrumentors.genai.runs import Run
     from otel_coach.metrics.catalogue import Metric
     from otel_coach.metrics.recorder import Recorder
@@ -91,7 +90,9 @@ class RunRecorder:
         self.recorder = recorder
         self.tracer = tracer
         self.prices = prices
-        self.content = ContentCapture() if content is None else ContentCapture(**content)
+        self.content = None if content is None else _capture_of(content)
+        """Captures content; None if none is captured."""
+        self.captures_on_spans = self.content is not None and self.content.on_spans
         self._events = events
         self._unmeasured = UnmeasuredLog()
         self._record_later = self._record  # bound once: else each queued run keeps a method object
@@ -100,7 +101,7 @@ class RunRecorder:
         """Starts the span of a call of a model; `run.mode` is set already."""
         if run.request is not None:
             run.request.ai_work_started(model=run.model, mode=run.mode)
-        if self.content.is_on:
+        if self.content is not None:
             run.prompt = (prompt,)
         run.start_span(self.tracer)
 
@@ -162,7 +163,7 @@ class RunRecorder:
             was_left=was_left or was_aborted,
             time_ns=time_at(run.start_of_clock, ended),
             billing=billing,
-            response=response if self.content.is_on else None,
+            response=None if self.content is None else response,
         )
         if isinstance(run, ModelCall) and run.request is not None and not run.began_late:
             if status == OK and run.request.look_in_loop(self._end_in_loop, run, end):
@@ -194,14 +195,15 @@ class RunRecorder:
                 attributes.update(run.record(self.recorder, self.prices, end, self._unmeasured))
             elif isinstance(run, ModelCall) and not run.is_wrapper:
                 usage = run.usage(end)
-                if is_recording or self.content.is_on:
+                if is_recording or self.content is not None:
                     attributes.update(response_attributes(run, end.billing, usage))
                 if run.is_from_cache:
                     attributes["otel_coach.outcome"] = "cached"
                 else:
                     run.record(self.recorder, self.prices, end, usage, self._unmeasured)
-                if self.content.is_on:
-                    attributes.update(self._content_of_call(run, end, attributes) or {})
+                if self.content is not None:
+                    found = self._content_of_call(self.content, run, end, attributes)
+                    attributes.update(found or {})
             if run.span is not None and is_recording:
                 self._end_span(run.span, end, attributes)
         finally:
@@ -213,27 +215,35 @@ class RunRecorder:
         labels = (run.name, end.status)
         self.recorder.record(calls, 1, (*labels, end.error_type), run.context)
         self.recorder.record(latency, end.seconds, labels, run.context)
-        return (self._content_of(run, end) or {}) if self.content.on_spans else {}
+        if self.content is None or not self.content.on_spans:
+            return {}
+        return self._content_of(self.content, run, end) or {}
 
     @guarded  # if the user's redactor fails, no content is emitted, but everything else is
     def _content_of_call(
-        self, run: ModelCall, end: End, attributes: Mapping[str, AttributeValue]
+        self,
+        capture: ContentCapture,
+        run: ModelCall,
+        end: End,
+        attributes: Mapping[str, AttributeValue],
     ) -> Mapping[str, AttributeValue]:
         """Returns the content of a call as attributes for its span; emits its event."""
-        content = self.content.of_call(run.prompt, end.response)
+        content = capture.of_call(run.prompt, end.response)
         if content is None:
             return {}
-        if self._events is not None and self.content.on_events:
+        if self._events is not None and capture.on_events:
             _, request_attributes = run.described()
             event_attributes = {**request_attributes, **attributes, **content}
-            self._events.emit(event_of_call(event_attributes, end.time_ns, run.context))
-        return as_span_attributes(content) if self.content.on_spans else {}
+            self._events.emit(capture.event_of_call(event_attributes, end.time_ns, run.context))
+        return capture.as_span_attributes(content) if capture.on_spans else {}
 
     @guarded
-    def _content_of(self, run: ToolRun | RetrieverRun, end: End) -> Mapping[str, AttributeValue]:
+    def _content_of(
+        self, capture: ContentCapture, run: ToolRun | RetrieverRun, end: End
+    ) -> Mapping[str, AttributeValue]:
         if isinstance(run, ToolRun):
-            return as_span_attributes(self.content.of_tool(run.arguments, end.response))
-        return as_span_attributes(self.content.of_retrieval(run.query, end.response))
+            return capture.as_span_attributes(capture.of_tool(run.arguments, end.response))
+        return capture.as_span_attributes(capture.of_retrieval(run.query, end.response))
 
     def _end_span(self, span: Span, end: End, attributes: dict[str, AttributeValue]) -> None:
         if end.status == ABORTED:
@@ -243,6 +253,14 @@ class RunRecorder:
             attributes["error.type"] = span_text(end.error_type)
         status = Status(StatusCode.ERROR) if failed else None
         end_span(span, end.time_ns, None, attributes, status)
+
+
+def _capture_of(arguments: ContentArguments) -> ContentCapture | None:
+    if not (arguments.get("on_spans") or arguments.get("on_events")):
+        return None
+    from otel_coach.instrumentors.genai.content import ContentCapture  # noqa: PLC0415 - most capture none
+
+    return ContentCapture(**arguments)
 
 
 def _abandoned_or_not(end: End, request: Request) -> End:

@@ -57,7 +57,7 @@ class RunObserver:
     def __init__(self, *, ids_are_freed: bool = True, **arguments: Unpack[RunArguments]) -> None:
         self._run_recorder = RunRecorder(**arguments)
         self.recorder: Recorder = self._run_recorder.recorder
-        self._content = self._run_recorder.content
+        self._captures_on_spans = self._run_recorder.captures_on_spans
         self._tracer = self._run_recorder.tracer
         self.cached_answers = CachedAnswers(self.recorder)
         self._batches = TextBatches()
@@ -108,7 +108,7 @@ class RunObserver:
         name = text_of((serialized or {}).get("name") or kwargs.get("name") or "tool")
         run = ToolRun(self._runs.get(manager.parent_run_id), name)
         run.call_id = kwargs.get("tool_call_id")
-        if self._content.on_spans:
+        if self._captures_on_spans:
             run.arguments = kwargs.get("inputs") or input_str
         run.start_span(self._tracer)
         self._begin(manager.run_id, run, task)
@@ -120,7 +120,7 @@ class RunObserver:
         """Starts the run of a retriever."""
         name = text_of(kwargs.get("name") or (serialized or {}).get("name") or "retriever")
         run = RetrieverRun(self._runs.get(manager.parent_run_id), name)
-        if self._content.on_spans:
+        if self._captures_on_spans:
             run.query = query
         run.start_span(self._tracer)
         self._begin(manager.run_id, run, task)

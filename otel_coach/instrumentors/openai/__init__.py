@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_coach.core import compatibility
 from otel_coach.instrumentors.genai.client_instrumentor import ClientInstrumentor
 
 if TYPE_CHECKING:
-    from otel_coach.instrumentors.genai.client_calls import Package
+    from otel_coach.instrumentors.genai.provider_package import ProviderPackage
 
 
 class OpenAIInstrumentor(ClientInstrumentor):
@@ -18,7 +18,27 @@ class OpenAIInstrumentor(ClientInstrumentor):
     clients = "OpenAI"
     part = compatibility.OPENAI_CLIENTS
 
-    def package(self) -> Package:
-        from otel_coach.instrumentors.openai.calls import PACKAGE  # noqa: PLC0415 - only with the package
+    def package(self) -> ProviderPackage:
+        from otel_coach.instrumentors.genai.provider_package import ProviderPackage  # noqa: PLC0415 - only with the package
 
-        return PACKAGE
+        return ProviderPackage(
+            name="openai",
+            module="otel_coach.instrumentors.openai.calls",
+            models={
+                "/chat/completions": "ChatCall",
+                "/completions": "CompletionCall",
+                "/responses": "ResponsesCall",
+            },
+            embeddings=frozenset({"/embeddings"}),
+            provider_of=_provider_of,
+            other_instrumentations=(
+                ("openinference.instrumentation.openai", "OpenAIInstrumentor"),
+                ("opentelemetry.instrumentation.openai", "OpenAIInstrumentor"),
+                ("opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
+            ),
+        )
+
+
+def _provider_of(client: Any) -> str:
+    """Returns the provider that `client` asks, by LangChain's name for it."""
+    return "azure" if "Azure" in type(client).__name__ else "openai"

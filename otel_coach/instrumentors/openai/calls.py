@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.instrumentors.genai.billing import paid_items_in
-from otel_coach.instrumentors.genai.client_calls import Package
 from otel_coach.instrumentors.genai.direct_call import (
     DirectCall,
     ResponseError,
@@ -15,7 +14,6 @@ from otel_coach.instrumentors.genai.direct_call import (
     message_from,
     tool_call,
 )
-from otel_coach.instrumentors.genai.direct_embedding import DirectEmbedding
 from otel_coach.instrumentors.genai.usage_blocks import as_sequence
 
 if TYPE_CHECKING:
@@ -229,25 +227,3 @@ def _joined(parts: Sequence[Any]) -> object:
         text,
         [tool_call(call["id"], call["name"], call["arguments"]) for call in calls.values()],
     )
-
-
-def provider_of(client: Any) -> str:
-    """Returns the provider that `client` asks, by LangChain's name for it."""
-    return "azure" if "Azure" in type(client).__name__ else "openai"
-
-
-PACKAGE: Final = Package(
-    calls={
-        "/chat/completions": ChatCall,
-        "/completions": CompletionCall,
-        "/responses": ResponsesCall,
-        "/embeddings": DirectEmbedding,
-    },
-    provider_of=provider_of,
-    name="openai",
-    other_instrumentations=(
-        ("openinference.instrumentation.openai", "OpenAIInstrumentor"),
-        ("opentelemetry.instrumentation.openai", "OpenAIInstrumentor"),
-        ("opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
-    ),
-)

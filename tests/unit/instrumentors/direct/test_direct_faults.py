@@ -8,13 +8,14 @@ import pytest
 from otel_coach.core import guard
 from otel_coach.instrumentors.genai.client_calls import ClientCalls
 from otel_coach.instrumentors.genai.direct_call import DirectCall
+from otel_coach.instrumentors.genai.open_calls import OpenCalls
 from otel_coach.instrumentors.openai.calls import ChatCall
 from otel_coach.testing import measuring
 from tests.support.direct_calls import LINES, RAW_STREAMS, STREAMS, WHOLE
 from tests.support.hooks import HOOKS
 
 FAULTS = "otel_coach_errors_total"
-REACHED = [name for cls, name in HOOKS if cls is ClientCalls and name != "_prompt"]
+REACHED = [hook for hook in HOOKS if hook[0] in {ClientCalls, OpenCalls} and hook[1] != "_prompt"]
 
 
 def failing(*_args, **_kwargs):
@@ -46,12 +47,12 @@ def bare(clients):
 
 
 def test_the_hooks_are_found():
-    assert {"begin", "enter", "exit", "answered", "end", "leave"} <= set(REACHED)
+    assert {"begin", "enter", "exit", "answered", "end", "leave"} <= {name for _, name in REACHED}
 
 
-@pytest.mark.parametrize("name", REACHED)
-def test_a_fault_at_any_hook_changes_no_answer(name, monkeypatch, bare, clients):
-    monkeypatch.setattr(ClientCalls, name, guard.guarded(failing))
+@pytest.mark.parametrize(("cls", "name"), REACHED)
+def test_a_fault_at_any_hook_changes_no_answer(cls, name, monkeypatch, bare, clients):
+    monkeypatch.setattr(cls, name, guard.guarded(failing))
     with measuring() as measured:
         assert said(clients["openai"]) == bare
         faults = measured.page().sum(FAULTS, error_type="LookupError")
