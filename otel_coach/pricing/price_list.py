@@ -44,7 +44,7 @@ class CallDetails(NamedTuple):
     """The provider's name, as the list, LangChain or the provider itself has it. If None, the list
     is searched for the model alone."""
     api_url: str | None = None
-    """The address that was asked, if it is known. It precedes the name."""
+    """The address that was asked, if it is known; the provider is then found by it alone."""
     tier: str | None = None
     """The service tier that the answer names, None for the standard one."""
     fees: Mapping[str, int] = {}

@@ -7,7 +7,6 @@ it was made by `create`, `parse`, `stream`, a raw response or `post`.
 
 from __future__ import annotations
 
-import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -35,14 +34,18 @@ if TYPE_CHECKING:
 class ClientCalls:
     """The patches of the clients of one package.
 
-    Most services call models by LangChain, which calls such a package: those calls are LangChain's.
-    What measures the others is imported at the first of them.
+    Most services call models by LangChain, which calls such a package: LangChain's instrumentor
+    measures those calls. What measures the others is imported at the first of them, or at the first
+    request to an embedding model.
 
     Args:
         package: what is known of the package.
         announce: logs a line about a topic, once.
         arguments: those of `RunRecorder`.
     """
+
+    _open_calls: OpenCalls | None = None
+    _is_active = True
 
     def __init__(
         self,
@@ -54,8 +57,6 @@ class ClientCalls:
         self._announce = announce
         self._arguments = arguments
         self.recorder: Recorder = arguments["recorder"]
-        self._open_calls: OpenCalls | None = None
-        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return 0 if self._open_calls is None else len(self._open_calls)
@@ -66,10 +67,9 @@ class ClientCalls:
         if self._open_calls is None:
             from otel_coach.instrumentors.genai.open_calls import OpenCalls  # noqa: PLC0415 - see the class
 
-            with self._lock:
-                self._open_calls = self._open_calls or OpenCalls(
-                    self._package, self._announce, **self._arguments
-                )
+            made = OpenCalls(self._package, self._announce, **self._arguments)
+            # Atomic: of threads that make the first calls at once, all get the same object.
+            return vars(self).setdefault("_open_calls", made)
         return self._open_calls
 
     def patch(self, clients: Iterable[type], *, is_async: bool) -> Iterable[Callable[[], None]]:
@@ -81,6 +81,10 @@ class ClientCalls:
         owners = {cls for one in clients for cls in one.__mro__ if "request" in vars(cls)}
         for owner in owners:
             yield replaced(owner, "request", self._asynchronous if is_async else self._synchronous)
+
+    def deactivate(self) -> None:
+        """Measures no further call, also where another instrumentation has wrapped a patch."""
+        self._is_active = False
 
     def _synchronous(self, original: Any) -> Callable[..., Any]:
         @wraps(original)
@@ -130,9 +134,12 @@ class ClientCalls:
     ) -> AnyCall | EmbeddingPart | None:
         """Starts the call that a request makes.
 
-        Returns None if the request calls no model, or if it belongs to an open call; an
-        `EmbeddingPart` if that is a call of an embedding model, which gets the answer.
+        Returns None if the request calls no model, or if it belongs to an open call. For a request
+        of a framework's open call of an embedding model, returns an `EmbeddingPart`, which passes
+        the answer on to that call.
         """
+        if not self._is_active:
+            return None
         options: Any = kwargs["options"] if "options" in kwargs else args[1]
         path = self._path_of_call(options)
         if path is None:
@@ -148,7 +155,7 @@ class ClientCalls:
         return self.open_calls.start(path, options, client, outer or enclosing())
 
     def _noted(self, call: Any, client: Any) -> EmbeddingPart | None:
-        """Notes a request of an open call, which a framework or the patch outside has started."""
+        """Notes a request of an open call, which a framework or the outer patch has started."""
         if call.provider == self._package.name and call.api_url is None:
             call.api_url = address_of(client)  # a framework may not know it (OPENAI_BASE_URL)
         if isinstance(call, ModelCall):

@@ -92,6 +92,7 @@ class ClientInstrumentor(Instrumentor):
 
         calls = ClientCalls(self.package(), self._announce, **arguments)
         with ExitStack() as undo:
+            undo.callback(calls.deactivate)  # a wrapped patch cannot be removed
             for client, is_async in self._clients_of(module):
                 for restore in calls.patch([client], is_async=is_async):
                     undo.callback(restore)

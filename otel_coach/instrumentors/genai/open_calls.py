@@ -83,9 +83,9 @@ class OpenCalls:
 
     @staticmethod
     def part_of(call: Any) -> EmbeddingPart | None:
-        """Returns a request of `call`, an open call of an embedding model.
+        """Returns a new part, one request, of `call`, an open call of an embedding model.
 
-        Returns None if it is the request that `call` is: the patch outside has started it.
+        Returns None for a `DirectEmbedding`: it is one request, and the outer patch measures it.
         """
         return None if isinstance(call, DirectEmbedding) else EmbeddingPart(call)
 

@@ -18,9 +18,9 @@ class ProviderPackage(NamedTuple):
     name: str
     """The package's name, which is also that of the provider that its clients ask by default."""
     module: str
-    """Has the classes of the calls of models; imported at the first such call."""
+    """The module with the classes of model calls; imported at the first such call."""
     models: Mapping[str, str]
-    """By the path of an endpoint of models, the name of the class of its calls in `module`."""
+    """The names of these classes, by the path of the endpoint that is called."""
     embeddings: frozenset[str]
     """The paths of the endpoints of embedding models."""
     provider_of: Callable[[Any], str]

@@ -107,12 +107,12 @@ class RunRecorder:
 
     @staticmethod
     def announce(run: Run) -> None:
-        """Tells the request of an outermost run that it starts."""
+        """Tells the request of `run` that an outermost run starts, if `run` is one."""
         if run.parent is None and run.request is not None:
             run.request.outermost_run_started(run)
 
     def enter(self, run: Run) -> None:
-        """Makes the span of `run` current, and tells the request of an outermost run."""
+        """Announces `run`, and makes its span current."""
         self.announce(run)
         run.enter()
 

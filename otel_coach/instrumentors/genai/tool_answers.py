@@ -25,7 +25,7 @@ def says_error(output: object, call_id: object = None) -> bool:
 def _answers(output: Any, call_id: object) -> Iterator[Any]:
     """Yields the messages that may be the tool's answer."""
     if isinstance(output, list | tuple):
-        # A tool may return a list of anything, however long; one of answers has nothing else.
+        # A tool may return a long list of anything; only a list that begins with an answer counts.
         items = cast("list[object]", output)
         if items and (_is_answer(items[0]) or _is_command(items[0])):
             for item in items:

@@ -43,7 +43,7 @@ def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:
         return None
     if len(whole) == 1 or sum(usage.prompt > 0 for usage in whole) > 1:
         return whole[-1]
-    # The total of such a chunk may have tokens that only a later one has by name.
+    # A chunk's total may include tokens that only a later chunk names: so totals are not read.
     parts = [usage for one in mappings if (usage := usage_in(one, is_part=True)) is not None]
     return reduce(Usage.plus, parts) if parts else None
 
@@ -264,7 +264,7 @@ def _with_rest(usage: Usage, total: int) -> Usage:
     """Returns `usage` with a completion that has all tokens of `total` that are not the prompt's.
 
     xAI counts reasoning beside the completion, and Gemini's API for OpenAI's clients names it in
-    the total only. Not added is a rest of cached tokens that an integration left out of the prompt.
+    the total only. Cached tokens that an integration left out of the prompt are not added.
     """
     rest = total - usage.prompt - usage.completion
     is_cache = rest == usage.cached + usage.cache_write and rest != usage.reasoning

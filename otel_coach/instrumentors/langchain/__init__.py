@@ -103,7 +103,7 @@ class LangChainInstrumentor(Instrumentor):
 
     @guarded
     def _watch_caches(self, module: Any) -> None:
-        # It imports the callback managers first, so there is an observer.
+        # The module imports the callback managers first, so there is an observer by now.
         if self.observer is None or self._undo is None or self._watches_caches:
             return
         if hasattr(module.BaseChatModel, CONVERT):

@@ -44,7 +44,7 @@ _MODEL_ATTRIBUTES: Final = ("model", "model_name", "model_id", "deployment_name"
 _URL_ATTRIBUTES: Final = ("openai_api_base", "azure_endpoint", "base_url", "endpoint", "api_base")
 """Where they keep the address that they ask, if it is not the provider's usual one."""
 _LISTS: Final = (list, tuple)
-_MAX_MODELS: Final = 10
+_MAX_ITEMS: Final = 10
 """How many items of a list are looked at to find another embedding model."""
 _INTEGRATION: Final = "langchain_"
 """Prefix of the packages of integrations; the rest of the name is the provider's."""
@@ -142,7 +142,7 @@ class EmbeddingObserver:
             if base in type(value).__mro__:
                 return True
             if type(value) in _LISTS:
-                for item in cast("Sequence[object]", value)[:_MAX_MODELS]:
+                for item in cast("Sequence[object]", value)[:_MAX_ITEMS]:
                     if base in type(item).__mro__:
                         return True
         return False
@@ -160,9 +160,9 @@ class EmbeddingPatches:
         self._base = base
         self.observer: EmbeddingObserver | None = observer
         self.recorder: Recorder = observer.recorder
-        # Functions, not classes with them: neither must be kept alive by these patches.
+        # Keyed by function, not by class: these patches must keep neither alive.
         self._replacements = weakref.WeakKeyDictionary[Any, bool]()
-        """Our functions, and whether the class had a function of its own in its place."""
+        """The replacements, and whether the class had a method of its own in place of each."""
         self._overrides = observer.overrides
         self._restore_hook = replaced(base, "__init_subclass__", self._hook)
         self.patch_all()
@@ -209,8 +209,8 @@ class EmbeddingPatches:
             if owner is not cls and self._base in owner.__mro__:
                 continue
             original = owner.__dict__[name]
-            is_ours = original in self._replacements or original in self._overrides
-            if is_ours or not inspect.isfunction(original):
+            is_handled = original in self._replacements or original in self._overrides
+            if is_handled or not inspect.isfunction(original):
                 continue
             if getattr(original, "__isabstractmethod__", False):
                 continue
