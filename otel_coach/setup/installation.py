@@ -7,6 +7,7 @@ import logging
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -189,6 +190,7 @@ class Installation:
         self._instrumentors.clear()
         undone(
             [
+                *(partial(instrumentor.end_runs, _any_run) for instrumentor in instrumentors),
                 *(instrumentor.uninstrument for instrumentor in instrumentors),
                 *(part.stop for part in (self.contrib, self._headers, self.serving)),
                 self.providers.shutdown,
@@ -220,6 +222,10 @@ class Installation:
         self.serving.begin()
         for instrumentor in self._instrumentors.values():
             instrumentor.start(self.serving.once_for_all)
+
+
+def _any_run(_run: Run) -> bool:
+    return True
 
 
 def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMetrics:

@@ -103,3 +103,22 @@ def test_a_limit_with_which_the_sdk_cannot_be_imported_lets_the_host_go_on():
     assert done.stdout == "goes on\n"
     (line,) = done.stderr.splitlines()
     assert line.startswith("otel-coach: it cannot start: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be ")
+
+
+def test_uninstrument_counts_the_calls_that_are_open_as_aborted():
+    program = """
+import otel_coach
+from langchain_core.language_models import FakeListChatModel
+
+otel_coach.instrument(settings=otel_coach.Settings(trace_exporters=("console",)))
+chunks = FakeListChatModel(responses=["four words of text"]).stream("hi")
+next(chunks)
+otel_coach.uninstrument()
+print("left", len(list(chunks)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert '"name": "chat none"' in done.stdout
+    assert '"otel_coach.outcome": "aborted"' in done.stdout
+    assert "left 17" in done.stdout  # the application reads on

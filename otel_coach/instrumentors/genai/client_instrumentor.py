@@ -77,9 +77,9 @@ class ClientInstrumentor(Instrumentor):
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._announce = self._arguments = None
         self.calls = None
-        if self._undo is not None:
-            self._undo.close()
-            self._undo = None
+        undo, self._undo = self._undo, None  # first: the undo may raise
+        if undo is not None:
+            undo.close()
 
     @guarded  # an exception here would break the host's own import
     def _patch(self, module: ModuleType) -> None:

@@ -68,9 +68,9 @@ class LangChainInstrumentor(Instrumentor):
         self._arguments = None
         self.observer = None
         self._watches_caches = False
-        if self._undo is not None:
-            self._undo.close()
-            self._undo = None
+        undo, self._undo = self._undo, None  # first: the undo may raise
+        if undo is not None:
+            undo.close()
         if self._embeddings is not None:
             self._embeddings.undo()
             self._embeddings = None
