@@ -56,7 +56,7 @@ class AllWorkers:
 
     def _take(self, all_metrics: Sequence[WorkerMetrics]) -> None:
         for gone in self._read.keys() - {metrics.worker for metrics in all_metrics}:
-            self._merged.begin(gone)
+            self._merged.forget(gone)
             self._read.pop(gone)
         for metrics in all_metrics:
             if metrics.content is not None:
@@ -64,7 +64,7 @@ class AllWorkers:
 
     def _take_one(self, worker: str, content: bytes, offset: int) -> None:
         if not offset:
-            self._merged.begin(worker)
+            self._merged.forget(worker)
         pid = worker.partition("-")[0]
         try:
             snapshots, end = from_bytes(content, is_beginning=not offset)

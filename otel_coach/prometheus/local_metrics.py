@@ -43,7 +43,7 @@ class LocalMetrics:
         self._tables = LocalTables()
         self._gauges = TimedGauges()
         self._measuring = threading.Lock()
-        self._measured, self._measured_at = -1, -math.inf
+        self._measurements, self._measured_at = -1, -math.inf
         self._observed: Mapping[Metric, Mapping[tuple[str, ...], float]] = {}
         self._due = 0.0
         in_each_child(self._forked)
@@ -90,7 +90,7 @@ class LocalMetrics:
         """Whether a measurement is due: metrics may have changed that only a measurement shows."""
         return (
             monotonic() >= self._due
-            and self._recorder.measurements != self._measured
+            and self._recorder.measurements != self._measurements
             and self.families.has_others
         )
 
@@ -123,7 +123,7 @@ class LocalMetrics:
         """
         return (
             monotonic() < self._measured_at + _MAX_AGE
-            and self._recorder.measurements == self._measured
+            and self._recorder.measurements == self._measurements
             and not self._recorder.about_to_record
             and self._recorder.gauges() == self._observed
             and not self.families.has_others
@@ -131,7 +131,7 @@ class LocalMetrics:
 
     def _bring_up_to_date(self) -> Snapshot:
         recorder = self._recorder
-        self._measured, self._observed = recorder.measurements, recorder.gauges()
+        self._measurements, self._observed = recorder.measurements, recorder.gauges()
         try:
             families = self.families.collect()
             times = recorder.gauge_times()

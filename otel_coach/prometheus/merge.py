@@ -57,8 +57,8 @@ class Merged:
     def __init__(self) -> None:
         self._families: dict[str, Sums | _Gauges] = {}
 
-    def begin(self, worker: str) -> None:
-        """Forgets the metrics of `worker`, so that they can be added again in full."""
+    def forget(self, worker: str) -> None:
+        """Forgets the metrics of `worker`, which is gone, or of which all are to be added again."""
         for family in self._families.values():
             family.forget(worker)
 
@@ -119,11 +119,9 @@ class _Gauges:
         self._is_per_worker = not (
             self._is_one_for_all or part.name in _OWN_GAUGES or part.name in _PROCESS_GAUGES
         )
-        self._total: Total = max
+        self._total: Total = _PROCESS_GAUGES.get(part.name, max)
         if _OWN_GAUGES.get(part.name) is Merge.SUM:
             self._total = exact_sum
-        else:
-            self._total = _PROCESS_GAUGES.get(part.name, max)
 
     def forget(self, worker: str) -> None:
         """Forgets the values of `worker`."""

@@ -31,6 +31,7 @@ _IDLE: Final = 120.0
 
 _ABOUT_ITSELF: Final = "otel_coach_"
 _OTHERS: Final = len(CATALOGUE)
+"""The position of all families that the catalogue does not have."""
 _POSITIONS: Final = {
     name: position + (_OTHERS + 1) * name.startswith(_ABOUT_ITSELF)
     for position, name in enumerate(
@@ -60,7 +61,7 @@ class PageRenderer:
         self._rendering = threading.Lock()
         self._encoded: dict[str, Encoded] = {}
         """The encoded families by content type."""
-        self._rendered = 0.0
+        self._rendered_at = 0.0
         self._is_one_of_many = False
         self.cannot_read = LogOnce()
         """Decides when to log that there is no page because metrics cannot be read."""
@@ -90,7 +91,7 @@ class PageRenderer:
             OSError: the metrics of a worker cannot be read; without them, counters would drop.
         """
         with self._rendering:
-            self._rendered = monotonic()
+            self._rendered_at = monotonic()
             tables, stale = self._tables()
             merged = [table.metadata for table in tables]
             others = [*self._families.completing(merged)]
@@ -119,10 +120,10 @@ class PageRenderer:
 
     def forget_if_idle(self) -> None:
         """Frees what is kept for the next scrape, if there has been none for a while."""
-        is_idle = self._rendered and monotonic() - self._rendered > _IDLE
+        is_idle = self._rendered_at and monotonic() - self._rendered_at > _IDLE
         if is_idle and self._rendering.acquire(blocking=False):
             try:
-                self._rendered = 0.0
+                self._rendered_at = 0.0
                 self._forget()
             finally:
                 self._rendering.release()

@@ -76,8 +76,8 @@ def rows(section: Section, services: Sequence[Interval]) -> list[Row]:
     """Returns the rows of `section`, those with the largest first figure first.
 
     Rates and quantiles are those of the intervals; where no service has been read before, there
-    are no rates, and the quantiles are those since the start of the services. So are those of a
-    row that has had no observation in the intervals.
+    are no rates, and the quantiles are those since the start of the services. The quantiles of a
+    row without an observation in the intervals are those since the start, too.
     """
     columns = [(column, _figures(section.by, column, services)) for column in section.columns]
     keys = {

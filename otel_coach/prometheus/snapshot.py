@@ -92,7 +92,8 @@ class Part(NamedTuple):
     """When each value was measured, in seconds; empty if that does not matter."""
     effect: str = Effect.WHOLE
     summand: int = 0
-    """Values of one sample in parts with different numbers here are added up (`Sums.folded`)."""
+    """Distinguishes the parts over which exact values are spread (`Sums.folded`); the values that
+    they have for one sample are added up."""
 
     @property
     def metadata(self) -> FamilyMetadata:

@@ -50,7 +50,7 @@ class Sums:
     def add(self, part: Part, worker: str) -> None:
         """Adds or updates the values of `worker`."""
         if part.effect == Effect.ADD:
-            self._raise(part, worker)
+            self._add_rises(part, worker)
             return
         for row, (value, *_) in self._rises.pop(worker, {}).items():
             self._columns[worker, 0].put(row, value)
@@ -100,7 +100,7 @@ class Sums:
             self._has_times_of_creation |= _is_time_of_creation(key)
         return row
 
-    def _raise(self, part: Part, worker: str) -> None:
+    def _add_rises(self, part: Part, worker: str) -> None:
         column = self._columns.setdefault((worker, 0), _Column())
         rises = self._rises[worker]
         for key, value in zip(part.keys, part.values, strict=True):

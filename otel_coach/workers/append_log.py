@@ -29,7 +29,8 @@ class SharedLog:
             OSError: the file cannot be opened.
         """
         self._file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        # With the last user of the log: its descriptor's number may be another file's afterwards.
+        # Closed only when nothing refers to the log any more: the number of a closed descriptor may
+        # soon be another file's, to which a late `append` would write.
         weakref.finalize(self, os.close, self._file).atexit = False
         self._read = 0
 

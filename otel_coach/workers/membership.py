@@ -37,9 +37,11 @@ MAX_WAIT: Final = 0.5
 _TICK: Final = 0.7
 """Seconds between two checks for changes; a killed worker loses the counts of about this time."""
 _MAX_LEAVE: Final = 2.0
+"""Seconds for which `leave` waits for the background thread."""
 _TICKS_BETWEEN_FOLDS: Final = 5
 _TICKS_BETWEEN_TOUCHES: Final = 1000
 _ENDED: Final = "dead"
+"""Stands for the name of a worker in the merged metrics of workers that have ended."""
 
 
 class Membership:
@@ -238,7 +240,7 @@ class Membership:
             with suppress(OSError):
                 known = self._folder.workers()
                 if not any(lives for worker, lives in known if worker != self._folder.me):
-                    self._folder.leave()
+                    self._folder.remove()
 
     def leave(self) -> None:
         """Leaves the run; the other workers keep this worker's counts and take over its tasks."""

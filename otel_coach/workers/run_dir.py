@@ -204,7 +204,7 @@ class RunDir:
             descriptor, self._here = int(self._here.name), self.path
             os.close(descriptor)
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         """Removes the folder of the run."""
         with suppress(OSError), _open_folder(self._here / "..") as base:
             shutil.rmtree(self.path.name, dir_fd=base)

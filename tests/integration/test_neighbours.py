@@ -116,7 +116,7 @@ def test_root_that_kept_a_users_runtime_folder_overwrites_nothing_for_him(place,
             assert work(folder, time.monotonic() + 1) > 10
         finally:
             folder.withdraw()
-            folder.leave()
+            folder.remove()
     assert contents(victim) == before
     assert found.parent == temporary[0]
 
@@ -136,7 +136,7 @@ def test_a_parent_that_is_another_users_later_leads_nowhere_else(place, victim):
         moved = runtime / "elsewhere" / me.key / f"{folder.me}.snapshot"
         assert moved.read_bytes() == b"figures"
         (runtime / "otel-coach").symlink_to("trap")
-        folder.leave()
+        folder.remove()
         assert not moved.parent.exists()
     finally:
         folder.release()

@@ -35,7 +35,7 @@ def groups_of_this_process():
             group = Membership(
                 RunDir(base_folder(str(path), None), me), me, source or Source(), never
             )
-            made.callback(group._folder.leave)
+            made.callback(group._folder.remove)
             made.callback(group._refresh_socket.close)
             made.callback(group._folder.withdraw)
             return group

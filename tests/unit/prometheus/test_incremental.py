@@ -350,7 +350,7 @@ def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
         worker = f"{number}-a"
         merged.add(Snapshot.of([gauge, counter], {}), worker)
         if number:
-            merged.begin(f"{number - 1}-a")
+            merged.forget(f"{number - 1}-a")
     tables = {table.metadata.name: table for table in merged.tables({"99-a"})}
     assert [sample_of(key)[1] for key in tables["own"].keys] == [{"pid": "99"}]
     assert tables["c"].values == [1.0]

@@ -136,7 +136,7 @@ def test_workers_that_lived_for_a_moment_are_put_together_by_the_next_one(tmp_pa
     eventually(lambda: not list(folder.path.glob("*-dead.*")))
     group.close()
     assert source.retired == [[b"x"] * 60]
-    folder.leave()
+    folder.remove()
 
 
 def test_a_log_that_nobody_uses_any_more_keeps_no_descriptor(tmp_path):

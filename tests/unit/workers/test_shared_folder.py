@@ -125,7 +125,7 @@ def test_what_is_left_in_a_spare_folder_is_swept_by_the_next_that_needs_one(temp
     folder = RunDir(mine, me)
     assert not crashed.exists()
     folder.withdraw()
-    folder.leave()
+    folder.remove()
     assert not mine.exists()  # it was for this run alone
 
 

@@ -25,4 +25,4 @@ def test_a_long_temporary_folder_as_on_macos_is_left_for_a_short_one(monkeypatch
             assert len(os.fsencode(shared.socket("4194304-01234567"))) <= 103
         finally:
             shared.withdraw()
-            shared.leave()
+            shared.remove()
