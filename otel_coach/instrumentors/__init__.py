@@ -1,4 +1,4 @@
-"""One module or subpackage per instrumented technology; none imports another.
+"""One module or subpackage per instrumented technology; they share `genai` and import no other.
 
 They record through the recorder and the OpenTelemetry API, and never use the SDK.
 """
