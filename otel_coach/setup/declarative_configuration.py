@@ -25,7 +25,7 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
 
     If `is_done`, the global providers are set already, and none are built. If the file cannot be
     used, one line is logged, and the other variables take effect as if there were no file: then
-    the settings name none.
+    the returned settings have no `config_file`.
     """
     path = settings.config_file
     if path is None:
