@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
-"""Seconds that a refused call waits before it raises; in a task, longer while a tool has to end. Its
-exception may cancel a tool that runs beside it."""
+"""Seconds that a refused call waits before it raises; in a task, longer while a tool has to end.
+The exception may cancel a tool that runs beside the call."""
 _TICK: Final = 0.02
 
 
@@ -81,7 +81,8 @@ class Stop:
         """Those of them in which calls are refused."""
         self.replace: _Replace | None = None
         """Takes the exception with which an outermost run ends, and the run (None: what the current
-        task awaits). Returns a list with the exception that the application gets instead, if any."""
+        task awaits). Returns a list with the exception that the application gets instead, if
+        any."""
         self._calls: set[AnyRun] = set()
         """Calls of models, retrievers and tools: all that are open, and some that have ended."""
 

@@ -32,22 +32,24 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
         return settings
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file  # noqa: PLC0415 - it is optional
-
+    except ImportError:
+        line = CONFIG_PACKAGE.found(path=path)
+        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
+        return replace(settings, config_file=None)
+    try:
         config = load_config_file(path)
         if config.disabled:
             _logger.warning("otel-coach: %s", CONFIG_DISABLES.found(path=path))
             return replace(settings, enabled=False)
         if not is_done:
             configure_sdk(config)
-    except ImportError:
-        line = CONFIG_PACKAGE.found(path=path)
-        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
-        return replace(settings, config_file=None)
     except Exception as error:  # anything may be wrong with the file or its exporters
         if belongs_to_host(error):
             raise
         # The exception's message is not logged: it may contain a header's value.
-        line = CONFIG_FILE.found(path=path, reason=type(error).__name__)
+        package = getattr(error, "package", None)  # of an exporter that is not installed
+        reason = f"{package} is not installed" if package else type(error).__name__
+        line = CONFIG_FILE.found(path=path, reason=reason)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - as above
         return replace(settings, config_file=None)
     _logger.warning("otel-coach: %s", CONFIG_PROVIDERS.found(path=path))

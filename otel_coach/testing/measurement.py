@@ -45,7 +45,7 @@ class Measured:
         self._last = last
 
     def page(self) -> Page:
-        """Returns the metrics page as Prometheus would read it; after the measurement, the last one."""
+        """Returns the metrics page as Prometheus reads it; after the measurement, the last one."""
         return Page(self._last.text or _page_of(self.installation))
 
     @property
