@@ -1,8 +1,8 @@
 """The HTTP request, or the turn of a WebSocket, to which the running code belongs.
 
 The ASGI middleware opens a `Request`. The instrumentors of model libraries find it through the
-context, also in worker threads, and note on it what they observe. So none of them needs to know the
-ASGI instrumentor, nor that one them.
+context, also in worker threads, and note on it what they observe. So no instrumentor needs to know
+another.
 """
 
 from __future__ import annotations
