@@ -102,7 +102,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> EffectiveSettings:
-        """Returns the settings in `os.environ` or `environ`. Never raises; see its `problems`."""
+        """Returns the settings in `os.environ` or `environ`. Never raises; see `problems`."""
         environment = Environment(os.environ if environ is None else environ)
         return EffectiveSettings(
             **stated(Settings, environment),

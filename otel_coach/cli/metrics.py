@@ -19,7 +19,7 @@ from otel_coach.metrics.labels import (
     SETS_OF_A_METHOD,
     SETS_OF_AN_ENDPOINT,
 )
-from otel_coach.metrics.series_bound import most_series
+from otel_coach.metrics.series_bound import max_lines
 
 if TYPE_CHECKING:
     import argparse
@@ -94,10 +94,10 @@ def _bounds() -> Iterator[str]:
     yield "| metric | lines on the page |"
     yield "|---|---|"
     for metric in CATALOGUE:
-        yield f"| `{metric.prometheus_name}` | {most_series(metric):,} |"
+        yield f"| `{metric.prometheus_name}` | {max_lines(metric):,} |"
     others = LIMITS[INSTRUMENT_LINES]
     yield f"| all instruments other than otel-coach's | {others:,} |"
-    yield f"| all | {others + sum(map(most_series, CATALOGUE)):,} |"
+    yield f"| all | {others + sum(map(max_lines, CATALOGUE)):,} |"
 
 
 _METHOD_SLOTS: Final = ", ".join(f"{count} of {kind}xx" for kind, count in SETS_OF_A_METHOD.items())

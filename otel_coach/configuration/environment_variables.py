@@ -60,14 +60,13 @@ OWN_VARIABLES: Final = frozenset(
 DISTRO: Final = "opentelemetry_distro"
 CONFIGURATOR: Final = "opentelemetry_configurator"
 CHOICE: Final = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGURATOR"}
-"""The variables that choose one."""
+"""The variables that choose a distro and a configurator."""
 _CONTRIB: Final = {DISTRO: "distro", CONFIGURATOR: "configurator"}
 """The names of opentelemetry-distro's entry points."""
 OURS: Final = "otel_coach"
 """The name of otel-coach's entry points."""
 SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
-"""Each of these variables disables all of otel-coach."""
-
+"""Each of these variables, if true, disables all of otel-coach."""
 
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _GEVENT: Final = "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"

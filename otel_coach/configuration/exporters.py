@@ -19,7 +19,7 @@ LOGS: Final = Exporters("logs")
 
 
 def trace_exporters(environment: Environment) -> tuple[str, ...]:
-    """Returns those that the user names, else `otlp` where there is an endpoint."""
+    """Returns the exporters that the user names, else `otlp` where there is an endpoint."""
     stated = _stated(environment, "OTEL_TRACES_EXPORTER", TRACES)
     if stated is None:
         return ("otlp",) if _has_endpoint(environment, "TRACES") else ()
@@ -27,7 +27,10 @@ def trace_exporters(environment: Environment) -> tuple[str, ...]:
 
 
 def metric_exporters(environment: Environment) -> tuple[str, ...] | None:
-    """Returns those that the variable names; opentelemetry-distro's `otlp` leaves the page."""
+    """Returns the exporters that the user names; None if the default takes effect.
+
+    `otlp` that opentelemetry-distro has set is added to the page if there is an endpoint.
+    """
     variable = "OTEL_METRICS_EXPORTER"
     if _is_by_distro(environment, variable):
         return ("prometheus", "otlp") if _has_endpoint(environment, "METRICS") else None
@@ -35,7 +38,7 @@ def metric_exporters(environment: Environment) -> tuple[str, ...] | None:
 
 
 def log_exporters(environment: Environment) -> tuple[str, ...]:
-    """Returns those that the user names, else `otlp` where it is needed and has an endpoint."""
+    """Returns the exporters that the user names, else `otlp` if needed and with an endpoint."""
     stated = _stated_for_logs(environment)
     if stated is None:
         is_needed = _exports_logs(environment) or captures_on_events(environment)
@@ -81,7 +84,7 @@ def _stated_for_logs(environment: Environment) -> tuple[str, ...] | None:
 
 
 def _stated(environment: Environment, variable: str, kind: Exporters) -> tuple[str, ...] | None:
-    """Returns the exporters that the user names; None if there are none."""
+    """Returns the exporters that the user names; None if the user has not set the variable."""
     return None if _is_by_distro(environment, variable) else environment.value(variable, kind)
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 _READ_LATER: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION|SEMCONV)_")
-"""Most of these are read by an instrumentation when that is loaded, maybe by the application."""
+"""An instrumentation reads most of these when it is loaded, which the application may do later."""
 _READ_AT_THE_START: Final = frozenset(
     {
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",

@@ -21,7 +21,7 @@ _ALIKE: Final = re.compile(r"o(?:tel|tle|tlp|ltp|etl|te_|pen_?tel)", re.IGNORECA
 _OF_MANY_PACKAGES: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION)_")
 """Each instrumentation has variables of its own there, whose names are like those of others."""
 _USUAL: Final = 0.6
-"""How like each other two names are, from 0 to 1; the default of difflib."""
+"""How much alike two names must be, from 0 to 1; the default of difflib."""
 _LIKENESS_OF_OWN: Final = 0.85
 _LIKENESS: Final = 0.86
 _LIKENESS_OF_MANY: Final = 0.97
@@ -44,7 +44,7 @@ _ALIASES: Final = {
     **dict.fromkeys(("OTEL_EXPORTER", "OTEL_TRACE_EXPORT"), "OTEL_TRACES_EXPORTER"),
     **dict.fromkeys(("OTEL_RESOURCE", "OTEL_ATTRIBUTES"), "OTEL_RESOURCE_ATTRIBUTES"),
 }
-"""Names that are too far from the right one to be like it."""
+"""Wrong names that are not like the right one, with the right one."""
 _OWN_ALIASES: Final = {
     **dict.fromkeys(("PORT", "METRICS_PORT"), "OTEL_EXPORTER_PROMETHEUS_PORT"),
     **dict.fromkeys(("HOST", "METRICS_HOST"), "OTEL_EXPORTER_PROMETHEUS_HOST"),
@@ -115,7 +115,7 @@ def unknown_line(name: str, meant: str | None) -> str:
 
 
 def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yields the names that are probably meant for another one, which comes with them.
+    """Yields each name that is probably misspelt, with the name that is meant.
 
     Unknown names that are like no other are not among them: any package may have variables of its
     own. `known` are further known names, besides those that installed packages document.

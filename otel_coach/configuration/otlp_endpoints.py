@@ -16,7 +16,7 @@ HTTP_PORT: Final = 4318
 
 
 def variable_of(signal: str, part: str, environment: Mapping[str, str]) -> str:
-    """Returns the variable that has `part` (ENDPOINT ...) for `signal`, or the one that would."""
+    """Returns the variable of `part` (ENDPOINT ...): that of `signal` if it is set, else of all."""
     own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{part}"
     return own if environment.get(own, "").strip() else f"OTEL_EXPORTER_OTLP_{part}"
 

@@ -1,4 +1,4 @@
-"""The environment of this process, for what looks at variables beyond otel-coach's settings."""
+"""The environment of this process, for code that reads variables beyond otel-coach's settings."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ import sys
 
 
 def import_first(folder: str) -> None:
-    """Makes Python processes that this one starts look for modules in `folder`, then in this one.
+    """Puts `folder` first on PYTHONPATH, and after it the current folder if it is not there yet.
 
-    That is the order of `opentelemetry-instrument`; the current folder is for commands that have
-    their own one on the path.
+    `opentelemetry-instrument` does the same. The current folder is added for commands such as
+    uvicorn, whose `sys.path` begins with the folder of the command's own script.
     """
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     here = os.getcwd()  # noqa: PTH109 - without importing pathlib

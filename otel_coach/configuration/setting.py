@@ -99,9 +99,9 @@ def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
 
 
 def unused(in_force: Any, asked: Any) -> dict[str, str] | None:
-    """Returns the fields in which the settings `asked` for differ from those in force, as text.
+    """Returns in which `fields` the settings `asked` for differ from those in force, as one text.
 
-    The second text has their variables. None if there is no difference.
+    The other text, `variables`, has the variables of these fields. None if there is no difference.
     """
     differ = [
         (field.name, described.variables[0])

@@ -60,7 +60,10 @@ class Around:
         return inside
 
     def _around_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Is entered while the generator runs, and not while its consumer does (PEP 380)."""
+        """Enters the context manager for each step of the generator, not while its consumer runs.
+
+        What the consumer sends, throws and closes reaches the generator as by `yield from`.
+        """
 
         def inside(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             inner = function(*args, **kwargs)

@@ -18,6 +18,6 @@ _MISSING: Final = object()
 
 
 def items_of(dictionary: Mapping[_Key, _Value]) -> list[tuple[_Key, _Value]]:
-    """Returns its items, without those that are removed meanwhile."""
+    """Returns the items of `dictionary`, without those that are removed meanwhile."""
     found = [(key, dictionary.get(key, _MISSING)) for key in list(dictionary)]
     return [(key, value) for key, value in found if value is not _MISSING]  # type: ignore[misc]

@@ -33,8 +33,8 @@ class LatePatches:
     Args:
         recorder: counts faults.
         methods: by the name of the module.
-        part: the private part of another library that this relies on; without it, a log line says
-            what is lost.
+        part: the private part of another library that this relies on; if it has changed, a log line
+            says what is lost.
     """
 
     def __init__(

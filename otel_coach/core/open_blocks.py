@@ -47,7 +47,7 @@ class OpenBlocks(Generic[_Owner]):
         self._blocks.set((Block(owner, started), *self))
 
     def leave(self, owner: _Owner) -> Block[_Owner] | None:
-        """Returns the block that `owner` leaves; None if this context does not have it."""
+        """Ends the innermost block of `owner`, and returns it; None if this context has none."""
         left = next((block for block in self if block.owner is owner), None)
         if left is not None:
             left.has_ended = True

@@ -18,7 +18,7 @@ BUDGETS: Final = f"{PREFIX}budgets that differ from their defaults: %s\n"
 
 
 def value(line: str, template: str) -> str | None:
-    """Returns what a page's `line` has in the place of the template's value; None if it differs."""
+    """Returns the value in `line` of a page; None if the line is not of this `template`."""
     begin, _, end = template.strip().partition("%s")
     if not (line.startswith(begin) and line.endswith(end)) or len(line) < len(begin) + len(end):
         return None

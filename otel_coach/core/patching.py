@@ -36,7 +36,7 @@ def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) ->
 
 
 def undone(undo: Iterable[Callable[[], None]]) -> None:
-    """Calls all undo functions; raises what one of them raises when the others have been called."""
+    """Calls the undo functions in this order; what one raises is raised after all."""
     with ExitStack() as stack:
         for restore in reversed(tuple(undo)):
             stack.callback(restore)

@@ -6,9 +6,9 @@ from enum import Enum
 
 
 def plain(value: object) -> object:
-    """Returns the value of an enum's member, a plain str for one of any class, others as they are.
+    """Returns an enum member's value, a plain str for a str of any class, other values as they are.
 
-    `str(...)` and an f-string name the member instead, unless its class is a `StrEnum`.
+    `str(member)` and f-strings give the member's name instead, unless its class is a `StrEnum`.
     """
     if isinstance(value, Enum):
         value = value.value

@@ -1,4 +1,4 @@
-"""Dataclasses that take little memory of the host's."""
+"""Dataclasses that take little of the host's memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _T = TypeVar("_T")
 
 @dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
 def record(cls: type[_T]) -> type[_T]:
-    """Makes `cls` a dataclass that has only `__init__`; type checkers refuse changes of it.
+    """Makes `cls` a dataclass that has only `__init__`; type checkers refuse changes of a field.
 
-    Two records are equal if they are the same object. The class takes 4 kB of memory, where a
+    Two records are equal only if they are the same object. The class takes 4 kB of memory, where a
     frozen dataclass with slots takes 15 kB, and a service imports some thirty of them.
     """
     return dataclass(eq=False, repr=False, match_args=False)(cls)

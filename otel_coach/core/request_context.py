@@ -1,7 +1,8 @@
 """The HTTP request, or the turn of a WebSocket, to which the running code belongs.
 
-The ASGI middleware opens a `Request`. LangChain's callbacks find it through the context, also in
-worker threads, and note on it what they observe. So neither instrumentor needs to know the other.
+The ASGI middleware opens a `Request`. The instrumentors of model libraries find it through the
+context, also in worker threads, and note on it what they observe. So no instrumentor needs to know
+another.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Request:
     """Whether the final body was sent; what starts later is background work, not part of the
     answer."""
     model: str | None = None
-    """That of the first call of a model."""
+    """The model of the first model call."""
     mode: str | None = None
     labelled_mode: str | None = None
     """The mode of the last `labels` block that has ended in this request."""
@@ -68,7 +69,7 @@ class Request:
         self.application = application
         self.start_of_clock = start_of_clock()
         self.thread = get_ident()
-        """That of the server's event loop."""
+        """The thread of the server's event loop."""
         self.loop: AbstractEventLoop | None
         """The server's event loop; None if it is not asyncio's."""
         try:
@@ -112,8 +113,8 @@ class Request:
     def look_in_loop(self, then: Callable[..., None], *arguments: object) -> bool:
         """Calls `then` soon in the event loop, where `client_has_left` can ask the server.
 
-        Returns False, and calls nothing, if this is the event loop's thread, or if nothing has to
-        be asked or can be.
+        Returns False, and calls nothing, if this is the event loop's thread, if the response is
+        complete, or if asyncio's event loop does not run.
         """
         if self.closed or self.loop is None or get_ident() == self.thread:
             return False

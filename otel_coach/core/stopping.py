@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
-"""Seconds that a refused call waits before it raises: that may cancel a tool that runs beside."""
+"""Seconds that a refused call waits before it raises; in a task, longer while a tool has to end.
+The exception may cancel a tool that runs beside the call."""
 _TICK: Final = 0.02
 
 
@@ -50,7 +51,7 @@ class StoppedError(BaseException):
 
 
 class Stop:
-    """How far the stopping of one request's work is. Each start of a run asks it, in any thread.
+    """The state of stopping one request's work. Each run that starts asks it, in any thread.
 
     Args:
         rule: how the work is stopped.
@@ -80,7 +81,8 @@ class Stop:
         """Those of them in which calls are refused."""
         self.replace: _Replace | None = None
         """Takes the exception with which an outermost run ends, and the run (None: what the current
-        task awaits). Returns a list of the exception that the application gets in its place."""
+        task awaits). Returns a list with the exception that the application gets instead, if
+        any."""
         self._calls: set[AnyRun] = set()
         """Calls of models, retrievers and tools: all that are open, and some that have ended."""
 
@@ -191,7 +193,7 @@ def _refusal(stop: Stop, *, is_outermost: bool) -> BaseException:
 def replacement_for(
     error: BaseException, stop: Stop | None, run: AnyRun | None = None
 ) -> list[BaseException]:
-    """Returns a list of the exception that the application gets in place of `error`, if any.
+    """Returns a list with the exception that the application gets instead of `error`, if any.
 
     Raise it by `raise replacement.pop() from error`. The exception's traceback refers to the frame;
     a frame that still referred to the exception would form a cycle with it.
@@ -319,7 +321,7 @@ def stop_abandoned(
     this function are not stopped. docs/abandoned.md says what stopping means.
 
     Args:
-        misplaced: nothing; type checkers and the TypeError say so.
+        misplaced: no argument is allowed here; it exists for the TypeError below.
         after: seconds that the client must have been gone.
         tools: whether tools that have begun are stopped, too.
 

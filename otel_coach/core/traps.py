@@ -230,7 +230,7 @@ _INSIDE: Final = "; or unset both, to serve the page inside the application"
 
 
 def cure_of_port(error: Exception | None = None) -> str:
-    """Returns what mends that the page's own host and port cannot be used, which raised `error`."""
+    """Returns the cure for a host and port of the page's own whose use raised `error`."""
     is_host = isinstance(error, (socket.gaierror, UnicodeError)) or (
         isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
     )

@@ -142,7 +142,7 @@ OUR_OWN_VALUES: Final = {
 """Label values that this module defines; they take no slot in a budget."""
 
 MAX_LENGTH: Final = 200
-"""Characters of a label's value."""
+"""The maximum number of characters in a label's value."""
 _MAX_INTEGER: Final = 10**100
 """Integers of this size and more cannot be labels: Python refuses to write thousands of digits."""
 
@@ -201,7 +201,7 @@ def model_text(model: object) -> str:
 
 
 def spoken(model: str) -> str:
-    """Returns a model's label as a sentence has it."""
+    """Returns how a sentence names the model with the label `model`."""
     return "a model without a name" if model == NO_MODEL else model
 
 

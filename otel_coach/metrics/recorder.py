@@ -272,7 +272,7 @@ class Recorder:
         return self.flushed(restarts_increments=True)
 
     def _wait_for_announced(self) -> None:
-        """Waits for `about_to_record` for a moment; a slow client may delay its last chunk."""
+        """Waits for the objects in `about_to_record`, but not long: a client may be slow."""
         deadline = monotonic() + _MAX_WAIT
         waited_for = set(self.about_to_record)
         while waited_for & self.about_to_record and monotonic() < deadline:

@@ -27,14 +27,14 @@ _MAX_NUMBER: Final = 26
 _SUFFIX_AND_BOUND: Final = len('_bucket{le="0.0025",}')
 
 
-def most_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
+def max_lines(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
     """Returns how many lines of the page `metric` can take in one service, whatever is measured.
 
     The bound also holds for several workers, which share their budgets. `budgets` overrides default
     sizes.
     """
     sizes = {**DEFAULT_SIZES, **(budgets or {})}
-    values = {label: _most_values(metric, label, sizes[label]) for label in metric.labels}
+    values = {label: _max_values(metric, label, sizes[label]) for label in metric.labels}
     combinations = prod(values.values())
     if combinations > sizes[LABEL_SET]:
         limit = sizes[LABEL_SET] + _combinations_past_limit(metric, values, sizes)
@@ -88,7 +88,7 @@ def lines_of_a_histogram(bounds: int) -> int:
     return bounds + 3
 
 
-def _most_values(metric: Metric, label: str, budget: int) -> int:
+def _max_values(metric: Metric, label: str, budget: int) -> int:
     if label in metric.closed:
         return len(metric.closed[label])
     return budget + len({OTHER, *OUR_OWN_VALUES.get(label, ())})

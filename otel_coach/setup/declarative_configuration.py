@@ -25,29 +25,31 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
 
     If `is_done`, the global providers are set already, and none are built. If the file cannot be
     used, one line is logged, and the other variables take effect as if there were no file: then
-    the settings name none.
+    the returned settings have no `config_file`.
     """
     path = settings.config_file
     if path is None:
         return settings
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file  # noqa: PLC0415 - it is optional
-
+    except ImportError:
+        line = CONFIG_PACKAGE.found(path=path)
+        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
+        return replace(settings, config_file=None)
+    try:
         config = load_config_file(path)
         if config.disabled:
             _logger.warning("otel-coach: %s", CONFIG_DISABLES.found(path=path))
             return replace(settings, enabled=False)
         if not is_done:
             configure_sdk(config)
-    except ImportError:
-        line = CONFIG_PACKAGE.found(path=path)
-        _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
-        return replace(settings, config_file=None)
     except Exception as error:  # anything may be wrong with the file or its exporters
         if belongs_to_host(error):
             raise
         # The exception's message is not logged: it may contain a header's value.
-        line = CONFIG_FILE.found(path=path, reason=type(error).__name__)
+        package = getattr(error, "package", None)  # of an exporter that is not installed
+        reason = f"{package} is not installed" if package else type(error).__name__
+        line = CONFIG_FILE.found(path=path, reason=reason)
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - as above
         return replace(settings, config_file=None)
     _logger.warning("otel-coach: %s", CONFIG_PROVIDERS.found(path=path))

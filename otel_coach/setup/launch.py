@@ -1,4 +1,4 @@
-"""What `otel-coach run` does: as `opentelemetry-instrument`, with less of its start-up.
+"""What `otel-coach run` does: the same as `opentelemetry-instrument`, but starts sooner.
 
 `opentelemetry-instrument` imports OpenTelemetry's instrumentation package twice: before it becomes
 the service, and in the service. Where otel-coach is the only instrumentation, neither is needed. If
@@ -22,10 +22,10 @@ _NOT_EXECUTABLE: Final = 126
 
 
 def launch(command: list[str]) -> int:
-    """Becomes `command`, whose Python processes will be instrumented; returns why it cannot.
+    """Becomes `command`, whose Python processes will be instrumented; returns only if that fails.
 
     The folder of `sitecustomize` and the current one come first on PYTHONPATH, as with
-    `opentelemetry-instrument`.
+    `opentelemetry-instrument`. The result is the exit code.
     """
     import_first(_FOLDER)
     try:
@@ -71,7 +71,7 @@ def initialize() -> None:
 
 
 def _is_alone() -> bool:
-    """Whether OpenTelemetry's code would load otel-coach, and what it loads itself, alone."""
+    """Whether OpenTelemetry's code would load only otel-coach and what otel-coach loads itself."""
     from otel_coach.configuration.environment_variables import (  # noqa: PLC0415 - see the module
         OURS,
         disabled_instrumentations,

@@ -58,7 +58,7 @@ class Serving:
         self._folders = settings.shared_folder, settings.runtime_folder
         self._membership: Membership | None = None
         self._begun_in: int | None = None
-        """The process in which it has begun; a copy in a forked child has not begun there."""
+        """The pid of the process in which `begin` was called; a forked child calls it again."""
         self._lacks_port = False
         self._pid = os.getpid()
         self._stop_port: Callable[[], None] | None = None
@@ -87,7 +87,7 @@ class Serving:
                 self._share(pid)
             if (port := settings.metrics_port) is not None:
                 self.once_for_all("port", functools.partial(self._serve_port, port))
-        self._say_what_is_late()
+        self._log_late_variables()
         self.announce("start", lambda: start_line(settings, has_port=not self._lacks_port))
         if vendors := vendors_in_place():
             self.announce("vendor", lambda: str(VENDOR.found(names=", ".join(vendors))))
@@ -101,7 +101,7 @@ class Serving:
         if self._is_first(topic):
             announce(line())
 
-    def _say_what_is_late(self) -> None:
+    def _log_late_variables(self) -> None:
         """Logs which variables were set too late; a vendor's distro may set some for itself."""
         names = self._variables.names()
         if names and not vendors_in_place() and self._is_first("late variables"):

@@ -45,7 +45,7 @@ class Measured:
         self._last = last
 
     def page(self) -> Page:
-        """Returns the metrics page as Prometheus would read it now, or would have at the end."""
+        """Returns the metrics page as Prometheus reads it; after the measurement, the last one."""
         return Page(self._last.text or _page_of(self.installation))
 
     @property
@@ -73,7 +73,7 @@ class Measured:
 
 
 _measuring: list[Measured] = []
-"""What measures now: at most one."""
+"""The measurement that is active: at most one."""
 
 
 @contextmanager

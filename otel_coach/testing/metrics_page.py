@@ -1,4 +1,4 @@
-"""A metrics page as Prometheus reads it, with questions that a wrong name does not pass."""
+"""A metrics page as Prometheus reads it; to ask it for a name that does not exist is an error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 _SUFFIXES: Final = ("_bucket", "_count", "_sum")
 _ASIDE: Final = ("python_", "process_", "otel_coach_", "target_info")
-"""Families of the process and of otel-coach itself."""
+"""Families of the process and of otel-coach itself, which the representation leaves out."""
 _DETAILS: Final = ("_bucket", "_created")
 _MAX_SHOWN: Final = 20
-"""Samples in the representation of a page."""
+"""The maximum number of samples in the representation of a page."""
 
 
 def _catalogue() -> dict[str, frozenset[str]]:
@@ -41,7 +41,7 @@ class Page:
     """A metrics page in Prometheus' text format, read with its own parser.
 
     `samples` and `sum` raise ValueError for a name or a label that is neither otel-coach's nor on
-    the page: it would find nothing, whatever has been measured.
+    the page: such a name would find nothing, whatever has been measured.
     """
 
     def __init__(self, text: str) -> None:
@@ -107,7 +107,7 @@ class Page:
     def _check(self, name: str, labels: Iterable[str]) -> None:
         __tracebackhide__ = True
         if name not in self._samples and name not in _LABELS:
-            families = {f"{metric.prometheus_name}" for metric in CATALOGUE} - _LABELS.keys()
+            families = {metric.prometheus_name for metric in CATALOGUE} - _LABELS.keys()
             if name in families:
                 suffixes = " or ".join(f"{name}{suffix}" for suffix in _SUFFIXES)
                 message = f"{name} is a histogram; its samples are {suffixes}"

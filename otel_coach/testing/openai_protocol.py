@@ -109,7 +109,7 @@ class Responses:
     ends_with = b""
 
     def messages(self, asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-        """Returns the instructions, as a message of the system, and the items of the input."""
+        """Returns the instructions, as a system message, and the items of the input."""
         found: list[Mapping[str, Any]] = []
         if instructions := asked.get("instructions"):
             found.append({"role": "system", "content": instructions})

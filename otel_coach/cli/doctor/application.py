@@ -23,7 +23,7 @@ from otel_coach.core.traps import (
 )
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.labels import ENDPOINT
-from otel_coach.metrics.series_bound import longest_line, most_series
+from otel_coach.metrics.series_bound import longest_line, max_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -120,7 +120,7 @@ def _routes(target: str, told: dict[str, Any]) -> Iterator[Finding | Fact]:
     yield Fact(f"{target}: {told['kind']} with {len(routes)} routes")
     values = {**budgets, ENDPOINT: min(budgets[ENDPOINT], len(routes))}
     longest = max(map(len, routes), default=0)
-    lines = {metric: most_series(metric, values) for metric in CATALOGUE}
+    lines = {metric: max_lines(metric, values) for metric in CATALOGUE}
     size = sum(count * longest_line(metric, longest) for metric, count in lines.items())
     yield Fact(
         f"the page has at most {sum(lines.values()):,} lines of otel-coach's, and "

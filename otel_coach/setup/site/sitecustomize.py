@@ -1,4 +1,4 @@
-"""Imported by Python at the start of each process that `otel-coach run` starts, or its workers."""
+"""Imported at the start of the service that `otel-coach run` starts, and of its workers."""
 
 import sys
 

@@ -8,7 +8,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from otel_coach.metrics.cardinality import Budgets
 from otel_coach.metrics.catalogue import CATALOGUE
-from otel_coach.metrics.series_bound import most_series
+from otel_coach.metrics.series_bound import max_lines
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from otel_coach.workers.append_log import SharedLog
@@ -61,7 +61,7 @@ def test_the_worst_case_of_the_catalogue_multiplied_by_hand():
         "otel_coach_lost_total": 4,  # full queue, and one for each signal
         "otel_coach_errors_total": 8,
     }
-    assert {metric.prometheus_name: most_series(metric) for metric in CATALOGUE} == expected
+    assert {metric.prometheus_name: max_lines(metric) for metric in CATALOGUE} == expected
     assert sum(expected.values()) < 113_000
     # Those that stay below 1,000 combinations by themselves do so by these products.
     assert (
@@ -94,7 +94,7 @@ def test_every_label_full_of_junk_stays_within_the_worst_case():
         for metric in CATALOGUE:
             rows = [name for name in page.names if name.startswith(metric.prometheus_name)]
             found = sum(len(page.samples(name)) for name in rows)
-            assert found <= most_series(metric, few.budgets), metric.prometheus_name
+            assert found <= max_lines(metric, few.budgets), metric.prometheus_name
             if metric.kind.value == "counter" and metric.prometheus_name.startswith("agent"):
                 sent = math.prod(len(metric.closed.get(label, range(6))) for label in metric.labels)
                 assert page.sum(metric.prometheus_name) == sent  # none is lost

@@ -30,6 +30,23 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch, caplog):
     assert "opentelemetry-sdk[file-configuration]" in record.getMessage()
 
 
+def test_a_file_whose_exporter_is_not_installed_names_the_exporters_package(
+    tmp_path, monkeypatch, caplog
+):
+    exporter = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    monkeypatch.setitem(__import__("sys").modules, exporter, None)
+    path = tmp_path / "otel.yaml"
+    path.write_text(
+        "file_format: '1.0'\n"
+        "tracer_provider: {processors: [{batch: {exporter: {otlp_http: {}}}}]}\n"
+    )
+    settings = Settings.from_env({"OTEL_CONFIG_FILE": str(path)})
+    assert configured(settings, is_done=False) == replace(settings, config_file=None)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "otel_coach"]
+    assert "cannot be used (opentelemetry-exporter-otlp-proto-http is not installed;" in line
+    assert "opentelemetry-configuration is not installed" not in line
+
+
 def test_a_file_that_disables_the_sdk_disables_all(tmp_path):
     path = tmp_path / "otel.yaml"
     path.write_text("file_format: '1.0'\ndisabled: true\n")
