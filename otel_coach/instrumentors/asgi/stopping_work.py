@@ -166,7 +166,7 @@ class Stopping:
         raise NotImplementedError
 
     def _answering_tasks(self, place: Place) -> list[_Task]:
-        """Returns these tasks, and that of the route of `place`, as far as they are running."""
+        """Returns the running tasks that make the answer, also that of the route of `place`."""
         tasks = {place.route_task, *self.known_answering_tasks()}
         return [task for task in tasks if task is not None and not task.done()]
 
@@ -182,7 +182,7 @@ class Stopping:
         return root.feeds_answer
 
     def new_stop(self, rule: StopRule) -> Stop:
-        """Returns the object that the starts of runs ask."""
+        """Returns the `Stop` that each start of a run asks."""
         return Stop(rule, self._is_answering, self.count)
 
     def makes_answer(self, place: Place) -> bool:
