@@ -197,7 +197,7 @@ class Stopping:
 
     @property
     def is_over(self) -> bool:
-        """Whether the request has ended, so that nothing makes its answer any more."""
+        """Whether the request has ended, or nothing of its turn has to be stopped any more."""
         return self._labels is not None
 
     # Notified by the request
@@ -296,7 +296,7 @@ class Stopping:
 
     @guarded
     def _watch(self) -> None:
-        if self.request.closed:
+        if self.request.closed or self.is_over:
             return
         if self.request.abandoned_endpoint is not None:
             self.begin()
