@@ -293,7 +293,7 @@ ANTHROPIC_STREAMS: Final = PrivatePart(
 AWAITED: Final = PrivatePart(
     "asyncio",
     "asyncio's tasks tell what they await (_fut_waiter), and who awaits them (_callbacks)",
-    "otel_coach.instrumentors.asgi.trials:tells_who_awaits",
+    "otel_coach.instrumentors.asgi.trials:tells_what_tasks_await",
     "a task that several requests await is stopped with the first of them whose client leaves",
     private=("_fut_waiter", "_callbacks", "_children"),
 )

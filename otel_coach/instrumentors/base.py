@@ -20,7 +20,7 @@ class Instrumentor:
     A hook that an instrumentor does not override does nothing. There is one object of each class.
 
     It does not derive from `BaseInstrumentor`, whose modules take half as long to import as all of
-    otel-coach, for a check of requirements that otel-coach has none of.
+    otel-coach. They would only check requirements, of which otel-coach has none.
     """
 
     _instance: ClassVar[Instrumentor | None] = None

@@ -130,7 +130,7 @@ class ContribInstrumentations:
 
     @contextmanager
     def suspended(self) -> Generator[None]:
-        """Uninstruments psycopg, so that another may do it; instruments it again on exit."""
+        """Uninstruments psycopg, so that other code may instrument it; takes this back on exit."""
         was_stopped, psycopg = self._is_stopped, self._psycopg
         self._is_stopped = True
         if psycopg is not None:

@@ -56,17 +56,17 @@ class Withholding(textmap.TextMapPropagator):
 
     def __init__(
         self,
-        hosts: textmap.TextMapPropagator,
+        host_propagator: textmap.TextMapPropagator,
         is_for_a_provider: Callable[[Context | None], bool | None],
         is_trusted: Callable[[object], bool | None],
     ) -> None:
-        self.hosts = hosts
+        self.host_propagator = host_propagator
         self._is_for_a_provider = is_for_a_provider
         self._is_trusted = is_trusted
 
     @property
     def fields(self) -> set[str]:
-        return self.hosts.fields
+        return self.host_propagator.fields
 
     def extract(
         self,
@@ -76,7 +76,7 @@ class Withholding(textmap.TextMapPropagator):
     ) -> Context:
         if not self._is_trusted(carrier):
             return Context() if context is None else context
-        return self.hosts.extract(carrier, context, getter)
+        return self.host_propagator.extract(carrier, context, getter)
 
     def inject(
         self,
@@ -85,7 +85,7 @@ class Withholding(textmap.TextMapPropagator):
         setter: textmap.Setter[textmap.CarrierT] = textmap.default_setter,
     ) -> None:
         if not self._is_for_a_provider(context):
-            self.hosts.inject(carrier, context, setter)
+            self.host_propagator.inject(carrier, context, setter)
 
 
 class ProviderHeaders:
@@ -114,10 +114,10 @@ class ProviderHeaders:
     @guarded
     def start(self) -> None:
         """Wraps the global propagator; called again in case the application has set another one."""
-        hosts = propagate.get_global_textmap()
-        if not isinstance(hosts, Withholding):
+        current = propagate.get_global_textmap()
+        if not isinstance(current, Withholding):
             propagate.set_global_textmap(
-                Withholding(hosts, self.is_for_a_provider, self.is_trusted)
+                Withholding(current, self.is_for_a_provider, self.is_trusted)
             )
         if self._is_started:
             return
@@ -191,7 +191,7 @@ class ProviderHeaders:
         self._undo.clear()
         current = propagate.get_global_textmap()
         if isinstance(current, Withholding):
-            propagate.set_global_textmap(current.hosts)
+            propagate.set_global_textmap(current.host_propagator)
 
     @guarded  # an exception here would break the host's own import
     def _patch(self, module: ModuleType) -> None:

@@ -56,8 +56,8 @@ class Recorder:
     `record`, `later` and `fault` append to a queue (`fault` may also log), so any thread may call
     them at any moment, even in a finaliser. Instrumentors call `flush` when something is finished,
     for example a request. `flush` adds up the queue by series if there is enough in it. A moment
-    later, a background thread adds up the rest, and from time to time emits the sums. The page
-    calls `flush_all` first, which emits all.
+    later, a background thread adds up the rest, and from time to time emits the sums. The page is
+    collected within `measured`, which emits all first.
 
     Args:
         meter: makes the instruments.

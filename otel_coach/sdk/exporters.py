@@ -60,7 +60,7 @@ class OneLineAMinute(logging.Filter):
     def quieten(self, exporter: object, *more: object) -> None:
         """Installs this filter on the loggers of `exporter` and of `more` parts that use it."""
         for sender in (exporter, *more):
-            for cls in sender.__class__.__mro__:  # that of what is wrapped
+            for cls in sender.__class__.__mro__:  # a proxy's `__class__` is the wrapped exporter's
                 if cls.__module__.startswith(_EXPORTER_MODULES):
                     logger = logging.getLogger(cls.__module__)
                     logger.addFilter(self)

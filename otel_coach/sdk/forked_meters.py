@@ -40,8 +40,8 @@ class MeterReset:
         if _resource(self._provider).get(SERVICE_INSTANCE_ID) == self._instance:
             # This SDK gives a child no id of its own: its sums would replace the parent's.
             config = self._provider._sdk_config
-            own = {SERVICE_INSTANCE_ID: f"{self._instance}-{os.getpid()}"}
-            config.resource = config.resource.merge(Resource(own))
+            self._instance = f"{self._instance}-{os.getpid()}"
+            config.resource = config.resource.merge(Resource({SERVICE_INSTANCE_ID: self._instance}))
         return True
 
 

@@ -120,7 +120,7 @@ class PushReader(PeriodicExportingMetricReader):
         super().__init__(counted)
 
     def _at_fork_reinit(self) -> None:
-        # A push of the parent's that is under way holds the lock; no thread of the child has it.
+        # A push that is under way in the parent holds the lock; no thread of the child releases it.
         if self._can_reset:
             had_ended = self._shutdown_event.is_set()
             self._export_lock = threading.Lock()

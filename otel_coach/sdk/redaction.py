@@ -66,7 +66,7 @@ _OWN_CONTENT: Final = frozenset(
     }
 )
 """The content that otel-coach itself captures, already redacted and cut."""
-_WRITES_PEOPLE: Final = "langfuse"
+_LANGFUSE: Final = "langfuse"
 """A package that sets the attributes in `PEOPLE` on every span of the process, of any scope."""
 _OPENTELEMETRY_STATE: Final = re.compile(
     r"[a-z]{1,4}:[0-9a-f.]{1,20}(;[a-z]{1,4}:[0-9a-f.]{1,20})*"
@@ -188,7 +188,7 @@ class Redaction:
 
     def _suspect_keys(self, attributes: Attributes) -> frozenset[str]:
         """Returns the keys whose values may have to be removed."""
-        return self._suspects(tuple(attributes or ()), _WRITES_PEOPLE in sys.modules)
+        return self._suspects(tuple(attributes or ()), _LANGFUSE in sys.modules)
 
     def _find_suspects(self, keys: tuple[str, ...], with_people: bool) -> frozenset[str]:  # noqa: FBT001 - part of the cache's key
         return frozenset(

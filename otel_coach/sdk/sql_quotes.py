@@ -110,7 +110,10 @@ class Quotes:
         return end
 
     def end_of_dollars(self, mark: str, end: int) -> int:
-        """Returns the end of the dollar-quoted literal whose `mark` is just before `end`."""
+        """Returns the end of the dollar-quoted literal whose `mark` is just before `end`.
+
+        Returns `end` if the database has no such literals.
+        """
         if self._dialect.has_dollar_quotes is False:
             return end
         close = self._text.find(mark, end) if self._dialect.has_dollar_quotes else -1

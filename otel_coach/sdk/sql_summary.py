@@ -126,8 +126,8 @@ class _Reader:
         self._words: list[str] = []
         """The words of the summary, for the statements that were read to their end."""
         self._previous = ""
+        """The last word, in capitals; "" if it is longer than any keyword."""
         self._previous_end = 0
-        """The end of `_previous`: the last word, upper-cased, or "" if longer than any keyword."""
         # State of the current statement:
         self._main = ""
         self._is_ignored = False

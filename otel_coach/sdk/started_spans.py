@@ -2,8 +2,8 @@
 
 The SDK passes the span itself to a processor's `on_start`, to set attributes on it. A processor may
 also read the span, keep it, and export what it has read. So otel-coach passes a proxy: what is set
-on the proxy is set on the span, and what is read from it is what would be exported. The proxy
-counts as a span of the SDK in type checks; as a dictionary key and in comparisons, as the span.
+on the proxy is set on the span, and what is read from it is what would be exported. In type checks,
+the proxy is a span of the SDK; in comparisons and as a dictionary key, it equals the span.
 """
 
 from __future__ import annotations

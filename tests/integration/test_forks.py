@@ -7,6 +7,8 @@ import time
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
 
 from otel_coach.sdk import forked_meters
 from otel_coach.sdk.providers import Providers
@@ -159,3 +161,15 @@ def test_where_the_sdk_has_changed_a_child_of_one_that_measured_pushes_nothing(
         assert os.waitstatus_to_exitcode(status) == measured
     finally:
         providers.shutdown()
+
+
+def test_each_generation_has_an_id_of_its_own_where_the_sdk_gives_none(monkeypatch):
+    resource = Resource({"service.instance.id": "one"})
+    provider = MeterProvider([], resource, shutdown_on_exit=False)  # never forked: its id stays
+    reset = forked_meters.MeterReset(provider)
+    found = []
+    for pid in (7, 8):  # a child, and its child
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        assert reset.reset()
+        found.append(provider._sdk_config.resource.attributes["service.instance.id"])
+    assert found == ["one-7", "one-7-8"]

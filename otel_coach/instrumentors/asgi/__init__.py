@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
     class AsgiArguments(TypedDict):
-        """The arguments of `Middleware`, which says what they are, except `watches`."""
+        """The arguments of `Middleware`, where they are described, without `watches`."""
 
         recorder: Recorder
         tracer: Tracer | None
@@ -47,6 +47,7 @@ _PATCHED: Final = {
 0.165 runs code of its own before it calls Starlette's."""
 _STOPPING: Final = "stopping"
 _ROUTERS: Final = "routers"
+"""Keys of what is undone besides these modules' patches."""
 _PARTS: Final = {
     "fastapi.applications": (compatibility.NATIVE_TELEMETRY, compatibility.FRONTENDS),
 }

@@ -29,9 +29,9 @@ _WITHOUT_BODY: Final = frozenset({*range(100, 200), 204, 304})
 
 
 def may_have_body(method: str, status: int | None) -> bool:
-    """Returns whether the answer goes on after its status, None if it has not begun.
+    """Returns whether a body follows `status`, which is None before the answer has begun.
 
-    Otherwise a client that leaves then has its whole answer.
+    If not, a client that leaves after the status has its whole answer.
     """
     return status is None or (method != "HEAD" and status not in _WITHOUT_BODY)
 

@@ -90,7 +90,7 @@ def _by_endpoint(open_now: list[str], known: set[str]) -> Mapping[tuple[object, 
 
 
 class Answering:
-    """Base class: looks up the route, passes the server's messages on, records that it was refused.
+    """Base class: looks up the route, passes the server's messages on, records a refusal.
 
     It has no constructor, since that would be one more call for each request.
     """
@@ -201,7 +201,7 @@ class Answering:
         return {**self._routed, **self._original, **(self.routed_as or {})}
 
     def _record_refusal(self, endpoint: str, method: str, code: str) -> None:
-        """Records a 401, a 403 or a 429, or that there was none yet at this endpoint."""
+        """Records a 401, 403 or 429; creates the series of rate limit hits of a new endpoint."""
         record = self.recorder.record
         if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
             reason = auth_failure_reason(

@@ -114,7 +114,7 @@ def _cancelled_with(task: _Task) -> Iterator[Any]:
     """Yields the futures that the cancellation of `task` would cancel."""
     awaited = getattr(task, "_fut_waiter", None)
     yield from getattr(awaited, "_children", None) or (awaited,)
-    for frame in _frames(task):  # until Python 3.12, `wait_for` awaits a future of its own
+    for frame in _frames(task):  # before Python 3.12, `wait_for` awaits a future of its own
         if frame.f_code is asyncio.wait_for.__code__ and "fut" in frame.f_locals:
             yield frame.f_locals["fut"]
 

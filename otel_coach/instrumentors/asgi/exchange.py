@@ -122,8 +122,8 @@ class Exchange(Answering):
     def _look_for_client(self) -> None:
         """Checks whether the client has left, in the midst of the request.
 
-        What the server tells next is the application's: while that waits for the body, no message
-        may be read for it. Nor may a message be read in another thread than the server's.
+        The server's next message belongs to the application: while the application waits for the
+        body, none may be read here. Nor may one be read in another thread than the server's.
         """
         if get_ident() == self.request.thread and (self._has_body or not self._is_receiving):
             self._look_ahead()
@@ -191,7 +191,7 @@ class Exchange(Answering):
         self._client_left = True
         self.request.abandoned_endpoint = self.route.template
         if self.request.server_span is not None:
-            # The instrumentation that made the span ends it before `_finish` runs.
+            # Without a final body, its instrumentation ends the span before `_finish` runs.
             self.request.server_span.set_attributes(
                 end_attributes(self.route, self._status, ABORTED)
             )

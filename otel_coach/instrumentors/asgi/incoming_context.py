@@ -79,7 +79,7 @@ def _headers_of(propagator: object) -> frozenset[bytes] | None:
     if not compatibility.holds(compatibility.PROPAGATORS):
         return None
     # otel-coach's wrapper (`provider_headers.Withholding`) reads what the host's propagator reads.
-    unwrapped = getattr(propagator, "hosts", propagator)
+    unwrapped = getattr(propagator, "host_propagator", propagator)
     parts = getattr(unwrapped, "_propagators", ()) if type(unwrapped) is CompositePropagator else ()
     if not parts or any(type(part) not in _W3C for part in parts):
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DISCONNECT: Final = "http.disconnect"
 DISCONNECTS: Final = frozenset({DISCONNECT, "websocket.disconnect"})
 MAX_AHEAD: Final = 8
-"""Messages that are kept for the application."""
+"""Maximum number of messages that are read ahead and kept for the application."""
 
 
 def can_look_ahead(receive: Receive) -> bool:

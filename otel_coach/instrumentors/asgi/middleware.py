@@ -64,7 +64,9 @@ if TYPE_CHECKING:
 
 
 _MAX_UNWINDING: Final = 0.5
+"""Seconds for which the end of the lifespan waits for open requests."""
 _MAX_FLUSH: Final = 3.0
+"""Seconds that the server waits for `on_stop`."""
 _REQUESTS: Final = frozenset({"http", "websocket"})
 
 
@@ -136,7 +138,7 @@ class Middleware:
         from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
 
         yield awaiting.answering_tasks(self.recorder).undo
-        rule_of = self._stops or _nothing
+        rule_of = self._stops or _no_rule
         self._new_exchange = partial(stopping_exchange.exchange_of, rule_of)
         self._new_connection = partial(_stopping_connection, rule_of)
 
@@ -299,7 +301,7 @@ class Middleware:
     ) -> None:
         self._start(app)
 
-        async def stopping(message: Message) -> None:
+        async def send_after_stop(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
                 await self._stop(app)
             await send(message)
@@ -308,7 +310,7 @@ class Middleware:
         # Background work that the lifespan starts belongs to the application, and ends with it at
         # the latest. Servers run a lifespan in a task of its own: the variable needs no reset.
         current_application.set(app)
-        await call(app, scope, receive, stopping)
+        await call(app, scope, receive, send_after_stop)
 
     @guarded_async
     async def _stop(self, app: object) -> None:
@@ -351,5 +353,5 @@ def _stopping_connection(rule_of: Callable[[str], StopRule | None], *arguments: 
     return connection_of(rule_of, *arguments)
 
 
-def _nothing(_endpoint: str) -> None:
+def _no_rule(_endpoint: str) -> None:
     """The rule of a process in which only `stop_abandoned` asks for stopping."""

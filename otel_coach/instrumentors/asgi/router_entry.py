@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
 _KEEP_PATHS: Final = ("starlette.middleware.", "fastapi.middleware.")
-"""The modules whose middlewares leave the path as it is, except for functions in the base class."""
+"""The modules whose middlewares leave the path as it is, except `BaseHTTPMiddleware` itself, which
+calls a function of the application."""
 
 
 def may_rewrite(app: Any) -> bool:
@@ -32,7 +33,8 @@ def _is_unknown(middleware: Any) -> bool:
 class RouterEntry:
     """Stands in front of the router's own stack, and notes each scope that passes.
 
-    A middleware may pass a copy of its scope: only what is in the scope itself is shared.
+    A middleware may pass on a copy of its scope. So the path is noted in the dictionary under
+    `MARK`, which the copy shares.
 
     Args:
         recorder: counts otel-coach's own faults.

@@ -33,7 +33,7 @@ class ServerMessages:
         self._task: asyncio.Task[None] | None = None
         self._is_wanted = False
         self._reading = 0
-        """How many calls of the application read from the server itself."""
+        """How many calls of `next` wait for the server's `receive` themselves, without the task."""
         self._changed: asyncio.Event | None = None
         """Set when there is a message, or room for one."""
 
@@ -42,7 +42,7 @@ class ServerMessages:
         self._is_wanted = True
         if self._task is None and not self._reading:
             self._changed = asyncio.Event()
-            # In no context of the request: a run must not find it current there.
+            # In an empty context: the run that is current here must not be current in the task.
             self._task = asyncio.get_running_loop().create_task(self._read(), context=Context())
 
     def close(self) -> None:

@@ -254,8 +254,8 @@ class TurnStopping(Stopping):
         """Refuses further calls now, and cancels the tasks of open ones soon.
 
         The current task is about to get the disconnect, and may then close a graph's stream.
-        LangGraph cancels the graph's tasks for that: a cancellation before would be a second one,
-        and disturb their clean-up.
+        LangGraph then cancels the graph's tasks. If they had been cancelled here before, that would
+        be a second cancellation, and disturb their clean-up.
         """
         stop = self.request.stop
         if stop is None:
@@ -276,7 +276,7 @@ class TurnStopping(Stopping):
     async def until_interruptible(self) -> None:
         """Waits while the handler has a run in its task, but awaits something else.
 
-        It is to get the exception where it next awaits the run, or sends.
+        The handler is to get the exception where it next awaits the run, or sends.
         """
         while not self.request.closed and self._is_elsewhere():  # noqa: ASYNC110 - code has no event
             await asyncio.sleep(TICK)

@@ -166,7 +166,7 @@ class Stopping:
         raise NotImplementedError
 
     def _answering_tasks(self, place: Place) -> list[_Task]:
-        """Returns these tasks, and that of the route of `place`, as far as they are running."""
+        """Returns the running tasks that make the answer, also that of the route of `place`."""
         tasks = {place.route_task, *self.known_answering_tasks()}
         return [task for task in tasks if task is not None and not task.done()]
 
@@ -182,7 +182,7 @@ class Stopping:
         return root.feeds_answer
 
     def new_stop(self, rule: StopRule) -> Stop:
-        """Returns the object that the starts of runs ask."""
+        """Returns the `Stop` that each start of a run asks."""
         return Stop(rule, self._is_answering, self.count)
 
     def makes_answer(self, place: Place) -> bool:
@@ -197,7 +197,7 @@ class Stopping:
 
     @property
     def is_over(self) -> bool:
-        """Whether the request has ended, so that nothing makes its answer any more."""
+        """Whether the request has ended, or nothing of its turn has to be stopped any more."""
         return self._labels is not None
 
     # Notified by the request
@@ -296,7 +296,7 @@ class Stopping:
 
     @guarded
     def _watch(self) -> None:
-        if self.request.closed:
+        if self.request.closed or self.is_over:
             return
         if self.request.abandoned_endpoint is not None:
             self.begin()

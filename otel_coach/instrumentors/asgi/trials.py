@@ -16,7 +16,8 @@ from opentelemetry.propagators.composite import CompositePropagator
 from otel_coach.core.installed import is_installed
 
 MARK: Final = "otel_coach.exchange"
-"""Key in the scope of a request that is watched already, or must not be watched."""
+"""Key in the scope of a request that is watched already, or must not be watched. Its value is True,
+or the dictionary in which `RouterEntry` notes the path."""
 FASTAPI_TELEMETRY: Final = "fastapi.telemetry"
 """Key in a scope that makes FastAPI's built-in telemetry ignore the request."""
 
@@ -42,7 +43,7 @@ def handles_routes() -> bool:
     return all(map(inspect.iscoroutinefunction, (route.handle, response.stream_response)))
 
 
-def tells_who_awaits() -> bool:
+def tells_what_tasks_await() -> bool:
     """Returns whether asyncio's tasks tell what they await, and its gatherings what they gather."""
 
     async def trial() -> bool:

@@ -118,7 +118,7 @@ class Turn(Request):
         turn = self.connection.turn_of_work() if self.is_first else self
         if turn.task is None and (task := current_task()) is not None:
             turn.task = task
-            if feeds_events(task):  # other code sends what it makes, after its end, too
+            if feeds_events(task):  # other code sends what it makes, also after the task's end
                 turn.was_handed_on = True
             if task is not turn.reader and not turn.was_handed_on:
                 task.add_done_callback(turn.task_done)

@@ -44,7 +44,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 _SERVER_RESTARTS: Final = 1012
 """The close code by which a server that stops tells the application that the connection ends."""
 _MAX_STEPS: Final = 20
-"""Steps of the event loop in which a stream is closed that was dropped."""
+"""Steps of the event loop that the closing of a dropped stream may take."""
 _LINGER: Final = 0.1
 """Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
 tells that the next turn begins."""
@@ -126,7 +126,7 @@ class Connection(Answering):
 
     @guarded
     def _note_left(self) -> bool:
-        """Notes the turns whose stream the code that asks for the next message has left, if any."""
+        """Notes turns whose streams the code that now asks for a message has dropped, if any."""
         task, current = current_task(), current_request.get()
         if task is None:
             return False
@@ -346,7 +346,7 @@ class Connection(Answering):
     def _was_not_found(self) -> bool:
         """Returns whether a router closed the connection, because it has no route for the path.
 
-        The client gets a 403 for it, as for a refusal. One by a middleware reaches no router.
+        The client gets a 403 for it, as for a refusal. A refusal by a middleware reaches no router.
         """
         has_route = self.route is not NO_ROUTE and not isinstance(self.route, NotFoundInside)
         return self._was_closed_unaccepted and not has_route and self.routed_as != {}
@@ -358,7 +358,7 @@ class Connection(Answering):
         if turn.closed:
             return
         turn.closed = True
-        turn.look_for_client = None  # a call that ends later belongs to nobody's answer
+        turn.look_for_client = None  # a call that ends later is no part of an answer
         outcome = OK
         if turn.abandoned_endpoint is not None:
             outcome, self._had_abort = ABORTED, True
@@ -381,5 +381,5 @@ class Connection(Answering):
                 None if error is None else type(unwrapped(error)).__qualname__,
             )
             self.recorder.later(end_turn_span, turn.span, answered)
-        turn.context = None  # it has the run before, and that its turn, and so on
+        turn.context = None  # it refers to the run before, that run to its turn, and so on
         self.recorder.flush()

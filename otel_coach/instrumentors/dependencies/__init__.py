@@ -72,9 +72,9 @@ class DependenciesInstrumentor(Instrumentor):
     @guarded
     def start(self, once_for_all: OnceForAll) -> None:
         """Starts the probes, in only one process of the service."""
-        once_for_all("probes", self._probe)
+        once_for_all("probes", self._start_probes)
 
-    def _probe(self) -> None:
+    def _start_probes(self) -> None:
         for probe in self._probes:
             probe.start()
 

@@ -32,7 +32,7 @@ class Health:
 
     @guarded  # an error here must not make the application's check fail
     def note(self, name: str, seconds: float, error: str | None) -> None:
-        """Records a probe of `name` that took `seconds`; `error` is its type, None for success."""
+        """Records a probe of `name` that took `seconds`; `error` says why it failed, if it did."""
         up = error is None
         self.recorder.record(DEPENDENCY_LATENCY, seconds, (name, OK if up else ERROR))
         # Beyond the limit no state is kept, up or down; the probe is recorded all the same.

@@ -32,8 +32,8 @@ _OTHER_SCHEMES: Final = frozenset(
 """Schemes that are not supported, and that an error message may name: they are no secret."""
 _SAFE_IN_TARGET: Final = "/%:@!$&'()*+,;=?~-._"
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
-_OF_POSTGRESQL: Final = re.compile(rb"[SN]")
-_OF_REDIS: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
+_POSTGRESQL_ANSWER: Final = re.compile(rb"[SN]")
+_REDIS_ANSWER: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 _MAX_FIRST_LINE: Final = 256
 """Bytes; no more of a response is read."""
@@ -68,8 +68,8 @@ class Unexpected(Enum):
 class UnexpectedAnswerError(Exception):
     """Something answers at the address, but not as the dependency would.
 
-    The message says what is wrong. It does not repeat the address; it may repeat an error of Redis,
-    but none that answers a password.
+    The message says what is wrong. It does not repeat the address. It may repeat an error that
+    Redis sent, but of the answer to a password only the first word.
     """
 
     def __init__(self, message: str, wrong: Unexpected) -> None:
@@ -169,7 +169,7 @@ def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
     """Probes without a driver: PostgreSQL answers an SSLRequest with one letter."""
     with socket.create_connection((host, port), timeout) as connection:
         connection.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
-        _first_line(connection, monotonic() + timeout, _OF_POSTGRESQL, "as PostgreSQL does")
+        _first_line(connection, monotonic() + timeout, _POSTGRESQL_ANSWER, "as PostgreSQL does")
 
 
 def _redis(address: str) -> Probe:
@@ -205,7 +205,7 @@ def _redis_error(connection: socket.socket, deadline: float, *command: str) -> s
     words = [word.encode() for word in command]
     parts = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
     connection.sendall(b"*%d\r\n%s" % (len(words), parts))
-    found = _first_line(connection, deadline, _OF_REDIS, "as Redis does")
+    found = _first_line(connection, deadline, _REDIS_ANSWER, "as Redis does")
     return _NOT_PRINTABLE.sub(" ", found[1].decode("ascii", "replace")) if found[1] else ""
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _Check = TypeVar("_Check", bound="Callable[..., Any]")
 
 decorated = set[str]()
-"""The names of dependencies for which a check has been decorated, for the line at the start."""
+"""The dependencies that have a decorated check; the log line at the start names them."""
 _MAX_NAMES: Final = 1000
 _FALSE: Final = "it returned False"
 

@@ -3,10 +3,14 @@
 import asyncio
 import gc
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 
 import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.testclient import TestClient
+from langchain_core.tools import Tool
 from openai import AsyncOpenAI
 
 import otel_coach
@@ -135,6 +139,25 @@ def test_work_that_the_handler_started_to_go_on_goes_on(stopping, sockets, notes
     total, _ = left(sockets.app, "/beside", notes)
     assert ALL < total < ALL + TOKENS
     assert stopping.page().sum(STOPPED) == 1
+
+
+def test_a_run_in_a_thread_that_ends_before_the_loop_goes_on_is_no_fault(stopping):
+    app = FastAPI()
+    run = Tool("upper", str.upper, "Returns capitals.").invoke
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        await websocket.accept()
+        text = await websocket.receive_text()
+        with ThreadPoolExecutor(1) as pool:  # the event loop waits for it, and does nothing else
+            await websocket.send_text(pool.submit(copy_context().run, run, text).result())
+        await websocket.receive_text()
+
+    with TestClient(app) as client, client.websocket_connect("/chat") as connection:
+        connection.send_text("hi")
+        assert connection.receive_text() == "HI"
+        connection.send_text("the loop has gone on")
+    assert not stopping.page().sum("otel_coach_errors_total")
 
 
 def test_a_handlers_clean_up_may_ask_a_model(stopping, notes):
