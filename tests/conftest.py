@@ -50,7 +50,22 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(0))
 
 
+# While modules are imported, a quarter of the time would go into looking for garbage.
+gc.disable()
+
+
 def pytest_collection_finish():
+    gc.enable()
+    _look_at_less()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    if len(gc.get_objects()) > 50_000:  # tests import some modules late
+        _look_at_less()
+
+
+def _look_at_less():
     # Many tests have the garbage collected, 0.2 s each time if it looks at all that was imported.
     gc.collect()
     gc.freeze()

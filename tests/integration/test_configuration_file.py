@@ -4,8 +4,9 @@ import pytest
 
 from tests.support.logging_script import OURS, run
 from tests.support.small_service import HTTP, server_spans, small_service
+from tests.support.versions import HAS_CONFIGURATION_FILES
 
-pytest.importorskip("opentelemetry.configuration", reason="the oldest SDKs have no such package")
+pytestmark = pytest.mark.skipif(not HAS_CONFIGURATION_FILES, reason="the oldest SDKs read none")
 FILE = """
 file_format: "1.0"
 resource:
