@@ -18,6 +18,12 @@ HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 TOKEN = {"OTEL_COACH_METRICS_TOKEN": "a-token"}
 
 
+@pytest.fixture(scope="module")
+def new_tab(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
 def seconds_in(shown):
     found = re.search(r"of the last (\d+) s", shown["window"])
     return int(found[1]) if found else 0
@@ -40,10 +46,10 @@ def after(tab, seconds):
 
 
 @needs_browser
-def test_every_figure_in_a_browser_is_that_of_the_plain_page(tmp_path):
+def test_every_figure_in_a_browser_is_that_of_the_plain_page(new_tab):
     drawn = Drawn(seed=5)
     before, now = drawn.page(), drawn.page()
-    with served(Pages(before, now)) as port, chromium(tmp_path) as tab:
+    with served(Pages(before, now)) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         shown = after(tab, seconds=3)
     figures = figures_in(shown)
@@ -57,7 +63,7 @@ def test_a_browser_shows_the_figures_of_a_service_and_asks_nobody_else(tmp_path)
         send_one_of_each(service)
         page = service.page()
         url = f"{service.client.base_url}/metrics"
-        with chromium(tmp_path) as tab:
+        with chromium(tmp_path) as new_tab, new_tab(private=False) as tab:
             tab.open(url)
             shown = after(tab, seconds=2)
             requests = tab.requests
@@ -69,10 +75,10 @@ def test_a_browser_shows_the_figures_of_a_service_and_asks_nobody_else(tmp_path)
 
 
 @needs_browser
-def test_the_sparklines_are_the_values_of_the_pages(tmp_path):
+def test_the_sparklines_are_the_values_of_the_pages(new_tab):
     drawn = Drawn(seed=6)
     pages = [drawn.page() for _ in range(3)]
-    with served(Pages(*pages)) as port, chromium(tmp_path) as tab:
+    with served(Pages(*pages)) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         script = """
         Object.fromEntries([...document.querySelectorAll("dl div")].map(box => [
@@ -96,9 +102,9 @@ def test_the_sparklines_are_the_values_of_the_pages(tmp_path):
 
 
 @needs_browser
-def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(tmp_path):
+def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(new_tab):
     page = Drawn(seed=7).page()
-    with served(Pages(page), token="a-tökén") as port, chromium(tmp_path) as tab:
+    with served(Pages(page), token="a-tökén") as port, new_tab() as tab:
         url = f"http://127.0.0.1:{port}/metrics"
         assert "small_app" not in httpx.get(url, headers=HTML).text
         tab.open(url)
@@ -125,9 +131,9 @@ def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(tmp_path):
 
 
 @needs_browser
-def test_a_link_leads_to_the_plain_page(tmp_path):
+def test_a_link_leads_to_the_plain_page(new_tab):
     page = Drawn(seed=8).page()
-    with served(Pages(page)) as port, chromium(tmp_path) as tab:
+    with served(Pages(page)) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         tab.js("document.querySelector('#plain').focus()")
         tab.press("Enter")
