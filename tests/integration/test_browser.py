@@ -9,7 +9,7 @@ from tests.support.chromium import asked_for, browser, chromium
 from tests.support.overview_truth import FIGURES, differences
 from tests.support.page_port import served
 from tests.support.programs import free_port
-from tests.support.small_service import send_one_of_each, small_service
+from tests.support.small_service import plain_service, send_one_of_each, small_service
 from tests.support.waiting import eventually
 from tests.support.whole_pages import Drawn, Pages
 
@@ -142,17 +142,17 @@ def test_a_link_leads_to_the_plain_page(new_tab):
 
 
 def test_without_the_token_a_browser_gets_no_figure(tmp_path):
-    with small_service(tmp_path, **TOKEN) as service:
+    with plain_service(tmp_path, **TOKEN) as service:
         answer = service.client.get("/metrics", headers=HTML)
         plain = service.client.get("/metrics?plain", headers=HTML)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert "small_app" not in answer.text
+    assert "/health" not in answer.text
     assert (plain.status_code, "http_server" in plain.text) == (401, False)
 
 
 def test_no_scraper_gets_html_and_no_proxy_keeps_it(tmp_path):
-    with small_service(tmp_path) as service:
+    with plain_service(tmp_path) as service:
         for accept in ("*/*", "text/plain", "application/openmetrics-text", "text/html;q=0"):
             answer = service.client.get("/metrics", headers={"accept": accept})
             assert not answer.headers["content-type"].startswith("text/html")
@@ -171,14 +171,14 @@ def test_no_scraper_gets_html_and_no_proxy_keeps_it(tmp_path):
 
 
 def test_an_application_with_a_page_of_its_own_keeps_it_for_browsers_too(tmp_path):
-    with small_service(tmp_path, SMALL_APP="own page") as service:
+    with plain_service(tmp_path, SMALL_APP="own page") as service:
         answer = service.client.get("/metrics/", headers=HTML)
     assert answer.headers["content-type"].startswith("text/plain")
 
 
 def test_the_own_port_shows_it_too(tmp_path):
     port = str(free_port())
-    with small_service(tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=port, **TOKEN):
+    with plain_service(tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=port, **TOKEN):
         url = f"http://localhost:{port}/metrics"
         assert httpx.get(url, headers=HTML).status_code == 401
         allowed = {**HTML, "authorization": "Bearer a-token"}

@@ -12,7 +12,7 @@ from otel_coach.testing import measuring
 from tests.support.cli import otel_coach, otel_coach_here
 from tests.support.doctor import ERRORS, OK, examined, findings, hostile, page, reported
 from tests.support.serving import serving
-from tests.support.small_service import small_service
+from tests.support.small_service import plain_service, small_service
 from tests.support.stack import BARE
 
 # A person's command
@@ -88,7 +88,7 @@ def test_the_budgets_are_the_services_and_not_those_of_the_doctors_environment()
 
 
 def test_a_service_that_was_started_without_the_command_has_no_page(tmp_path):
-    with small_service(tmp_path, command=BARE) as service:
+    with plain_service(tmp_path, command=BARE) as service:
         (told,) = reported(f"{service.client.base_url}/metrics", None)
     assert "answers with 404" in told
     assert "opentelemetry-instrument uvicorn app:app" in told
