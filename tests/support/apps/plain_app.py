@@ -17,3 +17,22 @@ match os.environ.get("SMALL_APP"):
         from prometheus_client import make_asgi_app
 
         app.mount("/metrics", make_asgi_app())
+
+    case "reads what all share":
+        from prometheus_client import REGISTRY, Counter
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        class Shared:
+            """As one that asks Redis or a database."""
+
+            def collect(self):
+                yield GaugeMetricFamily("shop_queue", "Orders that wait", 100)
+                yield CounterMetricFamily("shop_sold", "Orders so far", 1000)
+
+        REGISTRY.register(Shared())
+        asked = Counter("shop_asked", "Counted in this process")
+
+        @app.middleware("http")
+        async def count(request, call_next):
+            asked.inc()
+            return await call_next(request)
