@@ -12,6 +12,11 @@ async def health():
     return "ok"
 
 
+@app.get("/hello/{name}")
+async def hello(name: str):
+    return name
+
+
 match os.environ.get("SMALL_APP"):
     case "own page":
         from prometheus_client import make_asgi_app
