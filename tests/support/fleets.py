@@ -7,4 +7,6 @@ from verification.soak.servers import APP
 
 def plain(server):
     """The same with the application that has no model: each worker starts in half the time."""
-    return replace(server, command=tuple("plain_app:app" if w == APP else w for w in server.command))
+    return replace(
+        server, command=tuple("plain_app:app" if w == APP else w for w in server.command)
+    )

@@ -77,4 +77,4 @@ def _run(words, environment, folder, text, seconds, output):
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = [*words]
-        exec(compile(text, "<stdin>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        exec(compile(text, "<stdin>", "exec"), {"__name__": "__main__"})

@@ -110,8 +110,10 @@ match os.environ.get("SMALL_APP"):
 
             import otel_coach
 
+            own = [one for one in threading.enumerate() if one.name.startswith("otel")]
             otel_coach.uninstrument()
-            await asyncio.sleep(0.5)  # a thread that sleeps ends when it wakes
+            for one in own:  # one that sleeps ends when it wakes
+                await asyncio.to_thread(one.join, 60)
             return [thread.name for thread in threading.enumerate()], os.getpid()
 
     case "logs":
