@@ -3,9 +3,12 @@
 import httpx
 import pytest
 
+from tests.support.programs import ALONE
 from tests.support.small_service import HTTP, check, server_spans, small_service
 from tests.support.stack import BARE, INSTRUMENTED
 from tests.support.waiting import eventually
+
+WITHOUT_STOCK = {name: f"{others},fastapi" for name, others in ALONE.items()}
 
 
 def check_spans(service, *, health):
@@ -64,9 +67,9 @@ def check_one_span_each(service):
 @pytest.mark.parametrize(
     "environment",
     [
-        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi"},
-        {"SMALL_APP": "instruments itself"},
-        {"SMALL_APP": "calls instrument"},
+        WITHOUT_STOCK,
+        {"SMALL_APP": "instruments itself", **ALONE},
+        {"SMALL_APP": "calls instrument", **ALONE},
     ],
     ids=["stock disabled", "both", "instrument called too"],
 )
@@ -75,10 +78,7 @@ def test_there_is_one_server_span_and_one_http_family_always(tmp_path, environme
         check_one_span_each(service)
 
 
-BY_THE_APPLICATION = {
-    "SMALL_APP": "instruments itself",
-    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi",
-}
+BY_THE_APPLICATION = {"SMALL_APP": "instruments itself", **WITHOUT_STOCK}
 STOCK = {"opentelemetry.instrumentation.fastapi"}
 
 
@@ -101,7 +101,7 @@ def test_workers_say_once_that_the_applications_own_instrumentation_is_given_way
 
 
 def test_the_stock_instrumentation_by_choice_knows_the_outcome(tmp_path):
-    with small_service(tmp_path, OTEL_COACH_SERVER_SPANS="fastapi") as service:
+    with small_service(tmp_path, **ALONE, OTEL_COACH_SERVER_SPANS="fastapi") as service:
         check_one_span_each(service)
         spans = server_spans(service)
         assert {span.scope for span in spans} == STOCK
@@ -152,7 +152,7 @@ def test_disabled_nothing_of_ours_is_on_the_path(tmp_path, variable, bare):
 def test_what_is_disabled_stays_so_when_the_application_calls_instrument(tmp_path):
     environment = {
         "SMALL_APP": "calls instrument",
-        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "otel_coach_langchain",
+        **{name: f"{others},otel_coach_langchain" for name, others in ALONE.items()},
     }
     for command in (BARE, INSTRUMENTED):
         with small_service(tmp_path, command=command, **environment) as service:

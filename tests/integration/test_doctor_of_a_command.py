@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import venv
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +17,7 @@ from tests.support.cli import otel_coach, otel_coach_here
 from tests.support.doctor import findings
 from tests.support.paths import APPS
 from tests.support.stack import bin_path
-from tests.support.warm import warm_python
+from tests.support.warm import forking
 
 INSTRUMENT = "opentelemetry-instrument"
 PATH = f"{bin_path('')}{os.pathsep}{os.environ['PATH']}"
@@ -46,14 +45,8 @@ def doctor(monkeypatch):
 @pytest.fixture(scope="module")
 def forks():
     """Stands for `subprocess`, by which the application is imported in a process of its own."""
-    with warm_python("fastapi", "otel_coach.cli.doctor", "otel_coach.setup.installation") as python:
-
-        def run(command, *, env, timeout, **_streams):
-            return python(*command[1:], environment=env, seconds=timeout)
-
-        yield SimpleNamespace(
-            run=run, TimeoutExpired=subprocess.TimeoutExpired, DEVNULL=subprocess.DEVNULL
-        )
+    with forking("fastapi", "otel_coach.cli.doctor", "otel_coach.setup.installation") as found:
+        yield found
 
 
 @pytest.fixture

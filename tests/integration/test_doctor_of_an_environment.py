@@ -8,13 +8,27 @@ import time
 
 import pytest
 
+from otel_coach.cli.doctor import child_process
 from otel_coach.core.traps import Severity
 from tests.support.cli import otel_coach_here
 from tests.support.doctor import diagnosis
 from tests.support.serving import tcp_server
 from tests.support.versions import HAS_CONFIGURATION_FILES
+from tests.support.warm import forking
 
 reads_files = pytest.mark.skipif(not HAS_CONFIGURATION_FILES, reason="the oldest SDKs read none")
+
+
+@pytest.fixture(scope="module")
+def forks():
+    # What reads a configuration file, too, if there is any; its checks take most of a second.
+    with forking("otel_coach.cli.doctor", *(["jsonschema"] * HAS_CONFIGURATION_FILES)) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _starts_in_a_fork(forks, monkeypatch):
+    monkeypatch.setattr(child_process, "subprocess", forks)
 
 
 def environment(**variables):

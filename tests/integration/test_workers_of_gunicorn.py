@@ -15,6 +15,7 @@ from otel_coach.testing import Page
 from tests.support.fleets import plain
 from tests.support.otlp import Receiver
 from tests.support.programs import free_port
+from tests.support.small_service import HTTP
 from tests.support.waiting import end, eventually
 from verification.soak.clients import Scraper
 from verification.soak.servers import SERVERS, running
@@ -102,23 +103,23 @@ def test_a_port_of_its_own_is_served_once_and_taken_over():
         "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
         "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
     }
-    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+    with running(plain(SERVERS["uvicorn"]), environment=environment, workers=2) as service:
         service.wait()
         assert httpx.get(f"{service.url}/metrics").status_code == 404
         for _ in range(20):
-            httpx.get(f"{service.url}/ask/x")
+            httpx.get(f"{service.url}/hello/x")
 
-        def calls():
+        def greetings():
             try:
                 page = Page(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
             except httpx.HTTPError:
                 return -1
-            return page.sum("agent_llm_requests_total")
+            return page.sum(HTTP, endpoint="/hello/{name}")
 
-        assert calls() == 20
+        assert greetings() == 20
         assert "cannot be used" not in service.program.log.read_text()
         end(_holder(next(service.shared.rglob("port.task"))))
-        eventually(lambda: calls() == 20)
+        eventually(lambda: greetings() == 20)
 
 
 @pytest.mark.long

@@ -16,19 +16,20 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 from tests.support.environment import without_settings
 from tests.support.paths import ROOT
 
 
 @contextmanager
-def warm_python(*modules, path=()):
+def warm_python(*modules):
     """Runs what `python` would run, after a fork of a process that has imported `modules`."""
     with (
         TemporaryDirectory(prefix="otel-coach-warm-") as folder,
         subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import main; main()", folder, *modules],
-            env={**without_settings(), "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path)))},
+            env={**without_settings(), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -47,6 +48,19 @@ def warm_python(*modules, path=()):
             return subprocess.CompletedProcess(words, code, output.read_text())
 
         yield run
+
+
+@contextmanager
+def forking(*modules):
+    """Stands for the module `subprocess` where that runs a module as a program."""
+    with warm_python(*modules) as python:
+
+        def run(command, *, env, timeout, **_streams):
+            return python(*command[1:], environment=env, seconds=timeout)
+
+        yield SimpleNamespace(
+            run=run, TimeoutExpired=subprocess.TimeoutExpired, DEVNULL=subprocess.DEVNULL
+        )
 
 
 def main():
