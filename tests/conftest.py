@@ -50,10 +50,42 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(0))
 
 
-def pytest_collection_finish():
-    # Many tests have the garbage collected, 0.2 s each time if it looks at all that was imported.
-    gc.collect()
-    gc.freeze()
+# While modules are imported, a quarter of the time would go into looking for garbage.
+gc.disable()
+
+
+class LongLived:
+    """Keeps the garbage collector away from what lives as long as the tests do.
+
+    Many tests have the garbage collected, 0.2 s each time if it looks at all that was imported, and
+    tests import some modules late.
+    """
+
+    full_collections = 0
+
+    def leave_alone(self):
+        gc.collect()
+        gc.freeze()
+        self.full_collections = self._count()
+
+    def pytest_collection_finish(self):
+        gc.enable()
+        self.leave_alone()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self):
+        if self._count() > self.full_collections:
+            self.full_collections = self._count()
+            if len(gc.get_objects()) > 50_000:
+                self.leave_alone()
+
+    @staticmethod
+    def _count():
+        return gc.get_stats()[-1]["collections"]
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(LongLived())
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_coach.core.record import record
 from otel_coach.workers.log_once import NO_DESCRIPTOR
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ class HiddenError(OSError):
     """A process is alive, but the system hides its start time (/proc with `hidepid`)."""
 
 
-@record
-class Supervisor:
+class Supervisor(NamedTuple):
     """The process that starts a service's workers, and replaces those that end."""
 
     pid: int

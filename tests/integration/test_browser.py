@@ -9,13 +9,19 @@ from tests.support.chromium import asked_for, browser, chromium
 from tests.support.overview_truth import FIGURES, differences
 from tests.support.page_port import served
 from tests.support.programs import free_port
-from tests.support.small_service import send_one_of_each, small_service
+from tests.support.small_service import plain_service, send_one_of_each, small_service
 from tests.support.waiting import eventually
 from tests.support.whole_pages import Drawn, Pages
 
 needs_browser = pytest.mark.skipif(browser() is None, reason="needs Chromium: apt install chromium")
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 TOKEN = {"OTEL_COACH_METRICS_TOKEN": "a-token"}
+
+
+@pytest.fixture(scope="module")
+def new_tab(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
 
 
 def seconds_in(shown):
@@ -40,10 +46,10 @@ def after(tab, seconds):
 
 
 @needs_browser
-def test_every_figure_in_a_browser_is_that_of_the_plain_page(tmp_path):
+def test_every_figure_in_a_browser_is_that_of_the_plain_page(new_tab):
     drawn = Drawn(seed=5)
     before, now = drawn.page(), drawn.page()
-    with served(Pages(before, now)) as port, chromium(tmp_path) as tab:
+    with served(Pages(before, now)) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         shown = after(tab, seconds=3)
     figures = figures_in(shown)
@@ -57,7 +63,7 @@ def test_a_browser_shows_the_figures_of_a_service_and_asks_nobody_else(tmp_path)
         send_one_of_each(service)
         page = service.page()
         url = f"{service.client.base_url}/metrics"
-        with chromium(tmp_path) as tab:
+        with chromium(tmp_path) as new_tab, new_tab(private=False) as tab:
             tab.open(url)
             shown = after(tab, seconds=2)
             requests = tab.requests
@@ -69,10 +75,10 @@ def test_a_browser_shows_the_figures_of_a_service_and_asks_nobody_else(tmp_path)
 
 
 @needs_browser
-def test_the_sparklines_are_the_values_of_the_pages(tmp_path):
+def test_the_sparklines_are_the_values_of_the_pages(new_tab):
     drawn = Drawn(seed=6)
     pages = [drawn.page() for _ in range(3)]
-    with served(Pages(*pages)) as port, chromium(tmp_path) as tab:
+    with served(Pages(*pages)) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         script = """
         Object.fromEntries([...document.querySelectorAll("dl div")].map(box => [
@@ -96,9 +102,9 @@ def test_the_sparklines_are_the_values_of_the_pages(tmp_path):
 
 
 @needs_browser
-def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(tmp_path):
+def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(new_tab):
     page = Drawn(seed=7).page()
-    with served(Pages(page), token="a-tökén") as port, chromium(tmp_path) as tab:
+    with served(Pages(page), token="a-tökén") as port, new_tab() as tab:
         url = f"http://127.0.0.1:{port}/metrics"
         assert "small_app" not in httpx.get(url, headers=HTML).text
         tab.open(url)
@@ -125,9 +131,9 @@ def test_with_a_token_the_browser_asks_for_it_and_keeps_it_nowhere(tmp_path):
 
 
 @needs_browser
-def test_a_link_leads_to_the_plain_page(tmp_path):
+def test_a_link_leads_to_the_plain_page(new_tab):
     page = Drawn(seed=8).page()
-    with served(Pages(page)) as port, chromium(tmp_path) as tab:
+    with served(Pages(page)) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         tab.js("document.querySelector('#plain').focus()")
         tab.press("Enter")
@@ -136,17 +142,17 @@ def test_a_link_leads_to_the_plain_page(tmp_path):
 
 
 def test_without_the_token_a_browser_gets_no_figure(tmp_path):
-    with small_service(tmp_path, **TOKEN) as service:
+    with plain_service(tmp_path, **TOKEN) as service:
         answer = service.client.get("/metrics", headers=HTML)
         plain = service.client.get("/metrics?plain", headers=HTML)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert "small_app" not in answer.text
+    assert "/health" not in answer.text
     assert (plain.status_code, "http_server" in plain.text) == (401, False)
 
 
 def test_no_scraper_gets_html_and_no_proxy_keeps_it(tmp_path):
-    with small_service(tmp_path) as service:
+    with plain_service(tmp_path) as service:
         for accept in ("*/*", "text/plain", "application/openmetrics-text", "text/html;q=0"):
             answer = service.client.get("/metrics", headers={"accept": accept})
             assert not answer.headers["content-type"].startswith("text/html")
@@ -165,14 +171,14 @@ def test_no_scraper_gets_html_and_no_proxy_keeps_it(tmp_path):
 
 
 def test_an_application_with_a_page_of_its_own_keeps_it_for_browsers_too(tmp_path):
-    with small_service(tmp_path, SMALL_APP="own page") as service:
+    with plain_service(tmp_path, SMALL_APP="own page") as service:
         answer = service.client.get("/metrics/", headers=HTML)
     assert answer.headers["content-type"].startswith("text/plain")
 
 
 def test_the_own_port_shows_it_too(tmp_path):
     port = str(free_port())
-    with small_service(tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=port, **TOKEN):
+    with plain_service(tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=port, **TOKEN):
         url = f"http://localhost:{port}/metrics"
         assert httpx.get(url, headers=HTML).status_code == 401
         allowed = {**HTML, "authorization": "Bearer a-token"}

@@ -23,9 +23,15 @@ def port(page):
         yield found
 
 
+@pytest.fixture(scope="module")
+def new_tab(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
 @pytest.fixture
-def tab(tmp_path, port):
-    with chromium(tmp_path) as found:
+def tab(new_tab, port):
+    with new_tab() as found:
         found.open(f"http://127.0.0.1:{port}/metrics")
         eventually(lambda: found.shown["tables"])
         yield found
@@ -73,9 +79,9 @@ def test_what_is_selected_stays_until_it_is_not(tab, page):
     assert tab.js(note) == "none"
 
 
-def test_a_screen_reader_is_told_only_what_changes(tmp_path, page):
+def test_a_screen_reader_is_told_only_what_changes(new_tab, page):
     told = "window.told"
-    with chromium(tmp_path) as tab:
+    with new_tab() as tab:
         with served(page) as port:
             tab.open(f"http://127.0.0.1:{port}/metrics")
             eventually(lambda: tab.shown["tables"] and tab.shown["state"] == "")
@@ -164,7 +170,7 @@ def test_text_has_contrast_in_light_and_dark(tab, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, text
 
 
-def test_a_row_moves_comes_and_goes_with_its_figures(tmp_path):
+def test_a_row_moves_comes_and_goes_with_its_figures(new_tab):
     name = "http_server_request_duration_seconds"
 
     def text(**counts):
@@ -174,7 +180,7 @@ def test_a_row_moves_comes_and_goes_with_its_figures(tmp_path):
     pages = Pages(text(a=7, b=3, c=1), text(a=8, b=9, d=2))
     rows = "[...document.querySelectorAll('tbody tr')].map(row => [...row.cells].slice(0, 2)"
     names_and_counts = f"{rows}.map(cell => cell.textContent))"
-    with served(pages) as port, chromium(tmp_path) as tab:
+    with served(pages) as port, new_tab() as tab:
         tab.open(f"http://127.0.0.1:{port}/metrics")
         now = [["/b", "9"], ["/a", "8"], ["/d", "2"]]
         eventually(lambda: tab.js(names_and_counts) == now)

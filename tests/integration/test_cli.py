@@ -7,20 +7,20 @@ from importlib.metadata import version
 import pytest
 from fastapi import FastAPI
 
-from tests.support.cli import otel_coach
+from tests.support.cli import otel_coach, otel_coach_here
 from tests.support.programs import free_port
 from tests.support.serving import serving
 
 
 def test_doctor_finds_nothing_to_mend_where_nothing_is_wrong():
     answer = otel_coach("doctor")
-    assert answer.returncode == 0
+    assert (answer.returncode, answer.stderr) == (0, "")
     assert "nothing to mend" in answer.stdout
     assert "metrics: /metrics in the application" in answer.stdout
 
 
 def test_doctor_names_each_thing_to_mend_with_its_cure():
-    answer = otel_coach(
+    answer = otel_coach_here(
         "doctor",
         "--url",
         f"http://127.0.0.1:{free_port()}/metrics",

@@ -4,7 +4,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_coach.testing import Page
-from tests.support.small_service import check, server_spans, small_service
+from tests.support.programs import ALONE
+from tests.support.small_service import check, plain_service, server_spans, small_service
 from tests.support.stack import INSTRUMENTED
 from tests.support.waiting import eventually
 
@@ -16,7 +17,7 @@ def test_without_an_endpoint_traces_go_nowhere_and_the_log_is_silent(tmp_path):
             "OTEL_PYTHON_DISTRO": distro,
             "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
         }
-        with small_service(tmp_path, **environment) as service:
+        with small_service(tmp_path, **ALONE, **environment) as service:
             service.client.get("/ask/x")
             service.stop()
             assert "rror" not in service.log
@@ -60,20 +61,20 @@ def test_the_standard_variables_keep_their_meaning(tmp_path):
 def test_the_commands_own_options_set_our_variables(tmp_path):
     options = ("--coach_metrics_path", "/internal/metrics")
     command = (INSTRUMENTED[0], *options, *INSTRUMENTED[1:])
-    with small_service(tmp_path, command=command) as service:
+    with plain_service(tmp_path, command) as service:
         assert service.client.get("/metrics").status_code == 404
         Page(service.client.get("/internal/metrics").text)
 
 
 def test_what_is_not_sampled_is_not_exported_but_measured(tmp_path):
-    with small_service(tmp_path, OTEL_TRACES_SAMPLER="always_off") as service:
+    with small_service(tmp_path, **ALONE, OTEL_TRACES_SAMPLER="always_off") as service:
         check(service)
         service.stop()
         assert service.receiver.spans == []
 
 
 def test_a_trace_goes_on_where_the_caller_began_it(tmp_path):
-    with small_service(tmp_path) as service:
+    with small_service(tmp_path, **ALONE) as service:
         trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
         headers = {"traceparent": f"00-{trace_id}-{span_id}-01"}
         service.client.get("/ask/x", headers=headers)
@@ -83,8 +84,8 @@ def test_a_trace_goes_on_where_the_caller_began_it(tmp_path):
 
 
 def test_a_missing_exporter_is_one_line_with_its_cure(tmp_path):
-    with small_service(tmp_path, OTEL_TRACES_EXPORTER="zipkin") as service:
-        assert service.client.get("/ask/x").status_code == 200
+    with plain_service(tmp_path, OTEL_TRACES_EXPORTER="zipkin") as service:
+        assert service.client.get("/health").status_code == 200
         lines = [line for line in service.log.splitlines() if "zipkin" in line]
         assert len(lines) == 1
         assert "OTEL_TRACES_EXPORTER" in lines[0]
@@ -98,7 +99,7 @@ def test_wrong_settings_are_one_line_each_and_the_service_answers(tmp_path):
         "OTEL_COACH_PRICES": "/no/such/prices.json",
         "OTEL_COACH_BUDGET_MODEL": "many",
     }
-    with small_service(tmp_path, **wrong) as service:
+    with small_service(tmp_path, **ALONE, **wrong) as service:
         check(service)
         for name in wrong:
             lines = [line for line in service.log.splitlines() if name in line]
@@ -119,7 +120,7 @@ def test_wrong_settings_are_one_line_each_and_the_service_answers(tmp_path):
     ],
 )
 def test_a_wrong_setting_of_the_sdk_takes_at_most_its_own_part_away(tmp_path, wrong, named):
-    with small_service(tmp_path, **wrong) as service:
+    with small_service(tmp_path, **ALONE, **wrong) as service:
         assert service.client.get("/ask/x").status_code == 200
         if "OTEL_EXPORTER_PROMETHEUS_HOST" not in wrong:
             assert service.page().sum("agent_llm_requests_total") == 1

@@ -9,13 +9,15 @@ import venv
 
 import pytest
 
-from otel_coach.cli.doctor import application
+from otel_coach.cli.doctor import application, child_process
 from otel_coach.cli.doctor.examined import Examined, Fact
 from otel_coach.core.traps import Severity
 from otel_coach.settings import Settings
+from tests.support.cli import otel_coach, otel_coach_here
 from tests.support.doctor import findings
 from tests.support.paths import APPS
 from tests.support.stack import bin_path
+from tests.support.warm import forking
 
 INSTRUMENT = "opentelemetry-instrument"
 PATH = f"{bin_path('')}{os.pathsep}{os.environ['PATH']}"
@@ -28,23 +30,30 @@ def chat(thread): ...
 """
 
 
-def doctor(folder, *command, **environ):
-    """The exit code, and the report, of the command."""
-    done = subprocess.run(
-        [bin_path("otel-coach"), "doctor", "--json", "--", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={"PATH": PATH, "HOME": os.environ["HOME"], **environ},
-    )
-    return done.returncode, json.loads(done.stdout)
+@pytest.fixture
+def doctor(monkeypatch):
+    """The exit code, and the report, of the command, which `by` runs in the folder."""
+
+    def run(folder, *command, by=otel_coach_here):
+        monkeypatch.chdir(folder)
+        done = by("doctor", "--json", "--", *command, PATH=PATH, HOME=os.environ["HOME"])
+        return done.returncode, json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """Stands for `subprocess`, by which the application is imported in a process of its own."""
+    with forking("fastapi", "otel_coach.cli.doctor", "otel_coach.setup.installation") as found:
+        yield found
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
+def told(tmp_path, monkeypatch, forks):
     """Says what is found about an application of a text, by name, and the facts."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(child_process, "subprocess", forks)
 
     def look(text, command=f"{INSTRUMENT} uvicorn app:app", **environ):
         (tmp_path / "app.py").write_text(text)
@@ -58,8 +67,8 @@ def told(tmp_path, monkeypatch):
     return look
 
 
-def test_the_routes_and_the_bound_of_the_page_are_told():
-    code, report = doctor(APPS, *["uvicorn", "small_app:app", "--port", "1"])
+def test_the_routes_and_the_bound_of_the_page_are_told(doctor):
+    code, report = doctor(APPS, *["uvicorn", "small_app:app", "--port", "1"], by=otel_coach)
     assert code == 0, report
     facts = "\n".join(report["facts"])
     # /health, /ask/{name}, /mode/{mode}, /stream, /refuse, /broken, /what-is-on-the-path, and
@@ -188,7 +197,7 @@ def test_a_command_of_another_interpreter_is_named_and_nothing_else_is_said(told
     assert told(PAGE, f"{INSTRUMENT} {bin_path('uvicorn')} app:app")[0] == {}
 
 
-def test_variables_of_env_are_those_of_the_service(tmp_path):
+def test_variables_of_env_are_those_of_the_service(doctor, tmp_path):
     (tmp_path / "app.py").write_text(PAGE)
     command = ["env", "OTEL_COACH_METRICS_PATH=/figures", "OTEL_COACH_METRIC_PATH=/x"]
     code, report = doctor(tmp_path, *command, INSTRUMENT, "uvicorn", "app:app")
@@ -369,7 +378,7 @@ def test_a_factory_in_another_folder(told, tmp_path):
     assert "with 5 routes" in facts
 
 
-def test_options_of_the_command_are_looked_at_too(tmp_path):
+def test_options_of_the_command_are_looked_at_too(doctor, tmp_path):
     (tmp_path / "app.py").write_text("import no_such_module\n")
     command = "opentelemetry-instrument --traces_sampler always_off uvicorn app:app"
     code, report = doctor(tmp_path, *command.split())

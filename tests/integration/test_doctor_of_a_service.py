@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from otel_coach.cli.doctor.page import look as page_look
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
-from tests.support.cli import otel_coach
+from tests.support.cli import otel_coach, otel_coach_here
 from tests.support.doctor import ERRORS, OK, examined, findings, hostile, page, reported
 from tests.support.serving import serving
-from tests.support.small_service import small_service
+from tests.support.small_service import plain_service, small_service
 from tests.support.stack import BARE
 
 # A person's command
@@ -34,7 +34,7 @@ def test_what_a_server_says_reaches_no_terminal_raw():
     evil = "\x1b]0;owned\x07\x1b[2J\u202e\u2028\x9b31m"
     text = f'{ERRORS}{{error_type="{evil}"}} 1\n{ERRORS}{{error_type="b\\nto mend: c"}} 1\n'
     with hostile(page(text)) as (url, _):
-        answer = otel_coach("doctor", "--url", url, PYTHONUTF8="1")
+        answer = otel_coach_here("doctor", "--url", url)
     assert answer.returncode == 1
     assert answer.stderr == ""
     assert all(one.isprintable() for one in answer.stdout.replace("\n", ""))
@@ -45,7 +45,7 @@ def test_what_a_server_says_reaches_no_terminal_raw():
 
 def test_a_terminal_without_the_letters_gets_their_escapes():
     with hostile(page(f'{ERRORS}{{error_type="müde"}} 1\n')) as (url, _):
-        answer = otel_coach("doctor", "--url", url, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+        answer = otel_coach_here("doctor", "--url", url, PYTHONIOENCODING="ascii")
     assert "error_type=m\\xfcde" in answer.stdout
     assert answer.stderr == ""
 
@@ -88,7 +88,7 @@ def test_the_budgets_are_the_services_and_not_those_of_the_doctors_environment()
 
 
 def test_a_service_that_was_started_without_the_command_has_no_page(tmp_path):
-    with small_service(tmp_path, command=BARE) as service:
+    with plain_service(tmp_path, command=BARE) as service:
         (told,) = reported(f"{service.client.base_url}/metrics", None)
     assert "answers with 404" in told
     assert "opentelemetry-instrument uvicorn app:app" in told

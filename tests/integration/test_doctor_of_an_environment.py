@@ -8,10 +8,27 @@ import time
 
 import pytest
 
+from otel_coach.cli.doctor import child_process
 from otel_coach.core.traps import Severity
+from tests.support.cli import otel_coach_here
 from tests.support.doctor import diagnosis
 from tests.support.serving import tcp_server
-from tests.support.stack import bin_path
+from tests.support.versions import HAS_CONFIGURATION_FILES
+from tests.support.warm import forking
+
+reads_files = pytest.mark.skipif(not HAS_CONFIGURATION_FILES, reason="the oldest SDKs read none")
+
+
+@pytest.fixture(scope="module")
+def forks():
+    # What reads a configuration file, too, if there is any; its checks take most of a second.
+    with forking("otel_coach.cli.doctor", *(["jsonschema"] * HAS_CONFIGURATION_FILES)) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _starts_in_a_fork(forks, monkeypatch):
+    monkeypatch.setattr(child_process, "subprocess", forks)
 
 
 def environment(**variables):
@@ -21,13 +38,7 @@ def environment(**variables):
 
 def report(*arguments, **variables):
     """The exit code of the command, and what it prints."""
-    done = subprocess.run(
-        [bin_path("otel-coach"), "doctor", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(**variables),
-    )
+    done = otel_coach_here("doctor", *arguments, **environment(**variables))
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -122,9 +133,9 @@ def test_a_propagator_that_is_not_there_is_the_only_finding():
     assert "export OTEL_PROPAGATORS=tracecontext,baggage" in text
 
 
+@reads_files
 @pytest.mark.parametrize("text", [None, "file_format: '1.0'\ntracer_provider: [\n", "{}\n"])
 def test_a_configuration_file_that_cannot_be_used(text, tmp_path):
-    pytest.importorskip("opentelemetry.configuration", reason="the oldest SDKs have none")
     path = tmp_path / "otel.yaml"
     if text is not None:
         path.write_text(text)
@@ -135,8 +146,8 @@ def test_a_configuration_file_that_cannot_be_used(text, tmp_path):
     assert "; unset OTEL_CONFIG_FILE # " in told
 
 
+@reads_files
 def test_a_configuration_file_that_switches_all_off(tmp_path):
-    pytest.importorskip("opentelemetry.configuration", reason="the oldest SDKs have none")
     path = tmp_path / "otel.yaml"
     path.write_text("file_format: '1.0'\ndisabled: true\n")
     found = started(OTEL_CONFIG_FILE=str(path))
@@ -145,8 +156,11 @@ def test_a_configuration_file_that_switches_all_off(tmp_path):
     assert "nothing is measured" in told
     command = told.rpartition("; ")[2].partition(", or: ")[0]
     subprocess.run(["sh", "-c", command], check=True)
-    assert started(OTEL_CONFIG_FILE=str(path)).keys() == {"configuration-file-providers"}
-    assert report(OTEL_CONFIG_FILE=str(path))[0] == 0
+    code, text = report("--json", OTEL_CONFIG_FILE=str(path))
+    assert code == 0
+    assert [finding["trap"] for finding in json.loads(text)["findings"]] == [
+        "configuration-file-providers"
+    ]
 
 
 def test_a_price_file_that_cannot_be_used_is_reported_once_though_the_start_logs_it(tmp_path):

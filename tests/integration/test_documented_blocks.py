@@ -14,6 +14,7 @@ from tests.support.paths import COACHING
 from tests.support.programs import Program, free_port
 from tests.support.small_service import send_one_of_each, small_service
 from tests.support.stack import bin_path
+from tests.support.warm import warm_python
 
 SERVED = "http://localhost:8000"
 # What the documentation's examples name, and no machine but the reader's has.
@@ -113,19 +114,36 @@ def test_a_shell_block_does_what_it_says(block, tmp_path):
         assert set(found) - NOT_HERE == wanted
 
 
+@pytest.fixture(scope="module")
+def warm():
+    with warm_python("tests.support.apps.documented_app") as run:
+        yield run
+
+
+@pytest.fixture
+def python(warm, monkeypatch):
+    """Runs Python at a place; what it prints is said if it fails."""
+
+    def run(place, *words, text=None):
+        monkeypatch.chdir(place.folder)
+        done = warm(*words, text=text, environment=place.environment)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
 @pytest.mark.parametrize("block", [one for one in PYTHON if not one.is_test], ids=str)
-def test_a_python_block_does_what_it_says(block, tmp_path):
-    done = Place(tmp_path).run("python", "-", text=PRELUDE + block.text)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_python_block_does_what_it_says(block, tmp_path, python):
+    python(Place(tmp_path), "-", text=PRELUDE + block.text)
 
 
-def test_the_tests_in_the_documentation_pass(tmp_path):
+def test_the_tests_in_the_documentation_pass(tmp_path, python):
     tests = [one for one in PYTHON if one.is_test]
     (tmp_path / "conftest.py").write_text(CONFTEST)
     for block in tests:
         (tmp_path / f"test_line_{block.line}.py").write_text(block.text)
     with ScriptedProvider(*["Hello."] * len(tests)) as provider:
         place = Place(tmp_path, OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
-        done = place.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(tests)} passed" in done.stdout
+        said = python(place, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert f"{len(tests)} passed" in said

@@ -17,8 +17,10 @@ from otel_coach.workers.dead_workers import read_dead_workers, write_dead_worker
 from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.shared_dir import SharedDirError, base_folder, bases_of
 from otel_coach.workers.supervisor import supervisor
+from tests.support.fleets import plain
 from tests.support.neighbours import AS_ROOT, NEIGHBOUR, mode
 from tests.support.processes import open_to_all
+from tests.support.small_service import HTTP
 from tests.support.waiting import eventually
 from verification.soak.servers import SERVERS, running
 
@@ -189,15 +191,15 @@ def test_real_workers_find_one_folder_where_a_neighbour_has_all_our_names(place,
             os.chown(folder, NEIGHBOUR, NEIGHBOUR)
         prefix = [*open_to_all(place), *drop]
         arguments = {"environment": environment, "workers": 2, "prefix": prefix}
-        with running(SERVERS[name], **arguments) as service:
+        with running(plain(SERVERS[name]), **arguments) as service:
             eventually(lambda: sum(len([*run.glob("*.lock")]) for run in found()) == 2)
             (run,) = found()
             assert run.is_relative_to(places[0])
             for _ in range(20):
-                assert httpx.get(f"{service.url}/ask/x").status_code == 200
+                assert httpx.get(f"{service.url}/hello/x").status_code == 200
             for _ in range(8):
                 page = Page(httpx.get(f"{service.url}/metrics").text)
-                assert page.sum("agent_llm_requests_total") == 20
+                assert page.sum(HTTP, endpoint="/hello/{name}") == 20
             service.program.stop()
             assert not run.parent.exists()
             assert "cannot share" not in service.program.log.read_text()

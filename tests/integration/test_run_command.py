@@ -11,7 +11,7 @@ from tests.integration.test_command import check_spans
 from tests.support.environment import without_settings
 from tests.support.paths import ROOT
 from tests.support.programs import ALONE
-from tests.support.small_service import HTTP, check, small_service
+from tests.support.small_service import HTTP, check, plain_service, small_service
 from tests.support.stack import bin_path
 
 RUN = ("otel-coach", "run", "uvicorn", "app:app")
@@ -54,10 +54,10 @@ def test_its_series_and_spans_are_those_of_the_stock_command(tmp_path, environme
 
 def test_its_workers_are_exact(tmp_path):
     command = (*RUN[:-1], "--workers", "2", RUN[-1])
-    with small_service(tmp_path, command, **ALONE) as service:
+    with plain_service(tmp_path, command) as service:
         for _ in range(30):
-            service.client.get("/ask/anna")
-        assert service.page().sum(HTTP, endpoint="/ask/{name}") == 30
+            service.client.get("/hello/anna")
+        assert service.page().sum(HTTP, endpoint="/hello/{name}") == 30
 
 
 def test_what_only_other_instrumentations_need_is_not_imported():

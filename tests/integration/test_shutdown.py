@@ -29,7 +29,12 @@ STREAMS = [
 AWAITED = ("ainvoke", "graph_ainvoke", "abatch")
 
 
-@pytest.fixture(params=[(), ("--workers", "3")], ids=["one process", "three workers"])
+@pytest.fixture(
+    params=[
+        pytest.param((), id="one process"),
+        pytest.param(("--workers", "3"), id="three workers", marks=pytest.mark.long),
+    ]
+)
 def service(request):
     environment = {
         "ORACLE_CLOSED_URL": f"http://127.0.0.1:{free_port()}/v1",

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.support.paths import APPS
-from tests.support.small_service import small_service
+from tests.support.programs import ALONE
+from tests.support.small_service import plain_service, small_service
 from tests.support.stack import BARE, INSTRUMENTED
 from tests.support.waiting import eventually
 
@@ -23,7 +24,8 @@ def lines(service, beginning):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_service_says_once_what_is_measured(tmp_path, workers):
     command = (*INSTRUMENTED[:2], "--workers", workers, "app")
-    with small_service(tmp_path, command) as service:
+    start = small_service if workers == "1" else plain_service
+    with start(tmp_path, command) as service:
         eventually(lambda: service.log.count("Application startup complete") == int(workers))
         (line,) = lines(service, START)
         assert line.startswith("INFO:     otel-coach: version ")
@@ -37,7 +39,7 @@ def test_workers_that_only_push_say_it_once(tmp_path):
     folder = tmp_path / "shared"
     variables = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_COACH_SHARED_DIR": str(folder)}
     command = (*INSTRUMENTED[:2], "--workers", "2", "app")
-    with small_service(tmp_path, command, **variables) as service:
+    with plain_service(tmp_path, command, **variables) as service:
         eventually(lambda: service.log.count("Application startup complete") == 2)
         (line,) = lines(service, START)
         assert "metrics to http://127.0.0.1:" in line
@@ -52,7 +54,7 @@ def test_a_port_that_is_taken_is_not_named(tmp_path):
             "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
             "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
         }
-        with small_service(tmp_path, **variables) as service:
+        with plain_service(tmp_path, **variables) as service:
             (line,) = lines(service, START)
             assert "no metrics; traces to" in line
             assert f"OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used" in service.log
@@ -64,7 +66,7 @@ def test_a_port_that_is_taken_is_not_named(tmp_path):
 )
 def test_a_service_that_is_to_be_quiet_says_nothing(tmp_path, options, variables):
     command = (*INSTRUMENTED[:2], *options, "app")
-    with small_service(tmp_path, command, **variables) as service:
+    with plain_service(tmp_path, command, **variables) as service:
         service.page()
         assert not lines(service, START)
 
@@ -78,7 +80,7 @@ def test_a_logging_configuration_that_does_not_name_otel_coach_hides_nothing_of_
     config = tmp_path / "logging.json"
     config.write_text(ALL_OTHERS_DISABLED)
     command = (*INSTRUMENTED[:2], "--log-config", str(config), "app")
-    with small_service(tmp_path, command, OTEL_COACH_BUDGET_MODEL="7") as service:
+    with plain_service(tmp_path, command, OTEL_COACH_BUDGET_MODEL="7") as service:
         assert len(lines(service, START)) == 1
         assert not lines(service, TOO_LATE)
 
@@ -95,7 +97,8 @@ def test_variables_of_uvicorns_env_file_come_too_late_and_that_is_said_without_t
         "OTEL_PYTHON_REDIS_EXCLUDED_URLS=x\nOTEL_PYTHON_DISABLED_INSTRUMENTATIONS=x\n"
     )
     command = (*INSTRUMENTED[:2], "--env-file", str(tmp_path / "my.env"), "app")
-    with small_service(tmp_path, command, OTEL_SERVICE_NAME="early") as service:
+    given = {"OTEL_SERVICE_NAME": "early", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ""}
+    with plain_service(tmp_path, command, **given) as service:
         (line,) = lines(service, TOO_LATE)
         names = "OTEL_COACH_METRICS_TOKEN, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
         assert f"otel-coach: {names}: set only after" in line
@@ -108,22 +111,22 @@ def test_workers_start_with_the_variables_of_uvicorns_env_file(tmp_path):
     pytest.importorskip("dotenv", reason="without it, uvicorn reads no such file")
     (tmp_path / "my.env").write_text("OTEL_COACH_METRICS_TOKEN=sesame\n")
     options = ("--env-file", str(tmp_path / "my.env"), "--workers", "2")
-    with small_service(tmp_path, (*INSTRUMENTED[:2], *options, "app")) as service:
+    with plain_service(tmp_path, (*INSTRUMENTED[:2], *options, "app")) as service:
         assert not lines(service, TOO_LATE)
         assert service.client.get("/metrics").status_code == 401
 
 
 def test_a_bare_service_says_nothing(tmp_path):
-    with small_service(tmp_path, BARE) as service:
+    with plain_service(tmp_path, BARE) as service:
         assert "otel-coach" not in service.log
 
 
 def test_a_script_says_nothing(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("import small_app; print('done')")
+    script.write_text("import plain_app; print('done')")
     done = subprocess.run(
         [f"{os.path.dirname(sys.executable)}/opentelemetry-instrument", sys.executable, script],  # noqa: PTH120
-        env={**os.environ, "PYTHONPATH": str(APPS)},
+        env={**os.environ, **ALONE, "PYTHONPATH": str(APPS)},
         capture_output=True,
         text=True,
         check=True,
@@ -150,7 +153,7 @@ def test_a_script_with_a_test_client_says_nothing(tmp_path):
 
 
 def test_the_applications_own_page_is_one_line(tmp_path):
-    with small_service(tmp_path, SMALL_APP="own page") as service:
+    with plain_service(tmp_path, SMALL_APP="own page") as service:
         for _ in range(3):
             service.client.get("/metrics/").raise_for_status()
         assert len(lines(service, OWN_PAGE)) == 1

@@ -9,7 +9,7 @@ from tests.support.cli import otel_coach
 from tests.support.overview_truth import FIGURES, differences
 from tests.support.page_port import served
 from tests.support.programs import free_port
-from tests.support.small_service import HTTP, send_one_of_each, small_service
+from tests.support.small_service import HTTP, plain_service, send_one_of_each, small_service
 from tests.support.stack import bin_path
 from tests.support.terminal import Terminal, tables_of
 from tests.support.waiting import eventually
@@ -128,7 +128,7 @@ def test_the_terminal_shows_the_figures_of_a_service_pauses_sorts_and_ends(tmp_p
 
 
 def test_a_service_that_stops_is_said_with_the_cure(tmp_path, terminal):
-    with small_service(tmp_path) as service:
+    with plain_service(tmp_path) as service:
         url = f"{service.client.base_url}/metrics"
         terminal.start(*TOP, url)
         eventually(lambda: seconds_in(terminal.screen) >= 1)

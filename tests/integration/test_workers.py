@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from otel_coach.testing import Page
+from tests.support.fleets import plain
 from tests.support.stack import coaching_stack
 from tests.support.users import Users as CoachingUsers
 from tests.support.waiting import end, eventually
@@ -39,12 +40,12 @@ def test_a_scrape_has_all_that_was_answered_before_it_whoever_answers():
 @pytest.mark.fleet
 def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_nor_the_dead():
     environment = {"SMALL_APP": "reads what all share"}
-    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+    with running(plain(SERVERS["uvicorn"]), environment=environment, workers=2) as service:
         service.wait()
         asked = 1  # by whoever waited until the server was ready
         for _ in range(3):
             for _ in range(5):
-                httpx.get(f"{service.url}/ask/x")
+                httpx.get(f"{service.url}/health")
             asked += 5
             page = Page(httpx.get(f"{service.url}/metrics").text)
             assert page.samples("shop_queue") == [({}, 100)]

@@ -12,8 +12,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from otel_coach.testing import Page
+from tests.support.fleets import plain
 from tests.support.otlp import Receiver
 from tests.support.programs import free_port
+from tests.support.small_service import HTTP
 from tests.support.waiting import end, eventually
 from verification.soak.clients import Scraper
 from verification.soak.servers import SERVERS, running
@@ -101,23 +103,23 @@ def test_a_port_of_its_own_is_served_once_and_taken_over():
         "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
         "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
     }
-    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+    with running(plain(SERVERS["uvicorn"]), environment=environment, workers=2) as service:
         service.wait()
         assert httpx.get(f"{service.url}/metrics").status_code == 404
         for _ in range(20):
-            httpx.get(f"{service.url}/ask/x")
+            httpx.get(f"{service.url}/hello/x")
 
-        def calls():
+        def greetings():
             try:
                 page = Page(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
             except httpx.HTTPError:
                 return -1
-            return page.sum("agent_llm_requests_total")
+            return page.sum(HTTP, endpoint="/hello/{name}")
 
-        assert calls() == 20
+        assert greetings() == 20
         assert "cannot be used" not in service.program.log.read_text()
         end(_holder(next(service.shared.rglob("port.task"))))
-        eventually(lambda: calls() == 20)
+        eventually(lambda: greetings() == 20)
 
 
 @pytest.mark.long
@@ -150,8 +152,8 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_each_worker_by_itself(t
     place = tmp_path / "file"
     place.write_text("")
     environment = {"OTEL_COACH_SHARED_DIR": str(place / "below")}
-    with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
-        assert httpx.get(f"{service.url}/ask/x").status_code == 200
+    with running(plain(SERVERS["gunicorn"]), environment=environment, workers=2) as service:
+        assert httpx.get(f"{service.url}/health").status_code == 200
         assert httpx.get(f"{service.url}/metrics").status_code == 200
         log = service.program.log.read_text()
         assert "cannot share their figures" in log
@@ -162,9 +164,9 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_each_worker_by_itself(t
 @pytest.mark.fleet
 def test_a_scrape_of_openmetrics_has_exemplars_of_all_workers(tmp_path):
     environment = {"OTEL_TRACES_EXPORTER": "console"}
-    with running(SERVERS["gunicorn"], environment=environment, workers=2) as service:
+    with running(plain(SERVERS["gunicorn"]), environment=environment, workers=2) as service:
         for _ in range(20):
-            httpx.get(f"{service.url}/ask/x")
+            httpx.get(f"{service.url}/health")
         text = httpx.get(f"{service.url}/metrics", headers=OPENMETRICS).text
         exemplars = [
             sample.exemplar

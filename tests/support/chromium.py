@@ -59,33 +59,22 @@ def browser():
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-class Tab:
-    """A tab of the browser, without a page at first."""
+class _Protocol:
+    """The pipes to a browser: commands, each with its answer."""
 
     def __init__(self, writing, reading):
         self._writing, self._reading = writing, reading
         self._number, self._received = 0, b""
-        self._session = {}
-        self.requests = set()
-        """The addresses that the page has asked for, itself included."""
-        target = self.call("Target.createTarget", url="about:blank")
-        found = self.call("Target.attachToTarget", flatten=True, **target)
-        self._session = {"sessionId": found["sessionId"]}
-        for domain in ("Page", "Runtime", "Network"):
-            self.call(f"{domain}.enable")
-        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
-    def call(self, method, **parameters):
+    def call(self, method, parameters, on_event=lambda _event: None, **session):
         self._number += 1
-        asked = {"id": self._number, "method": method, "params": parameters, **self._session}
+        asked = {"id": self._number, "method": method, "params": parameters, **session}
         os.write(self._writing, json.dumps(asked).encode() + b"\0")
-        while True:
-            message = self._message()
-            if message.get("method") == "Network.requestWillBeSent":
-                self.requests.add(message["params"]["request"]["url"])
-            if message.get("id") == self._number:
-                assert "error" not in message, message
-                return message["result"]
+        while (message := self._message()).get("id") != self._number:
+            if message.items() >= session.items():
+                on_event(message)
+        assert "error" not in message, message
+        return message["result"]
 
     def _message(self):
         while b"\0" not in self._received:
@@ -95,6 +84,28 @@ class Tab:
             self._received += piece
         whole, _, self._received = self._received.partition(b"\0")
         return json.loads(whole)
+
+
+class Tab:
+    """A tab of the browser, without a page at first."""
+
+    def __init__(self, protocol, storage):
+        self._protocol = protocol
+        target = protocol.call("Target.createTarget", {"url": "about:blank", **storage})
+        found = protocol.call("Target.attachToTarget", {"flatten": True, **target})
+        self._session = {"sessionId": found["sessionId"]}
+        self.requests = set()
+        """The addresses that the page has asked for, itself included."""
+        for domain in ("Page", "Runtime", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    def call(self, method, **parameters):
+        return self._protocol.call(method, parameters, self._note, **self._session)
+
+    def _note(self, event):
+        if event.get("method") == "Network.requestWillBeSent":
+            self.requests.add(event["params"]["request"]["url"])
 
     def open(self, url):
         self.call("Page.navigate", url=url)
@@ -130,7 +141,10 @@ class Tab:
 
 @contextmanager
 def chromium(folder):
-    """A tab of a browser of its own, whose profile is in `folder`."""
+    """A browser whose profile is in `folder`: opens tabs.
+
+    One that is not `private` belongs to the profile; the others have a storage of their own.
+    """
     (to_read, writing), (reading, to_write) = os.pipe(), os.pipe()
     program = subprocess.Popen(
         [
@@ -143,8 +157,19 @@ def chromium(folder):
     )
     os.close(to_read)
     os.close(to_write)
+    protocol = _Protocol(writing, reading)
+
+    @contextmanager
+    def tab(*, private=True):
+        storage = protocol.call("Target.createBrowserContext", {}) if private else {}
+        try:
+            yield Tab(protocol, storage)
+        finally:
+            if storage:
+                protocol.call("Target.disposeBrowserContext", storage)
+
     try:
-        yield Tab(writing, reading)
+        yield tab
     finally:
         os.close(writing)  # the browser ends with its pipe
         os.close(reading)

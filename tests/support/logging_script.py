@@ -12,6 +12,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from tests.support.environment import without_settings
 from tests.support.otlp import Receiver
 from tests.support.paths import APPS
+from tests.support.programs import ALONE
 from tests.support.stack import bin_path
 
 instrumented = pytest.mark.skipif(
@@ -29,9 +30,10 @@ OURS = {"OTEL_PYTHON_DISTRO": "otel_coach", "OTEL_PYTHON_CONFIGURATOR": "otel_co
 
 
 def run(*arguments, endpoint="", script="logging_app.py", **variables):
-    """A script under `opentelemetry-instrument`, with no OTEL_* variable but these."""
+    """A script under `opentelemetry-instrument`, with no OTEL_* variable but ALONE and these."""
     environment = {
         **without_settings(),
+        **ALONE,
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_METRICS_EXPORTER": "none",

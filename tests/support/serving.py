@@ -18,8 +18,25 @@ from tests.support.waiting import eventually
 class Server(uvicorn.Server):
     """A real uvicorn on a real socket, in a thread."""
 
+    serves = False
+
     def install_signal_handlers(self):
         """Signals are the main thread's."""
+
+    async def main_loop(self):
+        self._ends = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.serves = True
+        ticking = asyncio.create_task(super().main_loop())
+        ending = asyncio.create_task(self._ends.wait())
+        await asyncio.wait({ticking, ending}, return_when=asyncio.FIRST_COMPLETED)
+        ticking.cancel()
+        ending.cancel()
+
+    def end(self):
+        """Ends now: uvicorn looks only ten times a second whether it shall."""
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._ends.set)
 
 
 @contextmanager
@@ -31,7 +48,7 @@ def serving(app, **options):
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
-    while not server.started:
+    while not server.serves:
         assert thread.is_alive(), "uvicorn did not start"
         assert time.monotonic() < deadline, "uvicorn did not start in time"
         time.sleep(0.005)
@@ -39,7 +56,7 @@ def serving(app, **options):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(60)
         assert not thread.is_alive(), "uvicorn did not stop"
 

@@ -37,6 +37,9 @@ HAS_FRONTENDS: Final = hasattr(FastAPI, "frontend")
 HAS_MESSAGES: Final = Version(version("anthropic")) >= Version("0.16")
 """Whether the anthropic package has messages outside of its beta part, with tools and helpers."""
 
+HAS_CONFIGURATION_FILES: Final = find_spec("opentelemetry.configuration") is not None
+"""Whether OpenTelemetry reads OTEL_CONFIG_FILE; to import the package takes a second."""
+
 LANGGRAPH_LEAVES_ITS_QUEUE = find_spec("langgraph.utils.queue") is not None
 """Whether LangGraph leaves what waits for its queue to the garbage collector, so that Python says
 that an event loop is closed."""

@@ -6,8 +6,9 @@ import pytest
 
 from otel_coach.settings import Settings
 from otel_coach.setup.declarative_configuration import configured
+from tests.support.versions import HAS_CONFIGURATION_FILES
 
-pytest.importorskip("opentelemetry.configuration", reason="the oldest SDKs have no such package")
+pytestmark = pytest.mark.skipif(not HAS_CONFIGURATION_FILES, reason="the oldest SDKs read none")
 
 
 @pytest.mark.parametrize("text", ["file_format: '1.0'\nno: [", "tracer_provider: {}", None])
