@@ -2,9 +2,11 @@
 
 import re
 import shutil
+from functools import partial
 
 import pytest
 
+from tests.support import waiting
 from tests.support.cli import otel_coach
 from tests.support.overview_truth import FIGURES, differences
 from tests.support.page_port import served
@@ -12,10 +14,10 @@ from tests.support.programs import free_port
 from tests.support.small_service import HTTP, plain_service, send_one_of_each, small_service
 from tests.support.stack import bin_path
 from tests.support.terminal import Terminal, tables_of
-from tests.support.waiting import eventually
 from tests.support.whole_pages import Drawn, Pages
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux: apt install tmux")
+eventually = partial(waiting.eventually, every=0.05)  # each look at a screen starts a program
 TOP = (bin_path("otel-coach"), "top", "--every", "0.5")
 
 

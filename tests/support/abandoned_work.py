@@ -325,11 +325,13 @@ class Caller:
         """Waits until nothing happens any more; returns how many tokens there are."""
         notes = self._notes
         seconds = max(0.3, 10 * notes.pause)
-        while True:
-            before = len(notes.tokens), notes.tool, len(notes.raised)
-            time.sleep(seconds)
-            if before == (len(notes.tokens), notes.tool, len(notes.raised)):
-                return before[0]
+        seen, since = None, time.monotonic()
+        while time.monotonic() - since < seconds:
+            now = len(notes.tokens), notes.tool, len(notes.raised)
+            if now != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(0.01)
+        return seen[0]
 
 
 def made(app, path, notes, after=4):

@@ -7,7 +7,7 @@ import time
 import psutil
 
 
-def eventually(check, *, within=60.0):
+def eventually(check, *, within=60.0, every=0.01):
     """Wait until `check()` is true; what happens after a client left takes its time.
 
     On a machine that is busy with something else, a moment may last some seconds: the time limit
@@ -16,7 +16,7 @@ def eventually(check, *, within=60.0):
     deadline = time.monotonic() + within
     while not check():
         assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 def end(pid, how=signal.SIGTERM):
