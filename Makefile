@@ -18,8 +18,8 @@ CELLS ?= *
 # --stop: with OTEL_COACH_STOP_ABANDONED.
 STOP ?=
 MINUTES ?= 20
-# Twice as many as there are processors: most tests wait, for servers and for time to pass.
-SIDE_BY_SIDE ?= --numprocesses $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
+# Five for two processors: most tests wait, for servers and for time to pass.
+SIDE_BY_SIDE ?= --numprocesses $(shell expr 5 \* $$(getconf _NPROCESSORS_ONLN) / 2) --dist loadfile
 # .ci/run sets it: what fails beside other tests is run once more, alone, and named at the end if it then passes.
 ONCE_MORE ?=
 UPGRADE ?=
@@ -103,7 +103,7 @@ run: install ## start the reference service, measured, send one round of users, 
 demo: install ## the same, then exit: 0 only if every figure is right
 	@$(BIN)/python -m examples.coaching.demo --once
 
-test: install ## the ordinary suite, some five minutes
+test: install ## the ordinary suite, some four minutes
 	$(call pytest,$(VENV),$(SIDE_BY_SIDE) -m "not long")
 
 test-long: install ## the tests that take longer: kills, floods and junk in short, the oracle's grid, planted secrets

@@ -111,7 +111,7 @@ def service(folder, *options, **variables):
     program = Program(
         [
             bin_path("opentelemetry-instrument"),
-            *("uvicorn", "small_app:app", "--port", str(port)),
+            *("uvicorn", "plain_app:app", "--port", str(port)),
             *options,
         ],
         cwd=APPS,
@@ -141,8 +141,8 @@ def test_a_dead_back_end_for_traces_takes_no_figures_from_a_healthy_one(tmp_path
         }
         with service(tmp_path, **variables) as url:
             for number in range(5):
-                httpx.get(f"{url}/ask/{number}")
-        assert any(b"agent.llm.requests" in body for _, body in receiver.requests)
+                httpx.get(f"{url}/hello/{number}")
+        assert any(b"http.server.request.duration" in body for _, body in receiver.requests)
 
 
 def test_a_process_that_serves_nobody_sends_nothing(tmp_path):
@@ -150,7 +150,7 @@ def test_a_process_that_serves_nobody_sends_nothing(tmp_path):
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
         with service(tmp_path, "--workers", "2", **endpoint) as url:
             for number in range(20):
-                httpx.get(f"{url}/ask/{number}")
+                httpx.get(f"{url}/hello/{number}")
         senders = set()
         for path, body in receiver.requests:
             if path == "/v1/metrics":

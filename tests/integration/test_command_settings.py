@@ -5,7 +5,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from otel_coach.testing import Page
 from tests.support.programs import ALONE
-from tests.support.small_service import check, plain_service, server_spans, small_service
+from tests.support.small_service import HTTP, check, plain_service, server_spans, small_service
 from tests.support.stack import INSTRUMENTED
 from tests.support.waiting import eventually
 
@@ -17,8 +17,8 @@ def test_without_an_endpoint_traces_go_nowhere_and_the_log_is_silent(tmp_path):
             "OTEL_PYTHON_DISTRO": distro,
             "OTEL_PYTHON_CONFIGURATOR": "otel_coach",
         }
-        with small_service(tmp_path, **ALONE, **environment) as service:
-            service.client.get("/ask/x")
+        with plain_service(tmp_path, **environment) as service:
+            service.client.get("/hello/x")
             service.stop()
             assert "rror" not in service.log
             assert "onnection" not in service.log
@@ -74,12 +74,12 @@ def test_what_is_not_sampled_is_not_exported_but_measured(tmp_path):
 
 
 def test_a_trace_goes_on_where_the_caller_began_it(tmp_path):
-    with small_service(tmp_path, **ALONE) as service:
+    with plain_service(tmp_path) as service:
         trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
         headers = {"traceparent": f"00-{trace_id}-{span_id}-01"}
-        service.client.get("/ask/x", headers=headers)
+        service.client.get("/hello/x", headers=headers)
         service.stop()
-        (span,) = (s for s in server_spans(service) if s.name == "GET /ask/{name}")
+        (span,) = (s for s in server_spans(service) if s.name == "GET /hello/{name}")
         assert (span.trace_id, span.parent_id) == (trace_id, span_id)
 
 
@@ -120,9 +120,9 @@ def test_wrong_settings_are_one_line_each_and_the_service_answers(tmp_path):
     ],
 )
 def test_a_wrong_setting_of_the_sdk_takes_at_most_its_own_part_away(tmp_path, wrong, named):
-    with small_service(tmp_path, **ALONE, **wrong) as service:
-        assert service.client.get("/ask/x").status_code == 200
+    with plain_service(tmp_path, **wrong) as service:
+        assert service.client.get("/hello/x").status_code == 200
         if "OTEL_EXPORTER_PROMETHEUS_HOST" not in wrong:
-            assert service.page().sum("agent_llm_requests_total") == 1
+            assert service.page().sum(HTTP, endpoint="/hello/{name}") == 1
         assert "Traceback" not in service.log
         assert sum(named in line for line in service.log.splitlines()) == 1

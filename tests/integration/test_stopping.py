@@ -5,15 +5,15 @@ import time
 
 import pytest
 
-from tests.support.programs import free_port
-from tests.support.small_service import server_spans, small_service
+from tests.support.programs import ALONE, free_port
+from tests.support.small_service import plain_service, server_spans, small_service
 from tests.support.stack import INSTRUMENTED
 
 
 def test_a_collector_that_is_not_there_costs_the_service_nothing(tmp_path):
     dead = f"http://127.0.0.1:{free_port()}"
-    with small_service(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=dead) as service:
-        assert service.client.get("/ask/x").status_code == 200
+    with plain_service(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=dead) as service:
+        assert service.client.get("/hello/x").status_code == 200
         started = time.monotonic()
         service.stop()
         assert time.monotonic() - started < 12
@@ -22,12 +22,12 @@ def test_a_collector_that_is_not_there_costs_the_service_nothing(tmp_path):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_no_span_is_lost_when_the_server_is_stopped(tmp_path, how):
-    with small_service(tmp_path, OTEL_BSP_SCHEDULE_DELAY="60000") as service:
+    with plain_service(tmp_path, OTEL_BSP_SCHEDULE_DELAY="60000") as service:
         for _ in range(5):
-            service.client.get("/ask/x")
+            service.client.get("/hello/x")
         assert service.receiver.spans == []
         service.stop(how)
-        assert sum(span.name == "GET /ask/{name}" for span in service.receiver.spans) == 5
+        assert sum(span.name == "GET /hello/{name}" for span in service.receiver.spans) == 5
 
 
 @pytest.mark.long
@@ -50,7 +50,7 @@ def test_a_back_end_that_hangs_does_not_keep_the_service_from_stopping(tmp_path)
 
 def test_a_stream_that_a_stopping_server_cuts_off_still_has_its_span(tmp_path):
     command = (*INSTRUMENTED[:2], "--timeout-graceful-shutdown", "1", INSTRUMENTED[2])
-    with small_service(tmp_path, command=command) as service:
+    with small_service(tmp_path, command=command, **ALONE) as service:
         with service.client.stream("GET", "/stream?pause=0.5") as response:
             next(response.iter_raw())
             service.program.stop()

@@ -60,10 +60,10 @@ def test_what_a_collector_of_the_applications_reads_is_added_up_over_no_workers_
 @pytest.mark.fleet
 def test_a_worker_that_takes_otel_coach_off_leaves_its_counts_and_nothing_else():
     environment = {"SMALL_APP": "takes otel-coach off", "OTEL_COACH_DEPENDENCIES": "x=tcp://h:9"}
-    with running(SERVERS["uvicorn"], environment=environment, workers=2) as service:
+    with running(plain(SERVERS["uvicorn"]), environment=environment, workers=2) as service:
         service.wait()
         for _ in range(20):
-            assert httpx.get(f"{service.url}/ask/x").status_code == 200
+            assert httpx.get(f"{service.url}/hello/x").status_code == 200
         threads, pid = httpx.post(f"{service.url}/uninstrument").json()
         assert [name for name in threads if name.startswith("otel")] == []
         opened = {Path(file.path).name for file in psutil.Process(pid).open_files()}
@@ -75,9 +75,10 @@ def test_a_worker_that_takes_otel_coach_off_leaves_its_counts_and_nothing_else()
             answer = httpx.get(f"{service.url}/metrics")
             return Page(answer.text) if answer.status_code == 200 else None
 
-        eventually(lambda: (page := page_of_the_other()) and page.sum(HTTP, endpoint="/ask/{name}"))
+        greetings = {"endpoint": "/hello/{name}"}
+        eventually(lambda: (page := page_of_the_other()) and page.sum(HTTP, **greetings))
         page = next(page for page in iter(page_of_the_other, 0) if page)
-        assert page.sum(HTTP, endpoint="/ask/{name}") == 20
+        assert page.sum(HTTP, **greetings) == 20
 
 
 # `make soak` has the other servers too, and more of each.

@@ -1,5 +1,6 @@
 """The small application without its model, whose import takes longer than all the rest."""
 
+import asyncio
 import os
 
 from fastapi import FastAPI
@@ -41,3 +42,17 @@ match os.environ.get("SMALL_APP"):
         async def count(request, call_next):
             asked.inc()
             return await call_next(request)
+
+    case "takes otel-coach off":
+
+        @app.post("/uninstrument")
+        async def uninstrument():
+            import threading
+
+            import otel_coach
+
+            own = [one for one in threading.enumerate() if one.name.startswith("otel")]
+            otel_coach.uninstrument()
+            for one in own:  # one that sleeps ends when it wakes
+                await asyncio.to_thread(one.join, 60)
+            return [thread.name for thread in threading.enumerate()], os.getpid()

@@ -102,20 +102,6 @@ match os.environ.get("SMALL_APP"):
             os.setgid(65534)
             os.setuid(65534)
 
-    case "takes otel-coach off":
-
-        @app.post("/uninstrument")
-        async def uninstrument():
-            import threading
-
-            import otel_coach
-
-            own = [one for one in threading.enumerate() if one.name.startswith("otel")]
-            otel_coach.uninstrument()
-            for one in own:  # one that sleeps ends when it wakes
-                await asyncio.to_thread(one.join, 60)
-            return [thread.name for thread in threading.enumerate()], os.getpid()
-
     case "logs":
 
         @app.middleware("http")

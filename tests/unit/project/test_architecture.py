@@ -1,9 +1,20 @@
 """The one-way arrows of docs/architecture.md, read from the code's own imports."""
 
+from functools import cache
+
 import pytest
 
 from tests.support.paths import ROOT
-from tools.rooms import arrows, circle, imports, modules, room_of
+from tools import rooms
+from tools.rooms import circle, modules, room_of
+
+arrows = cache(rooms.arrows)
+
+
+@cache
+def imports(path, *, for_types):
+    return tuple(rooms.imports(path, for_types=for_types))
+
 
 INSTRUMENTORS = {
     f"instrumentors.{name}"
