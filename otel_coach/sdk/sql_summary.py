@@ -67,9 +67,13 @@ _SKIPPED_COLUMNS: Final = r"""
 
 
 def _tokenizer(skipped: str) -> Callable[[str, int], re.Match[str] | None]:
-    """Returns a function that finds the next token after what is `skipped`."""
+    """Returns a function that finds the next token after what is `skipped`.
+
+    What is skipped is never given back, because what follows always matches. Python before 3.11.5
+    gives wrong matches if it says so itself (`*+`): https://github.com/python/cpython/issues/106052
+    """
     return re.compile(
-        rf"""(?:{skipped})*+
+        rf"""(?:{skipped})*
         (?: ( [^\W\d][\w$]*+ (?:\.[\w$]++)*+ )  # 1: a word, with its schema and its columns
           | ( [(),;] )                          # 2
           | ( '[^']*+(?:''[^']*+)*+' )          # 3: a literal

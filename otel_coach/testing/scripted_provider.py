@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _fail(self, failure: Failure) -> None:
-        kind = HTTPStatus(failure.status).name.lower()
+        kind = next((one.name.lower() for one in HTTPStatus if one == failure.status), "error")
         error = {"message": failure.message, "type": kind, "code": None, "param": None}
         self._send_json(failure.status, {"error": error})
 

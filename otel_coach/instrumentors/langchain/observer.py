@@ -165,7 +165,9 @@ class RunObserver:
         """Notes an event of a call that is streamed by `astream_events(version="v3")`."""
         run = self._runs.get(manager.run_id)
         if isinstance(run, LangChainCall):
-            run.chunk_came(event.get("event") == "content-block-delta", None)
+            run.was_streamed = True
+            if event.get("event") == "content-block-delta":
+                run.token_came()
 
     # Ends
 

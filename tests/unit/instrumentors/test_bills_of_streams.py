@@ -6,6 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from tests.support.scripted_model import CALLS, COST, Scripted, counted, unmeasured
+from tests.support.versions import HAS_EVENTS_V3
 
 MTOK = 1_000_000
 
@@ -45,6 +46,16 @@ def test_an_item_without_content_is_no_token(measured, chunk):
 @pytest.mark.parametrize("chunk", SAYING)
 def test_text_reasoning_and_a_tool_call_are_tokens(measured, chunk):
     list(Scripted(chunks=[*OPENING[:1], chunk]).stream("hi"))
+    assert measured.page().sum("agent_llm_time_to_first_token_seconds_count") == 1
+
+
+@pytest.mark.skipif(not HAS_EVENTS_V3, reason="an older langchain-core has no such events")
+def test_a_stream_of_events_has_a_first_token_too(measured):
+    async def read():
+        stream = await Scripted(chunks=SAYING[:1]).astream_events("hi", version="v3")
+        return [event async for event in stream]
+
+    assert asyncio.run(read())
     assert measured.page().sum("agent_llm_time_to_first_token_seconds_count") == 1
 
 

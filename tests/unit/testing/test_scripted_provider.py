@@ -166,3 +166,13 @@ def test_a_hundred_clients_may_connect_at_once():
         for _ in range(100):
             stack.enter_context(socket.create_connection((host, int(port)), timeout=2))
         stack.callback(provider._server.server_close)
+
+
+@pytest.mark.parametrize("status", [529, 520, 404])
+def test_a_failure_of_any_status_is_answered(status):
+    with (
+        ScriptedProvider(Failure(status)) as provider,
+        pytest.raises(openai.APIStatusError, match="a failure of the script") as raised,
+    ):
+        client_of(provider).responses.create(model="gpt-4o-mini", input="hi")
+    assert raised.value.status_code == status
