@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from tests.support.scripted_model import CALLS, COST, Scripted, counted, unmeasured
@@ -52,7 +53,9 @@ def test_text_reasoning_and_a_tool_call_are_tokens(measured, chunk):
 @pytest.mark.skipif(not HAS_EVENTS_V3, reason="an older langchain-core has no such events")
 def test_a_stream_of_events_has_a_first_token_too(measured):
     async def read():
-        stream = await Scripted(chunks=SAYING[:1]).astream_events("hi", version="v3")
+        # This model does not report its tokens itself.
+        model = FakeListChatModel(responses=["two words"])
+        stream = await model.astream_events("hi", version="v3")
         return [event async for event in stream]
 
     assert asyncio.run(read())
