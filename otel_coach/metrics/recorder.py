@@ -166,7 +166,7 @@ class Recorder:
 
         The result is None if `keep_increments` was not called.
         """
-        if self._queue:
+        if self._queue or self._aggregation:  # sums are increments only once they are emitted
             self.flush_all()
         with self._flushing:
             taken = self._aggregation.increments
