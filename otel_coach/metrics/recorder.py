@@ -45,7 +45,8 @@ _MAX_PENDING: Final = 1.0
 """Seconds after which the background thread adds up what is queued. Each time that it wakes costs
 some 0.2 ms: its code, and then the application's again, are cold in the processor's caches."""
 MAX_UNEMITTED: Final = 5.0
-"""Seconds after which it also emits the sums, if no reader has asked for them."""
+"""It also emits the sums if it wakes, after a measurement, this many seconds or more after the last
+emission."""
 _Subject = TypeVar("_Subject")
 _Known = TypeVar("_Known")
 
@@ -65,8 +66,8 @@ class Recorder:
             it already.
         batch: combines the values of a bucket into one measurement; its second argument is the
             value that an exemplar may show. None if the instruments take single measurements only.
-        max_unemitted: the seconds for which the background thread may keep the sums from readers
-            that do not call `flush_all` first.
+        max_unemitted: the background thread emits the sums if it wakes, after a measurement, this
+            many seconds or more after the last emission.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Recorder:
 
         The result is None if `keep_increments` was not called.
         """
-        if self._queue:
+        if self._queue or self._aggregation:  # sums are increments only once they are emitted
             self.flush_all()
         with self._flushing:
             taken = self._aggregation.increments

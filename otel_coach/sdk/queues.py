@@ -104,8 +104,8 @@ def span_processor(exporter: SpanExporter, losses: Losses) -> SpanProcessor:
 class PushReader(PeriodicExportingMetricReader):
     """The SDK's reader, extended: pushes nothing while the process has measured nothing.
 
-    A supervisor is such a process. The points of a push that fails are counted as lost, although
-    no totals are lost: the next push repeats them.
+    A supervisor is such a process. The points of a push that fails are counted as lost. With
+    cumulative temporality, the default, no totals are lost: the next push repeats them.
     """
 
     def __init__(

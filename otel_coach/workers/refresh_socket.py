@@ -93,7 +93,7 @@ def request_refresh(
     Those are workers that cannot write, whose queue of requests is full, or that have not answered
     `seconds` after the last answer of any worker, or after `_MAX_TOTAL` times `seconds` in all. A
     worker that has ended before it is asked has nothing newer, and is not among them. `meanwhile`
-    is called once while the workers write.
+    is called once while the workers write; both times begin when it has returned.
 
     As many workers are asked at a time as there are processors: a worker that writes without a
     processor to itself delays its own event loop. If none answers soon, one more is asked.
@@ -101,7 +101,6 @@ def request_refresh(
     Raises:
         OSError: there are not enough descriptors.
     """
-    deadline = monotonic() + seconds
     waiting, silent = dict(sockets), set[str]()
     asked: dict[str, socket.socket] = {}
     with ExitStack() as stack:
@@ -126,6 +125,7 @@ def request_refresh(
         ask_next(_PROCESSORS - 1)
         meanwhile()
         ask_next(1)
+        deadline = monotonic() + seconds
         total_deadline = monotonic() + _MAX_TOTAL * seconds
         while asked and (left := min(deadline, total_deadline) - monotonic()) > 0:
             answered = selector.select(min(left, _MAX_DELAY))

@@ -284,6 +284,8 @@ class Connection(Answering):
     @guarded
     def _finish_if_quiet(self, turn: Turn) -> None:
         # One that has sent nothing yet has an answer to send: `send` comes here again.
+        # Half of the time is enough: this may run a little early by `perf_counter`, and nothing
+        # would call it again.
         is_quiet = turn.chunks and perf_counter() - turn.last >= _LINGER / 2
         if turn.is_done and is_quiet and not self.is_in_hand(turn):
             self.finish_turn(turn)

@@ -54,7 +54,7 @@ class PageHandler(Protocol):
         ...
 
     def seconds_until_sent(self, size: int) -> float:
-        """Returns how long earlier answers delay the sending of `size` bytes."""
+        """Reserves bandwidth for `size` bytes; returns how long to wait before sending them."""
         ...
 
 

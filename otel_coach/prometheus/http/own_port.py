@@ -121,7 +121,7 @@ class _ProtectedPage:
         return None if may_read else UNAUTHORIZED
 
     def seconds_until_sent(self, size: int) -> float:
-        """Returns how long earlier answers delay the sending of `size` bytes."""
+        """Reserves bandwidth for `size` bytes; returns how long to wait before sending them."""
         return self._renders.bandwidth.seconds_until(size)
 
     def ask(self, head: RequestHead, ready: Callable[[], object]) -> Ticket | None:

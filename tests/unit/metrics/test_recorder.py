@@ -260,6 +260,19 @@ def test_counters_settled_together_add_up_as_one_by_one(metrics):
     assert metrics.points(RATE_LIMIT_HITS)["/route",] == pytest.approx(100 * sum(values))
 
 
+def test_increments_include_what_the_background_thread_has_added_up_but_not_emitted(metrics):
+    recorder = metrics.recorder
+    recorder.keep_increments()
+    recorder.flush_all()
+    recorder.take_increments()
+    for _ in range(2):
+        recorder.record(RATE_LIMIT_HITS, 1, ("/slow",))
+        recorder._flush_delayed()  # too soon after the last emission
+    assert not recorder._queue
+    assert recorder.take_increments().counters == {(RATE_LIMIT_HITS, ("/slow",)): 2}
+    assert not recorder.take_increments()
+
+
 def flushing_threads():
     return {thread for thread in threading.enumerate() if thread.name == "otel-coach-flush"}
 

@@ -68,6 +68,15 @@ def test_who_does_not_answer_is_named_and_waited_for_no_longer_than_said(tmp_pat
     assert asked == [1]
 
 
+def test_an_answer_that_came_during_a_long_refresh_of_ones_own_is_read(tmp_path):
+    refresh_socket = RefreshSocket(tmp_path / "socket")
+    answering = threading.Thread(target=refresh_socket.wait, args=(5, lambda: True))
+    answering.start()
+    assert request_refresh({"well": tmp_path / "socket"}, 0.5, lambda: time.sleep(0.6)) == set()
+    answering.join()
+    refresh_socket.close()
+
+
 # Merging
 
 
