@@ -155,5 +155,7 @@ def effective(settings: Settings, environ: Mapping[str, str] | None = None) -> E
     if isinstance(settings, EffectiveSettings):
         return settings
     values = {one.name: getattr(settings, one.name) for one, _ in settings_of(Settings)}
-    process = Environment(os.environ if environ is None else environ).process()
-    return EffectiveSettings(**values, **process)
+    environment = Environment(os.environ if environ is None else environ)
+    return EffectiveSettings(
+        **values, **log_records(environment, settings.log_exporters), **environment.process()
+    )

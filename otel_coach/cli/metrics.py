@@ -13,11 +13,11 @@ from otel_coach.metrics.labels import (
     INSTRUMENT,
     INSTRUMENT_LINES,
     LABEL_SET,
+    LABEL_SETS_PER_ENDPOINT,
+    LABEL_SETS_PER_METHOD,
     LIMITS,
     OTHER,
     OTHER_METHOD,
-    SETS_OF_A_METHOD,
-    SETS_OF_AN_ENDPOINT,
 )
 from otel_coach.metrics.series_bound import max_lines
 
@@ -100,14 +100,16 @@ def _bounds() -> Iterator[str]:
     yield f"| all | {others + sum(map(max_lines, CATALOGUE)):,} |"
 
 
-_METHOD_SLOTS: Final = ", ".join(f"{count} of {kind}xx" for kind, count in SETS_OF_A_METHOD.items())
+_METHOD_SLOTS: Final = ", ".join(
+    f"{count} of {kind}xx" for kind, count in LABEL_SETS_PER_METHOD.items()
+)
 _LIMITS: Final = f"""\
 The labels of one metric together may have {LIMITS[LABEL_SET]:,} combinations of values
 (`OTEL_COACH_BUDGET_LABEL_SET`). In further combinations every label but `status` and `method` is
 `{OTHER}`; a metric without a method also keeps its first label if you list its value or the
 application declares it (an endpoint, a model, a tool). Unexpected requests cannot use up the
 combinations of the routes that the application declares: each method that a route answers has slots
-of its own ({_METHOD_SLOTS}; {SETS_OF_AN_ENDPOINT} on average
+of its own ({_METHOD_SLOTS}; {LABEL_SETS_PER_ENDPOINT} on average
 over the budget of endpoints). A method that a route does not answer is `{OTHER_METHOD}`, and so is
 the method of any 405; a CORS preflight is `OPTIONS`.
 

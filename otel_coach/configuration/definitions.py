@@ -80,7 +80,8 @@ LOG_EXPORTERS: Final = setting(
     "`OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED=true`, or "
     "opentelemetry-instrumentation-logging with its `OTEL_PYTHON_LOG_*`.",
     default=(),
-    default_text="`otlp` with an endpoint, else `none`",
+    default_text="`otlp` with an endpoint, if there are log records or events to export; "
+    "else `none`",
     read=exporters.log_exporters,
 )
 
@@ -294,8 +295,9 @@ PRICES_FILE: Final = setting(
     Optional(FILE),
     'A JSON or TOML file: `{"my-model": {"input_mtok": 1.0, "output_mtok": 2.0}}`, in US '
     "dollars per million tokens; optionally `cache_read_mtok`, `cache_write_mtok`, "
-    "`cache_write_1h_mtok`. It precedes the built-in list. A list by `otel-coach prices "
-    "--update`, or the path of one as `list` in the file, replaces the built-in one.",
+    "`cache_write_1h_mtok`. Its prices are used before those of the built-in list. To replace the "
+    "built-in list, give the file that `otel-coach prices --update FILE` has written, or put that "
+    "file's path under the key `list`.",
     default=None,
 )
 

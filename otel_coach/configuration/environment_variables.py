@@ -6,8 +6,9 @@ besides, unless an option or a variable says otherwise. The configurator of open
 would stop the service if an exporter that nobody asked for is not installed. A vendor's distro is
 left in place (see `otel_coach.setup.distro`).
 
-This module imports nothing that the command has not imported already, so that a service in which
-otel-coach is disabled pays nothing for it.
+This module imports nothing that the command has not imported already, except
+`core/entry_points.py`, which takes one module of OpenTelemetry's API that the command has imported
+already. So a service in which otel-coach is disabled pays next to nothing for it.
 """
 
 from __future__ import annotations

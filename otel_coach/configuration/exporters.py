@@ -46,11 +46,17 @@ def log_exporters(environment: Environment) -> tuple[str, ...]:
     return stated
 
 
-def log_records(environment: Environment) -> dict[str, Any]:
-    """Returns the fields of `EffectiveSettings` that concern the application's own log records."""
+def log_records(
+    environment: Environment, exporters: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """Returns the fields of `EffectiveSettings` that concern the application's own log records.
+
+    `exporters` are those of settings made in code; None if the environment says which there are.
+    """
     handles = _handles_logging(environment)
-    exports = _exports_logs(environment) and bool(log_exporters(environment))
-    return {"exports_logs": handles or exports, "handles_logging": handles}
+    if exporters is None:
+        exporters = log_exporters(environment) if _exports_logs(environment) else ()
+    return {"exports_logs": handles or bool(exporters), "handles_logging": handles}
 
 
 def _exports_logs(environment: Environment) -> bool:

@@ -116,7 +116,8 @@ class Seconds:
             seconds = float(cast("float", value))
             if seconds > 0 or self.may_be_zero:
                 return seconds
-        message = f"is not a number of seconds between 0 and {_DAY}"
+        bounds = f"from 0 to {_DAY}" if self.may_be_zero else f"more than 0 and at most {_DAY}"
+        message = f"is not a number of seconds {bounds}"
         raise ValueError(message)
 
 

@@ -98,10 +98,11 @@ def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
     return found
 
 
-def unused(in_force: Any, asked: Any) -> dict[str, str] | None:
-    """Returns in which `fields` the settings `asked` for differ from those in force, as one text.
+def differences(in_force: Any, asked: Any) -> dict[str, str] | None:
+    """Compares two settings; None if they are equal.
 
-    The other text, `variables`, has the variables of these fields. None if there is no difference.
+    Else a dict of two texts: `fields`, the names of the fields that differ, and `variables`,
+    assignments of their variables, to be pasted into a shell.
     """
     differ = [
         (field.name, described.variables[0])

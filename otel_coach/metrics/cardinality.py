@@ -23,14 +23,14 @@ from otel_coach.metrics.labels import (
     INSTRUMENT,
     INSTRUMENT_LINES,
     LABEL_SET,
+    LABEL_SETS_PER_ENDPOINT,
+    LABEL_SETS_PER_METHOD,
     METHOD,
     MODEL,
     NO_ERROR,
     OTHER,
     OTHER_METHOD,
     OUR_OWN_VALUES,
-    SETS_OF_A_METHOD,
-    SETS_OF_AN_ENDPOINT,
     STATUS,
     is_model_address,
     label_value,
@@ -67,11 +67,20 @@ _OVERFLOW: Final = (
     "`other`. Raise it with OTEL_COACH_BUDGET_{LABEL}, or look for a value that changes with every "
     "request."
 )
+_ADMITTED_OVERFLOW: Final = (
+    "label {label} has more values than its number in OTEL_COACH_ADMIT_LABELS, or one that cannot "
+    "be a label; those count as `other`. Raise the number there (`{label}:N`), or look for a value "
+    "that changes with every request."
+)
 
 
 def overflow_text(label: str) -> str:
-    """Returns the log text for a full budget of `label`, which is a label or a limit."""
-    return _OVERFLOWS.get(label, _OVERFLOW).format(label=label, LABEL=label.upper())
+    """Returns the log text for a full budget of `label`, which is a label or a limit.
+
+    A label that the operator admits has its instrument and a colon before it.
+    """
+    text = _OVERFLOWS.get(label, _OVERFLOW if label in DEFAULT_SIZES else _ADMITTED_OVERFLOW)
+    return text.format(label=label, LABEL=label.upper())
 
 
 class ClaimLog(Protocol):
@@ -153,7 +162,7 @@ class Budgets:
             return OTHER  # an address is never a label, so this is no overflow
         if text is not None and self._has_slot(owner, label, text):
             return text
-        self._count_overflow(label)
+        self._count_overflow(label, owner)
         return OTHER
 
     def together(
@@ -190,7 +199,7 @@ class Budgets:
         endpoint, method, status_class = found[ENDPOINT], found[METHOD], found[STATUS][:1]
         return (
             method != OTHER_METHOD
-            and status_class in SETS_OF_A_METHOD
+            and status_class in LABEL_SETS_PER_METHOD
             and self._is_declared(ENDPOINT, endpoint)
             and self._has_slot(
                 owner, _SEPARATOR.join((_ROUTES, status_class, method, endpoint)), combination
@@ -198,9 +207,15 @@ class Budgets:
             and self._has_slot(owner, _ROUTES, combination)
         )
 
-    def _count_overflow(self, label: str) -> None:
-        """Counts a value, combination or instrument past its budget; logs the first per label."""
-        self.queue.put(LABEL_OVERFLOW, 1, (label,))
+    def _count_overflow(self, label: str, owner: str = OWN_INSTRUMENTS) -> None:
+        """Counts a value, combination or instrument past its budget; logs the first per label.
+
+        All labels that the operator admits are counted as `OTHER`.
+        """
+        is_admitted = label not in DEFAULT_SIZES
+        self.queue.put(LABEL_OVERFLOW, 1, (OTHER if is_admitted else label,))
+        if is_admitted:
+            label = f"{owner}:{label}"
         if label not in self._logged:
             self._logged.add(label)
             _logger.warning("otel-coach: %s", overflow_text(label))
@@ -286,9 +301,9 @@ class Budgets:
 
     def _size(self, label: str) -> int:
         if label == _ROUTES:
-            return SETS_OF_AN_ENDPOINT * self._sizes[ENDPOINT]
+            return LABEL_SETS_PER_ENDPOINT * self._sizes[ENDPOINT]
         if label.startswith(_ROUTES):
-            return SETS_OF_A_METHOD[label.split(_SEPARATOR)[1]]
+            return LABEL_SETS_PER_METHOD[label.split(_SEPARATOR)[1]]
         return self._sizes[label]
 
 

@@ -360,9 +360,10 @@ LABEL_OVERFLOW: Final = Metric(
     InstrumentKind.COUNTER,
     "{value}",
     (ERROR_TYPE,),
-    "Measurements whose label value became `other`; error_type is the label.",
-    closed={ERROR_TYPE: tuple(DEFAULT_SIZES)},
-    zeros=tuple((label,) for label in DEFAULT_SIZES),
+    "Measurements whose label value became `other`; error_type is the label, or `other` for all of "
+    "OTEL_COACH_ADMIT_LABELS.",
+    closed={ERROR_TYPE: (*DEFAULT_SIZES, OTHER)},
+    zeros=tuple((label,) for label in (*DEFAULT_SIZES, OTHER)),
 )
 ERRORS: Final = Metric(
     "otel_coach.errors",

@@ -94,10 +94,10 @@ METHODS: Final = frozenset(
 )
 """The methods of RFC 9110, RFC 5789 and the QUERY draft, as HTTP semantic conventions list them."""
 
-SETS_OF_A_METHOD: Final = {"1": 1, "2": 3, "3": 2, "4": 10, "5": 3}
+LABEL_SETS_PER_METHOD: Final = {"1": 1, "2": 3, "3": 2, "4": 10, "5": 3}
 """How many label combinations each method of a declared route has slots for, even if the budget of
 combinations is full; by the first digit of the status."""
-SETS_OF_AN_ENDPOINT: Final = 10
+LABEL_SETS_PER_ENDPOINT: Final = 10
 """The total number of such slots is this number times the budget of endpoints."""
 
 CLIENT_CLOSED_REQUEST: Final = 499

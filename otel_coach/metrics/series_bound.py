@@ -12,11 +12,11 @@ from otel_coach.metrics.labels import (
     ENDPOINT,
     ERROR_TYPE,
     LABEL_SET,
+    LABEL_SETS_PER_ENDPOINT,
     MAX_LENGTH,
     METHOD,
     OTHER,
     OUR_OWN_VALUES,
-    SETS_OF_AN_ENDPOINT,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def max_lines(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
     if combinations > sizes[LABEL_SET]:
         limit = sizes[LABEL_SET] + _combinations_past_limit(metric, values, sizes)
         if METHOD in values:
-            limit += SETS_OF_AN_ENDPOINT * sizes[ENDPOINT]
+            limit += LABEL_SETS_PER_ENDPOINT * sizes[ENDPOINT]
         combinations = min(combinations, limit)
     return combinations * lines_of_a_series(metric)
 

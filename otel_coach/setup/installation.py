@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import otel_coach
 from otel_coach.configuration.environment_variables import vendors_in_place
-from otel_coach.configuration.setting import unused
+from otel_coach.configuration.setting import differences
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import belongs_to_host, guarded, raised_at
 from otel_coach.core.patching import undone
@@ -179,7 +179,7 @@ class Installation:
 
     def compare(self, later: Settings) -> None:
         """Logs once in which fields the settings of a `later` start differ: they have no effect."""
-        differ = None if self._asked is None else unused(self._asked, effective(later, {}))
+        differ = None if self._asked is None else differences(self._asked, effective(later, {}))
         if differ is not None and differ["fields"] not in self._unused:
             self._unused.add(differ["fields"])
             _logger.warning("otel-coach: %s", UNUSED_SETTINGS.found(**differ))

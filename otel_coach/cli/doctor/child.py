@@ -22,7 +22,7 @@ from otel_coach.cli.doctor.log_lines import LogLines
 from otel_coach.cli.doctor.start_child import APART
 from otel_coach.configuration.late_variables import LateVariables
 from otel_coach.configuration.process import set_variables
-from otel_coach.configuration.setting import unused
+from otel_coach.configuration.setting import differences
 from otel_coach.instrumentors import ASGI
 from otel_coach.settings import Settings, effective
 
@@ -66,7 +66,7 @@ class _Instrumenting:
         self.settings.append(effective(settings or Settings.from_env()))
         self.variables = self.variables or LateVariables()
         if settings is not None:
-            self.unused = self.unused or unused(self.settings[0], self.settings[-1])
+            self.unused = self.unused or differences(self.settings[0], self.settings[-1])
         self._instrument(app, settings=replace(self.settings[0], **_APART))
 
 

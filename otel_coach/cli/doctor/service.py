@@ -12,6 +12,7 @@ from otel_coach.cli.doctor.fetch import Fetched, PageError, quoted, shown
 from otel_coach.cli.doctor.traps import page as traps
 from otel_coach.cli.doctor.traps.environment import PRICES_OLD
 from otel_coach.cli.terminal import within
+from otel_coach.configuration.environment_variables import OTEL_COACH_ADMIT_LABELS
 from otel_coach.configuration.names import budget_variable
 from otel_coach.core import page_comments
 from otel_coach.core import traps as logged
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from otel_coach.core.traps import Finding
 
 _MAX_FINDINGS: Final = 100
+_ADMITTED: Final = "INSTRUMENT:LABEL"
 _NEARLY_FULL: Final = 0.8
 """The share of a budget from which on it is worth a warning."""
 _MIN_SKEW: Final = 5.0
@@ -226,6 +228,14 @@ def _overflow(known: _Known, sample: Sample) -> Iterator[Finding]:
     if not sample.value:
         return
     label = sample.labels.get(ERROR_TYPE, "")
+    if label == OTHER:  # the page does not say which
+        yield traps.OVERFLOW.found(
+            figure=_figure(sample, known.token),
+            text=overflow_text(_ADMITTED),
+            variable=OTEL_COACH_ADMIT_LABELS,
+            more=f"{_ADMITTED}:N",
+        )
+        return
     is_budget = label in DEFAULT_SIZES
     size = known.sizes[label] if is_budget else 0
     yield traps.OVERFLOW.found(

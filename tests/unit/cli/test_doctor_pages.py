@@ -216,6 +216,13 @@ def test_an_overflow_has_the_words_of_the_log(label):
     assert f"export OTEL_COACH_BUDGET_{label.upper()}={2 * size}" in told
 
 
+def test_an_overflow_of_an_admitted_label_names_the_variable_that_admits_it():
+    text = 'otel_coach_label_overflow_total{error_type="other"} 7\n'
+    told = only(ours(text), "budget-overflow")
+    assert "export OTEL_COACH_ADMIT_LABELS=INSTRUMENT:LABEL:N" in told
+    assert "OTEL_COACH_BUDGET_" not in told
+
+
 def test_an_overflow_of_something_unknown_is_said_all_the_same():
     text = 'otel_coach_label_overflow_total{error_type="x"} 7\n'
     assert "OTEL_COACH_BUDGET_" in only(ours(text), "budget-overflow")

@@ -53,6 +53,18 @@ def test_a_wrong_value_is_one_error_that_names_the_field_and_its_variable(values
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "bounds"),
+    [
+        ("OTEL_COACH_DEPENDENCY_INTERVAL", "0", "more than 0 and at most 86400"),
+        ("OTEL_COACH_STOP_AFTER", "-1", "from 0 to 86400"),
+    ],
+)
+def test_a_time_span_out_of_bounds_is_told_the_bounds(variable, text, bounds):
+    (problem,) = Settings.from_env({variable: text}).problems
+    assert f"{variable}={text!r} is not a number of seconds {bounds}; " in problem.text
+
+
 def test_several_wrong_values_are_one_error():
     with pytest.raises(ValueError, match=r"metrics_path .*; server_spans ") as raised:
         Settings(server_spans="django", metrics_path="x")

@@ -57,7 +57,7 @@ def test_the_worst_case_of_the_catalogue_multiplied_by_hand():
         "dependency_latency_seconds": (20 + 1) * 2 * (13 + 3),
         "http_server_request_duration_seconds": (1000 + routes + 11 * (40 + 4)) * (17 + 3),
         "otel_coach_price_list_age_days": 1,
-        "otel_coach_label_overflow_total": 11,
+        "otel_coach_label_overflow_total": 12,
         "otel_coach_lost_total": 4,  # full queue, and one for each signal
         "otel_coach_errors_total": 8,
     }

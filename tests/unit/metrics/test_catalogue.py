@@ -127,7 +127,7 @@ def test_closed_families_stand_at_0_from_the_start(measured):
     overflow = {
         labels["error_type"] for labels, _ in page.samples("otel_coach_label_overflow_total")
     }
-    assert overflow == {*DEFAULT_BUDGETS, "label_set", "instrument", "instrument_lines"}
+    assert overflow == {*DEFAULT_BUDGETS, "label_set", "instrument", "instrument_lines", "other"}
     unmeasured = page.samples("agent_llm_unmeasured_total", model="none")
     assert {labels["error_type"] for labels, _ in unmeasured} == {
         "no_usage",

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from opentelemetry.metrics import Observation
 
+from otel_coach.metrics.catalogue import LABEL_OVERFLOW
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 
@@ -77,6 +78,27 @@ def test_an_operator_admits_a_label_to_an_instrument_by_name_and_it_is_bounded()
     assert page.sum("jobs_done_total") == 30
     assert page.samples("other_jobs_total") == [({}, 30)]
     assert "user" not in page.labels
+
+
+def test_a_full_budget_of_an_admitted_label_names_the_variable_to_raise(caplog):
+    with measuring(
+        settings(ADMIT_LABELS="jobs.done:job.queue:1,jobs.sent:job.queue:1")
+    ) as measured:
+        meter = own_meter(measured)
+        for name in ("jobs.done", "jobs.sent"):
+            counter = meter.create_counter(name)
+            for number in range(3):
+                counter.add(1, {"job.queue": f"q{number}"})
+        page = measured.page()
+    for name in ("jobs.done", "jobs.sent"):
+        assert caplog.text.count(f"Raise the number there (`{name}:job.queue:N`)") == 1
+    assert "OTEL_COACH_ADMIT_LABELS" in caplog.text
+    assert "OTEL_COACH_BUDGET_" not in caplog.text
+    overflow = page.samples("otel_coach_label_overflow_total")
+    assert {labels["error_type"] for labels, _ in overflow} == {
+        *LABEL_OVERFLOW.closed["error_type"]
+    }
+    assert page.sum("otel_coach_label_overflow_total", error_type="other") == 4
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import logging.config
 import pytest
 from opentelemetry import _logs
 
-from otel_coach.settings import Settings
+from otel_coach.settings import Settings, effective
 from tests.support.logging_script import HANDLER, instrumented
 
 
@@ -41,6 +41,26 @@ def test_who_exports_what(variables, exporters, exports, handles):
         exporters,
         exports,
         handles,
+    )
+
+
+@pytest.mark.parametrize(
+    ("exporters", "variables"),
+    [
+        ((), {}),
+        ((), HANDLER),
+        (("otlp",), {}),
+        (("otlp",), HANDLER),
+        (("console",), NO_INSTRUMENTATION),
+    ],
+)
+def test_exporters_in_code_export_what_those_of_the_variable_export(exporters, variables):
+    stated = settings(**variables, OTEL_LOGS_EXPORTER=",".join(exporters) or "none")
+    in_code = effective(Settings(log_exporters=exporters), variables)
+    assert (in_code.log_exporters, in_code.exports_logs, in_code.handles_logging) == (
+        stated.log_exporters,
+        stated.exports_logs,
+        stated.handles_logging,
     )
 
 
