@@ -142,9 +142,9 @@ class Recorder:
 
         Values whose labels become the same, because they exceed a budget, are combined by
         `Metric.merge`: SUM adds them, MAX takes the largest, and LATEST, which only the state of a
-        dependency has, the smallest. `times`, if given, returns when each value was
-        measured, to compare the values of several processes. The times are those of
-        `time.monotonic`, which all processes of a machine share and which cannot be set.
+        dependency has, the smallest. `times`, if given, returns when each value was measured, to
+        compare the values of several processes. The times are those of `time.monotonic`, which all
+        processes of a machine share and which cannot be set.
         """
         self._gauges.observe(metric, values, times)
 

@@ -380,7 +380,7 @@ class Stopping:
 
         A task that others are cancelling is cancelled here once they have uncancelled it: anyio's
         `connect_tcp` cancels and uncancels its own task when one of several attempts succeeds. A
-        task that feeds events is cancelled by its library when their stream is closed, or else here.
+        task that feeds events is cancelled by its library when their stream is closed, else here.
         """
         until = monotonic() + _MAX_CLEANUP
         feeders = set(filter(feeds_events, tasks))
