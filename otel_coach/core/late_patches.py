@@ -8,7 +8,7 @@ import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced, undone
+from otel_coach.core.patching import replace_method, undo_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ class LatePatches:
 
     def undo(self) -> None:
         """Restores the methods."""
-        undone(self._undo or ())
+        undo_all(self._undo or ())
         self._undo = None
 
     @guarded  # an exception here would break the host's own import
@@ -65,4 +65,4 @@ class LatePatches:
         for name in names:
             cls = getattr(module, name, None)
             if cls is not None and method in vars(cls):
-                self._undo.append(replaced(cls, method, make))
+                self._undo.append(replace_method(cls, method, make))

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+def replace_method(
+    owner: type | ModuleType, name: str, make: Callable[[Any], Any]
+) -> Callable[[], None]:
     """Replaces `owner`'s method or function `name` by `make(original)`; returns the undo function.
 
     A method that a class inherits is replaced for that class only. The undo function does nothing
@@ -35,8 +37,11 @@ def replaced(owner: type | ModuleType, name: str, make: Callable[[Any], Any]) ->
     return restore
 
 
-def undone(undo: Iterable[Callable[[], None]]) -> None:
-    """Calls the undo functions in this order; what one raises is raised after all."""
+def undo_all(undo: Iterable[Callable[[], None]]) -> None:
+    """Calls the undo functions in this order.
+
+    An exception of one is raised only when all have been called.
+    """
     with ExitStack() as stack:
         for restore in reversed(tuple(undo)):
             stack.callback(restore)

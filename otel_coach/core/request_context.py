@@ -89,7 +89,7 @@ class Request:
             self.model = models[0]
         self.mode = self.mode or mode
 
-    def was_no_call(self, model: str) -> None:
+    def take_back_call(self, model: str) -> None:
         """Notes that an LLM run that started has reached no provider: a cache answered it."""
         models: list[str] = vars(self).get("_models", [])
         if not self.closed and model in models:

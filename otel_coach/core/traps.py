@@ -68,9 +68,10 @@ class Trap:
     severity: Severity = Severity.ERROR
     way: Way = Way.ENVIRONMENT
     example: str = ""
-    """Stands for `what` in docs/doctor.md, where `what` is only a line that other code makes."""
+    """Shown in docs/doctor.md instead of `what`, if `what` is only a placeholder for a line that
+    other code produces."""
     example_cure: str = ""
-    """Stands for `cure` there, where that depends on what is found."""
+    """Shown there instead of `cure`, if that depends on what is found."""
 
     def filled(self, values: Mapping[str, object]) -> tuple[str, str]:
         """Returns `what` and `cure` with these values."""

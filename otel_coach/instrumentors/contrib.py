@@ -14,7 +14,7 @@ import wrapt
 from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import undone
+from otel_coach.core.patching import undo_all
 from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import HandedOver
 from otel_coach.instrumentors import FASTAPI, PSYCOPG
@@ -122,7 +122,7 @@ class ContribInstrumentations:
     def stop(self) -> None:
         """Uninstruments what was instrumented here."""
         self._is_stopped = True
-        undone(self._undo)
+        undo_all(self._undo)
         self._undo.clear()
         if self._psycopg is not None:
             self._psycopg.uninstrument()

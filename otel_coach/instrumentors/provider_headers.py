@@ -39,7 +39,7 @@ from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
 from otel_coach.core.installed import is_installed
 from otel_coach.core.known_scopes import calls_a_provider
-from otel_coach.core.patching import replaced, undone
+from otel_coach.core.patching import replace_method, undo_all
 from otel_coach.core.spans import distrusts_caller, is_inside_call
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ class ProviderHeaders:
         self._is_started = True
         for cls in (TraceContextTextMapPropagator, W3CBaggagePropagator):
             if self._withholds:
-                self._undo.append(replaced(cls, "inject", self._withholding))
+                self._undo.append(replace_method(cls, "inject", self._withholding))
             if self._trusts is not None:
-                self._undo.append(replaced(cls, "extract", self._ignoring_untrusted))
+                self._undo.append(replace_method(cls, "extract", self._ignoring_untrusted))
         if self._withholds:
             wrapt.register_post_import_hook(self._patch, _ANTHROPIC)
 
@@ -187,7 +187,7 @@ class ProviderHeaders:
     def stop(self) -> None:
         """Removes all patches and restores the host's propagator."""
         self._is_started = self._is_patched = False
-        undone(self._undo)
+        undo_all(self._undo)
         self._undo.clear()
         current = propagate.get_global_textmap()
         if isinstance(current, Withholding):
@@ -199,7 +199,7 @@ class ProviderHeaders:
             return
         self._is_patched = True
         if compatibility.holds(compatibility.ANTHROPIC_HEADERS):
-            self._undo.append(replaced(module, "trace_headers", _without_headers))
+            self._undo.append(replace_method(module, "trace_headers", _without_headers))
 
 
 def knows_trace_headers() -> bool:

@@ -141,11 +141,11 @@ class Recorder:
     def observe(self, metric: Metric, values: Values, times: Values | None = None) -> None:
         """Makes the gauge `metric`: at each collection, `values` returns its values by labels.
 
-        Values whose labels become the same, because they exceed a budget, are combined: added up,
-        or, of what several workers do not add up either, the worst (`Metric.merge`). `times`, if
-        given, returns when each value was measured, to compare the values of several processes. The
-        times are those of `time.monotonic`, which all processes of a machine share and which cannot
-        be set.
+        Values whose labels become the same, because they exceed a budget, are combined by
+        `Metric.merge`: SUM adds them, MAX takes the largest, and LATEST, which only the state of a
+        dependency has, the smallest. `times`, if given, returns when each value was measured, to
+        compare the values of several processes. The times are those of `time.monotonic`, which all
+        processes of a machine share and which cannot be set.
         """
         self._gauges.observe(metric, values, times)
 
@@ -222,7 +222,9 @@ class Recorder:
         if self._open_blocks and self._collector == threading.get_ident():
             return
         flushing = self._flushing
-        is_held = True  # until `acquire` answers: a signal may interrupt this once it has the lock
+        # Assumed until `acquire` has returned: a signal handler may raise after the lock was taken,
+        # before the assignment.
+        is_held = True
         try:
             is_held = flushing.acquire(blocking=False)
             # A finaliser may call this in the middle of a flush of the same thread.

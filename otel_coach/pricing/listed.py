@@ -93,7 +93,7 @@ class Found(NamedTuple):
         """Whether the entry has prices that are for this context only."""
         return self.owner == self.provider and self.model.has_variant(context)
 
-    def prices_of(self, usage_key: str) -> bool:
+    def has_price_for(self, usage_key: str) -> bool:
         """Whether the entry has a price for what is counted under `usage_key`."""
         return any(unit.usage_key == usage_key for unit, _ in self.prices().by_unit)
 

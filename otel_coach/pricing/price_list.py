@@ -50,7 +50,8 @@ class CallDetails(NamedTuple):
     fees: Mapping[str, int] = {}
     """What is paid besides tokens, such as searches: counts by the list's names, if it has any."""
     included: Mapping[str, int] = {}
-    """The same for what costs nothing where the entry has no price for it."""
+    """Like `fees`, but included in the token price: paid only where the entry has a price for it,
+    and never reported as unpaid."""
 
 
 class Priced(NamedTuple):
@@ -71,8 +72,8 @@ class PriceList:
     Args:
         own: the user's own prices by model.
         listed: the list of all providers, the one that comes with otel-coach by default.
-        gateways: the user's own gateways: by host, or host and port, the list's provider that
-            answers behind it.
+        gateways: maps the host (or host:port) of each of the user's own gateways to the list's
+            provider behind it.
     """
 
     def __init__(
@@ -147,10 +148,10 @@ class PriceList:
         for model in models:
             try:
                 found = self.listed.find(model, provider, api_url)
-                if call.tier and not self._prices_tier(found, call.tier, context):
+                if call.tier and not self._has_price_for_tier(found, call.tier, context):
                     continue  # the standard price would be a wrong one
                 more = {**call.included, **call.fees, **_parts_of(usage)}
-                paid = {key: count for key, count in more.items() if found.prices_of(key)}
+                paid = {key: count for key, count in more.items() if found.has_price_for(key)}
                 usd = float(found.cost({**counts, **paid}, now, context))
                 return Priced(usd, found, tuple(_unpaid(call, usage, found)))
             except (LookupError, ValueError):
@@ -158,7 +159,7 @@ class PriceList:
         return None
 
     @staticmethod
-    def _prices_tier(found: Found, tier: str, context: Mapping[str, str]) -> bool:
+    def _has_price_for_tier(found: Found, tier: str, context: Mapping[str, str]) -> bool:
         return tier in _STANDARD_PRICE.get(found.provider, ()) or found.has_variant(context)
 
     def _log_unusable(self, error: UnusableListError) -> None:
@@ -186,13 +187,13 @@ def _parts_of(usage: Usage) -> dict[str, int]:
 
 
 def _unpaid(call: CallDetails, usage: Usage, found: Found) -> Iterator[str]:
-    yield from (fee for fee in call.fees if not found.prices_of(fee))
+    yield from (fee for fee in call.fees if not found.has_price_for(fee))
     if found.owner == "openai":  # which has a price of its own for the audio of each of its models
         for key, count in (
             ("input_audio_tokens", usage.input_audio),
             ("output_audio_tokens", usage.output_audio),
         ):
-            if count and not found.prices_of(key):
+            if count and not found.has_price_for(key):
                 yield key
 
 

@@ -52,7 +52,7 @@ class Tiers(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How calls are priced for which the same units were counted."""
+    """How to price calls in which the same units were counted."""
 
     wholes: Sequence[tuple[str, Sequence[str]]]
     """Each usage key with those of its parts, which come before it."""
@@ -151,8 +151,9 @@ class Model:
         model_id: the model's id.
         prices: its table of prices, or a list of [constraint or None, table]; the last one whose
             constraint holds counts, else the first one.
-        variants: a list of [context, constraint or None, table]: prices that come first where the
-            context is the call's and the constraint holds, the first of them before further ones.
+        variants: a list of [context, constraint or None, table]: prices that override those
+            above where the call's context includes this one and the constraint holds; if several
+            do, the earlier ones win.
         least_seconds: how many seconds of audio are paid at least, if any are.
         units: the units that the prices are for.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from otel_coach.core.entry_points import entry_points
 from otel_coach.core.guard import OwnThread, belongs_to_host, raised_at
-from otel_coach.core.patching import undone
+from otel_coach.core.patching import undo_all
 from otel_coach.core.plugins import exporter_component, package_of
 from otel_coach.core.record import record
 from otel_coach.core.traps import NO_EXPORTER
@@ -131,7 +131,7 @@ class ExportPipelines:
     def undo(self) -> None:
         """Restores the exporters' modules and loggers."""
         self._log_filter.undo()
-        undone(self._undo)
+        undo_all(self._undo)
 
 
 def _log_processor(exporter: Any, losses: Losses) -> LogRecordProcessor:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.environment_variables import OTEL_BLRP_MAX_QUEUE_SIZE
 from otel_coach.metrics.labels import LOGS_EXPORT
 from otel_coach.sdk.logs import Exporting, is_exporting
 from otel_coach.sdk.losses import CountedExporter
-from otel_coach.sdk.queues import stopped
+from otel_coach.sdk.queues import shut_down_in_time
 
 if TYPE_CHECKING:
     from otel_coach.sdk.losses import Losses
@@ -41,5 +41,5 @@ class CountedLogs(BatchLogRecordProcessor):
 
     def shutdown(self) -> None:
         """Exports what is queued, for as long as `Losses.end` allows."""
-        stopped(self, super().shutdown, self._losses)
+        shut_down_in_time(self, super().shutdown, self._losses)
         self._exports.close()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 
-from otel_coach.core.patching import replaced, undone
+from otel_coach.core.patching import replace_method, undo_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ def install_handler(provider: LoggerProvider) -> Callable[[], None]:
     root = logging.getLogger()
     root.addHandler(handler)
     undo = [
-        replaced(owner, name, partial(_hidden_from, handler))
+        replace_method(owner, name, partial(_hidden_from, handler))
         for owner, name in (
             (logging, "basicConfig"),  # does nothing where the root logger has a handler
             (config, "dictConfig"),  # removes the root logger's handlers
@@ -112,7 +112,7 @@ def install_handler(provider: LoggerProvider) -> Callable[[], None]:
     ]
 
     def restore() -> None:
-        undone(undo)
+        undo_all(undo)
         root.removeHandler(handler)
 
     return restore

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,7 +113,7 @@ def encode_with(
         return []
     encoder = Encoder(recorder)
     return [
-        replaced(module, "encode_spans", encoder.around)
+        replace_method(module, "encode_spans", encoder.around)
         for module in exporters
         if getattr(module, "encode_spans", None) is encode_all
     ]

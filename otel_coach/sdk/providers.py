@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from otel_coach.core import compatibility
 from otel_coach.core.forks import in_each_child
-from otel_coach.core.patching import undone
+from otel_coach.core.patching import undo_all
 from otel_coach.metrics.cardinality import Budgets
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.fault_log import FaultLog
@@ -253,7 +253,7 @@ class Providers:
         Spans and log records that are lost meanwhile are counted in the last push of metrics.
         """
         self.recorder.close()
-        undone(self._undo)
+        undo_all(self._undo)
         self._undo.clear()
         end = monotonic() + timeout
         share = _TRACES_AND_LOGS_SHARE if self._push_readers else 1.0

@@ -51,7 +51,7 @@ def locks_while_pushing() -> bool:
         reader.shutdown()
 
 
-def stopped(processor: Any, stop: Callable[[], object], losses: Losses) -> None:
+def shut_down_in_time(processor: Any, stop: Callable[[], object], losses: Losses) -> None:
     """Shuts a batch processor of the SDK down; it has until `losses.end` to export its queue.
 
     `stop`, the processor's public method, takes no timeout. That of its private part does.
@@ -88,7 +88,7 @@ class CountedSpans(BatchSpanProcessor):
 
     def shutdown(self) -> None:
         """Exports what is queued, for as long as `Losses.end` allows."""
-        stopped(self, super().shutdown, self._losses)
+        shut_down_in_time(self, super().shutdown, self._losses)
         self._exports.close()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.workers.supervisor import pid_of_supervisor
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def detected_already(resource: Resource) -> Generator[None]:
 
         return staticmethod(create)
 
-    restore = replaced(Resource, "create", make)
+    restore = replace_method(Resource, "create", make)
     try:
         yield
     finally:

@@ -1,8 +1,9 @@
 """Support for OTEL_CONFIG_FILE, OpenTelemetry's declarative configuration.
 
 The package opentelemetry-configuration builds the providers that the file describes and makes them
-the global ones. otel-coach then works beside them, as beside a vendor's distro: its metrics and
-Views are on its own page, and the file's processors export its spans.
+the global ones. otel-coach then works beside them, as beside a vendor's distro: its metrics,
+from a meter provider of its own with its own Views, are on its page, and the file's processors
+export its spans.
 """
 
 from __future__ import annotations

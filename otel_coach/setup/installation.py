@@ -17,7 +17,7 @@ from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.setting import differences
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import belongs_to_host, guarded, raised_at
-from otel_coach.core.patching import undone
+from otel_coach.core.patching import undo_all
 from otel_coach.core.traps import UNUSED_SETTINGS
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 from otel_coach.instrumentors.anthropic import AnthropicInstrumentor
@@ -188,7 +188,7 @@ class Installation:
         """Removes everything from the application's request path, and flushes."""
         instrumentors = [*reversed(self._instrumentors.values())]
         self._instrumentors.clear()
-        undone(
+        undo_all(
             [
                 *(partial(instrumentor.end_runs, _any_run) for instrumentor in instrumentors),
                 *(instrumentor.uninstrument for instrumentor in instrumentors),

@@ -8,7 +8,7 @@ import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced, undone
+from otel_coach.core.patching import replace_method, undo_all
 from otel_coach.instrumentors.base import Instrumentor
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class AsgiInstrumentor(Instrumentor):
             wrapt.register_post_import_hook(self._patch, module)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        undone(self._undo.values())
+        undo_all(self._undo.values())
         self._undo.clear()
         self._arguments = None
         self._middleware = None
@@ -109,4 +109,4 @@ class AsgiInstrumentor(Instrumentor):
         for part in _PARTS.get(module.__name__, ()):
             compatibility.holds(part)  # only logs what is lost: there is no alternative
         cls = getattr(module, _PATCHED[module.__name__])
-        self._undo[module.__name__] = replaced(cls, "__call__", self._middleware.around)
+        self._undo[module.__name__] = replace_method(cls, "__call__", self._middleware.around)

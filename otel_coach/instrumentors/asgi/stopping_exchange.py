@@ -1,8 +1,8 @@
 """An exchange that stops the work of its request when the client has left.
 
 The disconnect is delivered to the application when the work has ended. So each task gets one
-CancelledError, and can clean up. Otherwise Starlette would cancel a scope, and so each `await` of a
-clean-up again.
+CancelledError, and can clean up. Otherwise Starlette would cancel an anyio cancel scope,
+which raises CancelledError again at each `await` of a clean-up.
 """
 
 from __future__ import annotations

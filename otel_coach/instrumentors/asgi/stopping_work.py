@@ -170,8 +170,8 @@ class Stopping:
         tasks = {place.route_task, *self.known_answering_tasks()}
         return [task for task in tasks if task is not None and not task.done()]
 
-    def feeds_answer(self, root: Root) -> bool:
-        """Returns whether the task of `root` feeds a stream of events that is read for the answer.
+    def _note_feeding(self, root: Root) -> bool:
+        """Notes and returns whether `root`'s task feeds events that are read for the answer.
 
         Otherwise its reader may be a task that was started to outlive the request.
         """
@@ -216,7 +216,7 @@ class Stopping:
         if request.stop.has_notified:
             return
         self.roots[run] = root = Root(run)
-        self.feeds_answer(root)  # only now does the reader of its events await the first one
+        self._note_feeding(root)  # now: later, the reader may not be awaiting its events
         if request.stop.is_on and self.makes_answer(root.place):
             request.stop.refusing_roots.add(run)  # it was not open yet in `refuse_calls`
             request.stop.stopped_roots.add(run)
@@ -369,7 +369,7 @@ class Stopping:
             if root.place.descends_from(self.server_task.task):
                 tasks.add(task)
                 continue
-            if self.feeds_answer(root):
+            if self._note_feeding(root):
                 tasks.add(task)
             tasks.add(self.answering_task_around(root))
         found = {task for task in tasks if task is not None and not task.done()}
@@ -378,9 +378,9 @@ class Stopping:
     async def cancel_all(self, tasks: set[_Task]) -> None:
         """Cancels tasks that make the answer, and waits until they have ended.
 
-        A task that others are cancelling is cancelled here once they have taken that back, as anyio
-        does with a task that connects when one of its attempts has succeeded. A task that feeds a
-        stream of events is cancelled by its library when the stream is closed; if not, then here.
+        A task that others are cancelling is cancelled here once they have uncancelled it: anyio's
+        `connect_tcp` cancels and uncancels its own task when one of several attempts succeeds. A
+        task that feeds events is cancelled by its library when their stream is closed, else here.
         """
         until = monotonic() + _MAX_CLEANUP
         feeders = set(filter(feeds_events, tasks))

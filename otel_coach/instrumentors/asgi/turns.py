@@ -92,7 +92,7 @@ class Turn(Request):
         self.was_handed_on = False
         """Whether the message went to a task that runs all the time, so that no task and no further
         message tells the end of the turn."""
-        self.is_left = False
+        self.has_dropped_stream = False
         """Whether the task of its open run has asked for the next message, and nothing was sent
         since: the stream of that run was dropped."""
         self.open_runs: set[int] = set()

@@ -116,7 +116,7 @@ class Connection(Answering):
 
     async def receive(self) -> Message:
         """Returns the server's next message. A message of the client begins a turn."""
-        if self.open_turns and self._note_left():
+        if self.open_turns and self._note_dropped_streams():
             await self._until_dropped_streams_end()
         self._note_receiving()
         message = await super().receive()
@@ -125,7 +125,7 @@ class Connection(Answering):
         return message
 
     @guarded
-    def _note_left(self) -> bool:
+    def _note_dropped_streams(self) -> bool:
         """Notes turns whose streams the code that now asks for a message has dropped, if any."""
         task, current = current_task(), current_request.get()
         if task is None:
@@ -133,14 +133,16 @@ class Connection(Answering):
         for turn in list(self.open_turns):
             is_fed = turn is current and turn.chunks and turn.task and feeds_events(turn.task)
             if turn.open_runs and (turn.task is task or is_fed):
-                turn.is_left = True
-        return any(turn.is_left for turn in list(self.open_turns))
+                turn.has_dropped_stream = True
+        return any(turn.has_dropped_stream for turn in list(self.open_turns))
 
     @guarded_async
     async def _until_dropped_streams_end(self) -> None:
         """Lets the event loop close the streams that the turn's code has just dropped, if any."""
         for _ in range(_MAX_STEPS):
-            if not any(turn.is_left and turn.open_runs for turn in list(self.open_turns)):
+            if not any(
+                turn.has_dropped_stream and turn.open_runs for turn in list(self.open_turns)
+            ):
                 return
             await asyncio.sleep(0)
 
@@ -207,7 +209,7 @@ class Connection(Answering):
     def _note_sent(self, turn: Turn) -> None:
         """Counts a message, which the server has taken."""
         turn.last = perf_counter()
-        turn.is_left = False
+        turn.has_dropped_stream = False
         if not self._client_left:
             turn.chunks += 1
             if turn.first_chunk is None:
@@ -307,7 +309,7 @@ class Connection(Answering):
             return
         self._client_left = True
         for turn in list(self.open_turns):
-            if turn.is_left:
+            if turn.has_dropped_stream:
                 self.finish_turn(turn)
             elif turn.open_runs or not turn.chunks:
                 turn.abandoned_endpoint = self.route.template
@@ -367,7 +369,7 @@ class Connection(Answering):
         elif error is not None or turn.run_failed:
             outcome = ERROR
         first = None if turn.first_chunk is None else turn.first_chunk - turn.started
-        is_running = turn.open_runs and not turn.is_left
+        is_running = turn.open_runs and not turn.has_dropped_stream
         seconds = (perf_counter() if is_running else turn.last) - turn.started
         if turn.is_ai:
             stream = Stream(turn.chunks, first)

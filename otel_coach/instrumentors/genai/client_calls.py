@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from opentelemetry import context as otel_context
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.core.spans import CURRENT_RUN, is_open_call
 from otel_coach.instrumentors.genai.enclosing import enclosing
 from otel_coach.instrumentors.genai.model_call import ModelCall
@@ -73,14 +73,18 @@ class ClientCalls:
         return self._open_calls
 
     def patch(self, clients: Iterable[type], *, is_async: bool) -> Iterable[Callable[[], None]]:
-        """Patches `request` wherever the classes `clients` have it from; yields the undo functions.
+        """Patches `request` in each class that defines it, of `clients` and their bases.
+
+        Yields the undo functions.
 
         Another instrumentation may have put its own into a client's class, and may call the one of
         the base class that it found there: so both are patched. The inner one finds the call open.
         """
         owners = {cls for one in clients for cls in one.__mro__ if "request" in vars(cls)}
         for owner in owners:
-            yield replaced(owner, "request", self._asynchronous if is_async else self._synchronous)
+            yield replace_method(
+                owner, "request", self._asynchronous if is_async else self._synchronous
+            )
 
     def deactivate(self) -> None:
         """Measures no further call, also where another instrumentation has wrapped a patch."""

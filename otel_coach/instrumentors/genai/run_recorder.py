@@ -50,7 +50,8 @@ if TYPE_CHECKING:
         """The arguments of an instrumentor of models."""
 
         stops: NotRequired[bool]
-        """Whether calls in work that is stopped are refused, before the application asks for it."""
+        """Whether calls in stopped work are refused from the start; otherwise only once the
+        application asks for stopping."""
 
 
 PAUSED: Final = "paused"
@@ -149,7 +150,7 @@ class RunRecorder:
         if run.parent is None and run.request is not None:
             run.request.outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
         if isinstance(run, ModelCall) and run.is_from_cache and run.request is not None:
-            run.request.was_no_call(run.model)
+            run.request.take_back_call(run.model)
         if was_aborted and run.request is not None:
             run.request.run_aborted(run)
         if run.span is None:

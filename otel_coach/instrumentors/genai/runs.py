@@ -68,7 +68,8 @@ class Run:
         self.began_late: bool = (
             parent.began_late if parent is not None else request is not None and request.closed
         )
-        """Whether it, and all runs around it, began after the request that started their task."""
+        """Whether it, and all runs around it, began after the end of the request that started
+        their task."""
         self.started = perf_counter()
         if parent is not None:
             self.start_of_clock = parent.start_of_clock

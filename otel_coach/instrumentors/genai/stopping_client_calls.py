@@ -7,7 +7,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.core.stopping import (
     StoppedError,
     await_outermost,
@@ -37,7 +37,9 @@ class StoppingClientCalls:
 
     def patch(self, client: type, *, is_async: bool) -> Callable[[], None]:
         """Patches `request` of the class `client`; returns the undo function."""
-        return replaced(client, "request", self._asynchronous if is_async else self._synchronous)
+        return replace_method(
+            client, "request", self._asynchronous if is_async else self._synchronous
+        )
 
     def _synchronous(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)

@@ -195,7 +195,9 @@ class _Body:
 
 
 class _WatchedResponse:
-    """Watches the closing of a response. When both are freed, it cannot be read any more.
+    """Watches the closing of a response.
+
+    Once this object and the reader (`read_by`) are freed, nobody can read the response any more.
 
     Methods that are set on an object form a cycle with it, so they are removed when it is closed.
     Weak references would not do: the garbage collector clears them before it closes a generator

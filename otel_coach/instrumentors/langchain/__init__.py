@@ -130,9 +130,12 @@ class LangChainInstrumentor(Instrumentor):
 
     @guarded
     def start(self, once_for_all: OnceForAll) -> None:
-        """Tries the private parts of LangChain that only a serving process needs."""
+        """Patches embedding classes whose base hides their definition, then tries private parts.
+
+        Only a serving process needs these private parts of LangChain.
+        """
         if self._embeddings is not None:
-            self._embeddings.patch_all()  # also classes whose base hides their definition
+            self._embeddings.patch_all()
         if self.observer is None:
             return
         if _OWNER_MODULES.issubset(sys.modules):  # what the host has not imported is left alone

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.instrumentors.genai.billing import generations_of
 from otel_coach.instrumentors.genai.usage_blocks import as_mapping
 
@@ -36,7 +36,7 @@ class CachedAnswers:
 
     def watch(self, chat_model: type) -> Callable[[], None]:
         """Patches langchain-core's `BaseChatModel`; returns the undo function."""
-        return replaced(chat_model, CONVERT, partial(_noting, answers=self))
+        return replace_method(chat_model, CONVERT, partial(_noting, answers=self))
 
     @guarded
     def note(self, generations: list[Any]) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
 from opentelemetry import context as otel_context
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.core.spans import CURRENT_RUN
 from otel_coach.instrumentors.genai.embedding_call import EmbeddingCall
 from otel_coach.instrumentors.genai.enclosing import open_run
@@ -164,7 +164,7 @@ class EmbeddingPatches:
         self._replacements = weakref.WeakKeyDictionary[Any, bool]()
         """The replacements, and whether the class had a method of its own in place of each."""
         self._overrides = observer.overrides
-        self._restore_hook = replaced(base, "__init_subclass__", self._hook)
+        self._restore_hook = replace_method(base, "__init_subclass__", self._hook)
         self.patch_all()
 
     @guarded

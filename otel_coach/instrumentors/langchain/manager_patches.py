@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from otel_coach.core import compatibility
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.instrumentors.langchain.trials import ENDS, FLAVOURS, STARTS
 
 if TYPE_CHECKING:
@@ -73,21 +73,21 @@ def _observed_kind(
     starting = _notifying_after_async if flavour else _notifying_after
     manager = getattr(module, f"{flavour}CallbackManager")
     for name in STARTS[kind]:
-        yield replaced(manager, name, partial(starting, name=name, instrumentor=instrumentor))
+        yield replace_method(manager, name, partial(starting, name=name, instrumentor=instrumentor))
     run_manager = getattr(module, f"{flavour}CallbackManagerFor{kind}Run")
     for name in ENDS[kind]:
-        yield replaced(
+        yield replace_method(
             run_manager, name, partial(_notifying_before, name=name, instrumentor=instrumentor)
         )
     if kind == "LLM":
         if hasattr(run_manager, _EVENT):
-            yield replaced(
+            yield replace_method(
                 run_manager,
                 _EVENT,
                 partial(_notifying_before, name=_EVENT, instrumentor=instrumentor),
             )
         if compatibility.holds(compatibility.TOKENS):
-            yield replaced(
+            yield replace_method(
                 run_manager,
                 "on_llm_new_token",
                 partial(_notifying_of_chunk, instrumentor=instrumentor),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
 from otel_coach.core.late_patches import LatePatches, Methods
-from otel_coach.core.patching import replaced
+from otel_coach.core.patching import replace_method
 from otel_coach.core.stopping import (
     StoppedError,
     await_outermost,
@@ -48,19 +48,19 @@ def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]
         for kind in filter(is_observed, _REFUSED):
             for name in STARTS[kind]:
                 make = partial(_refusing, instrumentor=instrumentor, is_async=bool(flavour))
-                yield replaced(manager, name, make)
+                yield replace_method(manager, name, make)
         replacing = _replacing_async if flavour else _replacing
         for kind in filter(is_observed, _REPORTED):
             run_manager = getattr(module, f"{flavour}CallbackManagerFor{kind}Run")
             name = f"on_{kind.lower()}_error"
-            yield replaced(run_manager, name, partial(replacing, instrumentor=instrumentor))
+            yield replace_method(run_manager, name, partial(replacing, instrumentor=instrumentor))
         if not is_observed("LLM"):
             continue
         run_manager = getattr(module, f"{flavour}CallbackManagerForLLMRun")
         ending = _ending_stream_async if flavour else _ending_stream
         for name in ("on_llm_new_token", "on_stream_event"):
             if hasattr(run_manager, name):  # the latter is for v3 of event streams
-                yield replaced(run_manager, name, partial(ending, instrumentor=instrumentor))
+                yield replace_method(run_manager, name, partial(ending, instrumentor=instrumentor))
 
 
 def replacing_unreported(recorder: CountsFaults) -> LatePatches:

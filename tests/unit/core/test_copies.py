@@ -84,7 +84,7 @@ class Turn:
         self.connection = connection
 
     @property
-    def is_left(self):
+    def has_dropped_stream(self):
         if len(self.connection.open_turns) < 50:
             self.connection.open_turns[Turn(self.connection)] = None
         return False
@@ -93,7 +93,7 @@ class Turn:
 class AiTurn(Turn):
     @property
     def is_ai(self):
-        return not self.is_left
+        return not self.has_dropped_stream
 
 
 @pytest.mark.parametrize("turn", [Turn, AiTurn])
@@ -103,7 +103,7 @@ def test_turns_of_a_websocket_may_begin_while_they_are_looked_at(recorder, turn)
     before = recorder.measurements
     assert Connection.open_streams.fget(connection) == 2
     asyncio.run(Connection._until_dropped_streams_end(connection))
-    assert Connection._note_left.__wrapped__(connection) is False
+    assert Connection._note_dropped_streams.__wrapped__(connection) is False
     assert recorder.measurements == before  # no fault
 
 

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_coach.core.guard import uncounted
-from otel_coach.core.patching import undone
+from otel_coach.core.patching import undo_all
 from otel_coach.core.stop_rule import OnDemandPatches
 from otel_coach.instrumentors.asgi.middleware import Middleware
 from otel_coach.metrics.recorder import Recorder
@@ -36,7 +36,7 @@ def fails():
 def test_all_undo_functions_are_called_though_one_raises():
     called = []
     with pytest.raises(LookupError):
-        undone([lambda: called.append(1), fails, lambda: called.append(2)])
+        undo_all([lambda: called.append(1), fails, lambda: called.append(2)])
     assert called == [1, 2]
 
 
@@ -59,7 +59,7 @@ def test_a_fault_of_one_patch_is_counted_and_keeps_no_other_and_no_code_of_the_h
     assert [type(fault) for fault in list(uncounted)[before:]] == [LookupError]
     while len(uncounted) > before:
         uncounted.pop()
-    undone(undo)
+    undo_all(undo)
     assert patched == []
 
 
