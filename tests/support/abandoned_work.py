@@ -324,13 +324,13 @@ class Caller:
     def rest(self):
         """Waits until nothing happens any more; returns how many tokens there are."""
         notes = self._notes
-        seconds = max(0.3, 10 * notes.pause)
-        seen, since = None, time.monotonic()
-        while time.monotonic() - since < seconds:
-            now = len(notes.tokens), notes.tool, len(notes.raised)
-            if now != seen:
-                seen, since = now, time.monotonic()
+        # Stillness is counted in looks: on a busy machine these wait for their turn, as work does.
+        looks = 100 * max(0.3, 10 * notes.pause)
+        seen, still = None, 0
+        while still < looks:
             time.sleep(0.01)
+            now = len(notes.tokens), notes.tool, len(notes.raised)
+            seen, still = now, still + 1 if now == seen else 0
         return seen[0]
 
 

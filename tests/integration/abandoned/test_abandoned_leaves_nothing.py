@@ -46,8 +46,9 @@ def stopping(provider=None, **more):
         yield measured
 
 
-def leaving(client, path, seconds=0.05):
+def leaving(client, path, seconds=0.05, until=lambda: True):
     with asked(client.base_url, path):
+        eventually(until)
         time.sleep(seconds)
 
 
@@ -119,7 +120,7 @@ def asking_directly(provider, places=1000):  # noqa: C901 - one function for eac
 def test_calls_by_a_providers_package_are_stopped(path):
     with ScriptedProvider(ANSWER, pace=0.02) as provider, stopping(provider) as measured:
         with serving(asking_directly(provider)) as client:
-            leaving(client, path, 0.3)
+            leaving(client, path, 0.1, until=lambda: provider.calls)
             eventually(lambda: measured.page().sum(STOPPED, endpoint=path) == 1)
             time.sleep(1)
         assert len(provider.calls) == 1
@@ -389,6 +390,6 @@ def test_a_direct_stream_whose_client_loses_the_cancellation_is_stopped():
             return StreamingResponse(task_per_chunk(parts()))
 
         with serving(app) as served:
-            leaving(served, "/stream", 0.3)
+            leaving(served, "/stream", 0.1, until=lambda: provider.calls)
             eventually(lambda: measured.page().sum(STOPPED, endpoint="/stream") == 1)
         assert measured.page().sum("agent_llm_requests_total", status="aborted") == 1
