@@ -1,7 +1,8 @@
 """All settings of otel-coach, with their variables, defaults and meanings.
 
-The OpenTelemetry SDK itself reads the OTEL_* variables for its sampler, batch processors, resource
-and OTLP endpoints and headers. This module has those that decide what otel-coach builds.
+The OpenTelemetry SDK itself reads the OTEL_* variables for intervals, timeouts, batch sizes,
+limits, resource, and OTLP endpoints and headers. This module has the others that otel-coach needs:
+among them are the sampler's name and the sizes of the queues.
 """
 
 from __future__ import annotations

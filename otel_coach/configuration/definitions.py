@@ -48,8 +48,9 @@ _HEADER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 ENABLED: Final = setting(
     variables.SWITCHES,
     Flag(),
-    "Whether otel-coach does anything. If disabled, none of it is imported or on the "
-    "application's request path. The variables have the opposite sense: `true` disables it.",
+    "Whether otel-coach does anything. If disabled, only its small entry points are imported, and "
+    "nothing of it is on the application's request path. The variables have the opposite sense: "
+    "`true` disables it.",
     default=True,
     default_text="`false`",
     read=readers.enabled,

@@ -247,7 +247,7 @@ def _default(*, counts_here: bool) -> Iterable[Collector]:
     """
     # Copied below: a collector may be registered while others are collected.
     names: Any = getattr(REGISTRY, "_collector_to_names", ())
-    known: tuple[Collector, ...] = tuple(names)
+    known: list[Collector] = list(names)
     if not known:
         return [REGISTRY] if counts_here else []
     found = [collector for collector in known if _counts_here(collector) is counts_here]

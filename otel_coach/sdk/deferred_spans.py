@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from otel_coach.core.copies import items_of
 from otel_coach.core.guard import guarded
 from otel_coach.core.spans import without_kept
 
@@ -245,7 +246,7 @@ class DeferredSpan(trace.Span, ReadableSpan):
         if self._tracer.takes(later, first):
             return {**first, **later}
         known = self._tracer.bounded(first)
-        for key, value in tuple(later.items()):  # another thread may be adding to it
+        for key, value in items_of(later):  # another thread may be adding to it
             known[key] = value
         known.dropped += getattr(later, "dropped", 0)
         return known

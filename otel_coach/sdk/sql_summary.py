@@ -69,8 +69,9 @@ _SKIPPED_COLUMNS: Final = r"""
 def _tokenizer(skipped: str) -> Callable[[str, int], re.Match[str] | None]:
     """Returns a function that finds the next token after what is `skipped`.
 
-    What is skipped is never given back, because what follows always matches. Python before 3.11.5
-    gives wrong matches if it says so itself (`*+`): https://github.com/python/cpython/issues/106052
+    The outer repetition is an ordinary `*`: it gives nothing back, because what follows always
+    matches. A possessive one around the alternatives matches wrongly on Python before 3.11.5
+    (https://github.com/python/cpython/issues/106052).
     """
     return re.compile(
         rf"""(?:{skipped})*

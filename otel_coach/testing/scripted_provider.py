@@ -135,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(200, api.whole(call, answer))
 
     def _embed(self, asked: dict[str, Any]) -> None:
-        given = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
+        given: list[Any] = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
+        if given and isinstance(given[0], int):
+            given = [given]  # the tokens of one text
         tokens = sum(len(one.split()) if isinstance(one, str) else len(one) for one in given)
         messages = ({"role": "user", "content": str(given)},)
         self._provider.calls.append(Call(str(asked["model"]), False, messages, 200, tokens, 0))  # noqa: FBT003 - is_stream

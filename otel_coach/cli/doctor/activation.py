@@ -23,7 +23,7 @@ from otel_coach.configuration.environment_variables import (
 from otel_coach.core.entry_points import entry_points
 from otel_coach.core.installed import is_installed
 from otel_coach.core.traps import CONFIG_PACKAGE, VENDOR
-from otel_coach.instrumentors import ASGI, DEPENDENCIES, LANGCHAIN
+from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,8 @@ _OURS: Final = "otel_coach_"
 _LOST: Final = {
     ASGI: "requests, streams, auth failures and the page in the application are missing",
     LANGCHAIN: "LLM calls, tools and agents are not measured",
+    OPENAI: "direct calls by the openai package are not measured",
+    ANTHROPIC: "direct calls by the anthropic package are not measured",
     DEPENDENCIES: "no dependency is probed",
 }
 """What is lost without each of otel-coach's instrumentors, by entry point."""

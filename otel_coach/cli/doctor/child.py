@@ -229,7 +229,8 @@ async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             found["status"] = int(message["status"])
-            headers = {bytes(key).lower(): bytes(value) for key, value in message["headers"]}
+            sent = message.get("headers", ())
+            headers = {bytes(key).lower(): bytes(value) for key, value in sent}
             found["type"] = headers.get(b"content-type", b"").decode("latin-1")
         elif len(body) < _MAX_BODY:
             body.extend(message.get("body", b""))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LOGGERS: Final = ("otel_coach", "opentelemetry")
 _TRAPS: Final = {trap.name: trap for trap in LOGGED}
 _WITH_CURE: Final = "otel-coach: %s. Cure: %s"
-"""The format of otel-coach's lines with a cure that are not made of a row."""
+"""The format of otel-coach's lines with a cure that are not made of a `Trap`."""
 
 
 class LogLine(NamedTuple):
@@ -26,7 +26,7 @@ class LogLine(NamedTuple):
     what: str
     cure: str = ""
     trap: str = ""
-    """The name of the row that it is made of, if it is."""
+    """The name of the `Trap` that it is made of, if it is."""
 
 
 class LogLines(logging.Handler):

@@ -88,13 +88,13 @@ def awaits_thread(task: _Task) -> bool:
 
 
 def awaits_library(task: _Task) -> bool:
-    """Returns whether `task` awaits code of a library that calls models now."""
+    """Returns whether `task` now awaits code of a library that calls models."""
     names = packages()
     return any(frame.f_globals.get("__name__", "").startswith(names) for frame in _frames(task))
 
 
 def awaits_keeper_of(kept: _Task, task: _Task) -> bool:
-    """Returns whether `task` awaits code now that keeps `kept` in a local variable."""
+    """Returns whether `task` now awaits code that keeps `kept` in a local variable."""
     return any(any(value is kept for value in frame.f_locals.values()) for frame in _frames(task))
 
 

@@ -146,7 +146,7 @@ class Stopping:
         self.server_task = exchange.server_task
         self._thread = exchange.server_task.thread
         self.roots: dict[AnyRun, Root] = {}
-        """The outermost runs that are noted, by themselves."""
+        """The `Root` of each outermost run that is noted, by run."""
         request.watcher = self
 
     def rule(self) -> StopRule | None:

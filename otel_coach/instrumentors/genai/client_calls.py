@@ -80,8 +80,7 @@ class ClientCalls:
         Another instrumentation may have put its own into a client's class, and may call the one of
         the base class that it found there: so both are patched. The inner one finds the call open.
         """
-        owners = {cls for one in clients for cls in one.__mro__ if "request" in vars(cls)}
-        for owner in owners:
+        for owner in owners_of_request(clients):
             yield replace_method(
                 owner, "request", self._asynchronous if is_async else self._synchronous
             )
@@ -184,3 +183,8 @@ class ClientCalls:
         """Ends the open calls for which `which` is true, and counts them as aborted."""
         if self._open_calls is not None:
             self._open_calls.end_runs(which)
+
+
+def owners_of_request(clients: Iterable[type]) -> set[type]:
+    """Returns the classes that define `request`, of `clients` and their bases."""
+    return {cls for one in clients for cls in one.__mro__ if "request" in vars(cls)}

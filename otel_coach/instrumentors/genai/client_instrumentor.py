@@ -112,7 +112,7 @@ class ClientInstrumentor(Instrumentor):
 
         stopping = StoppingClientCalls(calls)
         for client, is_async in self._clients_of(module):
-            yield stopping.patch(client, is_async=is_async)
+            yield from stopping.patch(client, is_async=is_async)
 
     @guarded
     def end_runs(self, which: Callable[[Run], bool]) -> None:

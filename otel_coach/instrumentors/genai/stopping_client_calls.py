@@ -16,12 +16,13 @@ from otel_coach.core.stopping import (
     refuse_async,
     replacement_for,
 )
+from otel_coach.instrumentors.genai.client_calls import owners_of_request
 from otel_coach.instrumentors.genai.direct_embedding import EmbeddingPart
 from otel_coach.instrumentors.genai.enclosing import enclosing
 from otel_coach.instrumentors.genai.watched_stream import watched_iterator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from otel_coach.core.stopping import Stop
     from otel_coach.instrumentors.genai.client_calls import ClientCalls
@@ -35,11 +36,15 @@ class StoppingClientCalls:
         self._calls = calls
         self.recorder = calls.recorder
 
-    def patch(self, client: type, *, is_async: bool) -> Callable[[], None]:
-        """Patches `request` of the class `client`; returns the undo function."""
-        return replace_method(
-            client, "request", self._asynchronous if is_async else self._synchronous
-        )
+    def patch(self, client: type, *, is_async: bool) -> Iterable[Callable[[], None]]:
+        """Patches the same classes as `ClientCalls`; yields the undo functions.
+
+        Some clients share only the base class with `client`, such as `AnthropicBedrock`.
+        """
+        for owner in owners_of_request([client]):
+            yield replace_method(
+                owner, "request", self._asynchronous if is_async else self._synchronous
+            )
 
     def _synchronous(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)

@@ -249,7 +249,7 @@ def watch_chunks(stream: Any, call: Watchable, calls: Closes) -> bool:
         return False
     watched = WatchedIterator(iterator, call, calls, call.chunk_came)
     _WatchedResponse(stream.response, call, calls).read_by(watched)
-    stream._iterator = watched  # noqa: SLF001 - as above
+    stream._iterator = watched  # noqa: SLF001 - a row of compatibility tries it
     return True
 
 

@@ -7,7 +7,8 @@ defined later. One call of a provider counts once, however many of these methods
   `embed_documents` of one text). `Embeddings`' own asynchronous methods are left alone: they run
   the synchronous ones, in an executor.
 - An object that has another embedding model among its attributes is a wrapper
-  (`CacheBackedEmbeddings`). Its methods are no calls; those of the model inside are, if it asks it.
+  (`CacheBackedEmbeddings`). Its methods are no calls; those of the model inside are, where it
+  calls them.
 - A method that calls the one that it overrides is left alone as well: the overridden one counts.
 """
 

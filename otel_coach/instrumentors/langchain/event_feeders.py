@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _CONSUMER: Final = ".<locals>.consume_astream"
 _STREAMS: Final = ("_astream_log_implementation", "_astream_events_implementation")
-"""langchain-core's coroutine in which an event stream consumes the runnable's stream."""
+"""The functions of langchain-core that define the coroutine that reads the runnable's stream."""
 
 
 def feeds_events(task: asyncio.Task[Any]) -> bool:

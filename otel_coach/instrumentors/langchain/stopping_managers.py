@@ -124,9 +124,9 @@ def _ending_stream_async(
 ) -> Callable[..., Any]:
     """Wraps the async method: it ends a stream that a task of LangChain's reads.
 
-    The task that consumes the stream is cancelled, but LangChain's is not, and the cancellation of
-    either may be lost. So this raises what a cancellation would. asyncio would log any other
-    exception, since nobody retrieves it.
+    Only the task that consumes the stream is cancelled. LangChain cancels its own task when that
+    stream is closed, and either cancellation may be lost. So this raises what a cancellation would.
+    asyncio would log any other exception, since nobody retrieves it.
     """
 
     @wraps(original)

@@ -176,3 +176,9 @@ def test_a_failure_of_any_status_is_answered(status):
     ):
         client_of(provider).responses.create(model="gpt-4o-mini", input="hi")
     assert raised.value.status_code == status
+
+
+def test_an_array_of_tokens_is_one_text():
+    with ScriptedProvider() as provider:
+        answer = client_of(provider).embeddings.create(model="any", input=[1, 2, 3])
+    assert (len(answer.data), answer.usage.prompt_tokens) == (1, 3)

@@ -130,7 +130,7 @@ PRICES_UNREADABLE: Final = Trap(
     "{reason}",
     "Calls without a price of your own are counted as no_price.",
     "pip install --force-reinstall otel-coach",
-    example="the price list prices.tsv is not one that this version of otel-coach can read",
+    example="the price list 'prices.tsv' was written for another version of otel-coach",
 )
 GATEWAY: Final = Trap(
     "gateway-provider-unknown",

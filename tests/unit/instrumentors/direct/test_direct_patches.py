@@ -2,12 +2,17 @@
 
 import threading
 
+import anthropic
 import openai
 import pytest
 import wrapt
 
+from otel_coach.core.request_context import current_request
+from otel_coach.core.stop_rule import StopRule
+from otel_coach.core.stopping import Stop, StoppableRequest, StoppedError
 from otel_coach.instrumentors.genai import open_calls
 from otel_coach.instrumentors.openai import OpenAIInstrumentor
+from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.direct_calls import WHOLE
 from tests.unit.instrumentors.direct.conftest import CALLS
@@ -71,3 +76,35 @@ def test_a_patch_that_another_instrumentation_has_wrapped_measures_only_while_ac
         assert len(started) == 1
     finally:
         owner.request = before
+
+
+ASKED = {
+    "model": "claude",
+    "max_tokens": 9,
+    "messages": [{"role": "user", "content": "x"}],
+}
+KEYS = {"base_url": "http://127.0.0.1:1", "max_retries": 0}
+
+
+CLIENTS = {
+    "Anthropic": {"api_key": "any"},
+    "AnthropicBedrock": {"aws_access_key": "a", "aws_secret_key": "b", "aws_region": "c"},
+    "AnthropicVertex": {"access_token": "a", "region": "b", "project_id": "c"},
+}
+
+
+# The oldest versions have the first one only, and its messages elsewhere.
+@pytest.mark.parametrize("client", [name for name in CLIENTS if hasattr(anthropic, name)])
+def test_calls_in_stopped_work_are_refused_of_every_client(client):
+    request = StoppableRequest("the application")
+    request.stop = stop = Stop(StopRule(), lambda: True, lambda: None)
+    with measuring(Settings(stop_abandoned=True)):
+        asking = getattr(anthropic, client)(**KEYS, **CLIENTS[client])
+        messages = asking.messages if hasattr(asking, "messages") else asking.beta.messages
+        stop.is_on = True
+        token = current_request.set(request)
+        try:
+            with pytest.raises(StoppedError):
+                messages.create(**ASKED)
+        finally:
+            current_request.reset(token)
