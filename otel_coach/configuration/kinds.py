@@ -6,6 +6,7 @@ completes a sentence after the setting's name and value, such as "is not a port 
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -173,7 +174,8 @@ class File:
 
     def check(self, value: object) -> str:
         """Accepts a str or a Path."""
-        if not isinstance(value, (str, Path)) or not Path(value).is_file():
+        # `Path.is_file` raises an error if the name is too long or its folder may not be read.
+        if not isinstance(value, (str, Path)) or not os.path.isfile(value):  # noqa: PTH113
             message = "is not a file"
             raise ValueError(message)
         return str(value)

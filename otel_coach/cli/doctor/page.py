@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import fetch
@@ -36,7 +36,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     else:
         yield from _port(host, port, settings.metrics_token)
     folder = settings.prometheus_multiprocess
-    if folder is not None and not Path(folder).is_dir():
+    if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - no error for any name
         yield MULTIPROCESS_FOLDER.found(path=folder)
     yield from _folder(examined)
 

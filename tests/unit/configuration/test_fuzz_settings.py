@@ -35,6 +35,7 @@ def variables():
 @given(st.dictionaries(st.sampled_from(variables()), some.ENVIRONMENT_TEXT, max_size=8))
 @example({"OTEL_PYTHON_EXCLUDED_URLS": "a{99999999999999999999}"})
 @example({"OTEL_PYTHON_EXCLUDED_URLS": "a,(?i)b"})
+@example({"OTEL_COACH_PRICES": "9" * 5000, "OTEL_CONFIG_FILE": "9" * 5000})
 @example({"OTEL_PYTHON_EXCLUDED_URLS": "(" * 3000 + ")" * 3000})
 def test_any_environment_gives_settings_in_their_ranges_and_problems_by_name(environ):
     found = Settings.from_env(environ)
