@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.context import Context, create_key
 
@@ -24,12 +25,26 @@ NO_CONTEXT: Final = Context({create_key("otel_coach.no_context"): True})
 It is not empty, because the SDK replaces an empty context by the current one.
 """
 _MAX_BUCKET: Final = 1000
-"""With this many pending values a bucket is emitted immediately, which bounds the memory."""
+"""This many pending values of a bucket are combined, which bounds the memory."""
+_MAX_COMBINED: Final = 1000
+"""With more pending measurements than this, the oldest is emitted even if `emit` is not called: a
+collection of the metrics hangs, and the memory must not grow meanwhile."""
 
 Series = tuple[Metric, tuple[str, ...]]
 """A metric and its label values."""
 _Bucket = tuple[Series, int]
 """A histogram's series, and the index of one of its buckets."""
+
+
+class _Combined(NamedTuple):
+    """Values of one bucket that the instrument gets as one measurement."""
+
+    bucket: _Bucket
+    value: float
+    """The measurement."""
+    context: Context
+    number: int
+    sum: float
 
 
 @dataclass
@@ -47,13 +62,13 @@ class Increments:
         if 0 < value < math.inf:  # else the counter does not rise, or the SDK rejects the value
             self.counters[series] = self.counters.get(series, 0) + value
 
-    def measured(self, bucket: _Bucket, values: Sequence[float]) -> None:
-        """Adds `values` to a histogram's bucket."""
-        series, index = bucket
+    def measured(self, combined: _Combined) -> None:
+        """Adds values of a histogram's bucket."""
+        series, index = combined.bucket
         if series not in self.counts:
             self.counts[series] = [0] * (len(series[0].buckets) + 1)
-        self.counts[series][index] += len(values)
-        self.sums[series] = math.fsum((self.sums.get(series, 0.0), *values))
+        self.counts[series][index] += combined.number
+        self.sums[series] = self.sums.get(series, 0.0) + combined.sum
 
     def __bool__(self) -> bool:
         return bool(self.counters or self.counts)
@@ -80,12 +95,14 @@ class Aggregation:
         self._gathered: dict[_Bucket, list[float]] = {}
         """Pending values of histograms."""
         self._traced: dict[_Bucket, tuple[float, Context]] = {}
-        """The last pending value that was measured inside a sampled span, with its context."""
+        """The last of these values that was measured inside a sampled span, with its context."""
+        self._combined: deque[_Combined] = deque()
+        """Pending values that are combined already."""
         self.increments: Increments | None = None
         """What was emitted since the recorder last reset this; None if it is not kept."""
 
     def __bool__(self) -> bool:
-        return bool(self._sums or self._gathered)
+        return bool(self._sums or self._gathered or self._combined)
 
     def add(self, series: Series, value: float, context: Context | None) -> None:
         """Adds one measurement."""
@@ -93,19 +110,18 @@ class Aggregation:
         if metric.kind is InstrumentKind.COUNTER:
             self._sums[series] = self._sums.get(series, 0) + value
             return
-        bucket = series, bisect_left(metric.buckets, value)
-        is_invalid = not 0 <= value < math.inf  # the SDK gets it, rejects it, and logs why
-        if self._batch is None or is_invalid:
+        if not 0 <= value < math.inf:  # the SDK gets it now, rejects it, and logs why
             self._instruments[metric](value, attributes(*series), context or NO_CONTEXT)
-            if self.increments is not None and not is_invalid:
-                self.increments.measured(bucket, [value])
             return
+        bucket = series, bisect_left(metric.buckets, value)
         gathered = self._gathered.setdefault(bucket, [])
         gathered.append(value)
-        if context is not None and is_sampled(context):
+        if context is not None and (self._batch is None or is_sampled(context)):
             self._traced[bucket] = value, context
-        if len(gathered) >= _MAX_BUCKET:
-            self._emit_bucket(bucket, self._gathered.pop(bucket))
+        if self._batch is None or len(gathered) >= _MAX_BUCKET:
+            self._combined.append(self._combine(bucket))
+            if len(self._combined) > _MAX_COMBINED:
+                self._emit_combined(self._combined.popleft())
 
     def emit(self) -> None:
         """Emits one counter's sum, or else one histogram bucket's values, to the instrument."""
@@ -114,24 +130,31 @@ class Aggregation:
             self._instruments[series[0]](value, attributes(*series), NO_CONTEXT)
             if self.increments is not None:
                 self.increments.counted(series, value)
+        elif self._combined:
+            self._emit_combined(self._combined.popleft())
         else:
-            self._emit_bucket(*self._gathered.popitem())
+            self._emit_combined(self._combine(next(iter(self._gathered))))
 
     def clear(self) -> None:
         """Discards everything that is pending, and the increments."""
         self._sums.clear()
         self._gathered.clear()
         self._traced.clear()
+        self._combined.clear()
         if self.increments is not None:
             self.increments = Increments()
 
-    def _emit_bucket(self, bucket: _Bucket, gathered: list[float]) -> None:
+    def _combine(self, bucket: _Bucket) -> _Combined:
+        gathered = self._gathered.pop(bucket)
         shown, context = self._traced.pop(bucket, (gathered[-1], NO_CONTEXT))
-        (metric, labels), _ = bucket
         value = self._batch(gathered, shown) if self._batch else shown
-        self._instruments[metric](value, attributes(metric, labels), context)
+        return _Combined(bucket, value, context, len(gathered), math.fsum(gathered))
+
+    def _emit_combined(self, combined: _Combined) -> None:
+        series, _ = combined.bucket
+        self._instruments[series[0]](combined.value, attributes(*series), combined.context)
         if self.increments is not None:
-            self.increments.measured(bucket, gathered)
+            self.increments.measured(combined)
 
 
 def attributes(metric: Metric, labels: tuple[str, ...]) -> dict[str, str]:

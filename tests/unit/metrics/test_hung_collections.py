@@ -6,10 +6,12 @@ import pytest
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
 
 from otel_coach.metrics import recorder as recorder_module
-from otel_coach.metrics.catalogue import RATE_LIMIT_HITS
+from otel_coach.metrics.catalogue import RATE_LIMIT_HITS, TOOL_LATENCY
 from otel_coach.metrics.recorder import Recorder
+from otel_coach.sdk.histogram_batches import Batch, batching
 from tests.support.waiting import eventually
 
 
@@ -98,3 +100,41 @@ def test_a_block_inside_a_block_ends_only_itself():
     made.recorder.flush_all()
     assert made.hits() == 1
     made.recorder.close()
+
+
+def latencies(reader):
+    return sum(
+        point.count
+        for resource in reader.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == TOOL_LATENCY.name
+        for point in metric.data.data_points
+    )
+
+
+@pytest.mark.parametrize("batch", [Batch.of, None])
+@pytest.mark.parametrize("count", [150, 999, 2500])
+def test_a_histograms_values_wait_for_the_end_of_a_collection(batch, count):
+    reader = InMemoryMetricReader()
+    views = [View(instrument_name="*", aggregation=batching([reader]))] if batch else []
+    provider = MeterProvider([reader], views=views, shutdown_on_exit=False)
+    recorder = Recorder(provider.get_meter("test"), batch=batch)
+    recorder.keep_increments()
+
+    def records():
+        for _ in range(count):
+            recorder.record(TOOL_LATENCY, 0.3, ("tool", "ok"))
+            recorder.flush()
+
+    with recorder.measured():
+        meanwhile = threading.Thread(target=records)
+        meanwhile.start()
+        meanwhile.join()
+        # Without batches, only so many are kept: a collection may hang for ever.
+        assert latencies(reader) <= (0 if batch else max(0, count - 1000))
+        assert len(recorder._queue) + len(recorder._aggregation._combined) <= 1100
+    (series,) = recorder.take_increments().counts.values()
+    assert sum(series) == count
+    assert latencies(reader) == count
+    recorder.close()
