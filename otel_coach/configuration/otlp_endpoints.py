@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from otel_coach.core.urls import host_in_url
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,6 +39,5 @@ def host_of(endpoint: str) -> str:
         return "an address that cannot be read"
     if not host:
         return "an address that cannot be read"
-    host = f"[{host}]" if ":" in host else host
     scheme = f"{parts.scheme}://" if parts.scheme else ""
-    return f"{scheme}{host}{f':{port}' if port is not None else ''}"
+    return f"{scheme}{host_in_url(host)}{f':{port}' if port is not None else ''}"

@@ -74,6 +74,8 @@ class Around:
                         value = step()
                 except StopIteration as end:
                     return end.value
+                finally:
+                    del step  # a raised exception would keep this frame, and the frame it
                 try:
                     sent = yield value
                 except GeneratorExit:
@@ -97,6 +99,8 @@ class Around:
                         value = await step()
                 except StopAsyncIteration:
                     return
+                finally:
+                    del step  # as above
                 try:
                     sent = yield value
                 except GeneratorExit:

@@ -53,6 +53,7 @@ class ContribInstrumentations:
         self._disables = disables
         self._psycopg: BaseInstrumentor | None = None
         self._is_stopped = False
+        self._is_suspended = False
         self._waits_for_psycopg = False
         self._undo: list[Callable[[], None]] = []
         page = f"{re.escape(metrics_path)}/?$"
@@ -92,7 +93,7 @@ class ContribInstrumentations:
 
     @guarded  # an exception here would break the host's own import
     def _load_psycopg(self, _module: object) -> None:
-        if self._is_stopped:  # an import hook cannot be unregistered
+        if self._is_stopped or self._is_suspended:  # an import hook cannot be unregistered
             return
         instrumentor = contrib_instrumentor(PSYCOPG)
         if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
@@ -131,15 +132,14 @@ class ContribInstrumentations:
     @contextmanager
     def suspended(self) -> Generator[None]:
         """Uninstruments psycopg, so that other code may instrument it; takes this back on exit."""
-        was_stopped, psycopg = self._is_stopped, self._psycopg
-        self._is_stopped = True
-        if psycopg is not None:
+        self._is_suspended = True
+        if (psycopg := self._psycopg) is not None:
             self._psycopg = None
             psycopg.uninstrument()
         try:
             yield
         finally:
-            self._is_stopped = was_stopped
+            self._is_suspended = False
             # The host may have imported psycopg meanwhile.
             if self._waits_for_psycopg and PSYCOPG in sys.modules:
                 self._load_psycopg(None)

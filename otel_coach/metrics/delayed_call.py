@@ -57,10 +57,14 @@ class DelayedCall:
         """
         if self._wakeups is None and not (may_start and self._start()):
             return False
+        if (wakeups := self._wakeups) is None:  # another thread calls `close`
+            return False
         self.is_set = True
-        if (wakeups := self._wakeups) is not None:
-            wakeups.put(_CALL)
-        return wakeups is not None
+        wakeups.put(_CALL)
+        if self._is_closed:  # the thread may have ended before it read the item
+            self.is_set = False
+            return False
+        return True
 
     def close(self) -> None:
         """Ends the thread; no further thread is started."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, Status, TraceState
+from opentelemetry.trace import Status
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.known_scopes import (
@@ -32,6 +32,7 @@ from otel_coach.core.spans import StatedName
 from otel_coach.metrics.labels import model_text
 from otel_coach.sdk.deferred_spans import DeferredTracer
 from otel_coach.sdk.provider_spans import ProviderTracer
+from otel_coach.sdk.redacted_copies import redacted_copy, without_state
 from otel_coach.sdk.resource import without_command_line
 from otel_coach.sdk.span_names import safe_event_name, safe_span_name, sql_operation
 from otel_coach.sdk.started_spans import StartedSpan, only_sees_ends
@@ -68,9 +69,6 @@ _OWN_CONTENT: Final = frozenset(
 """The content that otel-coach itself captures, already redacted and cut."""
 _LANGFUSE: Final = "langfuse"
 """A package that sets the attributes in `PEOPLE` on every span of the process, of any scope."""
-_OPENTELEMETRY_STATE: Final = re.compile(
-    r"[a-z]{1,4}:[0-9a-f.]{1,20}(;[a-z]{1,4}:[0-9a-f.]{1,20})*"
-)
 
 
 class Redaction:
@@ -113,7 +111,7 @@ class Redaction:
                 or self._suspect_keys(span.attributes)
                 or any(map(self._is_suspect_event, span.events))
             ):
-                return _copy(span, self._redact_own, self._redact_own_event)
+                return redacted_copy(span, self._redact_own, self._redact_own_event)
             return span
         if (
             span.events
@@ -122,7 +120,7 @@ class Redaction:
             or has_state
             or self._suspect_keys(span.attributes)
         ):
-            return _copy(
+            return redacted_copy(
                 span, self._redact_app, self._redact_app_event, status=self._status(span.status)
             )
         return span
@@ -136,7 +134,7 @@ class Redaction:
 
             statement = next((attributes[key] for key in _STATEMENTS if key in attributes), "")
             query = sql_summary.summary(str(statement), str(system))
-        return _copy(
+        return redacted_copy(
             span,
             self._allowed_only,
             self._redact_instrumentation_event,
@@ -267,7 +265,7 @@ class RedactingSpanProcessor(SpanProcessor):
 
     def _redacted(self, span: ReadableSpan) -> ReadableSpan:
         """Returns the redacted span; if that fails, a span with its ids and its resource only."""
-        bare = ReadableSpan("span", _without_state(span.context), resource=span.resource)
+        bare = ReadableSpan("span", without_state(span.context), resource=span.resource)
         return self._applied(span) or bare
 
     @guarded
@@ -345,43 +343,3 @@ class RedactingTracerProvider(TracerProvider):
         self._redacting_processors.append(redacting)
         self.sees_starts = self.sees_starts or redacting.sees_starts
         super().add_span_processor(redacting)
-
-
-def _copy(  # noqa: PLR0913 - what differs in the copy
-    span: ReadableSpan,
-    attributes: Callable[[Attributes], Attributes],
-    event: Callable[[Event], Event],
-    *,
-    name: str | None = None,
-    status: Status | None = None,
-    more: Mapping[str, str] | None = None,
-) -> ReadableSpan:
-    return ReadableSpan(
-        name=name or span.name,
-        context=_without_state(span.context),
-        parent=_without_state(span.parent),
-        resource=span.resource,
-        attributes={**(attributes(span.attributes) or {}), **(more or {})},
-        events=[event(old) for old in span.events],
-        links=[Link(_without_state(old.context), attributes(old.attributes)) for old in span.links],
-        kind=span.kind,
-        status=status or span.status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
-
-
-def _without_state(context: Any) -> Any:
-    """Returns `context` without the entries of other vendors in its trace state."""
-    if not context or not context.trace_state:
-        return context
-    own = context.trace_state.get("ot")
-    kept = [("ot", own)] if own is not None and _OPENTELEMETRY_STATE.fullmatch(own) else None
-    return SpanContext(
-        context.trace_id,
-        context.span_id,
-        context.is_remote,
-        context.trace_flags,
-        TraceState(kept),
-    )

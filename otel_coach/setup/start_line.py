@@ -11,6 +11,7 @@ from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.otlp_endpoints import endpoint_of, host_of
 from otel_coach.configuration.process import process_environment
 from otel_coach.core.plugins import exporter_component, has_exporter
+from otel_coach.core.urls import host_in_url
 from otel_coach.instrumentors import ANTHROPIC, ASGI, LANGCHAIN, OPENAI, PSYCOPG
 
 if TYPE_CHECKING:
@@ -44,15 +45,21 @@ def start_line(settings: EffectiveSettings, *, has_port: bool = True) -> str:
 def _metrics(settings: EffectiveSettings, *, has_port: bool) -> str:
     places: list[str] = []
     if settings.serves_metrics and (has_port or settings.metrics_port is None):
-        path, port = settings.metrics_path, settings.metrics_port
-        places.append(
-            f"at {path}" if port is None else f"at http://{settings.metrics_host}:{port}{path}"
-        )
+        places.append(_page(settings))
     protocol = settings.otlp_metrics_protocol
     is_pushed = "otlp" in settings.metric_exporters
     if is_pushed and has_exporter("metrics", exporter_component("otlp", protocol)):
         places.append(_sent_to("metrics", protocol))
     return f"metrics {' and '.join(places)}" if places else "no metrics"
+
+
+def _page(settings: EffectiveSettings) -> str:
+    path, port = settings.metrics_path, settings.metrics_port
+    if port is None:
+        return f"at {path}"
+    if port == 0:  # the system chooses it
+        return f"at {path} on a free port, which another line names"
+    return f"at http://{host_in_url(settings.metrics_host)}:{port}{path}"
 
 
 def _traces(settings: EffectiveSettings) -> str:

@@ -28,6 +28,8 @@ _FLAG: Final = re.compile(
     r"|preload|daemon|debug|check-config|ws|opt|D)|-[DR]"
 )
 """Options without a value."""
+_CONFIGS: Final = frozenset({"-c", "--config"})
+"""Options whose value may look like an application: `python:module`."""
 _FOLDERS: Final = ("--app-dir", "--chdir", "--working-dir", "-d")
 _INSTRUMENT: Final = "opentelemetry-instrument"
 _SITES: Final = frozenset({"auto_instrumentation", "site"})
@@ -209,7 +211,7 @@ def _positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     doubtful: list[str] = []
     before = ""
     for argument in arguments:
-        if not argument.startswith("-"):
+        if not argument.startswith("-") and before not in _CONFIGS:
             may_be_value = before.startswith("-") and "=" not in before
             is_certain = not may_be_value or _FLAG.fullmatch(before)
             (certain if is_certain else doubtful).append(argument)

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from otel_coach.configuration.environment_variables import is_true
 from otel_coach.configuration.otlp_endpoints import ENDPOINT, GRPC, endpoint_of, variable_of
 from otel_coach.core.plugins import exporter_component, has_exporter
+from otel_coach.core.urls import host_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,8 +92,7 @@ class Target:
 
     def with_port(self, port: int) -> str:
         """Returns the endpoint with another port."""
-        host = self.parts.hostname or "COLLECTOR"
-        host = f"[{host}]" if ":" in host else host
+        host = host_in_url(self.parts.hostname or "COLLECTOR")
         path = "" if self.is_base else f"/v1/{self.signal}"
         return f"{'https' if self.uses_tls and self.has_scheme else 'http'}://{host}:{port}{path}"
 

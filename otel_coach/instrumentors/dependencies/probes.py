@@ -223,7 +223,10 @@ def _first_line(
         connection.settimeout(max(deadline - monotonic(), _MIN_TIMEOUT))
         piece = connection.recv(_MAX_FIRST_LINE - len(data))
         data += piece
-        if not piece or monotonic() > deadline:
+        if monotonic() > deadline:
+            message = "timed out"  # as a socket says it
+            raise TimeoutError(message)
+        if not piece:
             message = f"something answers there, but not {like}"
             raise UnexpectedAnswerError(message, Unexpected.PROTOCOL)
     return found

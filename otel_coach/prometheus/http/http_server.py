@@ -96,8 +96,16 @@ class PageServer:
         self._accepting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Starts the server's thread."""
-        self._thread.start()
+        """Starts the server's thread.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
+        try:
+            self._thread.start()
+        except BaseException:
+            self._loop.close()
+            raise
 
     def stop(self) -> None:
         """Stops listening and closes all connections; waits at most a second for the thread."""

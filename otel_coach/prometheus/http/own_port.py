@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.core.traps import PORT, cure_of_port
+from otel_coach.core.urls import host_in_url
 from otel_coach.prometheus.http.browser_page import for_browser
 from otel_coach.prometheus.http.http_response import UNAUTHORIZED, is_allowed, text_answer
 from otel_coach.prometheus.http.http_server import PageServer
@@ -64,7 +65,8 @@ def serve(
         _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure, no traceback
         return None
     port = listener.getsockname()[1]
-    _logger.info("otel-coach: metrics on http://%s:%d%s", address.host, port, address.path)
+    host = host_in_url(address.host)
+    _logger.info("otel-coach: metrics on http://%s:%d%s", host, port, address.path)
     return server.stop
 
 
@@ -96,8 +98,8 @@ class _ProtectedPage:
         self._renders = renders
         self._token = token
         self._paths = {f"{path}{end}" for path in ("/metrics", address.path) for end in ("", "/")}
-        named = f"[{address.host}]" if ":" in address.host else address.host
-        self._hosts = {"localhost", "127.0.0.1", "[::1]", named.lower()} if is_local else None
+        named = host_in_url(address.host).lower()
+        self._hosts = {"localhost", "127.0.0.1", "[::1]", named} if is_local else None
         """The Host headers that are accepted on a loopback address; None accepts all.
 
         This prevents DNS rebinding: a browser in which an attacker's name resolves to 127.0.0.1

@@ -20,7 +20,9 @@ from otel_coach.cli.doctor.command_line import CommandError, environment_of, ser
         ("poetry run gunicorn -k uvicorn.workers.UvicornWorker -w 4 app:app", "app:app"),
         ("gunicorn app:app --bind localhost:8000", "app:app"),
         ("gunicorn -b localhost:8000 shop.wsgi", "shop.wsgi:application"),
+        ("gunicorn shop.wsgi -c python:shop.configuration", "shop.wsgi:application"),
         ("hypercorn --bind localhost:8000 app:app", "app:app"),
+        ("hypercorn --config python:configuration app:app", "app:app"),
         ("hypercorn app", "app:app"),
         ("granian --interface asgi app:app", "app:app"),
         ("fastapi run --entrypoint shop:api", "shop:api"),
@@ -69,7 +71,10 @@ def test_fastapi_names_a_file(command, path, attribute):
 
 @pytest.mark.parametrize(
     "command",
-    ["python app.py", "uvicorn", "uvicorn --port 8000", "flask run", "fastapi", "gunicorn -c x.py"],
+    [
+        *("python app.py", "uvicorn", "uvicorn --port 8000", "flask run", "fastapi"),
+        *("gunicorn -c x.py", "gunicorn -c python:configuration"),
+    ],
 )
 def test_a_command_that_names_no_application_says_so(command):
     with pytest.raises(CommandError, match=r"application|calls none of|serves with"):

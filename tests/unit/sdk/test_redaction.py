@@ -4,11 +4,13 @@ import logging
 
 import pytest
 from opentelemetry import baggage
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.processor.baggage import ALLOW_ALL_BAGGAGE_KEYS, BaggageSpanProcessor
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
@@ -328,3 +330,26 @@ def test_where_the_rule_fails_a_processor_sees_no_text(measured, monkeypatch):
     assert (name, attributes) == ("span", {})
     assert "secret" not in said
     assert measured.page().sum("otel_coach_errors_total", error_type="LookupError") > 0
+
+
+@pytest.mark.parametrize("scope", [STOCK, "the-application"])
+def test_a_redacted_copy_states_what_the_limits_have_dropped(monkeypatch, scope):
+    for kind in ("SPAN_ATTRIBUTE", "SPAN_EVENT", "SPAN_LINK", "EVENT_ATTRIBUTE", "LINK_ATTRIBUTE"):
+        monkeypatch.setenv(f"OTEL_{kind}_COUNT_LIMIT", "1")
+    two = {"url.scheme": "http", "http.request.method": "GET"}
+    linked = SpanContext(1, 1, is_remote=False)
+    with measuring() as measured:
+        span = tracer(measured, scope).start_span(
+            "work", attributes=two, links=[Link(linked, two), Link(linked, two), Link(linked, two)]
+        )
+        for _ in range(4):
+            span.add_event("event", two)
+        span.end()
+        found = measured.spans[-1]
+    assert found is not span
+    assert (found.dropped_attributes, found.dropped_links, found.dropped_events) == (1, 2, 3)
+    assert [one.dropped_attributes for one in (*found.links, *found.events)] == [1, 1]
+    assert found.attributes == {"http.request.method": "GET"}
+    (encoded,) = encode_spans([found]).resource_spans[0].scope_spans[0].spans
+    assert encoded.dropped_attributes_count == 1
+    assert (encoded.dropped_links_count, encoded.dropped_events_count) == (2, 3)

@@ -54,6 +54,14 @@ def test_an_endpoint_that_has_no_host_is_said_to_be_unreadable(monkeypatch):
             "metrics at http://localhost:9464/m; no traces",
         ),
         (
+            {"OTEL_EXPORTER_PROMETHEUS_PORT": "9464", "OTEL_EXPORTER_PROMETHEUS_HOST": "::1"},
+            "metrics at http://[::1]:9464/metrics; no traces",
+        ),
+        (
+            {"OTEL_EXPORTER_PROMETHEUS_PORT": "0"},
+            "metrics at /metrics on a free port, which another line names; no traces",
+        ),
+        (
             {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "otlp"}
             | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
             "no metrics; traces to http://localhost:4317; watching nothing",

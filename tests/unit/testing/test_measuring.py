@@ -134,3 +134,13 @@ def test_all_applications_are_given_back(elsewhere):
         asks(application())
     asks(application())
     assert page_of(elsewhere).sum(HTTP) == 1
+
+
+def test_psycopg_stays_as_it_was_if_the_outer_measurement_ends_meanwhile(elsewhere):
+    import psycopg
+
+    bare = psycopg.connect
+    elsewhere.contrib.load_psycopg()
+    with measuring():
+        elsewhere.contrib.stop()
+    assert psycopg.connect is bare
