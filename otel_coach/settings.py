@@ -105,10 +105,11 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> EffectiveSettings:
         """Returns the settings in `os.environ` or `environ`. Never raises; see `problems`."""
         environment = Environment(os.environ if environ is None else environ)
+        values = stated(Settings, environment)
         return EffectiveSettings(
-            **stated(Settings, environment),
+            **values,
             **log_records(environment),
-            **environment.process(),
+            **environment.process(values),
             problems=environment.all_problems(),
         )
 
@@ -158,5 +159,5 @@ def effective(settings: Settings, environ: Mapping[str, str] | None = None) -> E
     values = {one.name: getattr(settings, one.name) for one, _ in settings_of(Settings)}
     environment = Environment(os.environ if environ is None else environ)
     return EffectiveSettings(
-        **values, **log_records(environment, settings.log_exporters), **environment.process()
+        **values, **log_records(environment, settings.log_exporters), **environment.process(values)
     )

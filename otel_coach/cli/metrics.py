@@ -109,9 +109,9 @@ The labels of one metric together may have {LIMITS[LABEL_SET]:,} combinations of
 `{OTHER}`; a metric without a method also keeps its first label if you list its value or the
 application declares it (an endpoint, a model, a tool). Unexpected requests cannot use up the
 combinations of the routes that the application declares: each method that a route answers has slots
-of its own ({_METHOD_SLOTS}; {LABEL_SETS_PER_ENDPOINT} on average
-over the budget of endpoints). A method that a route does not answer is `{OTHER_METHOD}`, and so is
-the method of any 405; a CORS preflight is `OPTIONS`.
+of its own ({_METHOD_SLOTS}); together, all routes
+get at most {LABEL_SETS_PER_ENDPOINT} times the budget of endpoints. A method that a route does not
+answer is `{OTHER_METHOD}`, and so is the method of any 405; a CORS preflight is `OPTIONS`.
 
 All other instruments (your own meters, contrib instrumentations) keep only the labels of the table,
 each with budgets of its own; past {LIMITS[INSTRUMENT]} instruments

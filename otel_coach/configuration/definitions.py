@@ -11,6 +11,7 @@ from otel_coach.configuration import environment_variables as variables
 from otel_coach.configuration import exporters, readers
 from otel_coach.configuration.admitted_labels import admitted_labels
 from otel_coach.configuration.dependencies import dependencies
+from otel_coach.configuration.header_names import HeaderNames
 from otel_coach.configuration.kinds import (
     ADDRESS,
     CHARACTERS,
@@ -42,8 +43,6 @@ DEFAULT_CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
 )
 _PROTOCOL: Final = Choice(("http/protobuf", "grpc"))
-_HEADER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-"""A token of RFC 9110, section 5.6.2."""
 
 ENABLED: Final = setting(
     variables.SWITCHES,
@@ -207,7 +206,7 @@ DISABLED_INSTRUMENTATIONS: Final = setting(
 
 CREDENTIAL_HEADERS: Final = setting(
     variables.OTEL_COACH_CREDENTIAL_HEADERS,
-    Names("a header's name", frozenset, _HEADER),
+    HeaderNames(),
     "Request headers that count as credentials, in addition to those of the route's own "
     "security schemes.",
     default=DEFAULT_CREDENTIAL_HEADERS,

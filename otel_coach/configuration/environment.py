@@ -48,9 +48,9 @@ class Environment:
             return None
         if isinstance(kind, ListKind):
             value, wrong = kind.parse_each(text)
-            self.problems.extend(
-                Problem(variable, f"{variable} {error}; it is left out") for error in wrong
-            )
+            then = instead if value is None else "it is left out"
+            lines = (f"{variable} {error}; {then}" for error in wrong)
+            self.problems.extend(Problem(variable, line) for line in lines)
             return value
         try:
             return kind.parse(text)
@@ -65,13 +65,13 @@ class Environment:
         )
         return tuple(dict.fromkeys([*self.problems, *unknown]))
 
-    def process(self) -> dict[str, Any]:
-        """Returns what the variables say about the process, in addition to its settings."""
+    def process(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what the variables say about the process, in addition to its `settings`."""
         return {
             "runtime_folder": self.text("XDG_RUNTIME_DIR") or None,
             "prometheus_multiprocess": self.text("PROMETHEUS_MULTIPROC_DIR")
             or self.text("prometheus_multiproc_dir")
             or None,
             "components": {name: self.text(name) for name in _COMPONENTS if self.text(name)},
-            "without_effect": tuple(without_effect(self.variables)),
+            "without_effect": tuple(without_effect(self.variables, settings)),
         }

@@ -208,13 +208,17 @@ class Patterns:
         return self.check(text)
 
     def check(self, value: object) -> str:
-        """Accepts a str whose expressions compile; the empty str has none."""
+        """Accepts a str whose expressions compile; the empty str has none.
+
+        An empty expression, which would match every URL, is left out.
+        """
         try:
-            re.compile("|".join(part.strip() for part in cast("str", value).split(",")))
+            patterns = [part for part in map(str.strip, cast("str", value).split(",")) if part]
+            re.compile("|".join(patterns))
         except (re.error, OverflowError, RecursionError, AttributeError, TypeError) as error:
             message = f"is not a list of regular expressions separated by commas ({error})"
             raise ValueError(message) from None
-        return cast("str", value)
+        return ",".join(patterns)
 
 
 @record

@@ -6,13 +6,13 @@ All others do; `test_otel_variables.py` has the complete list, and tests each of
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.configuration.problem import Problem
 from otel_coach.core.record import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 
 @record
@@ -22,19 +22,19 @@ class WithoutEffect:
     why: str
     """The reason, and what to do instead."""
     unless: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Other variables: if each of them contains the text given here, the variable has an effect."""
+    """Settings: if each of them contains the text given here, the variable has an effect."""
 
 
-_CONTRIB_SERVER_SPANS: Final = {"OTEL_COACH_SERVER_SPANS": "fastapi"}
+_HEADER_ATTRIBUTES: Final = {"span_attributes": "http.re"}
 _SERVER_HEADERS: Final = WithoutEffect(
     "otel-coach's server spans carry no headers. Set OTEL_COACH_SERVER_SPANS=fastapi, and name "
     "their attributes in OTEL_COACH_SPAN_ATTRIBUTES",
-    {**_CONTRIB_SERVER_SPANS, "OTEL_COACH_SPAN_ATTRIBUTES": "http.re"},
+    {"server_spans": "fastapi", **_HEADER_ATTRIBUTES},
 )
 _CLIENT_HEADERS: Final = WithoutEffect(
     "spans of instrumentations leave without headers. Name their attributes in "
     "OTEL_COACH_SPAN_ATTRIBUTES",
-    {"OTEL_COACH_SPAN_ATTRIBUTES": "http.re"},
+    _HEADER_ATTRIBUTES,
 )
 _METHODS: Final = WithoutEffect(
     "otel-coach counts methods beyond those of RFC 9110, PATCH and QUERY as _OTHER, so that their "
@@ -68,9 +68,16 @@ WITHOUT_EFFECT: Final[Mapping[str, WithoutEffect]] = {
 }
 
 
-def without_effect(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Yields a problem for each variable in `environ` that has no effect."""
+def without_effect(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yields a problem for each variable in `environ` that has no effect with these `settings`."""
     for name, entry in WITHOUT_EFFECT.items():
-        conditions = [text in environ.get(other, "") for other, text in entry.unless.items()]
+        conditions = [
+            any(text in value for value in _texts(settings.get(name_of_setting)))
+            for name_of_setting, text in entry.unless.items()
+        ]
         if environ.get(name, "").strip() and not (conditions and all(conditions)):
             yield Problem(name, f"{name} has no effect: {entry.why}")
+
+
+def _texts(value: str | Collection[str] | None) -> Collection[str]:
+    return [value] if isinstance(value, str) else value or ()

@@ -92,7 +92,7 @@ def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
                 described.kind.check(found[field.name])
             except ValueError as error:
                 variable = described.variables[0]
-                line = f"{variable} {error}; it is left out"
+                line = f"{variable} {error}; {DEFAULT}"
                 environment.problems.append(Problem(variable, line))
                 del found[field.name]
     return found

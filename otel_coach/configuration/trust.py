@@ -20,6 +20,7 @@ from otel_coach.configuration.environment_variables import (
     TRUE,
     is_true,
 )
+from otel_coach.configuration.header_names import HEADER_NAME
 from otel_coach.configuration.problem import Problem
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     Network = IPv4Network | IPv6Network
 
 _HEADER: Final = "header:"
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A token of RFC 9110, section 5.6.2."""
+_ABOUT_THE_SERVICE: Final = frozenset({b"host", b"origin", b"referer"})
 _CURE: Final = (
     "nobody is trusted: each request begins a trace of its own, without baggage. Give true, false, "
     "or addresses and networks (10.0.0.0/8) separated by commas, then optionally header:NAME=SECRET"
@@ -63,9 +63,10 @@ class Trust:
         if not self.networks or not client:
             return False  # a Unix socket has no address
         host, port = client
-        # A server that takes the address from a header, as uvicorn does from X-Forwarded-For, knows
-        # no port. That address is not the peer's: the sender of the header may choose it.
-        return bool(port) and _is_in(self.networks, host)
+        # A server may have taken the address from a header, as uvicorn does from X-Forwarded-For.
+        # Then it is not the peer's: the sender of the header may choose it. Port 0 shows that, but
+        # some servers take a port from the header, too.
+        return bool(port) and _is_in(self.networks, host) and not _is_in_a_header(host, scope)
 
     def _knows_secret(self, scope: MutableMapping[str, Any]) -> bool:
         if not self.header:
@@ -84,6 +85,15 @@ def _is_in(networks: tuple[Network, ...], host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
+
+
+def _is_in_a_header(host: str, scope: MutableMapping[str, Any]) -> bool:
+    """Whether a header contains `host`; headers about the service itself do not count."""
+    text = host.lower().encode()
+    return any(
+        text in value.lower() and name.lower() not in _ABOUT_THE_SERVICE
+        for name, value in scope["headers"]
+    )
 
 
 def trust_incoming(environment: Environment) -> Trust:
@@ -131,7 +141,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 def _named_secret(text: str) -> tuple[bytes, bytes]:
     name, _, secret = text.partition("=")
     name = name.strip()
-    if not _HEADER_NAME.fullmatch(name):
+    if not re.fullmatch(HEADER_NAME, name):
         message = "header: is not followed by the name of a header and ="
         raise ValueError(message)
     # Stripped, because HTTP strips the spaces around a header's value.

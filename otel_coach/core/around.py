@@ -8,7 +8,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -48,9 +48,21 @@ class Around:
     def _around_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def inside(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            # What a plain function returns may do the work only later: it may call an async one.
+            if inspect.iscoroutine(result):
+                return self._awaited(result)
+            if inspect.isgenerator(result):
+                return self._around_generator(lambda: result)()
+            if inspect.isasyncgen(result):
+                return self._around_async_generator(lambda: result)()
+            return result
 
         return inside
+
+    async def _awaited(self, call: Coroutine[Any, Any, Any]) -> Any:
+        with self:
+            return await call
 
     def _around_coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def inside(*args: Any, **kwargs: Any) -> Any:

@@ -326,7 +326,7 @@ def stop_abandoned(
         tools: whether tools that have begun are stopped, too.
 
     Raises:
-        ValueError: `after` is negative, or no number.
+        ValueError: `after` is no number of seconds between 0 and 86,400.
         TypeError: there is a positional argument, such as the function of a decorator without
             parentheses.
     """
@@ -336,8 +336,8 @@ def stop_abandoned(
             "@stop_abandoned()"
         )
         raise TypeError(message)
-    if not 0 <= after <= _MAX_AFTER:
-        message = f"stop_abandoned(after={after!r}) is not between 0 and {_MAX_AFTER:g} seconds"
+    if not isinstance(after, int | float) or not 0 <= after <= _MAX_AFTER:  # pyright: ignore[reportUnnecessaryIsInstance] - may be untyped code
+        message = f"stop_abandoned(after={after!r}) is no number of seconds up to {_MAX_AFTER:g}"
         raise ValueError(message)
     stopping_patches.apply()
     return StopAbandoned(StopRule(after, tools))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -64,7 +65,9 @@ INSTRUMENTORS: Final[Mapping[str, type[Instrumentor]]] = {
 _MAX_EXIT: Final = 3.0
 """Seconds that the export of what is left may delay the end of the process."""
 _MIN_EXIT: Final = 0.5
-"""The same, if the end of the application's lifespan has exported already."""
+"""The same, if the end of an application's lifespan has just exported."""
+_RECENT: Final = 2.0
+"""Seconds; a server ends sooner after the end of its application's lifespan."""
 
 
 class Installation:
@@ -111,14 +114,15 @@ class Installation:
         self.serving = Serving(self.local_metrics, self.page, self.renders, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumentors: dict[str, Instrumentor] = {}
-        self._flushed = False
+        self._flushed_at = -math.inf
+        """When the end of an application's lifespan has exported, by `time.perf_counter`."""
         self._forked_at = 0.0
         """When this process was forked, by `time.perf_counter`; the parent ends earlier runs."""
         in_each_child(self._forked)
 
     def _forked(self) -> None:
         self._forked_at = perf_counter()
-        self._flushed = False
+        self._flushed_at = -math.inf
 
     @property
     def recorder(self) -> Recorder:
@@ -137,10 +141,10 @@ class Installation:
 
         If a signal stops the server, nothing runs after the lifespan, not even `exit`.
         """
-        self._flushed = True
         self._end_runs(lambda run: run.application is app)
         self.serving.refresh()
         self.providers.flush()
+        self._flushed_at = perf_counter()
         self.serving.refresh()  # once more, with what the flush could not send
 
     @guarded
@@ -155,7 +159,8 @@ class Installation:
             self.serving.end()
             return  # a supervisor or a helper process of the host: it has nothing to export
         self.serving.refresh()
-        seconds = _MIN_EXIT if self._flushed else _MAX_EXIT
+        is_flushed = perf_counter() - self._flushed_at < _RECENT
+        seconds = _MIN_EXIT if is_flushed else _MAX_EXIT
         run_at_once([self._stop], seconds)
 
     def _stop(self, seconds: float) -> None:

@@ -118,9 +118,8 @@ class Page:
         known = {label for found, _ in self._samples.get(name, ()) for label in found}
         known |= _LABELS.get(name, frozenset())
         for label in labels:
-            # A metric of the application's that has no sample yet may have any label.
-            if known and label not in known:
-                has = f"; it has {', '.join(sorted(known))}"
+            if label not in known:
+                has = f"; it has {', '.join(sorted(known)) or 'no labels'}"
                 message = f"{name} has no label {label}{hint(nearest(label, known)) or has}"
                 raise ValueError(message)
 

@@ -43,8 +43,7 @@ class ScriptedProvider:
     """
 
     def __init__(self, *script: str | ToolCall | Failure, pace: float = 0.0) -> None:
-        self.script = [*script] or ["ok"]
-        """What is answered; it may be replaced or extended at any time."""
+        self._script = [*script] or ["ok"]
         self.pace = pace
         self.calls: list[Call] = []
         """All requests so far, in the order in which their answers began."""
@@ -54,6 +53,16 @@ class ScriptedProvider:
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="scripted-provider", daemon=True
         )
+
+    @property
+    def script(self) -> list[str | ToolCall | Failure]:
+        """What is answered; it may be extended, or replaced by one that begins at its start."""
+        return self._script
+
+    @script.setter
+    def script(self, script: list[str | ToolCall | Failure]) -> None:
+        with self._lock:
+            self._script, self._next = script, 0
 
     @property
     def base_url(self) -> str:
@@ -76,9 +85,9 @@ class ScriptedProvider:
 
     def _next_answer(self) -> str | ToolCall | Failure:
         with self._lock:
-            place = min(self._next, len(self.script) - 1)
+            place = min(self._next, len(self._script) - 1)
             self._next = place + 1
-            return self.script[place]
+            return self._script[place]
 
 
 class _Server(ThreadingHTTPServer):

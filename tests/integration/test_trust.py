@@ -107,6 +107,11 @@ def get(client, path, peer=HERE, **headers):
         # uvicorn believes this header of a peer at 127.0.0.1; its writer may be anybody.
         ("10.0.0.0/8", HERE, {"x-forwarded-for": "10.0.0.1"}, False),
         ("127.0.0.1", HERE, {"x-forwarded-for": "127.0.0.1"}, False),
+        # Some versions of uvicorn take the port from there, too.
+        ("10.0.0.0/8", HERE, {"x-forwarded-for": "10.0.0.1:4444"}, False),
+        ("10.0.0.0/8", HERE, {"X-Forwarded-For": "10.0.0.1:4444, 192.0.2.1:80, 10.0.0.1:1"}, False),
+        ("2001:db8::/32", HERE, {"x-forwarded-for": "[2001:DB8::1]:4444"}, False),
+        ("127.0.0.1", HERE, {"origin": "http://127.0.0.1", "referer": "http://127.0.0.1/"}, True),
         ("10.0.0.0/8, nonsense", HERE, {}, False),
         ("yes", HERE, {}, True),
         ("perhaps", HERE, {}, False),

@@ -225,7 +225,7 @@ INSTEAD = {
         frozenset({"redis"}),
     ),
     "credential_headers": (
-        {"OTEL_COACH_CREDENTIAL_HEADERS": "x y,x-key"},
+        {"OTEL_COACH_CREDENTIAL_HEADERS": "x y,X-Key"},
         frozenset({"x-key"}),
     ),
     "budgets": ({"OTEL_COACH_BUDGET_MODEL": "many"}, Settings().budgets),

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from opentelemetry.util.http import parse_excluded_urls
 
 from otel_coach.configuration.setting import settings_of
 from otel_coach.metrics.labels import DEFAULT_SIZES
@@ -155,3 +156,36 @@ def test_of_several_names_the_right_ones_stay():
     assert settings.metric_exporters == ("prometheus",)
     (problem,) = settings.problems
     assert "'oltp'" in problem.text
+
+
+def test_names_of_headers_are_compared_in_lower_case():
+    assert Settings(credential_headers=["X-My-Token"]).credential_headers == {"x-my-token"}
+
+
+@pytest.mark.parametrize("text", ["health,", ",health", "health,,metrics", " , health ,"])
+def test_an_empty_expression_excludes_no_url(text):
+    for settings in (
+        Settings(excluded_urls=text),
+        Settings.from_env({"OTEL_PYTHON_EXCLUDED_URLS": text}),
+    ):
+        excluded = parse_excluded_urls(settings.excluded_urls)
+        assert excluded.url_disabled("http://x/health")
+        assert not excluded.url_disabled("http://x/chat")
+
+
+def test_a_variable_has_an_effect_where_settings_in_code_give_it_one():
+    variables = {"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": "x"}
+    named = {"http.request.header.x"}
+    for settings, count in (
+        (Settings(), 1),
+        (Settings(span_attributes=named), 1),
+        (Settings(server_spans="fastapi", span_attributes=named), 0),
+    ):
+        assert len(effective(settings, variables).without_effect) == count
+
+
+def test_a_list_without_a_valid_entry_says_that_the_default_is_used():
+    (problem,) = Settings.from_env({"OTEL_TRACES_EXPORTER": "zipkim"}).problems
+    assert problem.text.endswith("; the default is used")
+    (problem,) = Settings.from_env({"OTEL_TRACES_EXPORTER": "zipkim,console"}).problems
+    assert problem.text.endswith("; it is left out")

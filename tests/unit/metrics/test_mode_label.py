@@ -49,6 +49,27 @@ def test_a_decorated_function_has_the_mode_and_its_caller_has_not():
     assert asyncio.run(all_of(async_generator())) == [("planner", None)] * 2
 
 
+def plain_form_of(function):
+    """A plain function that returns what `function` returns, as many decorators make one."""
+
+    def call():
+        return function.__wrapped__()
+
+    return PLANNER(call)
+
+
+def test_what_a_decorated_plain_function_returns_has_the_mode_too():
+    class Asked:
+        async def __call__(self):
+            return await coroutine.__wrapped__()
+
+    assert asyncio.run(plain_form_of(coroutine)()) == "planner"
+    assert asyncio.run(PLANNER(Asked())()) == "planner"
+    assert [*plain_form_of(generator)()] == ["planner"] * 2
+    assert asyncio.run(all_of(plain_form_of(async_generator)())) == [("planner", None)] * 2
+    assert labelled_mode() is None
+
+
 def test_a_decorated_function_is_of_the_same_kind_under_the_same_name():
     assert inspect.iscoroutinefunction(coroutine)
     assert inspect.isgeneratorfunction(generator)

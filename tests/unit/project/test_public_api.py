@@ -34,6 +34,7 @@ TESTING = {
     "ScriptedProvider": "(*script: str | ToolCall | Failure, pace: float = 0.0) -> None",
     "ScriptedProvider.base_url": "property -> str",
     "ScriptedProvider.gateways": "property -> dict[str, str]",
+    "ScriptedProvider.script": "property -> list[str | ToolCall | Failure]",
     "ToolCall": "(name: str, arguments: Mapping[str, object] = <factory>) -> None",
     "measuring": "(settings: Settings | None = None) -> Generator[Measured]",
 }

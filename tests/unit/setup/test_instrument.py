@@ -56,3 +56,23 @@ def test_instrument_says_what_it_takes(app):
 
     with pytest.raises(TypeError, match="FastAPI or Starlette application"):
         otel_coach.instrument(app)
+
+
+@pytest.mark.parametrize(
+    ("seconds_since", "granted"), [(None, 3.0), (0.5, 0.5), (60, 3.0)], ids=str
+)
+def test_only_what_follows_a_lifespan_at_once_ends_sooner(monkeypatch, seconds_since, granted):
+    from otel_coach.settings import Settings, effective
+    from otel_coach.setup import installation
+
+    now, given = [1000.0], []
+    monkeypatch.setattr(installation, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(installation, "run_at_once", lambda _, seconds: given.append(seconds))
+    made = installation.Installation(effective(Settings(), {}))
+    monkeypatch.setattr(type(made.providers), "is_idle", False)
+    if seconds_since is not None:
+        made.application_stopped(object())
+        now[0] += seconds_since
+    made.exit()
+    assert given == [granted]
+    made.uninstrument()

@@ -11,6 +11,8 @@ TEXT = """\
 agent_llm_requests_total{model="gpt-4o",mode="invoke",status="ok",error_type="none"} 2.0
 # TYPE jobs_total counter
 jobs_total{queue="mail"} 3.0
+# TYPE idle gauge
+idle 0
 """
 
 
@@ -56,6 +58,12 @@ def test_what_is_there_and_what_could_be_there_is_a_number(page):
             {"zzz": "weather"},
             "agent_tool_calls_total has no label zzz; it has error_type, status, tool_name",
         ),
+        ("idle", {"que": "mail"}, "idle has no label que; it has no labels"),
+        (
+            "otel_coach_price_list_age_days",
+            {"bogus": "x"},
+            "otel_coach_price_list_age_days has no label bogus; it has no labels",
+        ),
         ("jobs_total", {"que": "mail"}, "jobs_total has no label que; perhaps queue is meant"),
     ],
 )
@@ -68,7 +76,7 @@ def test_a_wrong_name_is_an_error_that_names_the_right_one(page, question, name,
 
 def test_a_page_shows_what_is_not_zero(page):
     assert repr(page) == (
-        "<Page of 2 families; not 0 are:\n"
+        "<Page of 3 families; not 0 are:\n"
         '  agent_llm_requests_total{model="gpt-4o", mode="invoke", status="ok", error_type="none"}'
         " 2\n"
         '  jobs_total{queue="mail"} 3>'

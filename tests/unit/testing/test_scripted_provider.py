@@ -26,6 +26,16 @@ def weather(city: str) -> str:
     return f"rain in {city}"
 
 
+def test_a_script_that_replaces_another_begins_at_its_start():
+    with ScriptedProvider("a", "b") as provider:
+        model = chat(provider)
+        assert [model.invoke("hi").content for _ in range(2)] == ["a", "b"]
+        provider.script.append("c")
+        assert model.invoke("hi").content == "c"
+        provider.script = ["x", "y"]
+        assert [model.invoke("hi").content for _ in range(2)] == ["x", "y"]
+
+
 def test_the_script_is_answered_in_order_and_its_last_answer_repeats():
     with ScriptedProvider("one two", Failure(429), "last") as provider:
         model = chat(provider)
