@@ -187,7 +187,7 @@ ENDINGS: Final = PrivatePart(
 READERS: Final = PrivatePart(
     "opentelemetry.sdk",
     "OpenTelemetry's metric readers are passed collected metrics in _receive_metrics",
-    "otel_coach.sdk.prometheus_reader:gets_metrics",
+    "otel_coach.sdk.isolated_reader:gets_metrics",
     "the page has no exemplars, and shows a metric twice if two scopes use its name",
     private=("_receive_metrics",),
 )

@@ -15,9 +15,10 @@ import wrapt
 from opentelemetry.metrics import NoOpMeter, Observation
 
 from otel_coach.core.guard import guarded
-from otel_coach.metrics.catalogue import CATALOGUE, family_name
+from otel_coach.metrics.catalogue import CATALOGUE, InstrumentKind, family_name
 from otel_coach.metrics.labels import ALLOWED_LABELS
 from otel_coach.metrics.series_bound import lines_of_a_histogram
+from otel_coach.sdk.page_names import page_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,15 +63,16 @@ class BoundedMeters:
         return cast("Meter", _Meter(meter, self))
 
     @guarded
-    def gives_way(self, name: str, unit: str, lines: int) -> bool:
+    def gives_way(self, name: str, unit: str, kind: InstrumentKind, lines: int) -> bool:
         """Returns whether an instrument must not be measured.
 
-        That is so if one of otel-coach's own metrics has its name, or if the budget of instruments
+        That is so if one of otel-coach's own metrics has its name on the page, or if the budget of instruments
         or that of lines on the page is used up. `lines` is how many lines one series of the
         instrument takes on the page. If the instrument may be measured, that many are reserved for
         its series without labels.
         """
-        if family_name(name, unit) in _OWN_FAMILIES:
+        # Without `_total`, because a gauge may have the name of a counter's samples.
+        if page_name(name, unit, kind).removesuffix("_total") in _OWN_FAMILIES:
             if name not in self._gave_way:
                 self._gave_way.add(name)
                 _logger.warning(
@@ -131,6 +133,14 @@ def _no_op_instrument(method: str, name: str) -> Any:
     return getattr(NoOpMeter("otel_coach"), method)(name)
 
 
+def _kind(method: str) -> InstrumentKind:
+    """Returns the kind of the instrument that `method` of a meter makes, as the page shows it."""
+    if method in {"create_counter", "create_observable_counter"}:
+        return InstrumentKind.COUNTER
+    is_histogram = method == "create_histogram"
+    return InstrumentKind.HISTOGRAM if is_histogram else InstrumentKind.GAUGE
+
+
 class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stubs only
     """A meter whose instruments are bounded; everything else is passed to the wrapped meter."""
 
@@ -167,7 +177,7 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
         if method == "create_histogram":
             bounds = kwargs.get("explicit_bucket_boundaries_advisory")
             lines = lines_of_a_histogram(_DEFAULT_BOUNDS if bounds is None else len(bounds))
-        if bounded_meters.gives_way(name, unit, lines):
+        if bounded_meters.gives_way(name, unit, _kind(method), lines):
             return _no_op_instrument(method, name)
         instrument = getattr(self.__wrapped__, method)(name, unit, *args, **kwargs)
         return _Instrument(instrument, bounded_meters, name, lines)
@@ -181,7 +191,7 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
         description: str = "",
     ) -> Any:
         bounded_meters = self._self_bounded_meters
-        if bounded_meters.gives_way(name, unit, 1):
+        if bounded_meters.gives_way(name, unit, _kind(method), 1):
             return _no_op_instrument(method, name)
         bounded = [bounded_meters.observing(name, callback) for callback in callbacks or ()]
         return getattr(self.__wrapped__, method)(name, bounded, unit, description)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import MetricsData
 
-from otel_coach.metrics.catalogue import family_name
+from otel_coach.sdk.page_names import page_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Changes:
         known, self._known = self._known, {}
 
         def changed(metric: Metric) -> Metric:
-            name = family_name(metric.name, metric.unit or "")
+            name = page_name_of(metric)
             now = self._known[name] = _Points(metric)
             before = known.get(name)
             if before is None or not now.continues(before):

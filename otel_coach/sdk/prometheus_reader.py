@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from inspect import signature
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import Histogram
 from opentelemetry.trace import format_span_id, format_trace_id
-from prometheus_client import REGISTRY
 from prometheus_client.samples import Exemplar
 
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.sdk.changed_points import Changes
+from otel_coach.sdk.isolated_reader import IsolatedReader
 from otel_coach.sdk.scopes import one_for_each_name
 
 if TYPE_CHECKING:
@@ -25,36 +23,21 @@ if TYPE_CHECKING:
 
 _PROMETHEUS_NAMES = {metric.name: metric.prometheus_name for metric in CATALOGUE}
 _NANOSECONDS = 1e9
-_PARAMETERS: Final = frozenset(signature(PrometheusMetricReader).parameters)
-"""Parameters of the installed version of OpenTelemetry's reader. `registry` was added in 0.63,
-`scope_info_enabled` in 0.64; earlier versions wrote no scope labels."""
 
 _Bucket = tuple[str, tuple[tuple[str, str], ...], str]
 """The name of a family, the labels of a series, and the upper bound of a bucket."""
 
 
-def gets_metrics() -> bool:
-    """Returns whether OpenTelemetry's reader has the private method that is overridden here."""
-    return callable(getattr(PrometheusMetricReader, "_receive_metrics", None))
-
-
-class ExemplarReader(PrometheusMetricReader):
+class ExemplarReader(IsolatedReader):
     """Keeps the last exemplar of each bucket: the SDK reports an exemplar once, then drops it.
 
-    The reader is registered with `registry` only, and writes no scope labels. An exemplar names the
-    trace and the span of a sampled request and nothing else: the attributes that a View has
-    removed, which the SDK keeps as filtered attributes of the exemplar, are left out.
+    An exemplar names the trace and the span of a sampled request and nothing else: the attributes
+    that a View has removed, which the SDK keeps as filtered attributes of the exemplar, are left
+    out.
     """
 
     def __init__(self, registry: CollectorRegistry, *, disable_target_info: bool) -> None:
-        arguments: dict[str, Any] = {"registry": registry, "scope_info_enabled": False}
-        supported = {name: value for name, value in arguments.items() if name in _PARAMETERS}
-        super().__init__(disable_target_info, **supported)
-        self._own_registry = registry
-        if "registry" not in _PARAMETERS:
-            # These versions know the default registry only, which belongs to the application.
-            REGISTRY.unregister(self._collector)
-            registry.register(self._collector)
+        super().__init__(registry, disable_target_info=disable_target_info)
         self._exemplars: dict[_Bucket, Exemplar] = {}
         self.changes = Changes()
         self._only_changes = False
@@ -62,12 +45,6 @@ class ExemplarReader(PrometheusMetricReader):
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Does nothing: what a flush collects would be shown twice by the next scrape."""
         return True
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        if "registry" in _PARAMETERS:
-            super().shutdown(timeout_millis, **kwargs)
-        else:
-            self._own_registry.unregister(self._collector)
 
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric, MetricsData, Sum
 
-from otel_coach.metrics.catalogue import family_name
+from otel_coach.sdk.page_names import page_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ def one_for_each_name(collected: MetricsData) -> MetricsData:
     for resource in collected.resource_metrics if collected else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                name = family_name(metric.name, metric.unit or "")
+                name = page_name_of(metric)
                 families.setdefault(name, []).append(metric)
     if all(len(metrics) == 1 for metrics in families.values()):
         return collected

@@ -26,7 +26,9 @@ OURS_ALONE = {
     "_Handler": {"log_message"},
     "_Server": {"handle_error"},
     "OtelCoachDistro": {"_configure", "load_instrumentor"},
-    "ExemplarReader": {"_receive_metrics", "force_flush", "shutdown"},
+    "IsolatedReader": {"shutdown"},
+    "ExemplarReader": {"_receive_metrics", "force_flush"},
+    "_Translator": {"collect"},
     "PushReader": {"_receive_metrics", "_at_fork_reinit"},
     "CountedExporter": {"export"},  # in the SDK's threads, which it does not end
     "OwnExporter": {"export", "shutdown", "force_flush"},  # likewise
