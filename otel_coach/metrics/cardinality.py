@@ -176,7 +176,8 @@ class Budgets:
         declared value of its first label is kept.
         """
         values = tuple(values)
-        combination = _SEPARATOR.join(values)
+        # The labels of otel-coach's own metrics are always the same.
+        combination = _SEPARATOR.join(values if is_ours else (*labels, *values))
         if is_ours and self._has_route_slot(owner, labels, values, combination):
             return values
         if self._has_slot(owner, LABEL_SET, combination):
@@ -321,8 +322,11 @@ class BoundedLabels:
             return self._known[metric, labels]
         except (KeyError, TypeError):  # TypeError: a value is not hashable
             pass
-        single = map(self._budgets.bounded, metric.labels, labels)
-        bounded = tuple(self._budgets.together(metric.name, metric.labels, single, is_ours=True))
+        bounded = tuple(map(self._budgets.bounded, metric.labels, labels))
+        if not metric.is_closed:
+            bounded = tuple(
+                self._budgets.together(metric.name, metric.labels, bounded, is_ours=True)
+            )
         # Only labels that have slots are cached, so that the cache stays as small as the budgets.
         if OTHER not in bounded and all(type(label) is str for label in labels):
             self._known[metric, labels] = bounded

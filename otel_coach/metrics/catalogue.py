@@ -99,6 +99,11 @@ class Metric:
     """Applies to gauges; counters and histograms are always added up."""
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the catalogue knows all combinations of label values; they need no budget."""
+        return len(self.closed) == len(self.labels)
+
+    @property
     def prometheus_name(self) -> str:
         """The family's name by OpenTelemetry's Prometheus compatibility rules."""
         family = family_name(self.name, self.unit)

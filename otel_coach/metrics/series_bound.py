@@ -36,7 +36,7 @@ def max_lines(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
     sizes = {**DEFAULT_SIZES, **(budgets or {})}
     values = {label: _max_values(metric, label, sizes[label]) for label in metric.labels}
     combinations = prod(values.values())
-    if combinations > sizes[LABEL_SET]:
+    if combinations > sizes[LABEL_SET] and not metric.is_closed:
         limit = sizes[LABEL_SET] + _combinations_past_limit(metric, values, sizes)
         if METHOD in values:
             limit += LABEL_SETS_PER_ENDPOINT * sizes[ENDPOINT]

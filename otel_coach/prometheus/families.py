@@ -65,6 +65,15 @@ class Reader(Protocol):
         ...
 
 
+class Instruments(Protocol):
+    """The instruments that otel-coach did not create."""
+
+    measurements: int
+    """How often synchronous ones were measured, at least about."""
+    has_observables: bool
+    """Whether there is one that is measured only on collection."""
+
+
 class LocalFamilies:
     """The families of this process: otel-coach's, then those of prometheus_client's registry.
 
@@ -78,8 +87,7 @@ class LocalFamilies:
         reader: that reader, which knows of which families it returned only a part.
         measured: returns a context manager. Inside it, a collection of the registry includes all
             that was recorded before.
-        has_application_metrics: whether an instrument of the application has measured anything, or
-            is observable.
+        instruments: those of the application and of other instrumentations.
         multiprocess: the folder of prometheus_client's multiprocess mode, if the application uses
             that; its metrics are then shared through the files there, and the page reads these.
     """
@@ -89,7 +97,7 @@ class LocalFamilies:
         own_registry: CollectorRegistry,
         reader: Reader | None,
         measured: Callable[[], AbstractContextManager[None]],
-        has_application_metrics: Callable[[], bool],
+        instruments: Instruments,
         *,
         multiprocess: str | None = None,
     ) -> None:
@@ -97,7 +105,7 @@ class LocalFamilies:
         self._own_registry = own_registry
         self._reader = reader
         self._measured = measured
-        self._has_application_metrics = has_application_metrics
+        self._instruments = instruments
         self._multiprocess = multiprocess
         self.hidden: set[str] = set()
         """Names of families that are not shown, because another has one of their sample names."""
@@ -135,11 +143,18 @@ class LocalFamilies:
     @property
     def has_others(self) -> bool:
         """Whether the application has metrics of its own that are counted in this process."""
-        if self._has_application_metrics():
-            return True
-        if self._multiprocess:
-            return False
-        return any(
+        instruments = self._instruments
+        return instruments.has_observables or self.measurements > 0 or self.has_client_metrics
+
+    @property
+    def measurements(self) -> int:
+        """How often instruments that otel-coach did not create were measured, at least about."""
+        return self._instruments.measurements
+
+    @property
+    def has_client_metrics(self) -> bool:
+        """Whether the application has metrics of prometheus_client that this process counts."""
+        return not self._multiprocess and any(
             not type(collector).__module__.startswith(_ABOUT_THE_PROCESS)
             for collector in _default(counts_here=True)
             if not isinstance(collector, _TargetInfo)

@@ -43,7 +43,7 @@ class LocalMetrics:
         self._tables = LocalTables()
         self._gauges = TimedGauges()
         self._measuring = threading.Lock()
-        self._measurements, self._measured_at = -1, -math.inf
+        self._measurements, self._measured_at = (-1, -1), -math.inf
         self._observed: Mapping[Metric, Mapping[tuple[str, ...], float]] = {}
         self._due = 0.0
         in_each_child(self._forked)
@@ -88,11 +88,9 @@ class LocalMetrics:
 
     def changed(self) -> bool:
         """Whether a measurement is due: metrics may have changed that only a measurement shows."""
-        return (
-            monotonic() >= self._due
-            and self._recorder.measurements != self._measurements
-            and self.families.has_others
-        )
+        if monotonic() < self._due or not self.families.has_others:
+            return False
+        return self._measurements != self._measured() or self.families.has_client_metrics
 
     def increments(self) -> bytes:
         """Returns the increments since the last measurement or call, and new values of gauges.
@@ -116,6 +114,10 @@ class LocalMetrics:
         """
         return fold(contents)
 
+    def _measured(self) -> tuple[int, int]:
+        """Returns how often otel-coach, and how often others, have measured something."""
+        return self._recorder.measurements, self.families.measurements
+
     def _is_unchanged(self) -> bool:
         """Whether a measurement would give the same result as the last, except memory and CPU time.
 
@@ -123,7 +125,7 @@ class LocalMetrics:
         """
         return (
             monotonic() < self._measured_at + _MAX_AGE
-            and self._recorder.measurements == self._measurements
+            and self._measurements == self._measured()
             and not self._recorder.about_to_record
             and self._recorder.gauges() == self._observed
             and not self.families.has_others
@@ -131,7 +133,7 @@ class LocalMetrics:
 
     def _bring_up_to_date(self) -> Snapshot:
         recorder = self._recorder
-        self._measurements, self._observed = recorder.measurements, recorder.gauges()
+        self._measurements, self._observed = self._measured(), recorder.gauges()
         try:
             families = self.families.collect()
             times = recorder.gauge_times()

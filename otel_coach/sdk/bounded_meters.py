@@ -51,8 +51,8 @@ class BoundedMeters:
         self.recorder = recorder
         self._budgets = budgets
         self._gave_way = set[str]()
-        self.has_measured = False
-        """Whether a synchronous instrument was measured in this process."""
+        self.measurements = 0
+        """How often synchronous instruments were measured in this process, at least about."""
         self.has_observables = False
         """Whether there is an observable instrument, which is measured only on collection."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}
@@ -66,10 +66,10 @@ class BoundedMeters:
     def gives_way(self, name: str, unit: str, kind: InstrumentKind, lines: int) -> bool:
         """Returns whether an instrument must not be measured.
 
-        That is so if one of otel-coach's own metrics has its name on the page, or if the budget of instruments
-        or that of lines on the page is used up. `lines` is how many lines one series of the
-        instrument takes on the page. If the instrument may be measured, that many are reserved for
-        its series without labels.
+        That is so if one of otel-coach's own metrics has its name on the page, or if the budget of
+        instruments or that of lines on the page is used up. `lines` is how many lines one series of
+        the instrument takes on the page. If the instrument may be measured, that many are reserved
+        for its series without labels.
         """
         # Without `_total`, because a gauge may have the name of a counter's samples.
         if page_name(name, unit, kind).removesuffix("_total") in _OWN_FAMILIES:
@@ -218,6 +218,6 @@ class _Instrument(wrapt.ObjectProxy):  # type: ignore[type-arg] - as above
         self.__wrapped__.set(amount, self._self_bounded(attributes), context)
 
     def _self_bounded(self, attributes: Attributes) -> dict[str, str]:
-        self._self_bounded_meters.has_measured = True
         bounded_meters = self._self_bounded_meters
+        bounded_meters.measurements += 1
         return bounded_meters.attributes(self._self_name, attributes, self._self_lines) or {}

@@ -7,6 +7,7 @@ limited time.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _MINUTE: Final = 60.0
-_EXPORTER_MODULES: Final = ("opentelemetry.exporter.", "opentelemetry.sdk.")
+_EXPORTS: Final = re.compile(r"opentelemetry\.(exporter|sdk\.(.+\.)?export)(\..+)?")
+"""Modules whose loggers are about exports only."""
+_SHARED: Final = "opentelemetry.sdk._shared_internal"
+"""The module that logs failed exports of spans and log records."""
 _OTLP_SPANS: Final = (
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -61,13 +65,14 @@ class OneLineAMinute(logging.Filter):
         """Installs this filter on the loggers of `exporter` and of `more` parts that use it."""
         for sender in (exporter, *more):
             for cls in sender.__class__.__mro__:  # a proxy's `__class__` is the wrapped exporter's
-                if cls.__module__.startswith(_EXPORTER_MODULES):
-                    logger = logging.getLogger(cls.__module__)
-                    logger.addFilter(self)
-                    self._loggers.add(logger)
-        shared = logging.getLogger("opentelemetry.sdk._shared_internal")  # logs failed exports
-        shared.addFilter(self)
-        self._loggers.add(shared)
+                if _EXPORTS.fullmatch(cls.__module__):
+                    self._install(cls.__module__)
+        self._install(_SHARED)
+
+    def _install(self, name: str) -> None:
+        logger = logging.getLogger(name)
+        logger.addFilter(self)
+        self._loggers.add(logger)
 
     def undo(self) -> None:
         """Removes this filter from all loggers."""
@@ -82,7 +87,8 @@ class OneLineAMinute(logging.Filter):
             self._suppressed += 1
             return False
         if self._suppressed:
-            record.msg = f"{record.msg} ({self._suppressed} more in the minute before)"
+            more = f"{self._suppressed} more were left out after the last such line"
+            record.msg = f"{record.msg} ({more})"
         self._last_passed, self._suppressed = monotonic(), 0
         return True
 

@@ -41,7 +41,7 @@ _MAX_KEPT: Final = 2048
 class _Translator(IsolatedReader):
     """Translates metrics that it is given; it has no instruments of its own."""
 
-    def collect(self, timeout_millis: float = 10_000) -> None:
+    def collect(self, timeout_millis: float = 10_000) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - only its collector calls it
         """Does nothing."""
 
     def family_of(self, metric: Metric) -> str | None:

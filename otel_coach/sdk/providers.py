@@ -234,7 +234,7 @@ class Providers:
                 self.recorder.has_measured
                 and self.recorder.measurements > self._initial_measurements
             )
-            or self.bounded_meters.has_measured
+            or self.bounded_meters.measurements > 0
             or (provider is not None and provider.has_spans)
             or (logs is not None and logs.has_records)
         )
@@ -278,7 +278,8 @@ class Providers:
         """Called in a forked child: what the parent has measured does not count."""
         had_measured = self._has_measured
         self._pid = os.getpid()
-        self.serves = self.bounded_meters.has_measured = False
+        self.serves = False
+        self.bounded_meters.measurements = 0
         if self._own_tracer_provider is not None:
             self._own_tracer_provider.forget_spans()
         if self._own_logger_provider is not None:

@@ -106,12 +106,20 @@ class Redaction:
             return self._redact_instrumentation_span(span)
         has_state = span.context is not None and bool(span.context.trace_state)
         if scope == OWN_SCOPE:
+            # Code of the application's may have added events, links and a status.
             if (
-                has_state
+                span.events
+                or span.links
+                or span.status.description
+                or has_state
                 or self._suspect_keys(span.attributes)
-                or any(map(self._is_suspect_event, span.events))
             ):
-                return redacted_copy(span, self._redact_own, self._redact_own_event)
+                return redacted_copy(
+                    span,
+                    self._redact_own,
+                    self._redact_app_event,
+                    status=self._status(span.status),
+                )
             return span
         if (
             span.events
@@ -196,15 +204,9 @@ class Redaction:
             and (may_reveal(key) or (with_people and key in self._people))
         )
 
-    def _is_suspect_event(self, event: Event) -> bool:
-        return may_reveal(event.name) or bool(self._suspect_keys(event.attributes))
-
     def _redact_app_event(self, event: Event) -> Event:
-        """Redacts an event of the application's spans."""
+        """Redacts an event that the application has added."""
         return Event(event.name, self._redact_event(event, self._redact_app), event.timestamp)
-
-    def _redact_own_event(self, event: Event) -> Event:
-        return Event(event.name, self._redact_event(event, self._redact_own), event.timestamp)
 
     def _redact_event(self, event: Event, rule: Callable[[Attributes], Attributes]) -> Attributes:
         """Applies `rule`; if the event's name stands for content, treats all attributes as such."""

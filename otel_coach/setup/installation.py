@@ -239,7 +239,7 @@ def _local_metrics(providers: Providers, settings: EffectiveSettings) -> LocalMe
         providers.registry,
         reader,
         recorder.measured,
-        lambda: providers.bounded_meters.has_measured or providers.bounded_meters.has_observables,
+        providers.bounded_meters,
         multiprocess=settings.prometheus_multiprocess,
     )
     return LocalMetrics(families, recorder)

@@ -22,7 +22,9 @@ _START_TIME: Final = 19
 """The position of `starttime` (field 22) in /proc/PID/stat, counted after the process state (field
 3); see proc(5)."""
 
-_forking = _forked_by = 0
+_OUTSIDE: Final = 0
+"""What `os.getppid` returns if the parent is outside of this container."""
+_forking = _forked_by = -1
 """The ids of the process that is forking, and of the process that forked this one."""
 
 
@@ -83,7 +85,7 @@ def pid_of_supervisor() -> int | None:
         return starter.pid
     parent = os.getppid()
     is_worker = parent == _forked_by or "gunicorn.arbiter" in sys.modules
-    return parent if is_worker else None
+    return parent if is_worker and parent != _OUTSIDE else None
 
 
 def supervisor(pid: int) -> Supervisor | None:

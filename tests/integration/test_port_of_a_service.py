@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
 from tests.support.environment import without_settings
-from tests.support.page_port import ask, connect, many_files
+from tests.support.page_port import ask, connect, many_files, served
 from tests.support.paths import APPS
 from tests.support.programs import ALONE, Program, free_port
 from tests.support.serving import serving
@@ -97,3 +97,20 @@ def test_an_empty_token_closes_the_page_and_says_what_to_do(blank, has_port, cap
     (record,) = (one for one in caplog.records if one.name == "otel_coach")
     assert "OTEL_COACH_METRICS_TOKEN" in record.getMessage()
     assert "unset" in record.getMessage()
+
+
+def test_a_forked_child_does_not_keep_the_port():
+    read, write = os.pipe()
+    with served() as port:
+        if (child := os.fork()) == 0:
+            os.close(write)
+            os.read(read, 1)  # until the parent closes its end
+            os._exit(0)
+        os.close(read)
+        assert ask(port)[0] == 200
+    try:
+        with pytest.raises(ConnectionRefusedError):
+            connect(port)
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)

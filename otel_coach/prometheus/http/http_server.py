@@ -16,6 +16,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import OwnThread
 from otel_coach.prometheus.http.http_response import BUSY, FAILED, text_answer
 from otel_coach.prometheus.http.request_head import BadRequestError, read_head
@@ -93,7 +94,9 @@ class PageServer:
         self._open: dict[asyncio.Task[None], _Connection] = {}
         """The open connections, the oldest first."""
         self._thread = OwnThread(self._run, "otel-coach-port", fault)
-        self._accepting: asyncio.Task[None] | None = None
+        # A forked child would keep the port: after the end of this process, clients would connect
+        # to it, and nobody would answer.
+        in_each_child(self._listener.close)
 
     def start(self) -> None:
         """Starts the server's thread.

@@ -4,10 +4,12 @@ import itertools
 import math
 import threading
 
+import pytest
 from langchain_core.language_models import FakeListChatModel
 
 from otel_coach.metrics.cardinality import Budgets
-from otel_coach.metrics.catalogue import CATALOGUE
+from otel_coach.metrics.catalogue import CATALOGUE, TOOL_CALLS
+from otel_coach.metrics.labels import DEFAULT_SIZES
 from otel_coach.metrics.series_bound import max_lines
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
@@ -207,3 +209,16 @@ def test_where_claims_cannot_be_written_nothing_new_gets_a_place(tmp_path, monke
     assert [budgets.bounded("model", name) for name in ("new", "before")] == ["other", "before"]
     monkeypatch.undo()
     assert budgets.bounded("model", "new") == "new"
+
+
+@pytest.mark.parametrize("label", DEFAULT_SIZES)
+def test_the_smallest_budgets_give_a_page_and_count_what_is_over(label):
+    """Also the budget that the metric for what is over would exceed itself."""
+    with measuring(Settings(budgets={label: 1})) as measured:
+        recorder = measured.installation.providers.recorder
+        for number in range(30):
+            recorder.record(TOOL_CALLS, 1, (f"tool{number}", f"status{number}", f"error{number}"))
+        page = measured.page()
+    assert page.sum("agent_tool_calls_total") == 30
+    if label in (*TOOL_CALLS.labels, "label_set"):
+        assert page.sum("otel_coach_label_overflow_total", error_type=label) >= 20

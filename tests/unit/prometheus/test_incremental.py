@@ -19,6 +19,7 @@ from otel_coach.metrics.catalogue import (
     InstrumentKind,
 )
 from otel_coach.metrics.labels import ENDPOINT
+from otel_coach.prometheus import local_metrics as local_metrics_module
 from otel_coach.prometheus.all_workers import HEAD, AllWorkers
 from otel_coach.prometheus.encoding import Encoded
 from otel_coach.prometheus.merge import Merged
@@ -355,3 +356,22 @@ def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
     assert [sample_of(key)[1] for key in tables["own"].keys] == [{"pid": "99"}]
     assert tables["c"].values == [1.0]
     assert len(merged._families["own"]._columns) == len(merged._families["c"]._columns) == 1
+
+
+def test_what_only_the_application_counts_is_written_between_scrapes(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(local_metrics_module, "monotonic", lambda: now[0])
+    with measuring() as measured:
+        installation = measured.installation
+        jobs = installation.providers.meter_provider.get_meter("app").create_counter("jobs")
+        local = installation.local_metrics
+        jobs.add(1)
+        local.measure(whole=True)
+        now[0] += 60
+        assert not local.changed()
+        jobs.add(1)
+        assert local.changed()
+        assert b"jobs_total" in local.measure(whole=False)
+        assert not local.changed()  # not due
+        now[0] += 60
+        assert not local.changed()

@@ -181,3 +181,15 @@ def test_the_sdks_own_overflow_label_is_never_reached(measured):
     assert page.sum("wide_total") == sent
     assert "otel_metric_overflow" not in page.text
     assert len(page.samples("wide_total")) <= 1000 + 1
+
+
+def test_combinations_of_different_labels_are_different_combinations():
+    with measuring(settings(BUDGET_LABEL_SET="2")) as measured:
+        jobs = own_meter(measured).create_counter("jobs")
+        for label in ("status", "mode", "model", "tool_name"):
+            jobs.add(1, {label: "a"})
+        rows = measured.page().samples("jobs_total")
+    assert [labels for labels, _ in rows if "a" in labels.values()] == [
+        {**dict.fromkeys(rows[0][0], ""), label: "a"} for label in ("status", "mode")
+    ]
+    assert sum(value for _, value in rows) == 4

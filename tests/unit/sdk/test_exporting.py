@@ -16,22 +16,35 @@ def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
         __module__ = "opentelemetry.exporter.of.a.test"
 
     class Processor:
-        __module__ = "opentelemetry.sdk.of.a.test"
+        __module__ = "opentelemetry.sdk.a.test.export"
+
+    class Base:
+        __module__ = "opentelemetry.sdk.trace"
+
+    class Derived(Exporter, Base):
+        pass
 
     logger = logging.getLogger(Exporter.__module__)
     others = logging.getLogger(Processor.__module__)
     quiet = OneLineAMinute()
-    quiet.quieten(Exporter(), Processor())
+    quiet.quieten(Derived(), Processor())
+    not_about_exports = logging.getLogger(Base.__module__)
     for number in range(5):
         logger.warning("attempt %d", number)
         others.error("queue full")
         logger.info("news")
+        not_about_exports.warning("ended span %d", number)
     now += 61
     logger.error("still %s", "down")
     quiet.undo()
     logger.warning("after")
     texts = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
-    assert texts == ["attempt 0", "still down (9 more in the minute before)", "after"]
+    assert [text for text in texts if "ended span" not in text] == [
+        "attempt 0",
+        "still down (9 more were left out after the last such line)",
+        "after",
+    ]
+    assert len(texts) == 3 + 5
 
 
 def test_one_that_hangs_does_not_keep_the_others():

@@ -36,7 +36,8 @@ class Mode(enum.StrEnum):
 
 def tracers(**options):
     """Our tracer and the SDK's, each with what they exported."""
-    ours = RedactingTracerProvider(Redaction(), Recorder(NoOpMeter("test")), **options)
+    redaction = Redaction({"exception.message", "exception.stacktrace"})  # test_redaction.py
+    ours = RedactingTracerProvider(redaction, Recorder(NoOpMeter("test")), **options)
     theirs = TracerProvider(**options)
     for provider in (ours, theirs):
         exporter = InMemorySpanExporter()

@@ -1,10 +1,13 @@
 """A supervisor that cannot be seen is alive, whatever hides it."""
 
 import os
+import sys
 from pathlib import Path
 
+import pytest
+
 from otel_coach.workers import supervisor as supervisor_module
-from otel_coach.workers.supervisor import supervisor
+from otel_coach.workers.supervisor import pid_of_supervisor, supervisor
 from tests.support.supervisors import hide
 
 # What can be seen of it without such a mount
@@ -30,3 +33,12 @@ def test_without_proc_and_ps_workers_agree_too(monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: "/proc" not in str(path) and real(path))
     monkeypatch.setattr(supervisor_module.subprocess, "run", no_program)
     assert supervisor(os.getpid()).started.startswith("hidden")
+
+
+@pytest.mark.parametrize("imported", [(), ("gunicorn.arbiter",)])
+def test_the_first_process_of_a_container_serves_alone(monkeypatch, imported):
+    """Its parent is outside of the container, and has the id 0 in it."""
+    for module in imported:  # the arbiter itself may be that process
+        monkeypatch.setitem(sys.modules, module, sys)
+    monkeypatch.setattr(os, "getppid", lambda: 0)
+    assert pid_of_supervisor() is None
