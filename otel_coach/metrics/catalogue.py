@@ -73,7 +73,11 @@ _PROBE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 def family_name(name: str, unit: str) -> str:
-    """Returns the family name that OpenTelemetry's Prometheus exporter uses, without `_total`."""
+    """Returns the name on the page of one of otel-coach's families, without a counter's `_total`.
+
+    OpenTelemetry's Prometheus exporter makes the same name; other instruments may have units that
+    only the exporter knows (`sdk/page_names.py`).
+    """
     family = re.sub(r"[^a-zA-Z0-9_:]+", "_", name).removesuffix("_total")
     return f"{family}_seconds" if unit == SECONDS and not family.endswith("_seconds") else family
 

@@ -67,10 +67,11 @@ def labels(mode: str) -> Labels:
     background work, unless their runs state a mode of their own.
 
     Raises:
-        TypeError: `mode` is a function, outside of a request: the decorator has no mode.
+        TypeError: `@labels` was written without a mode, and no request is running. Within a
+            request, the mode is `other` instead, so that the request does not fail.
     """
     is_bare = inspect.isroutine(mode)
-    if is_bare and current_request.get() is None:  # while a module is imported: no request fails
+    if is_bare and current_request.get() is None:
         message = 'labels takes a mode: @labels(mode="planner")'
         raise TypeError(message)
     known = stated_mode(mode)

@@ -98,7 +98,7 @@ class Found(NamedTuple):
         return any(unit.usage_key == usage_key for unit, _ in self.prices().by_unit)
 
     def billed(self, counts: Counts) -> Counts:
-        """Returns `counts` with the minimum that the provider takes, if it takes one."""
+        """Returns `counts`, raised to the minimum that the provider charges for, if it has one."""
         return self.model.billed(counts) if self.owner == self.provider else counts
 
     def cost(

@@ -211,7 +211,7 @@ class Model:
         return self._units.validated(counts)
 
     def billed(self, counts: Counts) -> Counts:
-        """Returns `counts` with the minimum that the provider takes."""
+        """Returns `counts`, raised to the minimum that the provider charges for."""
         if not self._least_seconds:
             return counts
         seconds = counts.get(_SECONDS[0]) or counts.get(_SECONDS[1])

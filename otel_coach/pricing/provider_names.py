@@ -44,6 +44,9 @@ _NAMES: Final = {
 
 
 def names_of(provider: str) -> ProviderNames:
-    """Returns the names of what a library calls `provider`; others keep their name everywhere."""
+    """Returns the names of the provider that a library calls `provider`.
+
+    A provider that the table does not have is called `provider` everywhere.
+    """
     name = provider.lower().replace("-", "_")
     return _NAMES.get(name) or ProviderNames(provider, provider)

@@ -93,7 +93,7 @@ class Column:
         return self.metric in {LLM_COST, AI_ABANDONED_COST}
 
     @property
-    def without(self) -> float:
+    def if_absent(self) -> float:
         """The figure if there is no sample: 0 for a count; a cost may just be unknown."""
         return 0.0 if self.how is How.TOTAL and not self.is_usd else math.nan
 

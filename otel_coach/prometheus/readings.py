@@ -89,7 +89,7 @@ def rows(section: Section, services: Sequence[Interval]) -> list[Row]:
     if not section.by:
         keys.add(())
     found = [
-        (key, [figures.get(key, column.without) for column, figures in columns]) for key in keys
+        (key, [figures.get(key, column.if_absent) for column, figures in columns]) for key in keys
     ]
     return sorted(found, key=lambda row: (-_or_zero(row[1][0]), row[0]))
 

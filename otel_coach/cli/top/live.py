@@ -125,8 +125,8 @@ class Live(App[None]):
         services = self._services()
         seconds = max(one.seconds for one in services)
         window = (
-            f"rates and quantiles of the last {seconds:.0f} s (without new requests: since the "
-            "start); quantiles are estimates, from buckets"
+            f"rates and quantiles of the last {seconds:.0f} s; a quantile without new values is "
+            "that since the start. Quantiles are estimates, from buckets"
             if seconds
             else "since the start"
         )
