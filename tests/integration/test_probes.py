@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 from fastapi import FastAPI
@@ -171,3 +171,30 @@ def test_a_wrong_address_costs_only_itself(caplog):
         assert measured.page().samples("dependency_up") == []
     assert "OTEL_COACH_DEPENDENCIES: db has the unknown scheme" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_a_session_that_a_pooler_gives_to_the_application_next_is_as_it_was(
+    database_url, monkeypatch
+):
+    import psycopg
+
+    with psycopg.connect(database_url, autocommit=True) as shared:
+        # As a pooler does: the session outlives the probe's connection.
+        monkeypatch.setattr(psycopg, "connect", lambda *_, **__: nullcontext(shared))
+        before = shared.execute("SHOW ALL").fetchall()
+        probe_of(database_url)(1.5)
+        assert shared.execute("SHOW ALL").fetchall() == before
+        # The probe's own statement is limited all the same.
+        monkeypatch.setattr(shared, "execute", slowed(shared.execute))
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            probe_of(database_url)(0.2)
+
+
+def slowed(execute):
+    return lambda statement: execute(statement.replace(b"SELECT 1", b"SELECT pg_sleep(30)"))
+
+
+def test_options_in_sqlalchemys_spelling_reach_libpq(database_url):
+    spelled = database_url.replace("postgresql://", "postgresql+psycopg://")
+    joint = "&" if "?" in spelled else "?"
+    probe_of(f"{spelled}{joint}options=-c%20search_path%3Dpublic")(5.0)

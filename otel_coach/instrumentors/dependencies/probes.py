@@ -35,14 +35,14 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
 _POSTGRESQL_ANSWER: Final = re.compile(rb"[SN]")
 _REDIS_ANSWER: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
-_MAX_FIRST_LINE: Final = 256
-"""Bytes; no more of a response is read."""
+_MAX_FIRST_LINE: Final = 1024
+"""Bytes; no more of a response is read. An error of Redis may have 343 (MISCONF)."""
 _MIN_TIMEOUT: Final = 0.001
 """Seconds; a timeout of 0 would make the socket non-blocking, a negative one is an error."""
 
 
 class Probe(Protocol):
-    """Returns if the dependency answers, raises any exception if it does not.
+    """Returns normally if the dependency answers; raises an exception if it does not.
 
     `timeout` (seconds) limits each network operation; the caller limits the whole probe.
     """
@@ -131,12 +131,19 @@ def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, in
 
 
 def _postgresql(address: str) -> Probe:
-    if is_installed("psycopg"):
-        import_module("psycopg")  # now: in the first probe, it would count towards the timeout
+    if _has_psycopg():
         # libpq parses the rest itself: several hosts, the directory of a Unix socket, or no host.
         return functools.partial(_select_one, *_for_libpq(address))
     _, host, port = _split(address, 5432)
     return functools.partial(_greet_postgresql, host, port)
+
+
+def _has_psycopg() -> bool:
+    """Imports psycopg now, because that would count towards the timeout of the first probe."""
+    try:
+        return is_installed("psycopg") and import_module("psycopg") is not None
+    except ImportError:  # it finds no libpq
+        return False
 
 
 def _for_libpq(address: str) -> tuple[str, bool]:
@@ -152,7 +159,7 @@ def _select_one(conninfo: str, is_sqlalchemy: bool, timeout: float, /) -> None: 
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
         address, _, query = conninfo.partition("?")
         kept = [(key, value) for key, value in parse_qsl(query) if key in known]
-        conninfo = f"{address}?{urlencode(kept)}" if kept else address
+        conninfo = f"{address}?{urlencode(kept, quote_via=quote)}" if kept else address
     milliseconds = int(timeout * 1000)
     with psycopg.connect(
         conninfo,
@@ -161,8 +168,8 @@ def _select_one(conninfo: str, is_sqlalchemy: bool, timeout: float, /) -> None: 
         application_name="otel-coach",
         autocommit=True,
     ) as connection:
-        connection.execute(f"SET statement_timeout = {milliseconds}".encode())
-        connection.execute(b"SELECT 1")
+        # Both in one transaction: behind a pooler, the application gets this session afterwards.
+        connection.execute(f"SET LOCAL statement_timeout = {milliseconds}; SELECT 1".encode())
 
 
 def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
@@ -248,6 +255,7 @@ def _http(address: str) -> Probe:
     credentials, at, netloc = url.netloc.rpartition("@")
     headers = {"Host": netloc, "User-Agent": "otel-coach", "Connection": "close"}
     if at:
+        credentials = credentials if ":" in credentials else f"{credentials}:"
         headers["Authorization"] = f"Basic {b64encode(unquote(credentials).encode()).decode()}"
     target = quote(url.path or "/", _SAFE_IN_TARGET)
     if url.query:

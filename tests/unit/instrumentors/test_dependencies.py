@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 import otel_coach
+from otel_coach.instrumentors.dependencies import probes as probes_module
 from otel_coach.instrumentors.dependencies.probes import (
     UnexpectedAnswerError,
     UnknownAddressError,
@@ -24,6 +25,34 @@ def test_http_with_a_password_sends_it_as_it_should():
     with http_server() as (port_number, seen):
         probe_of(f"http://user:p%40ss@127.0.0.1:{port_number}/")(1.0)
     assert seen == ["Basic dXNlcjpwQHNz"]  # user:p@ss
+
+
+def test_a_user_without_a_password_is_sent_as_basic_authentication_has_it():
+    with http_server() as (port_number, seen):
+        probe_of(f"http://token@127.0.0.1:{port_number}/")(1.0)
+    assert seen == ["Basic dG9rZW46"]  # token:
+
+
+def test_an_error_of_redis_is_named_even_if_it_is_long():
+    """What Redis answers to PING when a snapshot has failed."""
+    text = (
+        b"-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist "
+        b"to disk. Commands that may modify the data set are disabled, because this instance is "
+        b"configured to report errors during writes if RDB snapshotting fails "
+        b"(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the "
+        b"RDB error.\r\n"
+    )
+    with tcp_server(say(text)) as server, pytest.raises(UnexpectedAnswerError, match="it says: MIS"):
+        probe_of(f"redis://127.0.0.1:{port(server)}")(1.0)
+
+
+def test_a_psycopg_that_finds_no_libpq_is_done_without(monkeypatch):
+    def no_libpq(_name):
+        raise ImportError("no pq wrapper available")
+
+    monkeypatch.setattr(probes_module, "import_module", no_libpq)
+    with tcp_server(say(b"N")) as server:
+        probe_of(f"postgresql://127.0.0.1:{port(server)}/x")(1.0)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
