@@ -90,7 +90,7 @@ class Request:
         self.mode = self.mode or mode
 
     def take_back_call(self, model: str) -> None:
-        """Notes that an LLM run that started has reached no provider: a cache answered it."""
+        """Notes that an LLM run that started was no call: a cache or other models answered it."""
         models: list[str] = vars(self).get("_models", [])
         if not self.closed and model in models:
             models.remove(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -39,6 +40,15 @@ class CachedAnswers:
         return replace_method(chat_model, CONVERT, partial(_noting, answers=self))
 
     @guarded
+    def copied(self, generations: list[Any]) -> list[Any]:
+        """Returns copies of what a cache has found.
+
+        LangChain's cache in memory has the very objects that the call that filled it is about to
+        return, and langchain-core marks them.
+        """
+        return [*map(copy, generations)]
+
+    @guarded
     def note(self, generations: list[Any]) -> None:
         """Notes what a cache has answered with."""
         for generation in generations:
@@ -67,8 +77,8 @@ def is_marked(response: object, run_id: object) -> bool:
 
 def _noting(original: Callable[..., Any], answers: CachedAnswers) -> Callable[..., Any]:
     @wraps(original)
-    def convert(*args: Any, **kwargs: Any) -> Any:
-        generations = original(*args, **kwargs)
+    def convert(chat_model: Any, cache_val: Any, *args: Any, **kwargs: Any) -> Any:
+        generations = original(chat_model, answers.copied(cache_val) or cache_val, *args, **kwargs)
         answers.note(generations)
         return generations
 
@@ -79,4 +89,4 @@ def _noting(original: Callable[..., Any], answers: CachedAnswers) -> Callable[..
 def _core_marks_cached() -> bool:
     from langchain_core.language_models.chat_models import BaseChatModel  # noqa: PLC0415 - not while LangChain loads
 
-    return hasattr(BaseChatModel, "_convert_cached_generations")
+    return hasattr(BaseChatModel, CONVERT)

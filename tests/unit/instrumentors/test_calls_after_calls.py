@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import LLM, BaseChatModel
@@ -167,6 +169,19 @@ def test_a_model_around_a_model_is_no_call_of_its_own(measured, model, guard, wa
     page = measured.page()
     assert page.sum("agent_llm_tokens_total") > 0
     assert page.sum("agent_llm_unmeasured_total", error_type="no_price") == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_model_of_an_ai_request_is_not_a_model_around_the_one_that_was_called(
+    measured, model, way
+):
+    app = FastAPI()
+    app.get("/ask")(lambda: str(WAYS[way](StreamingGuard(inner=model))))
+    TestClient(app).get("/ask")
+    page = measured.page()
+    (labels, _), *_ = page.samples("agent_llm_requests_total", status="ok")
+    ((asked, _),) = page.samples("app_ai_request_duration_seconds_count")
+    assert asked["model"] == labels["model"] != "none"
 
 
 def test_a_model_that_asks_a_provider_itself_and_another_model_are_two_calls(

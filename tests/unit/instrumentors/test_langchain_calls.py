@@ -171,6 +171,29 @@ def test_an_answer_from_langchains_cache_is_no_call(measured, provider):
     ]
 
 
+def test_a_call_whose_answer_another_finds_in_the_cache_before_it_ends_is_a_call(
+    measured, provider
+):
+    from langchain_core.caches import InMemoryCache
+
+    class AskedMeanwhile(InMemoryCache):
+        async def aupdate(self, *arguments):
+            await super().aupdate(*arguments)
+            answers.append(await model.ainvoke("hi"))
+
+    answers = []
+    model = ChatOpenAI(
+        model="gpt-3.5-turbo", api_key="k", base_url=provider.base_url, cache=AskedMeanwhile()
+    )
+    answers.append(asyncio.run(model.ainvoke("hi")))
+    assert len(provider.ledger) == 1
+    started["LLM calls"] -= 1  # it never reached the provider
+    page = measured.page()
+    assert page.sum(CALLS) == 1
+    assert page.sum(TOKENS, mode="completion") == provider.ledger[0].completion_tokens
+    assert [one.content for one in answers] == [answers[0].content] * 2
+
+
 def test_the_model_of_an_ai_request_is_that_of_its_first_call(measured, provider):
     """Written by hand: what was asked in a request, and which of it the provider has answered."""
     from langchain_core.caches import InMemoryCache
