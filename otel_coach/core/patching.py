@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import wraps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ def replace_method(
 ) -> Callable[[], None]:
     """Replaces `owner`'s method or function `name` by `make(original)`; returns the undo function.
 
+    The replacement calls a method's original as `original(self, ...)`, even if another package has
+    wrapped it.
+
     A method that a class inherits is replaced for that class only. The undo function does nothing
     if the replacement has itself been replaced since.
 
@@ -23,7 +28,8 @@ def replace_method(
     """
     is_own = name in owner.__dict__
     original = owner.__dict__[name] if is_own else getattr(owner, name)
-    replacement = make(original)
+    is_method = isinstance(owner, type)
+    replacement = make(_callable_as_function(original) if is_method else original)
 
     def restore() -> None:
         if owner.__dict__.get(name) is not replacement:
@@ -35,6 +41,22 @@ def replace_method(
 
     setattr(owner, name, replacement)
     return restore
+
+
+def _callable_as_function(original: Any) -> Any:
+    """Returns `original`, or a function that calls it as Python calls a method.
+
+    Only so does a wrapper of wrapt's know whose method it is.
+    """
+    kind = type(original)  # `isinstance` would take a wrapper for what is wrapped
+    if kind in {FunctionType, classmethod, staticmethod} or not hasattr(original, "__wrapped__"):
+        return original
+
+    @wraps(original)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return original.__get__(self, type(self))(*args, **kwargs)
+
+    return method
 
 
 def undo_all(undo: Iterable[Callable[[], None]]) -> None:

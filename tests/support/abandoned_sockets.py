@@ -7,11 +7,13 @@ from contextlib import suppress
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
+from langchain_core.prompts import ChatPromptTemplate
 from websockets.sync.client import connect
 
 from tests.support.abandoned_work import EMPTY, answers, streams
 from tests.support.waiting import eventually
 
+PROMPT = ChatPromptTemplate.from_template("{text}")
 _WAITS_FOR_A_TASK = {
     *("/streams/from-a-queue", "/streams/task-per-chunk", "/streams/lost-in-a-task"),
     *("/answers/gather", "/answers/group"),
@@ -34,11 +36,25 @@ def threads(work):
         work.model.invoke("hi")
         work.model.invoke("hi")
 
+    def prepared():
+        PROMPT.invoke({"text": "hi"})
+        two()
+
     return {
+        "prepared": lambda: asyncio.to_thread(prepared),
         "graph": lambda: run_in_threadpool(work.sync_graph.invoke, EMPTY),
         "model": lambda: run_in_threadpool(work.model.invoke, "hi"),
         "two": lambda: asyncio.to_thread(two),
     }
+
+
+def prepared(work):
+    """The same with a run before that is no AI work."""
+
+    async def answer():
+        await work.model.ainvoke(await PROMPT.ainvoke({"text": "hi"}))
+
+    return answer
 
 
 class Sockets:
@@ -51,7 +67,7 @@ class Sockets:
         self.paths = []
         for name, stream in streams(work).items():
             self._add(f"/streams/{name}", self._streaming(stream))
-        for name, answer in answers(work).items():
+        for name, answer in {**answers(work), "prepared": prepared(work)}.items():
             self._add(f"/answers/{name}", self._awaiting(answer))
         for name, answer in threads(work).items():
             self._add(f"/threads/{name}", self._awaiting(answer))

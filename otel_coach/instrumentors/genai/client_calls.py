@@ -93,11 +93,11 @@ class ClientCalls:
         @wraps(original)
         def request(client: Any, *args: Any, **kwargs: Any) -> Any:
             if (call := self.begin(client, args, kwargs)) is None:
-                return original.__get__(client)(*args, **kwargs)
+                return original(client, *args, **kwargs)
             calls = self.open_calls
             token = calls.enter(call)
             try:
-                answer = original.__get__(client)(*args, **kwargs)
+                answer = original(client, *args, **kwargs)
             except BaseException as error:
                 calls.end(call, error)
                 raise
@@ -113,11 +113,11 @@ class ClientCalls:
         @wraps(original)
         async def request(client: Any, *args: Any, **kwargs: Any) -> Any:
             if (call := self.begin(client, args, kwargs)) is None:
-                return await original.__get__(client)(*args, **kwargs)
+                return await original(client, *args, **kwargs)
             calls = self.open_calls
             token = calls.enter(call)
             try:
-                answer = await original.__get__(client)(*args, **kwargs)
+                answer = await original(client, *args, **kwargs)
             except BaseException as error:
                 calls.end(call, error)
                 if isinstance(error, GeneratorExit):

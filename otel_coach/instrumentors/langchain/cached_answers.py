@@ -89,4 +89,4 @@ def _noting(original: Callable[..., Any], answers: CachedAnswers) -> Callable[..
 def _core_marks_cached() -> bool:
     from langchain_core.language_models.chat_models import BaseChatModel  # noqa: PLC0415 - not while LangChain loads
 
-    return hasattr(BaseChatModel, CONVERT)
+    return hasattr(BaseChatModel, "_convert_cached_generations")

@@ -138,7 +138,7 @@ class EmbeddingObserver:
     def _is_wrapper(self, model: object) -> bool:
         """Returns whether `model` has another embedding model among its attributes."""
         base = self._base
-        for value in getattr(model, "__dict__", {}).values():
+        for value in [*getattr(model, "__dict__", {}).values()]:  # other threads may add some
             # The classes are looked at, not the objects: `isinstance` may run an object's code.
             if base in type(value).__mro__:
                 return True
@@ -233,16 +233,16 @@ def subclasses(cls: type) -> Iterator[type]:
 
 
 def _measured(
-    original: Callable[..., Any], patches: EmbeddingPatches, calls: frozenset[str]
+    original: Any, patches: EmbeddingPatches, calls: frozenset[str]
 ) -> Callable[..., Any]:
     @wraps(original)
     def embed(self: Any, *args: Any, **kwargs: Any) -> Any:
         observer = patches.observer
         opened = None if observer is None else observer.started(self, calls, kwargs)
         if observer is None or opened is None:
-            return original(self, *args, **kwargs)
+            return original.__get__(self)(*args, **kwargs)
         try:
-            vectors = original(self, *args, **kwargs)
+            vectors = original.__get__(self)(*args, **kwargs)
         except BaseException as raised:
             observer.ended(opened, raised)
             raise
@@ -253,16 +253,16 @@ def _measured(
 
 
 def _measured_async(
-    original: Callable[..., Any], patches: EmbeddingPatches, calls: frozenset[str]
+    original: Any, patches: EmbeddingPatches, calls: frozenset[str]
 ) -> Callable[..., Any]:
     @wraps(original)
     async def embed(self: Any, *args: Any, **kwargs: Any) -> Any:
         observer = patches.observer
         opened = None if observer is None else observer.started(self, calls, kwargs)
         if observer is None or opened is None:
-            return await original(self, *args, **kwargs)
+            return await original.__get__(self)(*args, **kwargs)
         try:
-            vectors = await original(self, *args, **kwargs)
+            vectors = await original.__get__(self)(*args, **kwargs)
         except BaseException as raised:
             observer.ended(opened, raised)
             raise
