@@ -2,10 +2,10 @@
 
 The SDK's span keeps its attributes behind a lock from its start on, and most of its cost arises at
 the start, when nothing is known of the request yet. A `DeferredSpan` buffers what is set on it and
-becomes the SDK's `ReadableSpan` when it ends. Code that reads it earlier gets a `ReadableSpan`
-that is built for it. The sampling decision and the ids are made when they are first needed, at the latest
-when it ends. Sampler, id generator, resource and processors are the provider's; the limits are those
-that the SDK's variables set (OTEL_SPAN_*, OTEL_EVENT_*, OTEL_LINK_*, OTEL_ATTRIBUTE_*).
+becomes the SDK's `ReadableSpan` when it ends. Code that reads it earlier gets a `ReadableSpan` that
+is built for it. The sampling decision and the ids are made when they are first needed, at the
+latest when it ends. Sampler, id generator, resource and processors are the provider's; the limits
+are those that the SDK's variables set (OTEL_SPAN_*, OTEL_EVENT_*, OTEL_LINK_*, OTEL_ATTRIBUTE_*).
 """
 
 from __future__ import annotations

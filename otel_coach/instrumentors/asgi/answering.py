@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.guard import guarded
@@ -111,6 +112,8 @@ class Answering:
     """The path and root path by which the router was asked, where a middleware may rewrite them."""
     finished = False
     _route: Route | None = None
+    _finds_route_in = 0
+    """The thread that looks the route up."""
     is_open_socket = False
     """Whether this is a WebSocket that is open now."""
     _status: int | None = None
@@ -181,14 +184,16 @@ class Answering:
     def route(self) -> Route:
         """The matching route, looked up when it is first needed."""
         if self._route is None:
-            self._route = NO_ROUTE  # during the lookup, and if it fails
-            self._find_route()
+            if self._finds_route_in == get_ident():
+                return NO_ROUTE  # a path convertor of the application asks during the lookup
+            self._finds_route_in = get_ident()
+            self._route = self._find_route() or NO_ROUTE
         return self._route
 
-    @guarded  # a path convertor of the application may raise: the request is counted all the same
-    def _find_route(self) -> None:
+    @guarded  # a path convertor may raise: the request is counted all the same
+    def _find_route(self) -> Route:
         original = {**self._original, **self.routed_as} if self.routed_as else self._original
-        self._route = self._routes.find(self.app, original, self._routed)
+        return self._routes.find(self.app, original, self._routed)
 
     @guarded
     def _dependant(self) -> Any:

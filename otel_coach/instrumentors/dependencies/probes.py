@@ -15,8 +15,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
-from otel_coach.core.installed import is_installed
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -141,9 +139,10 @@ def _postgresql(address: str) -> Probe:
 def _has_psycopg() -> bool:
     """Imports psycopg now, because that would count towards the timeout of the first probe."""
     try:
-        return is_installed("psycopg") and import_module("psycopg") is not None
-    except ImportError:  # it finds no libpq
+        import_module("psycopg")
+    except ImportError:  # it is not installed, or finds no libpq
         return False
+    return True
 
 
 def _for_libpq(address: str) -> tuple[str, bool]:

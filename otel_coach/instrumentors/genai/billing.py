@@ -204,10 +204,8 @@ def _paid_items(message: Any) -> Iterator[str]:
     content: Any = getattr(message, "content", None)
     extra: Any = getattr(message, "additional_kwargs", None) or {}
     for items in (content, extra.get("tool_outputs")):
-        for item in as_sequence(items):
-            kind: Any = item.get("type") if isinstance(item, Mapping) else None
-            if kind in _FEES_OF_ITEMS:
-                yield kind
+        mappings = (item for item in as_sequence(items) if isinstance(item, Mapping))
+        yield from paid_items_in(item.get("type") for item in mappings)
 
 
 def _blocks(billing: Billing) -> Iterator[Mapping[str, Any]]:

@@ -170,6 +170,8 @@ def dumped(value: object) -> object:
     """Returns an object of a package, or of `as_object`, as a mapping; others as they are."""
     if isinstance(value, SimpleNamespace):
         return {key: dumped(part) for key, part in vars(value).items()}
+    if isinstance(value, list):
+        return [*map(dumped, cast("list[object]", value))]
     dump: Any = getattr(value, "model_dump", None) or getattr(value, "dict", None)  # pydantic 2, 1
     return dump() if callable(dump) else value
 

@@ -138,6 +138,11 @@ class ModelCall(ProviderCall):
         """Whether it only called other models, which are counted in its place."""
         return self.wraps and not self.was_asked
 
+    @property
+    def was_no_call(self) -> bool:
+        """Whether a cache or other models have answered in its place."""
+        return self.is_from_cache or self.is_wrapper
+
     def asked_url(self) -> str | None:
         """Returns the address that was asked, None if it is not known."""
         return self.api_url

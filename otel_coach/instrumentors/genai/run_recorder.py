@@ -149,11 +149,10 @@ class RunRecorder:
             status = OK  # the consumer had read all there was to read
         if run.parent is None and run.request is not None:
             run.request.outermost_run_ended(run, failed=failed, was_aborted=was_aborted)
-        if run.request is not None:
-            if isinstance(run, ModelCall) and (run.is_from_cache or run.is_wrapper):
-                run.request.take_back_call(run.model)
-            if was_aborted:
-                run.request.run_aborted(run)
+        if isinstance(run, ModelCall) and run.was_no_call and run.request is not None:
+            run.request.take_back_call(run.model)
+        if was_aborted and run.request is not None:
+            run.request.run_aborted(run)
         if run.span is None:
             run.let_go()  # it only links other runs: nothing is recorded for it
             return

@@ -15,10 +15,12 @@ from otel_coach.core.guard import swallowed
 from otel_coach.instrumentors.genai.direct_call import as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from otel_coach.metrics.recorder import Recorder
 
+_READING: Final = ("iter_bytes", "aiter_bytes", "iter_raw", "aiter_raw")
+"""The methods of a response by which all others read it."""
 _MAX_BODY: Final = 64 * 2**20
 """Bytes of a JSON answer that are kept until its end, to read its usage."""
 
@@ -210,15 +212,15 @@ class _WatchedResponse:
         self._calls = calls
         self._reader: weakref.ref[WatchedIterator] | None = None
         self._names: list[str] = []
-        for name in ("close", "aclose"):
-            self.override(name, self._closing)
+        self.override(("close", "aclose"), self._closing)
 
-    def override(self, name: str, make: Callable[..., Any]) -> None:
-        """Sets a method on the response that calls `make(original, ...)`, until it is closed."""
+    def override(self, names: Iterable[str], make: Callable[..., Any]) -> None:
+        """Sets methods on the response that call `make(original, ...)`, until it is closed."""
         attributes = vars(self._response)
-        if name not in attributes and hasattr(self._response, name):
-            attributes[name] = partial(make, getattr(self._response, name))
-            self._names.append(name)
+        for name in names:
+            if name not in attributes and hasattr(self._response, name):
+                attributes[name] = partial(make, getattr(self._response, name))
+                self._names.append(name)
 
     def read_by(self, iterator: WatchedIterator) -> WatchedIterator:
         """Notes the iterator by which the response is read, and returns it."""
@@ -229,10 +231,15 @@ class _WatchedResponse:
         for name in self._names:
             vars(self._response).pop(name, None)
         self._names.clear()
-        reader = self._alive_reader()
-        if reader is None or not reader.is_running:
+        if not self.is_being_read:
             self._calls.leave(self._call)
         return original()
+
+    @property
+    def is_being_read(self) -> bool:
+        """Whether the reader is executing."""
+        reader = self._alive_reader()
+        return reader is not None and reader.is_running
 
     def _alive_reader(self) -> WatchedIterator | None:
         return None if self._reader is None else self._reader()
@@ -248,8 +255,8 @@ def watch_chunks(stream: Any, call: Watchable, calls: Closes) -> bool:
     if iterator is None:
         return False
     watched = WatchedIterator(iterator, call, calls, call.chunk_came)
-    _WatchedResponse(stream.response, call, calls).read_by(watched)
-    stream._iterator = watched  # noqa: SLF001 - a row of compatibility tries it
+    response = watch_bytes(stream.response, call, calls, streams=True)
+    stream._iterator = response.read_by(watched)  # noqa: SLF001 - a row of compatibility tries it
     return True
 
 
@@ -259,17 +266,21 @@ def watched_iterator(stream: Any) -> WatchedIterator | None:
     return iterator if isinstance(iterator, WatchedIterator) else None
 
 
-def watch_bytes(response: Any, call: Watchable, calls: Closes, *, streams: bool) -> None:
-    """Watches the bytes of a response that the application reads itself.
+def watch_bytes(
+    response: Any, call: Watchable, calls: Closes, *, streams: bool
+) -> _WatchedResponse:
+    """Watches the bytes of a response, for the case that the application reads them itself.
 
     `streams` says whether they are server-sent events.
     """
     watched = _WatchedResponse(response, call, calls)
 
     def reading(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        reads = _Events(call) if streams else _Body(call)
         iterator = original(*args, **kwargs)
+        if watched.is_being_read:  # by the stream's own iterator, or by `iter_bytes`
+            return iterator
+        reads = _Events(call) if streams else _Body(call)
         return watched.read_by(WatchedIterator(iterator, call, calls, reads.note, reads.on_end))
 
-    for name in ("iter_bytes", "aiter_bytes"):
-        watched.override(name, reading)
+    watched.override(_READING, reading)
+    return watched

@@ -76,7 +76,9 @@ class ChatCall(DirectCall):
         self.answered_model = getattr(answer, "model", None)
         self.tier = getattr(answer, "service_tier", None)
         choices = as_sequence(getattr(answer, "choices", None))
-        self.finish_reasons += [getattr(choice, "finish_reason", None) for choice in choices]
+        for choice in choices:
+            if (reason := getattr(choice, "finish_reason", None)) is not None:
+                self.finish_reasons.append(reason)
         if self.output is not None:
             self.output += choices
 

@@ -1,10 +1,10 @@
 """Renders one page for all requests that wait for it.
 
 The cost of a page depends on its content, not on the request. So one thread renders one page at a
-time. Each page answers all requests for its format that came before its rendering began. So it has the
-figures of every response that the application sent before the page was requested. A page that includes the
-application's own page is rendered for one request only. However many requests there are, this
-process never renders two pages at the same time.
+time. Each page answers all requests for its format that came before its rendering began. So it has
+the figures of every response that the application sent before the page was requested. A page that
+includes the application's own page is rendered for one request only. However many requests there
+are, this process never renders two pages at the same time.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_an_error_of_redis_is_named_even_if_it_is_long():
         b"(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the "
         b"RDB error.\r\n"
     )
-    with tcp_server(say(text)) as server, pytest.raises(UnexpectedAnswerError, match="it says: MIS"):
+    with tcp_server(say(text)) as server, pytest.raises(UnexpectedAnswerError, match="MISCONF"):
         probe_of(f"redis://127.0.0.1:{port(server)}")(1.0)
 
 

@@ -98,3 +98,29 @@ def test_an_asynchronous_call_is_counted_once_too(name, measured, run, provider)
 
     assert run(work)
     check(measured, provider, name)
+
+
+@pytest.mark.parametrize("way", ["iter_bytes", "iter_lines", "iter_text", "iter_raw"])
+@pytest.mark.parametrize("name", [*STREAMS, *LINES])
+def test_a_stream_whose_response_the_application_reads_itself_is_counted_too(
+    name, way, measured, clients, provider
+):
+    if not has(clients[package_of(name)], ALL[name]):
+        pytest.skip("this version of the package has no such method")
+    answer = ALL[name](clients[package_of(name)], TEXT, "anna")
+    if name in STREAMS:
+        assert list(getattr(answer.response, way)())
+    else:
+        with answer as opened:
+            assert list(getattr(opened.http_response, way)())
+    check(measured, provider, name)
+
+
+@pytest.mark.parametrize("way", ["aiter_bytes", "aiter_lines", "aiter_raw"])
+def test_an_asynchronous_stream_whose_response_is_read_is_counted_too(way, measured, run, provider):
+    async def work(clients):
+        answer = await STREAMS["chat_stream"](clients["openai"], TEXT, "anna")
+        return [part async for part in getattr(answer.response, way)()]
+
+    assert run(work)
+    check(measured, provider, "chat_stream")
