@@ -1,6 +1,7 @@
 """Captured content: in the shape of the GenAI semantic conventions, bounded, redacted."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
@@ -8,6 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.tools import tool
 
 from otel_coach.instrumentors.genai.content import ContentCapture
+from otel_coach.instrumentors.genai.direct_call import dumped
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 
@@ -95,6 +97,11 @@ def captured(mode, **more):
         FakeListLLM(responses=["Sleep."]).invoke("At night?")
         weather.invoke({"city": "Berlin"})
         yield from ({span.name: dict(span.attributes)} for span in measured.spans)
+
+
+def test_objects_of_a_package_are_mappings_in_lists_too():
+    found = dumped(SimpleNamespace(items=[SimpleNamespace(a=1), 2], name="x"))
+    assert found == {"items": [{"a": 1}, 2], "name": "x"}
 
 
 def test_spans_say_what_was_said_only_where_it_was_asked_for():

@@ -8,7 +8,16 @@ import openai
 import pytest
 
 from otel_coach.testing import measuring
-from tests.support.direct_calls import HELPERS, LINES, RAW_STREAMS, STREAMS, WHOLE, has, package_of
+from tests.support.direct_calls import (
+    HELPERS,
+    LINES,
+    RAW_STREAMS,
+    STREAMS,
+    WHOLE,
+    has,
+    http_library,
+    package_of,
+)
 from tests.support.waiting import eventually
 from tests.unit.instrumentors.direct.conftest import CALLS, agrees
 
@@ -31,6 +40,23 @@ def only_status(measured):
 def unmeasured(measured):
     name, labels = NO_USAGE
     return measured.page().sum(name, **labels)
+
+
+@pytest.mark.parametrize("reason", [None, "stop"])
+def test_an_answer_without_a_finish_reason_has_none(reason):
+    """Some servers that speak OpenAI's protocol leave it out."""
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": ""}}
+    module = http_library()
+    answer = {"id": "1", "choices": [choice], "model": "m"}
+    transport = module.MockTransport(lambda _request: module.Response(200, json=answer))
+    with (
+        measuring() as measured,
+        openai.OpenAI(api_key="k", http_client=module.Client(transport=transport)) as client,
+    ):
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        (span,) = measured.spans
+    expected = ("stop",) if reason else None
+    assert span.attributes.get("gen_ai.response.finish_reasons") == expected
 
 
 # Errors
