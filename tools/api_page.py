@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.configuration.setting import settings_of
+from otel_coach.configuration.trust import Trust
 from otel_coach.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _literal(value: object) -> str:
     if isinstance(value, frozenset):
         value = cast("frozenset[str]", value)
         return f"{{{', '.join(map(_literal, sorted(value)))}}}" if value else "frozenset()"
+    if isinstance(value, Trust):
+        return repr(value.everybody)
     return repr(value)
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from otel_coach.settings import EffectiveSettings
 
 _MISUSED: Final = 2
+_MAX_TRIES: Final = 5
 _LIKENESS: Final = 0.85
 """How similar a model's name must be to be suggested, from 0 to 1.
 
@@ -164,12 +165,26 @@ def _why_none(model: str, provider: str | None, others: list[str], listed: Liste
                 f"{meant or 'openai'}; there are {', '.join(listed.providers())}"
             )
     of = f" of {provider}" if provider else ""
-    meant = nearest(model.lower(), listed.names(own_id), _LIKENESS)
+    meant = _similar(model.lower(), own_id, listed)
     return (
         f"{model}{of} has no price{hint(meant)}; calls of it count as no_price. Cure: a price of "
         f'your own in the file of OTEL_COACH_PRICES: {{"{model}": '
         '{"input_mtok": 1.0, "output_mtok": 2.0}}'
     )
+
+
+def _similar(model: str, provider: str | None, listed: ListedPrices) -> str | None:
+    """Returns the most similar name that has a price; the id of an entry need not be one."""
+    names = {*listed.names(provider)} - {model}
+    for _ in range(_MAX_TRIES):
+        meant = nearest(model, names, _LIKENESS)
+        if meant is None:
+            return None
+        offered = listed.offering(meant)
+        if (provider in offered) if provider else offered:
+            return meant
+        names.discard(meant)
+    return None
 
 
 def _own(entry: OwnPrice) -> Iterator[str]:

@@ -22,9 +22,10 @@ _INTRODUCTION = """\
 
 Generated from `otel_coach/settings.py` by `make docs`; do not edit.
 
-Each setting is an environment variable, which is also an option of `opentelemetry-instrument`
-(`--coach_metrics_path /internal`), and a field of `otel_coach.Settings` for
-`otel_coach.instrument(app, settings=Settings(...))`. A variable that cannot be used causes one line
+Each setting is an environment variable, and a field of `otel_coach.Settings` for
+`otel_coach.instrument(app, settings=Settings(...))`. Most variables are options of
+`opentelemetry-instrument`, too (`--coach_metrics_path /internal`); those for budgets, listed
+values, captured content and excluded URLs are not. A variable that cannot be used causes one line
 in the log and in `otel-coach doctor`, and the default takes effect, except where that would let
 something in or out: with an invalid `OTEL_COACH_TRUST_INCOMING` no caller is trusted, with an
 invalid `OTEL_COACH_CONTENT_REDACTOR` no content is captured, and with an empty

@@ -360,8 +360,8 @@ STOP_TOOLS: Final = setting(
 QUIET: Final = setting(
     variables.OTEL_COACH_QUIET,
     Flag(),
-    "Hides the lines at level INFO: what is measured, at the start, and what the application or "
-    "another instrumentation changes in that.",
+    "Hides otel-coach's lines at level INFO: the one at the start that says what is measured, and "
+    "those that say that the application or another instrumentation changes this.",
     default=False,
 )
 

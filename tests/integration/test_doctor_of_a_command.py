@@ -184,7 +184,7 @@ def test_a_command_of_another_interpreter_is_named_and_nothing_else_is_said(told
         script.chmod(0o755)
         found, facts = told("raise RuntimeError", f"{INSTRUMENT} {script} app:app")
         assert found.keys() == {"other-interpreter"}
-        assert f"{script} runs by {python}, but" in found["other-interpreter"].what
+        assert f"{script} runs under {python}, but" in found["other-interpreter"].what
         assert not facts
         assert found["other-interpreter"].cure == (
             f"{python} -m pip install otel-coach && {python} -m otel_coach doctor -- "
@@ -234,6 +234,19 @@ def test_it_is_imported_and_not_served(told, tmp_path):
 
 def test_what_the_application_prints_is_not_in_the_report(told):
     found, _ = told(f"print('noise')\n{PAGE}")
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()",
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)",
+    ],
+)
+def test_what_the_import_starts_keeps_nobody_waiting(told, line):
+    """Neither a thread that goes on, nor a process that has the same output."""
+    found, _ = told(f"{PAGE}\n{line}\n")
     assert found == {}
 
 

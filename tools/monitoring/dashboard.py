@@ -1,4 +1,4 @@
-"""Builds the dashboard as JSON for Grafana 10 or newer."""
+"""Builds the dashboard as JSON for Grafana 10.1 or newer."""
 
 from __future__ import annotations
 

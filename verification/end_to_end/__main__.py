@@ -41,14 +41,18 @@ def main() -> int:
         with TemporaryDirectory(prefix="otel-coach-e2e-") as folder:
             _run(report, Path(folder))
     except (ProgramError, ToolError) as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)
         return 2
     except KeyboardInterrupt:
         return 130
     if arguments.write is not None:
         arguments.write.write_text(_HEAD + report.markdown())
     for finding in report.wrong:
-        console.print(f"[red]{finding.question}: {finding.found} instead of {finding.expected}[/]")
+        console.print(
+            f"{finding.question}: {finding.found} instead of {finding.expected}",
+            style="red",
+            markup=False,
+        )
     findings = sum(map(len, report.chapters.values()))
     console.print(f"{findings} questions asked, {len(report.wrong)} answered wrongly")
     return 1 if report.wrong else 0

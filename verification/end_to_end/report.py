@@ -42,11 +42,10 @@ class Report:
         finding = Finding(question, _text(expected), _text(found))
         list(self.chapters.values())[-1].append(finding)
         if finding.is_right:
-            self.console.print(f"          {question}: {finding.found}")
+            self.console.print(f"          {question}: {finding.found}", markup=False)
         else:
-            self.console.print(
-                f"[red]   wrong: {question}: {finding.found} instead of {finding.expected}[/red]"
-            )
+            wrong = f"   wrong: {question}: {finding.found} instead of {finding.expected}"
+            self.console.print(wrong, style="red", markup=False)
 
     def holds(self, question: str, answer: object) -> None:
         """Adds a finding that is right if `answer` is true."""

@@ -44,7 +44,7 @@ def main() -> int:
         with TemporaryDirectory(prefix="otel-coach-up-") as folder:
             return _run(console, Path(folder), arguments.seconds)
     except (ProgramError, ToolError) as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)
         return 2
     except KeyboardInterrupt:
         return 0
@@ -82,13 +82,13 @@ def _watch(console: Console, stack: WholeStack, seconds: float) -> int:
     while (now := time.monotonic() - started) < seconds:
         for name, program in programs.items():
             if program.process.poll() is not None:
-                console.print(f"[red]{name} ended by itself. Its log ends:[/red]")
-                console.print(program.last_lines())
+                console.print(f"{name} ended by itself. Its log ends:", style="red", markup=False)
+                console.print(program.last_lines(), markup=False)
                 return 1
         if not has_looked and now > _FIRST_SCRAPES:
             has_looked = True
             for line in stack.prometheus.unreachable():
-                console.print(f"[red]{line}[/red]")
+                console.print(line, style="red", markup=False)
         should_be_up = now % (_DATABASE_UP + _DATABASE_DOWN) < _DATABASE_UP
         if should_be_up != is_up:
             (stack.database.start if should_be_up else stack.database.kill)()

@@ -47,7 +47,7 @@ def main() -> int:
     try:
         return _run(port, once=arguments.once)
     except ProgramError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)
         return 2
     except KeyboardInterrupt:
         return 0
@@ -75,7 +75,7 @@ def _run(port: int, *, once: bool) -> int:
         else:
             wrong.append(f"no trace of a chat with a tool came within {MAX_REST} s")
         for line in wrong:
-            console.print(f"[red]wrong: {line}[/red]")
+            console.print(f"wrong: {line}", style="red", markup=False)
         if not wrong:
             console.print("every figure equals the provider's ledger and the users' own notes")
         console.print(f"service   {stack.url}\nmetrics   {stack.url}/metrics")

@@ -86,13 +86,13 @@ def diagnosed(
     """Returns what is found in `environment`, about `command`, and on the page at `url`.
 
     The results are by subject; one that several looks yield is there once. Unless `starts` is
-    false, otel-coach is also started in another process, which takes a second.
+    false, or otel-coach is disabled, it is also started in another process, which takes a second.
     """
     examined = Examined(Settings.from_env(environment), environment)
     results: dict[str, list[Finding | Fact]] = {}
     known = set[Finding | Fact]()
     looks = {name: look(examined) for name, look in _SUBJECTS.items()}
-    if starts:
+    if starts and examined.settings.enabled:
         looks["the start"] = start.look(examined, known)
     if command:
         looks["the application"] = application.look(examined, command, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
 from otel_coach.cli.terminal import within
-from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT
+from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT, variable_of
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
 from otel_coach.core.traps import NO_EXPORTER
 
@@ -71,6 +72,10 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
                 correct=without_secrets(target.endpoint[: path.start()]),
             )
             continue
+        if target.uses_tls and (unusable := _unusable_file(examined, target)) is not None:
+            reported.add(target.variable)
+            yield unusable
+            continue
         key = (target.protocol, target.endpoint, str(target.headers))
         outcome = outcomes.get(key)
         if outcome is None or outcome.failure is not ExportFailure.UNREACHABLE:
@@ -96,6 +101,26 @@ def _missing(examined: Examined) -> Iterator[Finding]:
                     signal=signal,
                     package=package_of(component),
                 )
+
+
+def _unusable_file(examined: Examined, target: Target) -> Finding | None:
+    """Returns what is wrong with the first file for TLS that cannot be used."""
+    client = {part: path for part, path in target.files.items() if part != "CERTIFICATE"}
+    server = {part: path for part, path in target.files.items() if part == "CERTIFICATE"}
+    for files in filter(None, (server, client)):
+        try:
+            otlp_http.tls_context(files)
+        except (OSError, ValueError) as error:
+            part, path = next(iter(files.items()))
+            variable = variable_of(target.signal, part, examined.variables)
+            is_tls = isinstance(error, ssl.SSLError)
+            reason = "it has no certificate or key in PEM format" if is_tls else _why(error)
+            return traps.CERTIFICATE_FILE.found(variable=variable, path=path, reason=reason)
+    return None
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
 def _bad_headers(all_targets: list[Target]) -> Iterator[Finding]:

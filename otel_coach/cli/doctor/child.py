@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
 import traceback
 from dataclasses import replace
@@ -257,4 +258,8 @@ def _what_failed(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = 1
+    try:
+        code = main()
+    finally:
+        os._exit(code)  # threads that the import has started keep nobody waiting

@@ -33,10 +33,12 @@ def result_of(
         try:
             done = subprocess.run(  # noqa: S603 - this interpreter, with a module of this package
                 [sys.executable, "-m", module, *arguments, str(result)],
-                capture_output=True,
                 check=False,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
+                # Not pipes: a process that the import starts would keep them open.
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 timeout=seconds,
             )
         except subprocess.TimeoutExpired:

@@ -34,7 +34,7 @@ _FOLDERS: Final = ("--app-dir", "--chdir", "--working-dir", "-d")
 _INSTRUMENT: Final = "opentelemetry-instrument"
 _SITES: Final = frozenset({"auto_instrumentation", "site"})
 """Folders on PYTHONPATH from which OpenTelemetry or otel-coach instrument each Python process."""
-_BINDS: Final = ("--bind", "-b", "--port", "-p")
+_BINDS: Final = ("--bind", "-b", "--port")
 _PORT: Final = re.compile(r"(?:.*:)?([0-9]{1,5})")
 _DEFAULT_PORT: Final = 8000
 """The port of each of the programs, if none is given."""
@@ -205,7 +205,8 @@ def _position(command: Sequence[str]) -> int:
 def _positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the arguments that are no options.
 
-    First come those that cannot be the value of the option before, then those that may be it.
+    The first list has those that cannot be the value of the preceding option; the second has those
+    that may be.
     """
     certain: list[str] = []
     doubtful: list[str] = []

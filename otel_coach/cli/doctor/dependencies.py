@@ -52,12 +52,14 @@ class Cure(Enum):
     TLS = "openssl s_client -connect {where} # correct its certificate, or the scheme and port"
     ERROR = "nc -vz {host} {port} # it answers; check its log, or search for that error"
     PROTOCOL = "nc -vz {host} {port} # correct host and port, or the scheme"
-    STATUS = "curl -i http://{where} # and its path; look into its log"
+    STATUS = "curl -i {scheme}://{where} # and its path; look into its log"
     REFUSED = "nc -vz {host} {port} # start it, or correct host and port"
     LATE = "nc -vz {host} {port} # look for a firewall, or raise OTEL_COACH_DEPENDENCY_TIMEOUT"
     OTHER = "nc -vz {host} {port} # start it, or correct its address"
 
 
+_PORTS: Final = {"http": "80", "https": "443", "postgresql": "5432", "redis": "6379"}
+"""The ports of addresses that name none."""
 _OF_ANSWERS: Final = {
     Unexpected.PROTOCOL: Cure.PROTOCOL,
     Unexpected.PASSWORD: Cure.LOGIN,
@@ -172,10 +174,14 @@ def _host_and_port(address: str) -> tuple[str, str]:
             rest = address.partition("://")[2]
             # What precedes an at sign may be a password with a slash in it.
             if "@" not in rest or "@" in url.netloc:
-                return url.hostname or "HOST", str(url.port or "PORT")
+                return url.hostname or "HOST", str(url.port or _PORTS.get(url.scheme, "PORT"))
     return "HOST", "PORT"
 
 
 def _filled(cure: Cure, name: str, address: str) -> str:
     host, port = map(shlex.quote, _host_and_port(address))
-    return cure.value.format(name=shlex.quote(name), host=host, port=port, where=f"{host}:{port}")
+    scheme = "https" if address[:6].lower() == "https:" else "http"
+    where = f"{host}:{port}"
+    return cure.value.format(
+        name=shlex.quote(name), host=host, port=port, where=where, scheme=scheme
+    )

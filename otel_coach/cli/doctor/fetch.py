@@ -10,6 +10,7 @@ import time
 from base64 import b64encode
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from errno import ETIMEDOUT
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
@@ -34,7 +35,7 @@ MAX_BYTES: Final = 32 << 20
 _MAX_TEXT: Final = 200
 """Characters of a server's text that are printed."""
 _TIMEOUT: Final = 5.0
-"""Seconds that connecting and each read may take."""
+"""Seconds that connecting may take."""
 _OURS: Final = re.compile(rf"^{ERRORS.prometheus_name}[ {{]", re.MULTILINE)
 _SHOWN: Final = re.compile(
     r"([a-z][a-z0-9+.-]*://)(?:[^/?#@]*@)?([^/?#@]*)([^?#@]*)(?:[?#][^@]*)?", re.IGNORECASE
@@ -86,7 +87,7 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
         Exception: what reading an untrusted answer raises.
     """
     before, until = time.time(), time.monotonic() + MAX_SECONDS
-    with answered(url, token, option) as answer:
+    with answered(url, token, option, MAX_SECONDS) as answer:
         skew = _skew(answer.getheader("date"), before, time.time())
         if answer.status != HTTPStatus.OK:
             raise PageError(_refused(url, answer, token, option))
@@ -99,14 +100,20 @@ def fetched(url: str, token: str | None, option: str = "--url") -> Fetched:
 
 
 @contextmanager
-def answered(url: str, token: str | None, option: str) -> Generator[http.client.HTTPResponse]:
+def answered(
+    url: str, token: str | None, option: str, seconds: float
+) -> Generator[http.client.HTTPResponse]:
     """Yields the answer to a GET of `url`, whose body is not read yet.
+
+    It may take `seconds` to begin, and so may each further part.
 
     Raises:
         PageError: `url` is no address of http or https.
     """
     connection, target, headers = _connection(url, token, option)
     try:
+        _connect(connection)
+        connection.sock.settimeout(seconds)
         connection.request("GET", target, headers=headers)
         yield connection.getresponse()
     finally:
@@ -116,7 +123,7 @@ def answered(url: str, token: str | None, option: str) -> Generator[http.client.
 def unreadable(url: str, error: Exception) -> Finding:
     """Returns the finding for an answer that could not be read."""
     reason = type(error).__name__
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) and not error.strerror:
         reason = f"it was not read completely within {MAX_SECONDS:g} s"
     elif isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate is not accepted: {error.verify_message}"
@@ -159,6 +166,15 @@ def _connection(
     target = parts.path or "/"
     target = f"{target}?{parts.query}" if parts.query else target
     return kind(parts.hostname or "", port, timeout=_TIMEOUT), target, headers
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    try:
+        connection.connect()
+    except TimeoutError as error:
+        if error.strerror:  # the system's own limit
+            raise
+        raise TimeoutError(ETIMEDOUT, f"no connection within {_TIMEOUT:g} s") from None
 
 
 def _parts(url: str, option: str) -> tuple[SplitResult, int]:

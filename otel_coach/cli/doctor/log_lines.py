@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.cli.doctor.traps.environment import LOGGED_AT_START
@@ -69,6 +70,12 @@ def findings(
             yield LOGGED_AT_START.found(line=line.what, cure=cure)
 
 
+def _names(variable: str, text: str) -> bool:
+    """Returns whether `variable` is a word of `text`; a short name may be another word."""
+    has_parts = variable.strip("_") and "_" in variable.strip("_")
+    return bool(has_parts) and re.search(rf"(?<!\w){re.escape(variable)}(?!\w)", text) is not None
+
+
 def _cure(line: LogLine, variables: Mapping[str, str]) -> str:
     """Returns what to do about a line that has no cure.
 
@@ -78,7 +85,7 @@ def _cure(line: LogLine, variables: Mapping[str, str]) -> str:
     named = [
         name
         for name, value in variables.items()
-        if name in line.what or (name.startswith("OTEL_") and repr(value) in line.what)
+        if _names(name, line.what) or (name.startswith("OTEL_") and repr(value) in line.what)
     ]
     if named:
         return f"unset {max(named, key=len)} # or correct it"

@@ -15,6 +15,7 @@ from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from urllib.parse import SplitResult
 
     from otel_coach.cli.doctor.otlp_targets import Target
@@ -77,6 +78,18 @@ def _why_unreachable(error: Exception, target: Target) -> str:
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
+def tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
+    """Returns the context for the files of a `Target`.
+
+    Raises:
+        OSError: one of them cannot be read, or has no certificate or key in it (ssl.SSLError).
+    """
+    context = ssl.create_default_context(cafile=files.get("CERTIFICATE"))
+    if certificate := files.get("CLIENT_CERTIFICATE"):
+        context.load_cert_chain(certificate, files.get("CLIENT_KEY"))
+    return context
+
+
 def _connection(target: Target) -> http.client.HTTPConnection:
     url = target.parts
     host, port = url.hostname or "", url.port
@@ -84,9 +97,7 @@ def _connection(target: Target) -> http.client.HTTPConnection:
     to = (proxy.hostname or "", proxy.port) if proxy is not None else (host, port)
     if not target.uses_tls:
         return http.client.HTTPConnection(*to, timeout=_TIMEOUT)
-    context = ssl.create_default_context(cafile=target.files.get("CERTIFICATE"))
-    if certificate := target.files.get("CLIENT_CERTIFICATE"):
-        context.load_cert_chain(certificate, target.files.get("CLIENT_KEY"))
+    context = tls_context(target.files)
     connection = http.client.HTTPSConnection(*to, timeout=_TIMEOUT, context=context)
     if proxy is not None:
         connection.set_tunnel(host, port or 443)

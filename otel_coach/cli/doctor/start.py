@@ -20,9 +20,7 @@ _MAX_SECONDS: Final = 60.0
 
 
 def look(examined: Examined, known: Collection[Finding | Fact]) -> Iterator[Finding]:
-    """Yields what a start logs beyond the `known` results; nothing if otel-coach is disabled."""
-    if not examined.settings.enabled:
-        return
+    """Yields what a start logs beyond the `known` results."""
     try:
         told = result_of(_CHILD, environment=examined.variables, seconds=_MAX_SECONDS)
     except ChildError as error:

@@ -8,12 +8,12 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.cli.reconciliation.figures import Figures, InputError, short
+from otel_coach.cli.reconciliation.figures import UNNAMED, Figures, InputError, short
 from otel_coach.cli.reconciliation.model_names import Match, matches
 from otel_coach.metrics.labels import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from otel_coach.cli.reconciliation.figures import Counted, Invoice
 
@@ -30,7 +30,10 @@ class Row:
     theirs: Figures
     ours: Figures
     unmeasured: Mapping[str, int]
-    beyond: tuple[str, ...]
+    has_tokens: bool
+    """Whether the provider's side has tokens; only then they are compared."""
+    has_usd: bool
+    beyond: tuple[str, ...] = ()
     """Which of `tokens` and `usd` differ by more than the tolerance."""
 
 
@@ -43,10 +46,7 @@ class Comparison:
     """US dollars of the provider that are no model's tokens; they are in the total alone."""
     total: Row
     tolerance: float
-    has_tokens: bool
-    """Whether the provider's side has tokens."""
-    has_usd: bool
-    has_usd_by_model: bool
+    notes: Sequence[str]
 
     @property
     def beyond(self) -> list[Row]:
@@ -82,40 +82,64 @@ def compare(
         named = match._replace(theirs=billed)
         if patterns and not _is_meant(named, patterns):
             continue
+        known = billed or tuple(invoice.models)
         row = Row(
             named,
             _sum(invoice.models[name] for name in billed),
             _sum(counted.models.get(name, Figures()) for name in match.ours),
             sum((counted.unmeasured.get(name, Counter()) for name in match.ours), Counter[str]()),
-            (),
+            not invoice.with_tokens.isdisjoint(known),
+            not invoice.with_usd.isdisjoint(known),
         )
         if billed or row.ours != Figures() or row.unmeasured:
             rows.append(row)
     _check(rows, patterns)
-    rule = _Rule(tolerance, invoice.has_tokens, invoice.has_usd_by_model)
-    rows = _judged(rows, rule)
+    rows = _judged(rows, tolerance)
     fees = [
-        Row(Match(fee, (fee,), ()), Figures(usd=usd), Figures(), {}, ())
+        Row(Match(fee, (fee,), ()), Figures(usd=usd), Figures(), {}, has_tokens=False, has_usd=True)
         for fee, usd in sorted(invoice.fees.items())
         if not patterns
     ]
-    total = Row(
-        Match("total", (), ()),
-        _sum(row.theirs for row in (*rows, *fees)),
-        _sum(row.ours for row in rows),
-        sum((Counter(row.unmeasured) for row in rows), Counter[str]()),
-        (),
+    total = _total(rows, fees)
+    return Comparison(rows, fees, _judged([total], tolerance)[0], tolerance, [*_notes(rows)])
+
+
+def _total(rows: Sequence[Row], fees: Sequence[Row]) -> Row:
+    """Returns the sum of what is known of both sides."""
+    with_tokens = [row for row in rows if row.has_tokens]
+    with_usd = [row for row in rows if row.has_usd]
+    if fees and (not with_usd or any(fee.match.name == UNNAMED for fee in fees)):
+        with_usd = [*rows]  # dollars of models are among those that name none
+    theirs = Figures(
+        sum(row.theirs.tokens for row in with_tokens),
+        sum((row.theirs.usd for row in (*with_usd, *fees)), Decimal(0)),
     )
-    has_usd = invoice.has_usd_by_model if patterns else invoice.has_usd
-    return Comparison(
-        rows,
-        fees,
-        replace(rule, usd=has_usd).judged(total, total),
-        tolerance,
-        invoice.has_tokens,
-        has_usd,
-        invoice.has_usd_by_model,
+    ours = Figures(
+        sum(row.ours.tokens for row in with_tokens),
+        sum((row.ours.usd for row in with_usd), Decimal(0)),
     )
+    unmeasured = sum((Counter(row.unmeasured) for row in rows), Counter[str]())
+    has_usd = bool(with_usd or fees)
+    return Row(Match("total", (), ()), theirs, ours, unmeasured, bool(with_tokens), has_usd)
+
+
+def _notes(rows: Sequence[Row]) -> Iterator[str]:
+    """Yields which models are not compared in what others are compared in."""
+    for what, is_known in (("tokens", _has_tokens), ("US dollars", _has_usd)):
+        unknown = [row for row in rows if not is_known(row)]
+        if unknown and len(unknown) < len(rows):
+            yield (
+                f"the export has no {what} of {_listed(unknown)}: neither compared nor in the "
+                "total; export both usage and costs of each provider"
+            )
+
+
+def _has_tokens(row: Row) -> bool:
+    return row.has_tokens
+
+
+def _has_usd(row: Row) -> bool:
+    return row.has_usd
 
 
 def _renamed(models: Iterable[str], aliases: Mapping[str, str]) -> dict[str, list[str]]:
@@ -135,7 +159,7 @@ def _sum(figures: Iterable[Figures]) -> Figures:
     return sum(figures, Figures())
 
 
-def _judged(rows: Sequence[Row], rule: _Rule) -> list[Row]:
+def _judged(rows: Sequence[Row], tolerance: float) -> list[Row]:
     """Returns the rows, with what is beyond the tolerance in each.
 
     Models past the budget of the label are `OTHER` on our side: that row and the models that are
@@ -144,30 +168,22 @@ def _judged(rows: Sequence[Row], rule: _Rule) -> list[Row]:
     together: list[Row] = []
     if any(OTHER in row.match.ours and row.ours != Figures() for row in rows):
         together = [row for row in rows if OTHER in row.match.ours or not row.match.ours]
-    theirs, ours = _sum(row.theirs for row in together), _sum(row.ours for row in together)
-    joint = Row(Match(OTHER, (), ()), theirs, ours, {}, ())
-    return [rule.judged(row, joint if row in together else row) for row in rows]
+    joint = _total(together, ())
+    return [
+        replace(row, beyond=_beyond(joint if row in together else row, tolerance)) for row in rows
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """The tolerance, and whether tokens and US dollars are judged."""
-
-    tolerance: float
-    tokens: bool
-    usd: bool
-
-    def judged(self, row: Row, by: Row) -> Row:
-        """Returns `row`, with what is beyond the tolerance in the row `by`."""
-        limit = Decimal(repr(self.tolerance))
-        beyond: list[str] = []
-        missing = abs(by.ours.tokens - by.theirs.tokens)
-        if self.tokens and missing > limit * by.theirs.tokens:
-            beyond.append("tokens")
-        allowed = max(limit * abs(by.theirs.usd), ROUNDING)
-        if self.usd and abs(by.ours.usd - by.theirs.usd) > allowed:
-            beyond.append("usd")
-        return replace(row, beyond=tuple(beyond))
+def _beyond(row: Row, tolerance: float) -> tuple[str, ...]:
+    limit = Decimal(repr(tolerance))
+    beyond: list[str] = []
+    missing = abs(row.ours.tokens - row.theirs.tokens)
+    if row.has_tokens and missing > limit * row.theirs.tokens:
+        beyond.append("tokens")
+    allowed = max(limit * abs(row.theirs.usd), ROUNDING)
+    if row.has_usd and abs(row.ours.usd - row.theirs.usd) > allowed:
+        beyond.append("usd")
+    return tuple(beyond)
 
 
 def _check(rows: Sequence[Row], patterns: Sequence[str]) -> None:

@@ -87,6 +87,7 @@ def file_text(path: str, most: int, cure: str = "name a file that exists") -> st
 
 def _documents(text: str, path: str) -> list[Mapping[str, Any]]:
     """Returns the JSON objects of a file: one, a list, or several one after the other."""
+    text = text.lstrip()
     decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_number)
     found: list[object] = []
     place = 0

@@ -74,9 +74,10 @@ class Invoice:
         default_factory=dict[Report, tuple[float, float]]
     )
     """For each report, when its first line begins and its last one ends, in Unix seconds."""
-    has_tokens: bool = False
-    has_usd: bool = False
-    has_usd_by_model: bool = False
+    with_tokens: set[str] = field(default_factory=set[str])
+    """The models whose tokens the export has."""
+    with_usd: set[str] = field(default_factory=set[str])
+    """The models whose US dollars the export has."""
     notes: list[str] = field(default_factory=list[str])
 
     @property
@@ -108,11 +109,11 @@ def added_up(items: Iterable[Item]) -> Invoice:
     for item in items:
         begin, end = invoice.spans.get(item.report, (item.begin, item.end))
         invoice.spans[item.report] = min(begin, item.begin), max(end, item.end)
-        invoice.has_tokens |= item.tokens is not None
-        if item.usd is not None:
-            invoice.has_usd = True
-            invoice.has_usd_by_model |= bool(item.model)
         if item.model:
+            if item.tokens is not None:
+                invoice.with_tokens.add(item.model)
+            if item.usd is not None:
+                invoice.with_usd.add(item.model)
             figures = Figures(item.tokens or 0, item.usd or Decimal(0))
             invoice.models[item.model] = invoice.models.get(item.model, Figures()) + figures
         elif item.usd is not None:

@@ -1,4 +1,4 @@
-"""Reads pages and query APIs by the code of `otel-coach doctor`; no other module here uses that.
+"""Reads pages and query APIs with the doctor's code; no other module of this room imports that.
 
 Answers are untrusted: bytes and seconds are limited, and every fault is one line with a cure.
 """
@@ -48,13 +48,15 @@ def page_text(url: str, token: str | None, option: str) -> str:
     return fetched(url, token, option).text
 
 
-def reply(url: str, option: str) -> tuple[int, bytes]:
+def reply(url: str, option: str, seconds: float) -> tuple[int, bytes]:
     """Returns status and body of the answer to a GET of `url`; the body is cut after MAX_BYTES + 1.
+
+    The answer may take `seconds` to begin.
 
     Raises:
         PageError: `url` is no address of http or https.
     """
-    with answered(url, None, option) as answer:
+    with answered(url, None, option, seconds) as answer:
         return answer.status, answer.read(MAX_BYTES + 1)
 
 
@@ -72,7 +74,7 @@ def read_within(seconds: float, place: str, question: str, work: Callable[[], _T
         raise InputError(str(error.finding)) from None
     except Exception as error:  # noqa: BLE001 - an untrusted server may make a client raise anything
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and not error.strerror:
             why = f"it was not read completely within {seconds:g} s"
         message = f"{shown(place)} cannot be read ({why}); {question}"
         raise InputError(message) from None

@@ -157,7 +157,7 @@ def _matrix(url: str, query: str, when: float) -> list[tuple[dict[str, str], Seq
     parts = urlsplit(url)
     path = f"{parts.path.rstrip('/')}/api/v1/query"
     asked = urlunsplit(parts._replace(path=path, query=f"query={quote(query)}&time={when:.3f}"))
-    status, body = reply(asked, PROMETHEUS_OPTION)
+    status, body = reply(asked, PROMETHEUS_OPTION, MAX_SECONDS)
     if len(body) > MAX_BYTES:
         message = (
             f"{shown(url)} answers with more than {MAX_BYTES >> 20} MB; name the service's job "

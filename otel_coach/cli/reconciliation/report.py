@@ -33,7 +33,7 @@ def lines(comparison: Comparison, invoice: Invoice, counted: Counted) -> Iterato
     yield from _table(comparison)
     for row in comparison.models:
         yield from _remarks(row)
-    for note in (*invoice.notes, *counted.notes):
+    for note in (*invoice.notes, *counted.notes, *comparison.notes):
         yield f"note: {note}"
     limit = f"{comparison.tolerance:.2%}"
     if not comparison.beyond:
@@ -55,33 +55,26 @@ def as_json(comparison: Comparison, invoice: Invoice, counted: Counted) -> str:
             "ours": counted.source,
             "tolerance": comparison.tolerance,
             "reconciled": not comparison.beyond,
-            "models": [_object(row, comparison) for row in comparison.models],
+            "models": [{**_names_in(row), **_object(row)} for row in comparison.models],
             "fees": [
                 {"name": row.match.name, "usd": float(row.theirs.usd)} for row in comparison.fees
             ],
-            "total": _object(comparison.total, comparison),
-            "notes": [*invoice.notes, *counted.notes],
+            "total": _object(comparison.total),
+            "notes": [*invoice.notes, *counted.notes, *comparison.notes],
         },
         indent=2,
     )
 
 
-def _object(row: Row, comparison: Comparison) -> dict[str, Any]:
-    is_total = row is comparison.total
-    has_usd = comparison.has_usd if is_total else comparison.has_usd_by_model
-    names = (
-        {}
-        if is_total
-        else {
-            "model": row.match.name,
-            "their_names": row.match.theirs,
-            "our_names": row.match.ours,
-        }
-    )
+def _names_in(row: Row) -> dict[str, Any]:
+    name, theirs, ours = row.match
+    return {"model": name, "their_names": theirs, "our_names": ours}
+
+
+def _object(row: Row) -> dict[str, Any]:
     return {
-        **names,
-        "tokens": _quantity(comparison.has_tokens, row.theirs.tokens, row.ours.tokens),
-        "usd": _quantity(has_usd, row.theirs.usd, row.ours.usd),
+        "tokens": _quantity(row.has_tokens, row.theirs.tokens, row.ours.tokens),
+        "usd": _quantity(row.has_usd, row.theirs.usd, row.ours.usd),
         "unmeasured": dict(row.unmeasured),
         "beyond_tolerance": row.beyond,
     }
@@ -109,9 +102,9 @@ def _span(invoice: Invoice) -> str:
 def _table(comparison: Comparison) -> Iterator[str]:
     rows = [
         _HEADER,
-        *(_cells(row, comparison, comparison.has_usd_by_model) for row in comparison.models),
-        *(_fee_cells(row) for row in comparison.fees),
-        _cells(comparison.total, comparison, comparison.has_usd),
+        *map(_cells, comparison.models),
+        *map(_fee_cells, comparison.fees),
+        _cells(comparison.total),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -120,14 +113,14 @@ def _table(comparison: Comparison) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _cells(row: Row, comparison: Comparison, has_usd: bool) -> tuple[str, ...]:  # noqa: FBT001
+def _cells(row: Row) -> tuple[str, ...]:
     theirs, ours = row.theirs, row.ours
     tokens = (_NONE, f"{ours.tokens:,}", _NONE, _NONE)
-    if comparison.has_tokens:
+    if row.has_tokens:
         difference = f"{ours.tokens - theirs.tokens:+,}"
         tokens = (f"{theirs.tokens:,}", tokens[1], difference, _share(theirs.tokens, ours.tokens))
     usd = (_NONE, f"{ours.usd:,.6f}", _NONE, _NONE)
-    if has_usd:
+    if row.has_usd:
         difference = f"{ours.usd - theirs.usd:+z,.6f}"
         usd = (f"{theirs.usd:,.6f}", usd[1], difference, _share(theirs.usd, ours.usd))
     return short(row.match.name), *tokens, *usd

@@ -122,9 +122,11 @@ def find_route(app: Any, scope: Scope) -> Route:
 
 
 class OwnPage:
-    """Whether an application has a metrics page of its own, looked up at most once a second.
+    """Whether an application has a metrics page of its own.
 
-    Searching several hundred routes takes milliseconds, and clients could request it often.
+    It is looked up at most once a second for each path, and for each host name if the application
+    has a `Host` route. Searching several hundred routes takes milliseconds, and clients could
+    request it often.
     """
 
     def __init__(self) -> None:

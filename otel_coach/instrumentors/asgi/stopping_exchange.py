@@ -43,7 +43,7 @@ def exchange_of(rule_of: Callable[[str], StopRule | None], *arguments: Any) -> E
 
 
 class StoppingExchange(Exchange):
-    """Adds to an exchange that the work of its request is stopped when its client has left.
+    """An exchange. When its client has left, the work of its request is stopped.
 
     Args:
         rule_of: as for `exchange_of`.

@@ -66,7 +66,7 @@ class StoppableTurn(Turn, StoppableRequest):
 
 
 class StoppingConnection(Connection):
-    """Adds to a connection that the work of its turns is stopped when the client has left.
+    """A connection. When its client has left, the work of its turns is stopped.
 
     Args:
         rule_of: as for `connection_of`.

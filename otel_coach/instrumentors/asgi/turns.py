@@ -90,8 +90,9 @@ class Turn(Request):
         self.task: asyncio.Task[Any] | None = None
         """The task in which its work began; None in a thread."""
         self.was_handed_on = False
-        """Whether the message went to a task that runs all the time, so that no task and no further
-        message tells the end of the turn."""
+        """Whether neither the end of a task nor the next message tells the end of the turn: a task
+        that runs all the time got the message, the task of the work feeds a stream of events, or
+        the server spoke first."""
         self.has_dropped_stream = False
         """Whether the task of its open run has asked for the next message, and nothing was sent
         since: the stream of that run was dropped."""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class DirectEmbedding(EmbeddingCall):
-    """A call that no other call of an embedding model is around; used as a `DirectCall` is.
+    """A call of an embedding model that is not inside another one.
+
+    It has the methods of a `DirectCall` that `OpenCalls` uses.
 
     Args:
         parent: the run around the call.

@@ -130,9 +130,10 @@ class LangChainInstrumentor(Instrumentor):
 
     @guarded
     def start(self, once_for_all: OnceForAll) -> None:
-        """Patches embedding classes whose base hides their definition, then tries private parts.
+        """Patches embedding classes whose definition was not noticed, then tries a private part.
 
-        Only a serving process needs these private parts of LangChain.
+        A base class that does not call `Embeddings.__init_subclass__` hides the definition. Only a
+        serving process needs the private part, LangChain's owner tasks.
         """
         if self._embeddings is not None:
             self._embeddings.patch_all()

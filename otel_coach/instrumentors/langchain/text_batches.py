@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class TextBatches:
     """The batches of which some calls have not ended yet.
 
-    langchain-core gives all runs of a batch the same object of parameters, and another batch
-    another one. Neither their order nor their thread identifies a batch: the starts of concurrent
-    batches mix where an application has an asynchronous handler.
+    langchain-core gives all runs of one batch the same parameters object, and each batch has an
+    object of its own. Neither the order of the runs nor their thread identifies a batch: the starts
+    of concurrent batches mix where an application has an asynchronous handler.
     """
 
     def __init__(self) -> None:

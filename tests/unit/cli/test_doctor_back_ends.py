@@ -112,6 +112,24 @@ def test_https_with_its_certificate_is_right():
         assert back_end(f"https://localhost:{port}", **certificate) == {}
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("part", ["CERTIFICATE", "CLIENT_CERTIFICATE"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory"), ("no PEM", "no certificate")],
+)
+def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path, protocol, part, content, reason):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    variable = f"OTEL_EXPORTER_OTLP_{part}"
+    found = back_end("https://127.0.0.1:1", **{PROTOCOL: protocol, variable: str(path)})
+    told = only(found, "otlp-certificate-file")
+    assert f"{variable}={path} cannot be used" in told
+    assert reason in told
+    assert f"export {variable}=" in told
+
+
 # Where it is
 
 

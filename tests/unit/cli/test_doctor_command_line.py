@@ -81,6 +81,18 @@ def test_a_command_that_names_no_application_says_so(command):
         served(command.split())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gunicorn -p run.pid -b :9464 app:app",
+        "hypercorn -p x.pid --bind 0.0.0.0:9464 app:app",
+        "uvicorn --port 9464 app:app",
+    ],
+)
+def test_the_port_of_a_command(command):
+    assert served(command.split()).port == 9464
+
+
 def test_options_of_the_command_count_as_variables():
     command = (
         "opentelemetry-instrument --service_name coach --coach_metrics_path=/m uvicorn a:b --x y"

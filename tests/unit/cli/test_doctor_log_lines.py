@@ -53,6 +53,13 @@ def test_a_line_without_a_cure_is_searched_for_a_variable_and_for_its_value(logg
     ]
 
 
+@pytest.mark.parametrize("name", ["_", "TERM", "USER", "o_b"])
+def test_a_part_of_a_word_is_no_variable(logged, name):
+    logging.getLogger("opentelemetry.attributes").warning("DETERMINED for USERS: foo_bar _ USER")
+    (finding,) = reported(logged, **{name: "x"})
+    assert finding.cure == "look into the documentation of opentelemetry"
+
+
 def test_no_exception_is_kept_for_it_may_have_a_secret(logged):
     logging.getLogger("opentelemetry").error("It failed", exc_info=ValueError("hunter2"))
     assert len(logged) == 1

@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from otel_coach.cli.doctor import service
+from otel_coach.cli.doctor import fetch, service
 from otel_coach.core.page_comments import BUDGETS
 from otel_coach.core.traps import Severity
 from otel_coach.metrics.labels import DEFAULT_BUDGETS
@@ -43,6 +43,12 @@ def test_nothing_listens_there():
     (finding,) = findings(service.look(examined(), f"http://127.0.0.1:{free_port()}/metrics"))
     assert finding.trap.name == "page-unreachable"
     assert "Connection refused" in finding.what
+
+
+def test_a_page_that_takes_its_time_is_read(monkeypatch):
+    monkeypatch.setattr(fetch, "_TIMEOUT", 0.2)  # to connect, not to answer
+    with hostile([b"", *ours()], pause=0.5) as (url, _):
+        assert not [*findings(service.look(examined(), url))]
 
 
 def test_an_address_that_is_none():
@@ -127,7 +133,7 @@ def test_workers_that_do_not_share_by_the_pages_own_comments():
 
     assert "worker 4711 only" in only(ours(ALONE % 4711), "workers-not-sharing")
     assert "worker 4712" in only(ours(STALE % 4712), "worker-stale")
-    assert "family my_jobs" in only(ours(HIDDEN % "my_jobs"), "family-hidden")
+    assert "family named my_jobs" in only(ours(HIDDEN % "my_jobs"), "family-hidden")
 
 
 def test_the_comments_are_those_of_the_page(measured, monkeypatch):

@@ -85,7 +85,10 @@ def test_each_cure_begins_with_what_can_be_pasted(name):
 
 def test_cures_that_are_made_of_what_is_found_can_be_pasted_too():
     tables = [
-        *(cure.value.format(name="db", host="h", port="1", where="h:1") for cure in Cure),
+        *(
+            cure.value.format(name="db", host="h", port="1", where="h:1", scheme="http")
+            for cure in Cure
+        ),
         *(cure for _, cure in (_OF_LOSSES, _OF_THE_QUEUE)),
     ]
     assert {pasted(cure)[0] for cure in tables} <= PASTED

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from otel_coach.cli.doctor import diagnosed
+from otel_coach.cli.doctor import dependencies, diagnosed, start
 from tests.support.doctor import diagnosis, findings, hostile
 from tests.support.paths import SUPPORT
 from tests.support.price_lists import changed_list
@@ -175,6 +175,23 @@ def test_a_dependency_that_answers_with_an_error_says_which():
             assert "correct host and port, or the scheme" in told
     with hostile([b""], pause=3) as (url, _):
         assert "no answer in time (0.5 s)" in down(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("https://api.example.com/health", "curl -i https://api.example.com:443 #"),
+        ("http://u:p@api.example.com:81/health", "curl -i http://api.example.com:81 #"),
+    ],
+)
+def test_the_cure_of_an_http_dependency_asks_as_its_address_does(address, asked):
+    assert dependencies._filled(dependencies.Cure.STATUS, "x", address).startswith(asked)
+
+
+def test_a_start_that_is_not_tried_is_not_said_to_be_right(monkeypatch):
+    monkeypatch.setattr(start, "result_of", lambda *_, **__: {"lines": []})
+    assert "the start" not in diagnosed({**NAMED, "OTEL_COACH_DISABLED": "true"})
+    assert "the start" in diagnosed(NAMED)
 
 
 def test_a_dependency_whose_certificate_is_not_accepted_says_why():

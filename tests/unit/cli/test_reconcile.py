@@ -279,6 +279,42 @@ def test_costs_alone_are_compared_in_dollars(reconcile, provider):
     assert row["usd"]["captured"] == pytest.approx(1)
 
 
+def test_a_model_is_judged_only_by_what_its_provider_has_exported(reconcile):
+    claude = Call("claude-x", 1000, 500)
+    exports = [
+        invoices.openai_usage([GPT]),
+        invoices.openai_costs([GPT]),
+        invoices.anthropic_usage([claude]),
+    ]
+    page = page_text(
+        {
+            "gpt-4o": {"prompt": 1000, "completion": 500},
+            "claude-x": {"prompt": 1000, "completion": 500},
+        },
+        {"gpt-4o": 0.0075, "claude-x": 0.25},
+    )
+    found = reconcile.json(exports, page=page)
+    assert found["reconciled"]
+    rows = by_model(found)
+    assert rows["claude-x"]["usd"]["theirs"] is None
+    assert rows["claude-x"]["usd"]["ours"] == 0.25
+    assert rows["claude-x"]["tokens"]["captured"] == 1
+    assert found["total"]["usd"]["captured"] == pytest.approx(1)
+    assert found["total"]["tokens"]["ours"] == 3000
+    (note,) = [note for note in found["notes"] if "US dollars" in note]
+    assert note.startswith("the export has no US dollars of claude-x: neither compared nor")
+    # What is missing of what was exported is found all the same.
+    found = reconcile.json(exports, page=page.replace(" 1000", " 900"))
+    assert not found["reconciled"]
+    assert [row["beyond_tolerance"] for row in found["models"]] == [["tokens"]] * 2
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\r\n\t"])
+def test_space_before_an_export_is_nothing(reconcile, space):
+    exports = [space + invoices.openai_usage([GPT, MINI]), invoices.openai_costs([GPT, MINI])]
+    assert reconcile.json(exports, page=PAGE)["reconciled"]
+
+
 @pytest.mark.parametrize(
     ("line_item", "model"),
     [

@@ -15,9 +15,9 @@ COMMAND: Final = Trap(
 )
 OTHER_INTERPRETER: Final = Trap(
     "other-interpreter",
-    "{program} runs by {python}, but this doctor by {own}",
-    "otel-coach measures what the interpreter runs that it is installed in; the application was "
-    "not imported, and the rest of this report is about this environment.",
+    "{program} runs under {python}, but this doctor under {own}",
+    "otel-coach measures only what runs in the interpreter in which it is installed; the "
+    "application was not imported, and the rest of this report is about this environment.",
     "{python!q} -m pip install otel-coach && {python!q} -m otel_coach doctor -- {command}",
     way=Way.COMMAND,
 )

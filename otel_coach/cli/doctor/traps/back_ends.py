@@ -84,6 +84,12 @@ CERTIFICATE: Final = Trap(
     _LOST,
     "export OTEL_EXPORTER_OTLP_CERTIFICATE=/path/of/its/ca.pem",
 )
+CERTIFICATE_FILE: Final = Trap(
+    "otlp-certificate-file",
+    "{variable}={path} cannot be used: {reason}",
+    _LOST,
+    "export {variable}=/path/of/a/file.pem # that this user may read",
+)
 CREDENTIALS: Final = Trap(
     "otlp-credentials",
     "{variable}={endpoint} refuses {signals}: {reason}",
@@ -100,5 +106,5 @@ REFUSED: Final = Trap(
 
 ROWS: Final = (
     *(PROTOCOL, HEADERS, SCHEME, PATH_TWICE, PATH_MISSING, GRPC_PORT, HTTP_PORT, WRONG_PROTOCOL),
-    *(UNREACHABLE, TLS_TO_PLAIN, PLAIN_TO_TLS, CERTIFICATE, CREDENTIALS, REFUSED),
+    *(UNREACHABLE, TLS_TO_PLAIN, PLAIN_TO_TLS, CERTIFICATE, CERTIFICATE_FILE, CREDENTIALS, REFUSED),
 )

@@ -105,8 +105,8 @@ STALE: Final = _page(
 )
 HIDDEN: Final = _page(
     "family-hidden",
-    "another family {family} of the application is not on the page",
-    "A name stands on a page once.",
+    "a second family named {family} is not on the page",
+    "Two families with one name cannot both be on the page.",
     "grep -rn -e {family!q} . # rename it in the application",
     Severity.WARNING,
 )
