@@ -35,7 +35,7 @@ _EMPTY: Final[Mapping[InstrumentKind, Any]] = {
     InstrumentKind.GAUGE: Gauge([]),
     InstrumentKind.HISTOGRAM: Histogram([], AggregationTemporality.CUMULATIVE),
 }
-_MAX_KEPT: Final = 2048
+_MAX_KEPT: Final = 256
 
 
 class _Translator(IsolatedReader):

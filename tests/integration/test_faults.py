@@ -193,7 +193,7 @@ def in_turn(*faults):
 
 
 NOT_CALLED_HERE = {
-    "CachedAnswers.note",  # no model here has a cache
+    *("CachedAnswers.copied", "CachedAnswers.note"),  # no model here has a cache
     *("RunRecorder._content_of_call", "RunRecorder._content_of"),
     *(f"RunObserver.{name}" for name in ("on_chain_error", "on_llm_start", "on_llm_error")),
     *(f"RunObserver.on_retriever_{name}" for name in ("start", "end", "error")),
