@@ -5,6 +5,7 @@ Most services need no import of this package: `opentelemetry-instrument uvicorn 
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,10 @@ def instrument(app: Starlette | None = None, *, settings: Settings | None = None
                 f"not {type(settings).__name__}"
             )
             raise TypeError(message)
+    from otel_coach.configuration.environment_variables import is_enabled  # noqa: PLC0415 - light
+
+    if not is_enabled():  # the operator's switch, also where the settings are made in code
+        return
     try:
         from otel_coach.setup.installation import INSTRUMENTORS, install  # noqa: PLC0415 - imports the SDK
     except ValueError as error:  # the SDK reads the limits of spans when it is imported
@@ -77,9 +82,8 @@ def uninstrument() -> None:
 
     The global OpenTelemetry providers are shut down, but stay: the API does not allow another set.
     """
-    from otel_coach.setup.installation import uninstall  # noqa: PLC0415
-
-    uninstall()
+    if (module := sys.modules.get("otel_coach.setup.installation")) is not None:
+        module.uninstall()
 
 
 @cache  # it is read from a file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 
     from otel_coach.core.compatibility import PrivatePart
     from otel_coach.core.guard import CountsFaults
+
+
+def when_imported(module: str, method: Callable[[Any], object]) -> None:
+    """Calls the bound `method` with a module as soon as that is imported, while its object lives.
+
+    An import hook cannot be unregistered, and must not keep the object alive.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def hook(imported: Any) -> None:
+        if (alive := reference()) is not None:
+            alive(imported)
+
+    wrapt.register_post_import_hook(hook, module)
 
 
 class Methods(NamedTuple):
@@ -48,7 +63,7 @@ class LatePatches:
         self._part = part
         self._undo: list[Callable[[], None]] | None = []
         for module in methods:
-            wrapt.register_post_import_hook(self._patch, module)
+            when_imported(module, self._patch)
 
     def undo(self) -> None:
         """Restores the methods."""

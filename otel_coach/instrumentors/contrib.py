@@ -10,10 +10,10 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-import wrapt
 from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_coach.core.guard import guarded
+from otel_coach.core.late_patches import when_imported
 from otel_coach.core.patching import undo_all
 from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import HandedOver
@@ -55,7 +55,8 @@ class ContribInstrumentations:
         self._is_stopped = False
         self._is_suspended = False
         self._waits_for_psycopg = False
-        self._undo: list[Callable[[], None]] = []
+        self._fastapi: dict[object, Callable[[], None]] = {}
+        """By application, None for all of them, what uninstruments FastAPI."""
         page = f"{re.escape(metrics_path)}/?$"
         self._arguments: dict[str, dict[str, Any]] = {
             PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}
@@ -87,13 +88,13 @@ class ContribInstrumentations:
 
     def load_psycopg(self) -> None:
         """Arranges for psycopg to be instrumented as soon as the host imports it."""
-        if not self._disables(PSYCOPG):
+        if not self._disables(PSYCOPG) and not self._waits_for_psycopg:
             self._waits_for_psycopg = True
-            wrapt.register_post_import_hook(self._load_psycopg, PSYCOPG)
+            when_imported(PSYCOPG, self._load_psycopg)
 
     @guarded  # an exception here would break the host's own import
     def _load_psycopg(self, _module: object) -> None:
-        if self._is_stopped or self._is_suspended:  # an import hook cannot be unregistered
+        if self._is_stopped or self._is_suspended:
             return
         instrumentor = contrib_instrumentor(PSYCOPG)
         if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
@@ -104,8 +105,8 @@ class ContribInstrumentations:
     def load_fastapi(self, app: object) -> None:
         """Instruments `app`, or every FastAPI application if it is None, to make the server spans.
 
-        Does nothing if otel-coach's middleware makes them. `opentelemetry-instrument` does not need
-        this method: it loads the instrumentation by its entry point.
+        Does nothing if otel-coach's middleware makes them. The distro calls it, too, when
+        `opentelemetry-instrument` loads the instrumentation.
         """
         arguments = self._arguments.get(FASTAPI)
         if arguments is None or self._disables(FASTAPI):
@@ -115,31 +116,36 @@ class ContribInstrumentations:
             return
         if app is not None:
             instrumentor.instrument_app(app, **arguments)
-            self._undo.append(partial(instrumentor.uninstrument_app, app))
+            self._fastapi[app] = partial(instrumentor.uninstrument_app, app)
         elif not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(skip_dep_check=True, **arguments)
-            self._undo.append(instrumentor.uninstrument)
+            self._fastapi[None] = instrumentor.uninstrument
 
     def stop(self) -> None:
         """Uninstruments what was instrumented here."""
         self._is_stopped = True
-        undo_all(self._undo)
-        self._undo.clear()
+        self._uninstrument()
+
+    def _uninstrument(self) -> None:
+        undo = [*self._fastapi.values()]
         if self._psycopg is not None:
-            self._psycopg.uninstrument()
-            self._psycopg = None
+            undo.append(self._psycopg.uninstrument)
+        self._fastapi.clear()
+        self._psycopg = None
+        undo_all(undo)
 
     @contextmanager
     def suspended(self) -> Generator[None]:
-        """Uninstruments psycopg, so that other code may instrument it; takes this back on exit."""
+        """Uninstruments all, so that other code may instrument it; takes this back on exit."""
         self._is_suspended = True
-        if (psycopg := self._psycopg) is not None:
-            self._psycopg = None
-            psycopg.uninstrument()
+        apps = [*self._fastapi]
+        self._uninstrument()
         try:
             yield
         finally:
             self._is_suspended = False
+            for app in () if self._is_stopped else apps:
+                self.load_fastapi(app)
             # The host may have imported psycopg meanwhile.
             if self._waits_for_psycopg and PSYCOPG in sys.modules:
                 self._load_psycopg(None)
@@ -152,8 +158,13 @@ class ContribInstrumentations:
         if not instrumentor.is_instrumented_by_opentelemetry:
             return
         instrumentor.uninstrument()
-        if (arguments := self.arguments(name)) is not None:
-            instrumentor.instrument(skip_dep_check=True, **arguments)
+        if (arguments := self.arguments(name)) is None:
+            return
+        instrumentor.instrument(skip_dep_check=True, **arguments)
+        if name == PSYCOPG:
+            self._psycopg = instrumentor
+        else:
+            self._fastapi[None] = instrumentor.uninstrument
 
 
 def module_of(name: str) -> str:

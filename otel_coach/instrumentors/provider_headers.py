@@ -28,7 +28,6 @@ from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-import wrapt
 from opentelemetry import propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
@@ -39,6 +38,7 @@ from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
 from otel_coach.core.installed import is_installed
 from otel_coach.core.known_scopes import calls_a_provider
+from otel_coach.core.late_patches import when_imported
 from otel_coach.core.patching import replace_method, undo_all
 from otel_coach.core.spans import distrusts_caller, is_inside_call
 
@@ -128,7 +128,7 @@ class ProviderHeaders:
             if self._trusts is not None:
                 self._undo.append(replace_method(cls, "extract", self._ignoring_untrusted))
         if self._withholds:
-            wrapt.register_post_import_hook(self._patch, _ANTHROPIC)
+            when_imported(_ANTHROPIC, self._patch)
 
     @guarded
     def is_for_a_provider(self, context: Context | None) -> bool:

@@ -6,7 +6,7 @@ import atexit
 import logging
 import math
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -114,6 +114,10 @@ class Installation:
         self.serving = Serving(self.local_metrics, self.page, self.renders, self.recorder, settings)
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumentors: dict[str, Instrumentor] = {}
+        self._postponed: list[tuple[str, object]] = []
+        """What was asked for while another installation, a measurement's, had the instrumentors."""
+        self._is_over = False
+        """Whether `uninstrument` was called."""
         self._flushed_at = -math.inf
         """When the end of an application's lifespan has exported, by `time.perf_counter`."""
         self._forked_at = 0.0
@@ -176,6 +180,8 @@ class Installation:
         instrumentor = INSTRUMENTORS[name]()
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.watch_also(app)
+            if name not in self._instrumentors:
+                self._postponed.append((name, app))
             return
         apps = None if app is None else WeakSet([app])
         instrumentor.instrument(skip_dep_check=True, apps=apps, **ARGUMENTS[name](self))
@@ -191,6 +197,7 @@ class Installation:
 
     def uninstrument(self) -> None:
         """Removes everything from the application's request path, and flushes."""
+        self._is_over = True
         instrumentors = [*reversed(self._instrumentors.values())]
         self._instrumentors.clear()
         undo_all(
@@ -205,15 +212,26 @@ class Installation:
     @contextmanager
     def suspended(self) -> Generator[None]:
         """Takes the instrumentors off the application's request path; puts them back on exit."""
-        with ExitStack() as undo:
-            undo.enter_context(self.contrib.suspended())
-            for name, instrumentor in self._instrumentors.items():
-                apps, arguments = instrumentor.apps, ARGUMENTS[name](self)
-                instrumentor.uninstrument()
-                undo.callback(instrumentor.instrument, skip_dep_check=True, apps=apps, **arguments)
+        with self.contrib.suspended():
+            suspended, self._instrumentors = self._instrumentors, {}
+            apps = {name: instrumentor.apps for name, instrumentor in suspended.items()}
+            undo_all(instrumentor.uninstrument for instrumentor in suspended.values())
             self._headers.stop()
-            undo.callback(self.withhold_headers)
-            yield
+            try:
+                yield
+            finally:
+                if not self._is_over:  # the application may have ended it meanwhile
+                    for name, instrumentor in suspended.items():
+                        arguments = ARGUMENTS[name](self)
+                        instrumentor.instrument(skip_dep_check=True, apps=apps[name], **arguments)
+                    self._instrumentors = suspended
+                    self.withhold_headers()
+
+    def start_postponed(self) -> None:
+        """Starts what could not be started while a measurement had the instrumentors."""
+        postponed, self._postponed = self._postponed, []
+        for name, app in () if self._is_over else postponed:
+            self.instrument(name, app)
 
     def _end_runs(self, which: Callable[[Run], bool]) -> None:
         for instrumentor in self._instrumentors.values():
@@ -268,7 +286,7 @@ def install(settings: Settings | None = None) -> Installation | None:
             if not settings.enabled:
                 return None
             if settings.quiet:
-                _logger.addFilter(_is_no_information)
+                _logger.addFilter(_is_not_at_info)
             if vendors_in_place():  # the vendor's exporters get all spans
                 settings = replace(settings, trace_exporters=())
             try:
@@ -277,6 +295,7 @@ def install(settings: Settings | None = None) -> Installation | None:
                 if belongs_to_host(error):
                     raise
                 _stays_off = True
+                _logger.removeFilter(_is_not_at_info)
                 # The exception's message is not logged: it may contain an address with a password.
                 _logger.error(  # noqa: TRY400 - one line, with what to do next
                     "otel-coach: it cannot start (%s in %s) and measures nothing; `otel-coach "
@@ -290,7 +309,7 @@ def install(settings: Settings | None = None) -> Installation | None:
         return _installed
 
 
-def _is_no_information(record: logging.LogRecord) -> bool:
+def _is_not_at_info(record: logging.LogRecord) -> bool:
     """Whether `record` is shown with OTEL_COACH_QUIET."""
     return record.levelno != logging.INFO
 
@@ -306,7 +325,7 @@ def uninstall() -> None:
     with _installing:
         installed, _installed = _installed, None
         if installed is not None:
-            _logger.removeFilter(_is_no_information)
+            _logger.removeFilter(_is_not_at_info)
             atexit.unregister(_at_exit)
             installed.uninstrument()
 

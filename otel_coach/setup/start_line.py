@@ -46,10 +46,8 @@ def _metrics(settings: EffectiveSettings, *, has_port: bool) -> str:
     places: list[str] = []
     if settings.serves_metrics and (has_port or settings.metrics_port is None):
         places.append(_page(settings))
-    protocol = settings.otlp_metrics_protocol
-    is_pushed = "otlp" in settings.metric_exporters
-    if is_pushed and has_exporter("metrics", exporter_component("otlp", protocol)):
-        places.append(_sent_to("metrics", protocol))
+    pushed = [name for name in settings.metric_exporters if name != "prometheus"]
+    places += _places("metrics", pushed, settings.otlp_metrics_protocol)
     return f"metrics {' and '.join(places)}" if places else "no metrics"
 
 
@@ -67,13 +65,17 @@ def _traces(settings: EffectiveSettings) -> str:
         return f"traces as {' and '.join(vendors)} sends them"
     if settings.config_file is not None:
         return "traces as OTEL_CONFIG_FILE says"
-    protocol = settings.otlp_traces_protocol
-    places = [
-        _sent_to("traces", protocol) if name == "otlp" else f"to {name}"
-        for name in settings.trace_exporters
-        if has_exporter("traces", exporter_component(name, protocol))
-    ]
+    places = _places("traces", settings.trace_exporters, settings.otlp_traces_protocol)
     return f"traces {' and '.join(places)}" if places else "no traces"
+
+
+def _places(signal: str, names: Iterable[str], protocol: str) -> list[str]:
+    """Returns where the signal's exporters of these `names` send, if they are installed."""
+    return [
+        _sent_to(signal, protocol) if name == "otlp" else f"to {name}"
+        for name in names
+        if has_exporter(signal, exporter_component(name, protocol))
+    ]
 
 
 def _sent_to(signal: str, protocol: str) -> str:

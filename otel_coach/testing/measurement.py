@@ -76,12 +76,19 @@ _measuring: list[Measured] = []
 """The measurement that is active: at most one."""
 
 
+def _start_postponed() -> None:
+    """Starts what `otel_coach.instrument` was called for within the measurement."""
+    if (installation := installed()) is not None:
+        installation.start_postponed()
+
+
 @contextmanager
 def measuring(settings: Settings | None = None) -> Generator[Measured]:
     """Measures this process with all of otel-coach's instrumentors; undoes that on exit.
 
-    The environment is not read; pass `Settings.from_env()` to measure with its settings. If
-    `otel_coach.instrument` was called before, its instrumentors are suspended meanwhile.
+    Settings are not taken from the environment; pass `Settings.from_env()` to measure with those
+    there. The SDK reads its own variables (limits of spans, resource). If `otel_coach.instrument`
+    was called before, its instrumentors are suspended meanwhile.
 
     Raises:
         RuntimeError: `measuring` is active in this process already.
@@ -96,6 +103,7 @@ def measuring(settings: Settings | None = None) -> Generator[Measured]:
     # Measure this test only, even if tests run in forked processes, which look like workers.
     alone = replace(effective(settings or Settings(), {}), shares_figures=False, quiet=True)
     with ExitStack() as undo:
+        undo.callback(_start_postponed)
         if (other := installed()) is not None:
             undo.enter_context(other.suspended())
         installation = Installation(alone, span_processors=[SimpleSpanProcessor(exporter)])

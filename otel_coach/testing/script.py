@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TOKEN: Final = re.compile(r"\s*\S+")
+_TOKEN: Final = re.compile(r"\s*\S+(?:\s+\Z)?")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Call:
     embedding, as one message."""
     status: int
     prompt_tokens: int
-    """The words of all messages."""
+    """The words of all messages; 0 for a failure."""
     completion_tokens: int
     """The words of the answer, or of a tool call's arguments; 0 for a failure."""
 

@@ -62,7 +62,8 @@ class ScriptedProvider:
     @script.setter
     def script(self, script: list[str | ToolCall | Failure]) -> None:
         with self._lock:
-            self._script, self._next = script, 0
+            if script is not self._script:  # `script += [...]` extends it
+                self._script, self._next = script or ["ok"], 0
 
     @property
     def base_url(self) -> str:
@@ -116,6 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
+        try:
+            self._answered(path, body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"{type(error).__name__}: {error}"
+            self._fail(Failure(400, f"the scripted provider cannot read the request ({why})"))
+
+    def _answered(self, path: str, body: bytes) -> None:
         if (api := _APIS.get(path)) is not None:
             self._answer(api, json.loads(body))
         elif path == _EMBEDDINGS:
@@ -125,10 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(Failure(404, f"the scripted provider knows {known}"))
 
     def _answer(self, api: OpenAIApi, asked: dict[str, Any]) -> None:
+        messages, model = api.messages(asked), str(asked["model"])
         answer = self._next_answer()
-        messages = api.messages(asked)
         call = Call(
-            str(asked["model"]),
+            model,
             bool(asked.get("stream")),
             messages,
             answer.status if isinstance(answer, Failure) else 200,

@@ -132,16 +132,16 @@ def test_whatever_we_register_with_others_is_known_here():
         ("core/forks", "os.register_at_fork"),
         ("core/forks", "weakref.WeakMethod"),  # without a callback
         ("setup/installation", "atexit.register"),  # Installation.exit is guarded
-        ("instrumentors/contrib", "wrapt.register_post_import_hook"),  # _load_psycopg is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
-        ("core/late_patches", "wrapt.register_post_import_hook"),  # _patch is
+        # What is called through it (_patch, _load_psycopg) is guarded.
+        ("core/late_patches", "wrapt.register_post_import_hook"),
+        ("core/late_patches", "weakref.WeakMethod"),  # without a callback
         ("instrumentors/genai/client_instrumentor", "wrapt.register_post_import_hook"),  # _patch is
         ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
         # _observe and _observe_embeddings are
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
         ("instrumentors/asgi/turns", "task.add_done_callback"),  # task_done is guarded
         ("instrumentors/langchain/open_runs", "task.add_done_callback"),  # _task_done is guarded
-        ("instrumentors/provider_headers", "wrapt.register_post_import_hook"),  # _patch is
         # In an event loop of ours, in a thread of ours, which reports what is raised there.
         ("prometheus/http/http_server", "task.add_done_callback"),
         ("instrumentors/asgi/applications", "weakref.ref"),  # without a callback

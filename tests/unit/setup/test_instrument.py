@@ -76,3 +76,23 @@ def test_only_what_follows_a_lifespan_at_once_ends_sooner(monkeypatch, seconds_s
     made.exit()
     assert given == [granted]
     made.uninstrument()
+
+
+def test_the_operators_switch_holds_for_settings_in_code_too(monkeypatch):
+    import otel_coach
+    from otel_coach.settings import Settings
+    from otel_coach.setup import installation
+
+    monkeypatch.setenv("OTEL_COACH_DISABLED", "true")
+    otel_coach.instrument(settings=Settings())
+    assert installation.installed() is None
+
+
+def test_taking_back_what_never_was_imports_nothing(monkeypatch):
+    import sys
+
+    import otel_coach
+
+    monkeypatch.delitem(sys.modules, "otel_coach.setup.installation")
+    otel_coach.uninstrument()
+    assert "otel_coach.setup.installation" not in sys.modules

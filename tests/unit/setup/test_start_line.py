@@ -67,6 +67,10 @@ def test_an_endpoint_that_has_no_host_is_said_to_be_unreadable(monkeypatch):
             "no metrics; traces to http://localhost:4317; watching nothing",
         ),
         (
+            {"OTEL_METRICS_EXPORTER": "console"},
+            "metrics to console; no traces; watching nothing",
+        ),
+        (
             {"OTEL_COACH_DEPENDENCIES": "a=tcp://h:1"},
             "metrics at /metrics; no traces; watching 1 dependency.",
         ),

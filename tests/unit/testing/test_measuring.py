@@ -1,15 +1,19 @@
 """`measuring` where something measures already."""
 
 import contextvars
+import types
+import weakref
 from dataclasses import replace
 
 import httpx
 import pytest
+import wrapt
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from langchain_core.language_models import FakeListChatModel
 
 import otel_coach
+from otel_coach.core.late_patches import when_imported
 from otel_coach.settings import Settings, effective
 from otel_coach.setup import installation
 from otel_coach.setup.installation import Installation
@@ -144,3 +148,56 @@ def test_psycopg_stays_as_it_was_if_the_outer_measurement_ends_meanwhile(elsewhe
     with measuring():
         elsewhere.contrib.stop()
     assert psycopg.connect is bare
+
+
+def test_what_the_application_takes_back_meanwhile_stays_away(elsewhere, monkeypatch):
+    app = application()
+    otel_coach.instrument(app)
+    with measuring() as measured:
+        otel_coach.uninstrument()  # as the end of a lifespan does
+        asks(app)
+    assert installation.installed() is None
+    for _ in range(2):
+        with measuring() as measured:
+            asks(app)
+            assert measured.page().sum(HTTP) == 1
+    asks(app)
+    assert measured.page().sum(HTTP) == 1
+
+
+def test_what_the_application_asks_for_meanwhile_is_started_afterwards(elsewhere):
+    app = application()
+    with measuring():
+        otel_coach.instrument(app)
+        asks(app)
+    asks(app)
+    assert page_of(elsewhere).sum(HTTP) == 1
+
+
+def test_the_server_spans_of_contrib_are_taken_over_and_given_back(monkeypatch):
+    settings = Settings(server_spans="fastapi")
+    made = Installation(replace(effective(settings, {}), shares_figures=False))
+    monkeypatch.setattr(installation, "_installed", made)
+    try:
+        app = application()
+        otel_coach.instrument(app)
+        with measuring() as measured:
+            asks(app)
+            assert measured.span_tree().splitlines()[0] == "GET /ask (server)"
+        assert app._is_instrumented_by_opentelemetry
+    finally:
+        made.uninstrument()
+    assert not app._is_instrumented_by_opentelemetry
+
+
+def test_an_import_hook_keeps_nothing_alive():
+    class Owner:
+        def imported(self, module):
+            raise AssertionError(module)
+
+    owner = Owner()
+    when_imported("a_module_that_nobody_imports", owner.imported)
+    found = weakref.ref(owner)
+    del owner
+    assert found() is None
+    wrapt.notify_module_loaded(types.ModuleType("a_module_that_nobody_imports"))

@@ -3,6 +3,7 @@
 import socket
 from contextlib import ExitStack
 
+import httpx
 import openai
 import pytest
 from langchain_core.messages import HumanMessage
@@ -34,6 +35,31 @@ def test_a_script_that_replaces_another_begins_at_its_start():
         assert model.invoke("hi").content == "c"
         provider.script = ["x", "y"]
         assert [model.invoke("hi").content for _ in range(2)] == ["x", "y"]
+
+
+def test_a_script_is_extended_in_place_and_an_empty_one_is_ok():
+    with ScriptedProvider("a", "b") as provider:
+        model = chat(provider)
+        assert [model.invoke("hi").content for _ in range(2)] == ["a", "b"]
+        provider.script += ["c"]
+        assert model.invoke("hi").content == "c"
+        provider.script = []
+        assert model.invoke("hi").content == "ok"
+
+
+@pytest.mark.parametrize("body", [{}, {"model": "m", "messages": 7}, [], "x"])
+def test_a_request_that_cannot_be_read_is_answered_with_what_is_wrong(body):
+    with ScriptedProvider("a") as provider:
+        answer = httpx.post(f"{provider.base_url}/chat/completions", json=body)
+        assert answer.status_code == 400
+        assert "cannot read the request" in answer.json()["error"]["message"]
+        assert chat(provider).invoke("hi").content == "a"
+
+
+@pytest.mark.parametrize("text", ["Run easy.\n", " a  b ", ""])
+def test_a_stream_has_the_whole_text(text):
+    with ScriptedProvider(text) as provider:
+        assert "".join(chunk.content for chunk in chat(provider).stream("hi")) == text
 
 
 def test_the_script_is_answered_in_order_and_its_last_answer_repeats():
