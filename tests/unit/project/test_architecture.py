@@ -59,7 +59,7 @@ ALLOWED = {
         "setup",  # `run` starts a service
     },
     "__main__": {"cli", "setup"},
-    "": {"core", "instrumentors.dependencies", "metrics", "settings", "setup"},
+    "": {"configuration", "core", "instrumentors.dependencies", "metrics", "settings", "setup"},
 }
 # Only these import the SDK. `setup` names its types in annotations.
 MAY_IMPORT_SDK = {"sdk", "views", "testing"}
