@@ -82,8 +82,12 @@ class ContribInstrumentations:
 
     @guarded
     def _hand_over(self, span: Span, _scope: object) -> None:
-        """Stores the contrib server span on the current request, for the ASGI middleware."""
-        if (request := current_request.get()) is not None:
+        """Stores the contrib server span on the current request, for the ASGI middleware.
+
+        A mounted application has a span of its own, inside of the first.
+        """
+        request = current_request.get()
+        if request is not None and request.server_span is None:
             request.server_span = HandedOver(span)
 
     def load_psycopg(self) -> None:

@@ -17,7 +17,9 @@ from sse_starlette.sse import AppStatus
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from tests.support.serving import serving
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+from tests.support.serving import serving, serving_by_hypercorn
 from tests.support.waiting import eventually
 
 try:
@@ -190,3 +192,21 @@ def test_calls_in_tasks_of_a_stream_that_is_left_are_told_without_the_collector(
     finally:
         gc.enable()
     assert measured.page().sum("agent_llm_requests_total", status="aborted") == calls
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_hypercorn_reports_the_end_of_a_connection_and_the_stream_is_complete(stops):
+    """While it takes the last message of a response after which the connection is closed."""
+    app = plain_app()
+    app.get("/health")(lambda: "ok")
+    with measuring(Settings(stop_abandoned=stops)) as measured, serving_by_hypercorn(app) as client:
+        for _ in range(10):
+            client.get("/stream?count=3", headers={"connection": "close"}).raise_for_status()
+        eventually(lambda: measured.page().sum(AI) == 10)
+        assert measured.page().sum(AI, status="ok") == 10
+        assert measured.page().sum(ABORTS) == 0
+        # Who leaves in the middle is noticed all the same.
+        with client.stream("GET", "/stream?count=1000&pause=0.01") as answer:
+            next(answer.iter_bytes())
+        eventually(lambda: measured.page().sum(AI, status="aborted") == 1)
+        assert measured.page().sum(ABORTS) == 1

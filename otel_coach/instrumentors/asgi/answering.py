@@ -81,7 +81,8 @@ class Exchanges:
         """Returns the number of AI streams that are open now, by endpoint."""
         open_now: list[str] = []
         for one in (*self.opened, *self.sockets):
-            open_now += [one.route.template] * one.open_streams
+            if count := one.open_streams:  # of others, a middleware may still rewrite the path
+                open_now += [one.route.template] * count
         return _by_endpoint(open_now, self.ai.streaming)
 
 

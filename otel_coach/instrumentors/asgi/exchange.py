@@ -117,7 +117,9 @@ class Exchange(Answering):
             self._has_body = True
 
     def _note_disconnect(self, message: Message) -> None:
-        self._note_client_left()
+        # Some servers report the end of the connection while they take the end of a stream.
+        if not (self._is_stream and self in self.recorder.about_to_record):
+            self._note_client_left()
 
     def _look_for_client(self) -> None:
         """Checks whether the client has left, in the midst of the request.

@@ -53,10 +53,10 @@ class IncomingContext:
             self._propagator, self._headers = propagator, _headers_of(propagator)
         read = self._headers
         if read is None:
-            return propagate.extract(scope, getter=_HEADERS)
+            return propagate.extract(scope, NO_CONTEXT, _HEADERS)
         for name, _ in scope["headers"]:
             if name in read:
-                return propagate.extract(scope, getter=_HEADERS)
+                return propagate.extract(scope, NO_CONTEXT, _HEADERS)
         return NO_CONTEXT
 
     def links_of(self, scope: Scope) -> list[Link] | None:
@@ -66,7 +66,7 @@ class IncomingContext:
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
-        context = propagate.extract(headers)
+        context = propagate.extract(headers, NO_CONTEXT)
         found = get_current_span(context).get_span_context()
         if not found.is_valid:
             return None

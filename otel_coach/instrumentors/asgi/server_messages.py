@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class ServerMessages:
-    """Gives the application the server's messages, in their order, one reader at a time.
+    """Gives the application the server's messages, in their order.
+
+    Either the calls of `next` read them from the server, or the task does. Only `now` reads beside
+    the task.
 
     From `watch` on, a task reads them, whether the application waits for one or not. It stops at
     a few that the application has not taken, so that the server's flow control works.
@@ -44,6 +47,7 @@ class ServerMessages:
             self._changed = asyncio.Event()
             # In an empty context: the run that is current here must not be current in the task.
             self._task = asyncio.get_running_loop().create_task(self._read(), context=Context())
+            self._task.add_done_callback(self._ended)
 
     def close(self) -> None:
         """Ends the task."""
@@ -79,19 +83,19 @@ class ServerMessages:
         return message_now(self._receive)
 
     async def _read(self) -> None:
-        try:
-            while True:
-                while len(self._ahead) >= MAX_AHEAD:
-                    await self._until_changed()
-                message = await self._receive()
-                self._ahead.append(message)
-                if message["type"] in DISCONNECTS:
-                    self._is_wanted = False
-                    self._left(message)
-                    return
-                self._change()
-        finally:
+        while True:
+            while len(self._ahead) >= MAX_AHEAD:
+                await self._until_changed()
+            message = await self._receive()
+            self._ahead.append(message)
+            if message["type"] in DISCONNECTS:
+                self._is_wanted = False
+                self._left(message)
+                return
             self._change()
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self._change()  # also if the task was cancelled before its first step
 
     async def _until_changed(self) -> None:
         assert self._changed is not None  # noqa: S101 # nosec B101 - for the type

@@ -248,8 +248,8 @@ class Stopping:
     def goes_on_though_cancelled(self, message: Message) -> bool:
         """Returns whether the current task, which was cancelled here, goes on with its stream.
 
-        See `Stop.has_lost_cancellation`. The runs that are stopped have ended in a task that got
-        its cancellation and cleans up.
+        See `Stop.has_lost_cancellation`. In a task that got its cancellation and is cleaning up,
+        the stopped runs have ended: such a task does not count as going on.
         """
         stop, task = self.request.stop, current_task()
         if stop is None or not stop.has_cancelled or task is None:

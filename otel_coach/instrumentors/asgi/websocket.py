@@ -26,7 +26,7 @@ from otel_coach.instrumentors.asgi.server_span import (
     end_turn_span,
 )
 from otel_coach.instrumentors.asgi.turns import Turn
-from otel_coach.metrics.labels import ABORTED, ERROR, OK
+from otel_coach.metrics.labels import ABORTED, CLIENT_CLOSED_REQUEST, ERROR, OK
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -68,7 +68,8 @@ class Connection(Answering):
     method = "GET"  # of every handshake
     _application_left = False
     _first_turn: Turn | None
-    """Until the connection ends: a turn refers to its connection, and no cycle may remain."""
+    """None once the connection has ended: a turn refers to its connection, and the two would remain
+    as a reference cycle."""
     _latest: Turn | None = None
     """The turn of the client's last message."""
     _had_abort = False
@@ -120,7 +121,7 @@ class Connection(Answering):
             await self._until_dropped_streams_end()
         self._note_receiving()
         message = await super().receive()
-        if self._is_disconnected:
+        if message["type"] in DISCONNECTS:
             self._disconnect_delivered = True
         return message
 
@@ -155,6 +156,8 @@ class Connection(Answering):
             # From ASGI spec 2.4 on, servers raise it when the client has disconnected.
             self._note_client_left()
             self._disconnect_delivered = True
+            if message["type"] == "websocket.accept":
+                self.accepted, self._status = False, None
             raise
         if turn is not None:
             self._note_sent(turn)
@@ -329,8 +332,9 @@ class Connection(Answering):
             self._first_turn.closed = True
         self._first_turn = self._latest = None
         self._shared.sockets.discard(self)
+        was_left = self._status is None and self._client_left  # during the handshake
         if self._status is None:
-            self._status = SERVER_ERROR
+            self._status = CLIENT_CLOSED_REQUEST if was_left else SERVER_ERROR
         endpoint = self.route.template
         may_be_new = endpoint not in self._shared.rate_limited
         if (self._status in REJECTIONS or may_be_new) and not self._was_not_found():
@@ -340,8 +344,8 @@ class Connection(Answering):
                 time_at(self._start_of_clock, perf_counter()),
                 self.method,
                 self.route,
-                self._status,
-                ABORTED if self._had_abort else OK,
+                None if was_left else self._status,
+                ABORTED if self._had_abort or was_left else OK,
                 None if error is None else type(unwrapped(error)).__qualname__,
             )
             self.recorder.later(end_server_span, self.span, answered)

@@ -12,6 +12,7 @@ from otel_coach.instrumentors.dependencies.health import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from concurrent.futures import Future
 
 _Check = TypeVar("_Check", bound="Callable[..., Any]")
 
@@ -71,10 +72,19 @@ class Watch:
                 raise
             if inspect.iscoroutine(result):  # a plain function that returns an async one's call
                 return self._awaited(result, started)
+            if hasattr(result, "add_done_callback"):  # a future, of asyncio or of a thread pool
+                result.add_done_callback(functools.partial(self._note_future, started))
+                return result
             self._note(started, _FALSE if result is False else None)
             return result
 
         return cast("_Check", watched)
+
+    def _note_future(self, started: float, future: Future[Any]) -> None:
+        if not future.cancelled():
+            raised = future.exception()
+            failure = _FALSE if raised is None and future.result() is False else None
+            self._note(started, failure if raised is None else type(raised).__name__)
 
     async def _awaited(self, call: Coroutine[Any, Any, Any], started: float) -> Any:
         """Awaits the application's call, and records it."""

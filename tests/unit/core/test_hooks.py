@@ -140,6 +140,8 @@ def test_whatever_we_register_with_others_is_known_here():
         ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
         # _observe and _observe_embeddings are
         ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
+        ("instrumentors/asgi/server_messages", "self._task.add_done_callback"),  # sets an event
+        ("instrumentors/dependencies/watch", "result.add_done_callback"),  # Health.note is guarded
         ("instrumentors/asgi/turns", "task.add_done_callback"),  # task_done is guarded
         ("instrumentors/langchain/open_runs", "task.add_done_callback"),  # _task_done is guarded
         # In an event loop of ours, in a thread of ours, which reports what is raised there.
