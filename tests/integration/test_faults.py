@@ -210,7 +210,7 @@ NOT_CALLED_HERE = {
     # tests/unit/instrumentors/direct/test_direct_faults.py makes these fail.
     "ClientCalls.begin",
     *(f"OpenCalls.{name}" for name in ("enter", "exit", "answered", "end", "leave", "end_runs")),
-    *(f"OpenCalls.{name}" for name in ("_answer", "_note", "_prompt")),
+    *(f"OpenCalls.{name}" for name in ("_billing", "_content", "_note", "_prompt")),
     *("ClientInstrumentor._patch", "RunObserver.enclosing"),
     *("Serving.end", "Serving.refresh", "ContribInstrumentations._hand_over"),
     *("Serving.stop", "MetricsEndpoint.combined"),  # at the end; a page of the application's own

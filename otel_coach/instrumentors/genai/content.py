@@ -10,7 +10,7 @@ import logging
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -51,7 +51,7 @@ class ContentCapture:
     Args:
         on_spans: whether to put it on spans of chats, tools and retrievals, as attributes in JSON.
         on_events: whether to emit one event for each chat, with structured attributes.
-        limit: characters per attribute; the newest messages are kept.
+        limit: characters of all texts and numbers of an attribute; the newest messages are kept.
         redactor: `module:function`, called with each text before it is cut; returns the text to
             emit. While it cannot be imported, or fails, no content is emitted.
     """
@@ -195,13 +195,15 @@ def _parts(message: Any, role: str, room: _Room) -> Iterator[dict[str, Any]]:
         }
         return
     for block in cast("list[object]", content) if isinstance(content, list) else [content]:
+        if room.left <= 0:
+            break
         if block and (part := _part(block, room)) is not None:
             yield part
     for call in getattr(message, "tool_calls", None) or ():
         yield {
             "type": "tool_call",
             "id": call.get("id"),
-            "name": call.get("name"),
+            "name": room.take(text_of(call.get("name"))),
             "arguments": _bounded(call.get("args"), room),
         }
 
@@ -229,13 +231,16 @@ def _text(text: object, room: _Room) -> dict[str, Any]:
 def _bounded(value: object, room: _Room, depth: int = 0) -> Any:
     """Returns `value` as JSON types, with its texts cut to the room that is left."""
     if value is None or isinstance(value, bool | int | float):
+        room.left -= len(str(value))
         return value
     if isinstance(value, str):
         return room.take(value)
     if depth < _MAX_DEPTH and room.left > 0:
         if isinstance(value, Mapping):
             pairs = cast("Mapping[object, object]", value).items()
-            return {room.take(str(k)): _bounded(v, room, depth + 1) for k, v in pairs}
+            fitting = takewhile(lambda _: room.left > 0, pairs)
+            return {room.take(str(k)): _bounded(v, room, depth + 1) for k, v in fitting}
         if isinstance(value, list | tuple):
-            return [_bounded(v, room, depth + 1) for v in cast("Iterable[object]", value)]
+            items = takewhile(lambda _: room.left > 0, cast("Iterable[object]", value))
+            return [_bounded(item, room, depth + 1) for item in items]
     return type(value).__name__

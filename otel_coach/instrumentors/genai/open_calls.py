@@ -177,7 +177,8 @@ class OpenCalls:
         if call is None:
             return
         error = error or call.failure
-        billing, content = self._answer(call) or (None, None)
+        billing = self._billing(call)
+        content = None if self._run_recorder.content is None else self._content(call)
         was_lost = was_left and error is None and not call.is_finished
         self._run_recorder.close(
             call, error, content, billing=billing, was_lost=was_lost, was_left=was_left
@@ -186,10 +187,12 @@ class OpenCalls:
             self.recorder.flush()
 
     @guarded  # the call is counted, whatever its answer is like
-    def _answer(self, call: AnyCall) -> tuple[Billing, object] | None:
-        if not isinstance(call, DirectCall):
-            return None
-        return call.billing(), call.content()
+    def _billing(self, call: AnyCall) -> Billing | None:
+        return call.billing() if isinstance(call, DirectCall) else None
+
+    @guarded  # and so is its bill
+    def _content(self, call: AnyCall) -> object:
+        return call.content() if isinstance(call, DirectCall) else None
 
     @guarded
     def _prompt(self, call: DirectCall) -> object:

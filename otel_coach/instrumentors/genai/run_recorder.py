@@ -134,7 +134,7 @@ class RunRecorder:
             error: what ended it, None if it succeeded.
             response: the content of the answer; kept only if content is captured.
             billing: what the answer of a model says about its bill.
-            was_lost: whether nothing could report its end.
+            was_lost: whether it ended without an answer and without an error; it counts as aborted.
             was_left: whether its consumer stopped reading.
         """
         run.ended = True

@@ -28,6 +28,9 @@ _MAX_BODY: Final = 64 * 2**20
 class Watchable(Protocol):
     """A call, which takes what the application reads."""
 
+    is_finished: bool
+    """Whether the whole answer has come."""
+
     def answer_came(self, answer: Any) -> None:
         """Notes the whole answer of a call without a stream."""
         ...
@@ -56,7 +59,7 @@ class Closes(Protocol):
 
 
 class WatchedIterator:
-    """An iterator of a stream. When it is freed, the stream cannot be read any more.
+    """An iterator of a stream. When it is freed, nobody reads the stream through it any more.
 
     Args:
         iterator: yields what the application reads.
@@ -68,7 +71,7 @@ class WatchedIterator:
 
     __slots__ = (
         *("__weakref__", "_call", "_calls", "_iterator", "_note", "_on_end"),
-        *("check", "replace"),
+        *("check", "replace", "response"),
     )
 
     def __init__(
@@ -84,6 +87,8 @@ class WatchedIterator:
         self._calls = calls
         self._note = note
         self._on_end = on_end
+        self.response: _WatchedResponse | None = None
+        """The response, if it may be read in another way, too."""
         self.check: Callable[[Any], None] | None = None
         """Called with the call when a chunk has come; what it raises ends the stream."""
         self.replace: Callable[[Any, BaseException], list[BaseException] | None] | None = None
@@ -105,13 +110,28 @@ class WatchedIterator:
                 raise
         self._calls.end(self._call)
 
+    def _check(self, check: Callable[[Any], None]) -> None:
+        try:
+            check(self._call)
+        except BaseException:
+            self._iterator.close()  # else the connection stays open until a garbage collection
+            raise
+
+    async def _check_async(self, check: Callable[[Any], None]) -> None:
+        try:
+            check(self._call)
+        except BaseException:
+            await self._iterator.aclose()  # as above
+            raise
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._iterator, name)
 
     def __del__(self) -> None:
-        self._calls.leave(self._call)
+        if self.response is None or not self.response.may_be_read_beside(id(self)):
+            self._calls.leave(self._call)
 
     # Both kinds of iteration do what `guarded` does; that would add 0.18 µs to 0.4 µs for a chunk.
 
@@ -122,7 +142,7 @@ class WatchedIterator:
         try:
             chunk = next(self._iterator)
             if self.check is not None:
-                self.check(self._call)
+                self._check(self.check)
         except StopIteration:
             self._end()
             raise
@@ -143,7 +163,7 @@ class WatchedIterator:
         try:
             chunk = await self._iterator.__anext__()
             if self.check is not None:
-                self.check(self._call)
+                await self._check_async(self.check)
         except StopAsyncIteration:
             self._end()
             raise
@@ -192,8 +212,10 @@ class _Body:
             self._parts.append(chunk)
 
     def on_end(self) -> None:
-        """Notes the whole answer."""
-        self._call.answer_came(as_object(b"".join(self._parts)))
+        """Notes the whole answer, unless the package's parser has shown it already."""
+        if not self._call.is_finished:
+            self._call.answer_came(as_object(b"".join(self._parts)))
+            self._call.is_finished = True
 
 
 class _WatchedResponse:
@@ -211,6 +233,7 @@ class _WatchedResponse:
         self._call = call
         self._calls = calls
         self._reader: weakref.ref[WatchedIterator] | None = None
+        self._reader_id = 0
         self._names: list[str] = []
         self.override(("close", "aclose"), self._closing)
 
@@ -224,8 +247,13 @@ class _WatchedResponse:
 
     def read_by(self, iterator: WatchedIterator) -> WatchedIterator:
         """Notes the iterator by which the response is read, and returns it."""
-        self._reader = weakref.ref(iterator)
+        self._reader, self._reader_id = weakref.ref(iterator), id(iterator)
         return iterator
+
+    def may_be_read_beside(self, iterator: int) -> bool:
+        """Whether the response has another reader than the one with this id, or may get one."""
+        is_read = self._reader_id != iterator
+        return is_read or not getattr(self._response, "is_stream_consumed", True)
 
     def _closing(self, original: Callable[..., Any]) -> Any:
         for name in self._names:
@@ -256,6 +284,7 @@ def watch_chunks(stream: Any, call: Watchable, calls: Closes) -> bool:
         return False
     watched = WatchedIterator(iterator, call, calls, call.chunk_came)
     response = watch_bytes(stream.response, call, calls, streams=True)
+    watched.response = response
     stream._iterator = response.read_by(watched)  # noqa: SLF001 - a row of compatibility tries it
     return True
 

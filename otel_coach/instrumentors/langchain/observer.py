@@ -19,7 +19,7 @@ from otel_coach.instrumentors.genai.run_recorder import RunRecorder
 from otel_coach.instrumentors.genai.runs import RetrieverRun, Run, ToolRun
 from otel_coach.instrumentors.langchain.cached_answers import CachedAnswers
 from otel_coach.instrumentors.langchain.call import LangChainCall
-from otel_coach.instrumentors.langchain.model_frames import is_inside_another_model
+from otel_coach.instrumentors.langchain.model_frames import is_inside_another_model, is_inside_model
 from otel_coach.instrumentors.langchain.modes import current_parent_id, input_mode, mode_of
 from otel_coach.instrumentors.langchain.open_runs import OpenRuns
 from otel_coach.instrumentors.langchain.owner_task import owner_task
@@ -78,7 +78,7 @@ class RunObserver:
         """Starts the run of a chain, graph or node. LangChain itself reports its cancellation."""
         if self._runs.get(manager.run_id) is not None:
             return  # LangGraph starts a run again for tracers that get another input
-        parent = self._runs.get(manager.parent_run_id)
+        parent = self._parent_of(manager, self._model_around_chain())
         if parent is not None and parent.span is None and is_graph_step(manager.tags):
             self._start_agent(parent)
         name = kwargs.get("name")
@@ -238,9 +238,9 @@ class RunObserver:
         parameters = options.get("invocation_params") or {}
         around = self._around_model()
         for manager, prompt in zip(managers, prompts, strict=True):
-            parent = self._runs.get(manager.parent_run_id) or around
-            if isinstance(parent, ModelCall):
-                parent.wraps = True
+            parent = self._parent_of(manager, around)
+            if (outer := _model_around(parent)) is not None:
+                outer.wraps = True
             run = LangChainCall(parent, serialized, manager.metadata, parameters)
             run.mode = mode_of(run, manager.metadata)
             if options.get("batch_size", 1) != 1:
@@ -248,10 +248,25 @@ class RunObserver:
             self._run_recorder.start_call(run, prompt)
             self._begin(manager.run_id, run, task)
 
-    def _around_model(self) -> Run | None:
-        """Returns the open call around the start of a model where LangChain's ids do not name it.
+    def _parent_of(self, manager: Any, around: Run | None) -> Run | None:
+        """Returns the run around the one that starts.
 
-        Embedding models have no ids; a model that calls another one rarely passes its own on.
+        LangChain's ids name the run whose configuration was passed on. That may be one outside of
+        the call `around`: a model that calls another one rarely passes its own on.
+        """
+        named = self._runs.get(manager.parent_run_id)
+        return named if around is None or _is_inside(named, around) else around
+
+    def _model_around_chain(self) -> Run | None:
+        """Returns the open call of a model whose code starts a chain."""
+        run: Any = otel_context.get_value(CURRENT_RUN)
+        is_open = isinstance(run, LangChainCall) and not run.ended
+        return run if is_open and is_inside_model(currentframe()) else None
+
+    def _around_model(self) -> Run | None:
+        """Returns the open call whose code calls a model.
+
+        It may be that of an embedding model, which has no id of LangChain's.
         """
         run: Any = otel_context.get_value(CURRENT_RUN)
         if run is None or not run.is_llm or run.ended:
@@ -278,6 +293,18 @@ class RunObserver:
     @guarded
     def _abandoned(self, run: Run) -> None:
         self._run_recorder.close(run, was_lost=True)
+
+
+def _is_inside(run: Run | None, outer: Run) -> bool:
+    while run is not None and run is not outer:
+        run = run.parent
+    return run is outer
+
+
+def _model_around(run: Run | None) -> ModelCall | None:
+    while run is not None and not isinstance(run, ModelCall):
+        run = run.parent
+    return run
 
 
 def is_graph_step(tags: list[str] | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.instrumentors.genai.billing import paid_items_in
 from otel_coach.instrumentors.genai.direct_call import (
@@ -75,6 +75,8 @@ class ChatCall(DirectCall):
         self.usage_block = getattr(answer, "usage", None)
         self.answered_model = getattr(answer, "model", None)
         self.tier = getattr(answer, "service_tier", None)
+        if getattr(answer, "error", None):  # some gateways say so with HTTP status 200
+            self.failure = ResponseError()
         choices = as_sequence(getattr(answer, "choices", None))
         for choice in choices:
             if (reason := getattr(choice, "finish_reason", None)) is not None:
@@ -94,6 +96,12 @@ class CompletionCall(ChatCall):
     """A call of the older Completions API, which has texts instead of messages."""
 
     __slots__ = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        prompt = self.parameters.get("prompt")
+        if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+            self._choices *= len(cast("list[object]", prompt))  # else the tokens of one prompt
 
     def prompt_messages(self) -> Sequence[object]:
         prompt = self.parameters.get("prompt")
@@ -212,18 +220,24 @@ def _item(item: Mapping[str, Any]) -> object:
 def _joined(parts: Sequence[Any]) -> object:
     """Returns a message, or the deltas of one, as a message."""
     text = "".join(str(getattr(part, "content", None) or "") for part in parts)
-    calls: dict[object, dict[str, str]] = {}
+    calls: dict[object, dict[str, Any]] = {}
     for part in parts:
         for position, call in enumerate(as_sequence(getattr(part, "tool_calls", None))):
             index = getattr(call, "index", None)
             known = calls.setdefault(position if index is None else index, {})
-            function = getattr(call, "function", None)
+            function = getattr(call, "function", None) or getattr(call, "custom", None)
+            arguments = getattr(function, "arguments", None) or getattr(function, "input", None)
             for name, found in (
                 ("id", getattr(call, "id", None)),
                 ("name", getattr(function, "name", None)),
-                ("arguments", getattr(function, "arguments", None)),
+                ("arguments", arguments),
             ):
-                known[name] = known.get(name, "") + (found or "")
+                before = known.get(name, "")
+                # Some servers send the arguments as an object, and whole.
+                if isinstance(before, str) and isinstance(found, str):
+                    known[name] = before + found
+                elif found or name not in known:
+                    known[name] = found or ""
     return message_from(
         "assistant",
         text,

@@ -81,6 +81,25 @@ def test_values_of_any_kind_become_json_within_bounds():
     assert found["gen_ai.tool.call.result"] == "x" * 500 + "..."
 
 
+@pytest.mark.parametrize(
+    "value", [[0.5] * 100_000, ["text"] * 100_000, {n: n for n in range(100_000)}, [[1]] * 100_000]
+)
+def test_the_limit_holds_for_many_small_values(value):
+    found = ContentCapture(limit=100).of_tool(value, value)
+    assert all(len(json.dumps(one)) < 1000 for one in found.values())
+
+
+def test_a_redactor_gets_the_name_that_a_model_has_given_to_a_tool():
+    message = AIMessage("", tool_calls=[{"name": "secret", "args": {"k": "secret"}, "id": "1"}])
+    capture = ContentCapture(redactor="tests.unit.instrumentors.test_content:redacted")
+    said = capture.of_call([[message]], None)
+    assert "secret" not in json.dumps(said)
+
+
+def redacted(_text):
+    return "[R]"
+
+
 @tool
 def weather(city: str) -> str:
     """Tell the weather."""

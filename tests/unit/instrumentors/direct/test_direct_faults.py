@@ -10,6 +10,7 @@ from otel_coach.instrumentors.genai.client_calls import ClientCalls
 from otel_coach.instrumentors.genai.direct_call import DirectCall
 from otel_coach.instrumentors.genai.open_calls import OpenCalls
 from otel_coach.instrumentors.openai.calls import ChatCall
+from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.direct_calls import LINES, RAW_STREAMS, STREAMS, WHOLE
 from tests.support.hooks import HOOKS
@@ -53,7 +54,7 @@ def test_the_hooks_are_found():
 @pytest.mark.parametrize(("cls", "name"), REACHED)
 def test_a_fault_at_any_hook_changes_no_answer(cls, name, monkeypatch, bare, clients):
     monkeypatch.setattr(cls, name, guard.guarded(failing))
-    with measuring() as measured:
+    with measuring(Settings(captures_on_spans=name == "_content")) as measured:
         assert said(clients["openai"]) == bare
         faults = measured.page().sum(FAULTS, error_type="LookupError")
         assert faults > 0 or name == "end_runs"  # of calls that nobody ends

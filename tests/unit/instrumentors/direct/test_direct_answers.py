@@ -1,0 +1,123 @@
+"""Answers as some servers give them: odd, erroneous, or handed on by the application."""
+
+import gc
+import json
+from contextlib import contextmanager
+
+import openai
+import pytest
+
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
+from tests.support.direct_calls import STREAMS, has, http_library, package_of
+from tests.unit.instrumentors.direct.conftest import CALLS
+from tests.unit.instrumentors.direct.test_direct_figures import TEXT, check
+
+ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+
+
+@contextmanager
+def answering(answer, **settings):
+    """A client whose provider gives this answer."""
+    module = http_library()
+
+    def handle(_request):
+        if isinstance(answer, bytes):
+            kind = {"content-type": "text/event-stream"}
+            return module.Response(200, headers=kind, content=answer)
+        return module.Response(200, json=answer)
+
+    http_client = module.Client(transport=module.MockTransport(handle))
+    with (
+        measuring(Settings(**settings)) as measured,
+        openai.OpenAI(api_key="k", http_client=http_client) as client,
+    ):
+        yield measured, client
+
+
+def of_call(call):
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+    return {"id": "1", "choices": [choice], "model": "m", "usage": USAGE}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_response_that_is_handed_on_is_read_after_its_stream_is_freed(
+    name, measured, clients, provider
+):
+    if not has(clients[package_of(name)], STREAMS[name]):
+        pytest.skip("this version of the package has no such method")
+
+    def handed_on():
+        return STREAMS[name](clients[package_of(name)], TEXT, "anna").response.iter_lines()
+
+    lines = handed_on()
+    gc.collect()
+    assert next(lines) is not None
+    gc.collect()
+    assert list(lines)
+    check(measured, provider, name)
+
+
+def test_a_response_that_nobody_reads_is_left(measured, clients):
+    response = STREAMS["chat_stream"](clients["openai"], TEXT, "anna").response
+    gc.collect()
+    response.close()
+    ((labels, count),) = measured.page().samples(CALLS)
+    assert (labels["status"], count) == ("aborted", 1)
+
+
+def test_embeddings_whose_response_is_parsed_are_counted_once(provider, clients):
+    with measuring() as measured:
+        embeddings = clients["openai"].embeddings.with_streaming_response
+        with embeddings.create(model="text-embedding-3-small", input="one two") as response:
+            assert response.parse().data
+        tokens = measured.page().sum("agent_llm_tokens_total", mode="embedding")
+        assert tokens == provider.ledger[0].prompt_tokens == 2
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1}', {"a": 1}])
+def test_arguments_of_a_tool_call_may_be_an_object(arguments):
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    with answering(of_call(call), captures_on_spans=True) as (measured, client):
+        client.chat.completions.create(**ASK)
+        assert measured.page().sum("agent_llm_tokens_total") == 7
+        assert measured.page().sum("otel_coach_errors_total") == 0
+        (said,) = json.loads(measured.spans[0].attributes["gen_ai.output.messages"])
+    assert said["parts"] == [{"type": "tool_call", "id": "c", "name": "f", "arguments": {"a": 1}}]
+
+
+def test_a_custom_tool_call_has_its_name_and_its_input():
+    call = {"id": "c", "type": "custom", "custom": {"name": "f", "input": "text"}}
+    with answering(of_call(call), captures_on_spans=True) as (measured, client):
+        client.chat.completions.create(**ASK)
+        (said,) = json.loads(measured.spans[0].attributes["gen_ai.output.messages"])
+    (part,) = said["parts"]
+    assert (part["name"], part["arguments"]) == ("f", "text")
+
+
+def test_an_answer_that_says_it_failed_is_an_error():
+    with answering({"error": {"message": "overloaded", "code": 502}}) as (measured, client):
+        client.chat.completions.create(**ASK)
+        ((labels, _),) = measured.page().samples(CALLS)
+        assert (labels["status"], labels["error_type"]) == ("error", "ResponseError")
+
+
+def test_a_stream_of_completions_of_several_prompts_ends_with_the_last_of_them():
+    def piece(index):
+        choice = {"index": index, "text": "x", "finish_reason": "stop"}
+        chunk = {"id": "1", "object": "text_completion", "model": "m", "choices": [choice]}
+        return f"data: {json.dumps(chunk)}\n\n".encode()
+
+    with answering(piece(0) + piece(1) + b"data: [DONE]\n\n") as (measured, client):
+        stream = client.completions.create(model="m", prompt=["a", "b"], stream=True)
+        next(iter(stream))
+        stream.close()
+        assert measured.page().sum(CALLS, status="aborted") == 1
+        stream = client.completions.create(model="m", prompt=["a", "b"], stream=True)
+        chunks = iter(stream)
+        next(chunks)
+        next(chunks)
+        stream.close()
+        assert measured.page().sum(CALLS, status="ok") == 1
