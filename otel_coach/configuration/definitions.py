@@ -171,7 +171,7 @@ EXCLUDED_URLS: Final = setting(
 
 SPAN_ATTRIBUTES: Final = setting(
     variables.OTEL_COACH_SPAN_ATTRIBUTES,
-    Names("an attribute's name", frozenset, r"[\w.*/-]+"),
+    Names("an attribute's name", frozenset, r"[\w./-]+"),
     "Further attributes that are kept on the spans of other instrumentations.",
     default=frozenset(),
 )

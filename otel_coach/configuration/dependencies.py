@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[\w.-]+")
 _COMMA: Final = re.compile(r",(?=\s*[\w.-]+\s*=|\s*$)")
 """A comma that may separate two entries. One in a password, or between hosts, may look alike."""
-_ADDRESS_FOLLOWS: Final = re.compile(r"\s*(?:[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://)|$)")
+_ADDRESS_FOLLOWS: Final = re.compile(
+    r"\s*(?:[\w.-]+\s*=\s*(?:env:|[A-Za-z][A-Za-z0-9+.-]*://"
+    r"|(?:host|hostaddr|port|dbname|user|service)\s*=)|$)"
+)
+"""The beginning of an entry: a URL, a variable, or libpq's form of an address."""
 _HALF_AN_ADDRESS: Final = re.compile(r"\s*[\w.-]+\s*=\s*[\w.+-]+:/?[\w./-]*(?:,|$)")
 """An entry with a mistake in its address: `cache=redis:/host`, `cache=host:6379`."""
 _WHOLE_URL: Final = re.compile(

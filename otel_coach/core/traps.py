@@ -54,7 +54,7 @@ class Way(Enum):
 
 @record
 class Trap:
-    """One row. `what` and `cure` are templates of `str.format`."""
+    """One row. `what` and `cure` are templates of `_Template`."""
 
     name: str
     """Identifies the row in `doctor --json` and in tests."""

@@ -369,7 +369,8 @@ LABEL_OVERFLOW: Final = Metric(
     InstrumentKind.COUNTER,
     "{value}",
     (ERROR_TYPE,),
-    "Measurements whose label value became `other`; error_type is the label, or `other` for all of "
+    "What exceeded a budget: measurements that count as `other` or without labels, and instruments "
+    "that are not measured; error_type is the label or limit, or `other` for all of "
     "OTEL_COACH_ADMIT_LABELS.",
     closed={ERROR_TYPE: (*DEFAULT_SIZES, OTHER)},
     zeros=tuple((label,) for label in (*DEFAULT_SIZES, OTHER)),

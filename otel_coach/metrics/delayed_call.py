@@ -74,9 +74,13 @@ class DelayedCall:
             wakeups.put(_STOP)
 
     def _start(self) -> bool:
-        if self._is_closed or not self._starting.acquire(blocking=False):
+        if not self._starting.acquire(blocking=False):
             return False
         try:
+            if self._is_closed:
+                return False
+            if self._wakeups is not None:  # another thread has started it meanwhile
+                return True
             wakeups = SimpleQueue[object]()
             OwnThread(lambda: self._run(wakeups), self._name, self._fault).start()
         except RuntimeError:  # no thread can be started

@@ -110,7 +110,7 @@ def find_provider(
 
 
 def with_dashes(model: str) -> str:
-    """Returns `model` with a compact date at its end or before a dash or colon written out.
+    """Writes a compact date in `model` with dashes, at the end or before a dash or colon.
 
     LiteLLM and OpenRouter write `gpt-5.2-20251211` for `gpt-5.2-2025-12-11`.
     """

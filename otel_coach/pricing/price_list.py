@@ -188,7 +188,9 @@ def _parts_of(usage: Usage) -> dict[str, int]:
 
 def _unpaid(call: CallDetails, usage: Usage, found: Found) -> Iterator[str]:
     yield from (fee for fee in call.fees if not found.has_price_for(fee))
-    if found.owner == "openai":  # which has a price of its own for the audio of each of its models
+    # OpenAI charges audio tokens separately for each model. Where the list has no price of them,
+    # they are not paid for by the price of the others.
+    if found.owner == "openai":
         for key, count in (
             ("input_audio_tokens", usage.input_audio),
             ("output_audio_tokens", usage.output_audio),

@@ -41,7 +41,8 @@ class Tiers(NamedTuple):
 
     base: Decimal
     tiers: Sequence[tuple[int, Decimal]]
-    """Where each tier starts, ascending, and the price of all tokens of a call past that."""
+    """For each tier, ascending: the number of input tokens above which it applies, and the price of
+    all tokens of such a call."""
 
     def at(self, input_tokens: Count) -> Decimal:
         """Returns the price of a call with so many input tokens."""
@@ -55,7 +56,7 @@ class _Plan(NamedTuple):
     """How to price calls in which the same units were counted."""
 
     wholes: Sequence[tuple[str, Sequence[str]]]
-    """Each usage key with those of its parts, which come before it."""
+    """Each usage key, and the usage keys of its parts. Parts come before their wholes."""
     priced: Sequence[tuple[str, Decimal | Tiers, Decimal]]
     """Usage keys with their prices, and for how many units each price is."""
 
@@ -111,7 +112,7 @@ class Prices:
         return plan
 
     def _made_plan(self, given: frozenset[str], positive: frozenset[str]) -> _Plan:
-        """Returns the plan without what was not counted, since it is 0.
+        """Returns a plan that leaves out the units that were not counted: their count is 0.
 
         Raises:
             ValueError: a missing count cannot be 0, or the prices cannot be used together.

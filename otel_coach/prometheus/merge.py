@@ -58,7 +58,7 @@ class Merged:
         self._families: dict[str, Sums | _Gauges] = {}
 
     def forget(self, worker: str) -> None:
-        """Forgets the metrics of `worker`, which is gone, or of which all are to be added again."""
+        """Forgets the metrics of `worker`: it is gone, or they are about to be added again."""
         for family in self._families.values():
             family.forget(worker)
 
@@ -178,4 +178,6 @@ class _Gauges:
 
 def _with_pid(key: str, pid: str) -> str:
     name, labels = sample_of(key)
+    if _PID in labels:  # the application's own is renamed, as Prometheus does
+        labels = {**labels, f"exported_{_PID}": labels[_PID]}
     return key_of(name, {**labels, _PID: pid})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from bisect import bisect_right
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.exposition import choose_encoder
 
 from otel_coach.core.forks import in_each_child
+from otel_coach.core.guard import belongs_to_host
 from otel_coach.core.page_comments import ALONE, BUDGETS, HIDDEN, STALE
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.prometheus.all_workers import AllWorkers
@@ -19,12 +21,16 @@ from otel_coach.prometheus.negotiation import format_of
 from otel_coach.workers.log_once import LogOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from prometheus_client.metrics_core import Metric
 
     from otel_coach.prometheus.all_workers import ReadMetrics
     from otel_coach.prometheus.application_page import ApplicationPage
     from otel_coach.prometheus.local_metrics import LocalMetrics
     from otel_coach.prometheus.table import Table
+
+_logger = logging.getLogger("otel_coach")
 
 _IDLE: Final = 120.0
 """Seconds without a scrape after which a worker frees what it keeps for the next one."""
@@ -55,6 +61,8 @@ class PageRenderer:
 
     def __init__(self, local: LocalMetrics, budgets: Mapping[str, int] | None = None) -> None:
         self._local = local
+        self._bad = set[str]()
+        """Names of families that cannot be written; each is logged once."""
         self._budgets = " ".join(f"{name}={size}" for name, size in (budgets or {}).items())
         self._families = local.families
         self._all_workers: AllWorkers | None = None
@@ -103,7 +111,7 @@ class PageRenderer:
             tables = sorted(tables, key=_position)
             after = bisect_right(tables, _OTHERS, key=_position)
             parts = [encoded.table(table) for table in tables[:after]]
-            parts.extend(encoded.family(family) for family in others)
+            parts.extend(self._encoded_each(encoded, others))
             parts.extend(encoded.table(table) for table in tables[after:])
         parts.append(rest)
         if "openmetrics" in content_type:
@@ -117,6 +125,23 @@ class PageRenderer:
                 comments.append(ALONE % os.getpid())
             parts.append("".join(comments).encode())
         return b"".join(parts), content_type
+
+    def _encoded_each(self, encoded: Encoded, families: Iterable[Metric]) -> Iterator[bytes]:
+        """Yields the families of the application's collectors; a bad one does not cost the page."""
+        for family in families:
+            try:
+                yield encoded.family(family)
+            except Exception as error:
+                if belongs_to_host(error):
+                    raise
+                if family.name not in self._bad:
+                    self._bad.add(family.name)
+                    _logger.warning(
+                        "otel-coach: the family %s of prometheus_client's registry has a sample "
+                        "that cannot be written (%s); it is not on the page",
+                        family.name,
+                        type(error).__name__,
+                    )
 
     def forget_if_idle(self) -> None:
         """Frees what is kept for the next scrape, if there has been none for a while."""

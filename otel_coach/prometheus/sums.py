@@ -196,7 +196,7 @@ def _lower_bound(numbers: list[float]) -> float:
 
 
 def _exact(parts: list[float]) -> list[float]:
-    """Returns as few floats as possible with the exact sum of `parts` (Shewchuk's expansion)."""
+    """Returns a few floats whose exact sum is that of `parts` (Shewchuk's expansion)."""
     if not all(map(math.isfinite, parts)):
         return [sum(parts)]
     if math.isinf(sum(map(abs, parts))):

@@ -8,7 +8,7 @@ exemplar, and is missing from the Prometheus page and from OTLP alike.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sized
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import wrapt
@@ -176,7 +176,8 @@ class _Meter(wrapt.ObjectProxy):  # type: ignore[type-arg] - generic in its stub
         lines = 1
         if method == "create_histogram":
             bounds = kwargs.get("explicit_bucket_boundaries_advisory")
-            lines = lines_of_a_histogram(_DEFAULT_BOUNDS if bounds is None else len(bounds))
+            is_sized = isinstance(bounds, Sized)  # the SDK rejects others, and uses its own
+            lines = lines_of_a_histogram(len(bounds) if is_sized else _DEFAULT_BOUNDS)
         if bounded_meters.gives_way(name, unit, _kind(method), lines):
             return _no_op_instrument(method, name)
         instrument = getattr(self.__wrapped__, method)(name, unit, *args, **kwargs)

@@ -105,31 +105,19 @@ class Redaction:
         if is_instrumentation(scope):
             return self._redact_instrumentation_span(span)
         has_state = span.context is not None and bool(span.context.trace_state)
-        if scope == OWN_SCOPE:
-            # Code of the application's may have added events, links and a status.
-            if (
-                span.events
-                or span.links
-                or span.status.description
-                or has_state
-                or self._suspect_keys(span.attributes)
-            ):
-                return redacted_copy(
-                    span,
-                    self._redact_own,
-                    self._redact_app_event,
-                    status=self._status(span.status),
-                )
-            return span
+        is_own = scope == OWN_SCOPE
         if (
+            # The application may have added events, links and a status to otel-coach's spans, too.
             span.events
             or span.links
             or span.status.description
             or has_state
             or self._suspect_keys(span.attributes)
+            or not (is_own or self._removed_texts.isdisjoint(span.attributes or ()))
         ):
+            rule = self._redact_own if is_own else self._redact_app
             return redacted_copy(
-                span, self._redact_app, self._redact_app_event, status=self._status(span.status)
+                span, rule, self._redact_app_event, status=self._status(span.status)
             )
         return span
 

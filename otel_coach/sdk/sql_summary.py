@@ -108,8 +108,11 @@ def summary(statement: str, system: str) -> str | None:
 
 
 def _read(statement: str, system: str) -> str | None:
+    dialect = DIALECTS.get(system, UNKNOWN)
+    if dialect is UNKNOWN and '"""' in statement:
+        return None  # BigQuery has literals in such quotes; elsewhere they are parts of names
     try:
-        return _Reader(statement, DIALECTS.get(system, UNKNOWN)).summary()
+        return _Reader(statement, dialect).summary()
     except CannotTell:
         return None
 

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from contextlib import suppress
+from errno import ENOENT
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
@@ -108,7 +109,14 @@ class Membership:
             line = SHARED_FOLDER.found(reason=error, cure=cure(error, ANOTHER_FOLDER))
             _logger.error("otel-coach: %s", line)  # noqa: TRY400 - one line with the cure
             return None
-        membership._thread.start()
+        try:
+            membership._thread.start()
+        except RuntimeError as error:  # no thread can be started
+            membership._refresh_socket.close()
+            membership._folder.withdraw()
+            line = SHARED_FOLDER.found(reason=error, cure=RESTART)
+            _logger.error("otel-coach: %s", line)  # noqa: TRY400 - as above
+            return None
         return membership
 
     def shared_log(self, name: str) -> SharedLog:
@@ -195,6 +203,8 @@ class Membership:
         """
         known = dict(self._folder.workers())
         me = self._folder.me if os.getpid() == self._pid else None
+        if me is not None and me not in known:
+            raise FileNotFoundError(ENOENT, "the folder of this run was removed", self._folder.path)
         sockets = {
             worker: self._folder.socket(worker)
             for worker, lives in known.items()

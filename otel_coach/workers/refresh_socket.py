@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _DONE: Final = b"1"
 _MAX_WAITING: Final = 128
-_PROCESSORS: Final = os.cpu_count() or 1
+_PROCESSORS: Final = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
 _MAX_DELAY: Final = 0.02
 """Seconds without an answer after which one more worker is asked."""
 _MAX_TOTAL: Final = 6

@@ -147,9 +147,10 @@ def _answers_plainly(target: Target) -> bool:
 
 def _meaning(status: int, content_type: str, body: str) -> Outcome:
     kind = content_type.partition(";")[0].strip().lower()
-    if status == HTTPStatus.OK and (not kind or kind in _OTLP_TYPES or not body.strip()):
+    is_taken = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES  # as the exporter has it
+    if is_taken and (not kind or kind in _OTLP_TYPES or not body.strip()):
         return Outcome(None, "")
-    reason = f"HTTP status {status}" + (f", {kind}" if status == HTTPStatus.OK else "")
+    reason = f"HTTP status {status}" + (f", {kind}" if is_taken else "")
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Outcome(ExportFailure.CREDENTIALS, reason)
     if status == HTTPStatus.BAD_REQUEST and "https" in body.lower():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from otel_coach.cli.doctor.fetch import shown
 from otel_coach.cli.doctor.otlp_targets import targets
 from otel_coach.cli.doctor.traps.back_ends import PROTOCOL
 from otel_coach.cli.doctor.traps.environment import (
@@ -79,7 +80,9 @@ def unquoted(examined: Examined, name: str) -> str | None:
 
 def without_secrets(address: str) -> str:
     """Returns an endpoint without user and password, and without a query, which may have a key."""
-    return re.sub(r"(?<=//)[^/?#]*@", "", address.partition("?")[0])
+    if "://" in address:
+        return shown(address)
+    return re.split("[?#]", address.rpartition("@")[2])[0]  # a password may have any character
 
 
 def _trap_of(variable: str) -> Trap:

@@ -110,8 +110,13 @@ class MetricsEndpoint:
         async def pieces() -> None:
             for begin in range(0, len(body) or 1, PIECE):
                 end = begin + PIECE
-                if seconds := bandwidth.seconds_until(min(end, len(body)) - begin):
-                    await waiting.sleep(seconds)
+                size = min(end, len(body)) - begin
+                if seconds := bandwidth.seconds_until(size):
+                    try:
+                        await waiting.sleep(seconds)
+                    except BaseException:
+                        bandwidth.give_back(size)
+                        raise
                 message = {"type": "http.response.body", "body": body[begin:end]}
                 await send({**message, "more_body": end < len(body)})
 

@@ -28,3 +28,8 @@ class Bandwidth:
             begins = max(self._free_at, now - _BURST / _RATE)
             self._free_at = begins + max(size, PIECE) / _RATE
             return max(0.0, self._free_at - now)
+
+    def give_back(self, size: int) -> None:
+        """Takes back what `seconds_until` has reserved: the client has left before it was sent."""
+        with self._lock:
+            self._free_at -= max(size, PIECE) / _RATE

@@ -25,6 +25,7 @@ from otel_coach.workers.log_once import NO_DESCRIPTOR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otel_coach.prometheus.http.bandwidth import Bandwidth
     from otel_coach.prometheus.http.http_response import Answer
     from otel_coach.prometheus.http.request_head import RequestHead
     from otel_coach.prometheus.http.shared_renders import Ticket
@@ -54,8 +55,9 @@ class PageHandler(Protocol):
         """Requests the page; None if too many requests wait. `ready` runs in another thread."""
         ...
 
-    def seconds_until_sent(self, size: int) -> float:
-        """Reserves bandwidth for `size` bytes; returns how long to wait before sending them."""
+    @property
+    def bandwidth(self) -> Bandwidth:
+        """The bandwidth that all pages share."""
         ...
 
 
@@ -64,7 +66,7 @@ class _Connection:
     socket: socket.socket
     address: str
     is_waiting: bool = False
-    """Whether the client has sent its request, and the answer is not being sent yet."""
+    """Whether the client waits for the page; a refused request does not count."""
 
 
 class PageServer:
@@ -181,8 +183,8 @@ class PageServer:
             async with asyncio.timeout(_MAX_ASKING):
                 data = await self._head(connection.socket)
             method, found = await self._answer(data, connection)
-            if seconds := self._page.seconds_until_sent(len(found.body)):
-                await asyncio.sleep(seconds)
+            if found.status == HTTPStatus.OK:  # others are short texts
+                await self._until_free(len(found.body))
             connection.is_waiting = False
             async with asyncio.timeout(_MAX_TAKING):
                 await self._loop.sock_sendall(connection.socket, _head_of(found))
@@ -193,6 +195,15 @@ class PageServer:
             async with asyncio.timeout(_MAX_LEAVING):
                 while await self._loop.sock_recv(connection.socket, 4096):
                     pass
+
+    async def _until_free(self, size: int) -> None:
+        bandwidth = self._page.bandwidth
+        if seconds := bandwidth.seconds_until(size):
+            try:
+                await asyncio.sleep(seconds)
+            except BaseException:
+                bandwidth.give_back(size)
+                raise
 
     async def _head(self, connected: socket.socket) -> bytes | None:
         """Returns the bytes before the first empty line; None if there are too many."""

@@ -18,6 +18,7 @@ from otel_coach.prometheus.http.http_server import PageServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otel_coach.prometheus.http.bandwidth import Bandwidth
     from otel_coach.prometheus.http.http_response import Answer
     from otel_coach.prometheus.http.request_head import RequestHead
     from otel_coach.prometheus.http.shared_renders import Renders, Ticket
@@ -122,9 +123,10 @@ class _ProtectedPage:
             return page
         return None if may_read else UNAUTHORIZED
 
-    def seconds_until_sent(self, size: int) -> float:
-        """Reserves bandwidth for `size` bytes; returns how long to wait before sending them."""
-        return self._renders.bandwidth.seconds_until(size)
+    @property
+    def bandwidth(self) -> Bandwidth:
+        """The bandwidth that all pages share."""
+        return self._renders.bandwidth
 
     def ask(self, head: RequestHead, ready: Callable[[], object]) -> Ticket | None:
         """Requests the page in the format that `head` accepts; None if too many requests wait."""

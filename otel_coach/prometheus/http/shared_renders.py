@@ -134,7 +134,8 @@ class Renders:
                     continue
                 began = monotonic()
                 self._make(wanted, waiting)
-                self._credit -= monotonic() - began
+                # A larger debt could not make a pause longer, only pauses for longer.
+                self._credit = max(-_AT_ONCE, self._credit - (monotonic() - began))
         except BaseException:
             self._give_up()
             raise

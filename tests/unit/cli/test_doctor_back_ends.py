@@ -10,6 +10,8 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from otel_coach.cli.doctor.variables import without_secrets
+from tests.support.dependencies import port, say
 from tests.support.doctor import diagnosis, hostile
 from tests.support.otlp import Receiver
 from tests.support.paths import SUPPORT
@@ -397,3 +399,22 @@ def test_a_proxy_of_the_environment_is_used_as_the_exporter_does(monkeypatch):
         monkeypatch.delenv("no_proxy", raising=False)
         assert back_end("http://collector.invalid:4318") == {}
         assert proxy.requests == [("http://collector.invalid:4318/v1/traces", b"")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("user:hunter2@host:4317", "http://user:hun/ter2@host", "http://user:hun#ter2@host"),
+        *("http://user:hun?ter2@host", "http://user:hunter2@host/a?key=hunter2"),
+    ],
+)
+def test_no_part_of_a_password_is_shown(address):
+    shown = without_secrets(address)
+    assert "hun" not in shown
+    assert "ter2" not in shown
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_every_status_of_success_is_one(status):
+    with tcp_server(say(f"HTTP/1.1 {status} OK\r\nContent-Length: 0\r\n\r\n".encode())) as server:
+        assert back_end(f"http://127.0.0.1:{port(server)}") == {}

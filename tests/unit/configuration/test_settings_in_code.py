@@ -189,3 +189,16 @@ def test_a_list_without_a_valid_entry_says_that_the_default_is_used():
     assert problem.text.endswith("; the default is used")
     (problem,) = Settings.from_env({"OTEL_TRACES_EXPORTER": "zipkim,console"}).problems
     assert problem.text.endswith("; it is left out")
+
+
+def test_an_entry_in_libpqs_form_begins_after_a_comma():
+    text = "cache=redis://h:6379/0,db=host=db user=coach"
+    assert Settings.from_env({"OTEL_COACH_DEPENDENCIES": text}).dependencies == {
+        "cache": "redis://h:6379/0",
+        "db": "host=db user=coach",
+    }
+
+
+def test_a_wildcard_in_the_names_of_attributes_is_reported():
+    (problem,) = Settings.from_env({"OTEL_COACH_SPAN_ATTRIBUTES": "http.request.header.*"}).problems
+    assert "http.request.header.*" in problem.text

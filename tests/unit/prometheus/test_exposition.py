@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from prometheus_client import REGISTRY, Counter, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from otel_coach.metrics.labels import ALLOWED_LABELS
 from otel_coach.settings import Settings, effective
@@ -50,7 +54,6 @@ def test_the_token_is_in_no_settings_that_are_printed():
 
 
 def test_a_collector_that_raises_takes_no_page_away(measured, default_registry, caplog):
-    from prometheus_client.registry import Collector
 
     class Broken(Collector):
         def __init__(self):
@@ -85,3 +88,28 @@ def test_shared_files_that_cannot_be_read_are_no_page_instead_of_counters_that_f
         found = answer(measured.installation.page, "")
     assert found.status == 503
     assert b"Too many open files" in found.body
+
+
+@pytest.mark.parametrize("bad", [{"value": None}, {"label": 7}], ids=str)
+def test_a_collector_with_a_bad_sample_takes_no_page_away(measured, default_registry, caplog, bad):
+    class Sql(Collector):
+        def collect(self):
+            for name in ("bad_rows", "good_rows"):
+                is_bad = name == "bad_rows"
+                family = GaugeMetricFamily(name, "help")
+                value = bad.get("value", 1.0) if is_bad else 1.0
+                label = bad.get("label", "t") if is_bad else "t"
+                family.samples = [Sample(name, {"table": label}, value)]
+                yield family
+
+    collector = Sql()
+    REGISTRY.register(collector)
+    try:
+        for _ in range(2):
+            page = measured.page()
+            assert page.sum("good_rows") == 1
+            assert "bad_rows" not in page.names
+            assert page.sum("otel_coach_errors_total") == 0
+    finally:
+        REGISTRY.unregister(collector)
+    assert caplog.text.count("the family bad_rows") == 1

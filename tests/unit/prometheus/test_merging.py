@@ -153,3 +153,14 @@ def test_the_latest_exemplar_of_a_bucket_is_shown():
 def test_figures_that_cannot_be_read_raise_what_the_page_expects(content):
     with pytest.raises(ValueError):  # noqa: PT011 - json's own are among them
         from_bytes(content)
+
+
+def test_a_label_pid_of_the_applications_own_is_kept_under_another_name():
+    family = Metric("child_rss", "help", "gauge")
+    family.samples = [Sample("child_rss", {"pid": pid}, float(pid)) for pid in ("1", "2")]
+    merged = Merged()
+    merged.add(sent(family), "77-a")
+    (table,) = merged.tables({"77-a"})
+    found = [sample_of(key)[1] for key in table.keys]
+    assert found == [{"exported_pid": pid, "pid": "77"} for pid in ("1", "2")]
+    assert [*table.values] == [1, 2]

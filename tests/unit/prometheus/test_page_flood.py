@@ -172,3 +172,33 @@ def test_all_answers_together_go_out_no_faster_than_they_may(monkeypatch):
     assert waited == pytest.approx(1000 * 65536 / 32e6)
     now[0] += 60
     assert bandwidth.seconds_until(100) == 0
+
+
+def test_what_a_client_that_left_had_reserved_is_free_again(monkeypatch):
+    monkeypatch.setattr(bandwidth_module, "monotonic", lambda: 1000.0)
+    bandwidth = bandwidth_module.Bandwidth()
+    bandwidth.seconds_until(16_000_000)
+    for size in (100, 5_000_000) * 1000:
+        bandwidth.seconds_until(size)
+        bandwidth.give_back(size)
+    assert bandwidth.seconds_until(100) == pytest.approx(65536 / 32e6)
+
+
+def test_a_time_of_slow_pages_makes_no_debt_for_later(monkeypatch):
+    now = [0.0]
+
+    def passes(seconds):
+        now[0] += seconds
+
+    class Hangs(Slow):
+        def render(self, accept, own=None):
+            passes(2)
+            return b"", "text/plain"
+
+    monkeypatch.setattr(renders_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(renders_module, "sleep", passes)
+    renders = Renders(Hangs(), never)
+    for _ in range(100):
+        answered(renders)
+        passes(3)
+    assert renders._credit >= -1

@@ -193,3 +193,10 @@ def test_combinations_of_different_labels_are_different_combinations():
         {**dict.fromkeys(rows[0][0], ""), label: "a"} for label in ("status", "mode")
     ]
     assert sum(value for _, value in rows) == 4
+
+
+def test_advised_bounds_that_have_no_length_are_the_sdks_matter(measured):
+    meter = own_meter(measured)
+    bounds = (bound for bound in (1, 2))
+    meter.create_histogram("sizes", explicit_bucket_boundaries_advisory=bounds).record(1)
+    assert measured.page().sum("sizes_count") == 1

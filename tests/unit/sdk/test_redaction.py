@@ -383,3 +383,13 @@ def test_an_exception_that_a_route_records_on_the_server_span_is_redacted(measur
     TestClient(app).get("/x")
     assert [event.name for span in measured.spans for event in span.events] == ["exception"]
     assert not any("secret" in span.to_json() for span in measured.spans)
+
+
+@pytest.mark.parametrize("has_event", [True, False])
+def test_the_text_of_an_exception_leaves_as_no_attribute_either(measured, has_event):
+    span = tracer(measured, "the-application").start_span("work")
+    span.set_attributes({"exception.message": "secret", "a": 1})
+    if has_event:
+        span.add_event("seen")
+    span.end()
+    assert measured.spans[-1].attributes == {"a": 1}

@@ -267,3 +267,10 @@ def test_the_tables_of_nested_selects_are_all_told(select, system):
         operation, *names = told.split()
         assert operation == "SELECT"
         assert sorted(names) == sorted(tables)
+
+
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+def test_a_literal_in_three_quotes_leaves_no_word_of_it(quotes):
+    """BigQuery has such literals; text between its inner quotes must not be read as SQL."""
+    said = f'{quotes}he said "so, from alice_smith where" and left{quotes}'
+    assert sql_summary.summary(f"SELECT a FROM t WHERE n = {said}", "bigquery") is None

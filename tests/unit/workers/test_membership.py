@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 import time
 
@@ -157,3 +158,26 @@ def test_a_log_that_nobody_uses_any_more_keeps_no_descriptor(tmp_path):
     assert logs[1].new_lines() == [b"x"]
     logs.clear()
     assert descriptors() == before
+
+
+def test_a_run_whose_folder_was_removed_has_no_page_instead_of_an_empty_one(tmp_path):
+    group = group_in(tmp_path / "shared", Source())
+    group.refresh()
+    assert group.all_metrics()
+    shutil.rmtree(tmp_path / "shared")
+    with pytest.raises(FileNotFoundError, match="was removed"):
+        group.all_metrics()
+    group.close()
+
+
+def test_without_a_thread_a_worker_does_not_stay_half_in_the_run(tmp_path, monkeypatch, caplog):
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    me = supervisor(os.getpid())
+    base = base_folder(str(tmp_path / "shared"), None)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        assert Membership.join(lambda: base, me, Source(), never) is None
+    assert "can't start new thread" in caplog.text
+    assert not [path for path in base.rglob("*") if path.suffix in {".lock", ".sock"}]
