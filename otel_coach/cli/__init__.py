@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from signal import SIGINT
 from typing import Final
 
 import otel_coach
@@ -44,7 +45,10 @@ def main() -> int:
         if getattr(arguments, "served", None):
             message = f"{message}; a command comes after --: otel-coach doctor -- COMMAND ..."
         commands[arguments.command].error(message)
-    code: int = arguments.run(arguments)
+    try:
+        code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 128 + SIGINT  # as a shell reports it
     return code
 
 

@@ -23,10 +23,15 @@ def run(arguments: argparse.Namespace, lines: Iterable[str]) -> int:
     if arguments.check is not None:
         if arguments.check.exists() and arguments.check.read_text("utf-8") == page:
             return 0
-        print(f"{arguments.check} is out of date; write it again with: make docs", file=sys.stderr)
+        cure = f"write it again with --write {arguments.check} (in the repository: make docs)"
+        print(f"{arguments.check} is out of date; {cure}", file=sys.stderr)
         return 1
     if arguments.write is not None:
-        arguments.write.write_text(page, "utf-8")
+        try:
+            arguments.write.write_text(page, "utf-8")
+        except OSError as error:
+            print(f"{arguments.write} cannot be written ({error.strerror})", file=sys.stderr)
+            return 1
     else:
         print(page, end="")
     return 0

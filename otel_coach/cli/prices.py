@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.terminal import say
+from otel_coach.configuration.environment_variables import OTEL_COACH_PRICES
 from otel_coach.configuration.names import hint, nearest
 from otel_coach.pricing.convert import DISTRIBUTION, UnknownMeaningError, installed_version
 from otel_coach.pricing.equivalence import DifferentPricesError, write_proven_list
@@ -112,7 +113,11 @@ def state(settings: EffectiveSettings) -> Iterator[str]:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    prices = PriceList.from_file(Settings.from_env().prices_file)
+    settings = Settings.from_env()
+    for problem in settings.problems:
+        if problem.variable == OTEL_COACH_PRICES:
+            print(problem.text, file=sys.stderr)
+    prices = PriceList.from_file(settings.prices_file)
     usage = Usage(arguments.prompt, arguments.completion)
     model, provider = arguments.model, arguments.provider
     priced = prices.priced(usage, (model,), CallDetails(provider))

@@ -27,8 +27,8 @@ It is not empty, because the SDK replaces an empty context by the current one.
 _MAX_BUCKET: Final = 1000
 """This many pending values of a bucket are combined, which bounds the memory."""
 _MAX_COMBINED: Final = 1000
-"""With more pending measurements than this, the oldest is emitted even if `emit` is not called: a
-collection of the metrics hangs, and the memory must not grow meanwhile."""
+"""If more combined values than this are pending, the oldest is emitted at once. Otherwise the
+memory would grow while a collection hangs."""
 
 Series = tuple[Metric, tuple[str, ...]]
 """A metric and its label values."""
@@ -98,6 +98,8 @@ class Aggregation:
         """The last of these values that was measured inside a sampled span, with its context."""
         self._combined: deque[_Combined] = deque()
         """Pending values that are combined already."""
+        self.is_held = False
+        """Whether a collection is under way that reads what is emitted, besides the increments."""
         self.increments: Increments | None = None
         """What was emitted since the recorder last reset this; None if it is not kept."""
 
@@ -121,7 +123,8 @@ class Aggregation:
         if self._batch is None or len(gathered) >= _MAX_BUCKET:
             self._combined.append(self._combine(bucket))
             if len(self._combined) > _MAX_COMBINED:
-                self._emit_combined(self._combined.popleft())
+                # Briefly too low, if the collection did not read it, but not counted twice.
+                self._emit_combined(self._combined.popleft(), counts=not self.is_held)
 
     def emit(self) -> None:
         """Emits one counter's sum, or else one histogram bucket's values, to the instrument."""
@@ -150,10 +153,10 @@ class Aggregation:
         value = self._batch(gathered, shown) if self._batch else shown
         return _Combined(bucket, value, context, len(gathered), math.fsum(gathered))
 
-    def _emit_combined(self, combined: _Combined) -> None:
+    def _emit_combined(self, combined: _Combined, *, counts: bool = True) -> None:
         series, _ = combined.bucket
         self._instruments[series[0]](combined.value, attributes(*series), combined.context)
-        if self.increments is not None:
+        if counts and self.increments is not None:
             self.increments.measured(combined)
 
 

@@ -254,7 +254,10 @@ class Recorder:
 
     @contextmanager
     def flushed(self, *, restarts_increments: bool = False) -> Generator[None]:
-        """Inside the block, the API has everything recorded before it, and gets nothing more."""
+        """Inside the block, the API has everything recorded before it, and gets nothing more.
+
+        Except for single measurements, if a thousand of them wait: then the collection hangs.
+        """
         self._wait_for_announced()
         with self._collecting:
             with self._flushing:
@@ -262,11 +265,13 @@ class Recorder:
                 if restarts_increments and self._aggregation.increments:
                     self._aggregation.increments = Increments()
                 self._open_blocks += 1
+                self._aggregation.is_held = True
                 self._collector = threading.get_ident()
             try:
                 yield
             finally:
                 self._open_blocks -= 1
+                self._aggregation.is_held = bool(self._open_blocks)
         if self._queue:
             self.flush()
 
@@ -337,6 +342,7 @@ class Recorder:
         self._is_flushing = False
         self._collecting = threading.RLock()
         self._open_blocks = 0
+        self._aggregation.is_held = False
         self.about_to_record.clear()
         self._queue.clear()
         self._aggregation.clear()

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from otel_coach.cli.doctor.examined import Examined
     from otel_coach.core.traps import Finding
 
-_FRAMEWORKS: Final = ("fastapi", "starlette", "langchain-core", "langgraph", "psycopg", "slowapi")
+_FRAMEWORKS: Final = (
+    *("fastapi", "starlette", "langchain-core", "langgraph", "openai", "anthropic"),
+    *("psycopg", "slowapi"),
+)
 _OURS: Final = "otel_coach_"
 _LOST: Final = {
     ASGI: "requests, streams, auth failures and the page in the application are missing",
@@ -74,10 +77,11 @@ def _distros(examined: Examined) -> Iterator[Finding]:
 def _instrumentors(examined: Examined) -> Iterator[Finding]:
     disabled = examined.settings.disabled_instrumentations
     entries = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
-    for name in sorted(entry for entry in entries if entry.startswith(_OURS)):
+    ours = {entry for entry in entries if entry.startswith(_OURS)}
+    for name in sorted(ours):
         if examined.settings.disables(name):
             lost = _LOST.get(name, "what it would measure is missing")
-            rest = ",".join(sorted(disabled - {name, "*"}))
+            rest = ",".join(sorted(disabled - ours - {"*"}))
             variable = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
             cure = f"export {variable}={rest}" if rest else f"unset {variable}"
             yield INSTRUMENTOR_DISABLED.found(name=name, lost=lost, cure=cure)

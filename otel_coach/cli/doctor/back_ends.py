@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import otlp_grpc, otlp_http
@@ -105,6 +106,12 @@ def _missing(examined: Examined) -> Iterator[Finding]:
 
 def _unusable_file(examined: Examined, target: Target) -> Finding | None:
     """Returns what is wrong with the first file for TLS that cannot be used."""
+    for part, path in target.files.items():
+        try:
+            Path(path).read_bytes()
+        except (OSError, ValueError) as error:
+            variable = variable_of(target.signal, part, examined.variables)
+            return traps.CERTIFICATE_FILE.found(variable=variable, path=path, reason=_why(error))
     client = {part: path for part, path in target.files.items() if part != "CERTIFICATE"}
     server = {part: path for part, path in target.files.items() if part == "CERTIFICATE"}
     for files in filter(None, (server, client)):
@@ -113,8 +120,8 @@ def _unusable_file(examined: Examined, target: Target) -> Finding | None:
         except (OSError, ValueError) as error:
             part, path = next(iter(files.items()))
             variable = variable_of(target.signal, part, examined.variables)
-            is_tls = isinstance(error, ssl.SSLError)
-            reason = "it has no certificate or key in PEM format" if is_tls else _why(error)
+            reason = "it has no certificate or key in PEM format"
+            reason = reason if isinstance(error, ssl.SSLError) else _why(error)
             return traps.CERTIFICATE_FILE.found(variable=variable, path=path, reason=reason)
     return None
 

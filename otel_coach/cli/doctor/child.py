@@ -80,7 +80,10 @@ def _looked_at(served: Served) -> dict[str, Any]:
         instrument()
     calls = len(instrument.settings)
     try:
-        with as_the_command_does(Path(served.folder)):
+        folder = Path(served.folder).resolve()
+        if served.enters_folder:
+            os.chdir(folder)
+        with as_the_command_does(folder):
             if served.env_file:
                 _load(served.env_file)
             set_variables(served.variables)

@@ -28,9 +28,11 @@ _FLAG: Final = re.compile(
     r"|preload|daemon|debug|check-config|ws|opt|D)|-[DR]"
 )
 """Options without a value."""
-_CONFIGS: Final = frozenset({"-c", "--config"})
-"""Options whose value may look like an application: `python:module`."""
-_FOLDERS: Final = ("--app-dir", "--chdir", "--working-dir", "-d")
+_LOOK_ALIKES: Final = frozenset({"-c", "--config", "-b", "--bind"})
+"""Options whose value may look like an application: `python:module`, `unix:app.sock`."""
+_FOLDERS: Final = ("--app-dir", "--pythonpath", "--chdir", "--working-dir", "-d")
+_ENTERED: Final = ("--chdir", "--working-dir")
+"""Those into which the server changes."""
 _INSTRUMENT: Final = "opentelemetry-instrument"
 _SITES: Final = frozenset({"auto_instrumentation", "site"})
 """Folders on PYTHONPATH from which OpenTelemetry or otel-coach instrument each Python process."""
@@ -65,6 +67,8 @@ class Served:
     """The file of uvicorn's --env-file."""
     variables: dict[str, str] = field(default_factory=dict[str, str])
     """The variables that gunicorn's --env sets."""
+    enters_folder: bool = False
+    """Whether the server changes into `folder`."""
     starts_workers: bool = False
     """Whether uvicorn starts worker processes, which have `env_file`'s variables at their start."""
 
@@ -85,6 +89,7 @@ def served(command: Sequence[str], variables: Mapping[str, str] = {}) -> Served:
         _application(Path(command[position]).name, arguments),
         instruments=_instruments(command[:position], variables.get("PYTHONPATH", "")),
         port=_port(arguments),
+        enters_folder=_value(arguments, _ENTERED) is not None,
         **_variables(Path(command[position]).name, arguments, variables),
     )
 
@@ -131,7 +136,7 @@ def _port(arguments: Sequence[str]) -> int:
 
 
 def _application(program: str, arguments: Sequence[str]) -> Served:
-    folder = _value(arguments, _FOLDERS) or "."
+    folder = (_value(arguments, _FOLDERS) or ".").partition(",")[0]
     if program == "fastapi":
         return _of_fastapi(arguments, folder)
     certain, doubtful = _positionals(arguments)
@@ -212,7 +217,7 @@ def _positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     doubtful: list[str] = []
     before = ""
     for argument in arguments:
-        if not argument.startswith("-") and before not in _CONFIGS:
+        if not argument.startswith("-") and before not in _LOOK_ALIKES:
             may_be_value = before.startswith("-") and "=" not in before
             is_certain = not may_be_value or _FLAG.fullmatch(before)
             (certain if is_certain else doubtful).append(argument)

@@ -7,12 +7,15 @@ import socket
 import ssl
 from contextlib import closing, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
+from otel_coach.configuration.process import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,10 +87,26 @@ def tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
     Raises:
         OSError: one of them cannot be read, or has no certificate or key in it (ssl.SSLError).
     """
-    context = ssl.create_default_context(cafile=files.get("CERTIFICATE"))
+    given = files.get("CERTIFICATE") or _bundle_of_requests()
+    is_folder = given is not None and Path(given).is_dir()
+    context = ssl.create_default_context(
+        cafile=None if is_folder else given, capath=given if is_folder else None
+    )
     if certificate := files.get("CLIENT_CERTIFICATE"):
         context.load_cert_chain(certificate, files.get("CLIENT_KEY"))
     return context
+
+
+def _bundle_of_requests() -> str | None:
+    """Returns the certificates that the exporter's HTTP client, requests, trusts by default."""
+    variables = process_environment()
+    if bundle := variables.get("REQUESTS_CA_BUNDLE") or variables.get("CURL_CA_BUNDLE"):
+        return bundle
+    try:
+        certifi: Any = import_module("certifi")  # comes with requests
+    except ImportError:
+        return None
+    return certifi.where()
 
 
 def _connection(target: Target) -> http.client.HTTPConnection:

@@ -63,9 +63,11 @@ def _item(row: Mapping[str, str], counted: list[str], place: str) -> Item:
         message = f"{place}: day is {row.get(_DAY, '')[:40]!r}; write it as 2026-11-28"
         raise InputError(message) from None
     begin = day.timestamp()
-    tokens = sum(_count(row.get(name, ""), f"{place}: {name}") for name in counted)
-    usd = dollars(row.get(_USD, "").strip() or 0, f"{place}: usd") if _USD in row else None
-    return Item(REPORT, begin, begin + _DAY_SECONDS, model, tokens if counted else None, usd)
+    given = [name for name in counted if row.get(name, "").strip()]  # an empty cell is not known
+    tokens = sum(_count(row[name], f"{place}: {name}") for name in given) if given else None
+    billed = row.get(_USD, "").strip()
+    usd = dollars(billed, f"{place}: usd") if billed else None
+    return Item(REPORT, begin, begin + _DAY_SECONDS, model, tokens, usd)
 
 
 def _count(text: str, where: str) -> int:

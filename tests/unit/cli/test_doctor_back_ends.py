@@ -132,6 +132,21 @@ def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path, protocol, part, c
     assert f"export {variable}=" in told
 
 
+def test_a_key_that_is_missing_is_not_the_certificates_fault(tmp_path):
+    files = {
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(PEM),
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(tmp_path / "missing.pem"),
+    }
+    told = only(back_end("https://127.0.0.1:1", **files), "otlp-certificate-file")
+    assert "OTEL_EXPORTER_OTLP_CLIENT_KEY=" in told
+
+
+def test_certificates_of_requests_are_trusted_as_the_exporter_trusts_them(monkeypatch):
+    with https(200) as port_number:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(PEM))
+        assert back_end(f"https://localhost:{port_number}") == {}
+
+
 # Where it is
 
 

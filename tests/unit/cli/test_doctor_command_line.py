@@ -23,6 +23,7 @@ from otel_coach.cli.doctor.command_line import CommandError, environment_of, ser
         ("gunicorn shop.wsgi -c python:shop.configuration", "shop.wsgi:application"),
         ("hypercorn --bind localhost:8000 app:app", "app:app"),
         ("hypercorn --config python:configuration app:app", "app:app"),
+        ("gunicorn --bind unix:app.sock app", "app:application"),
         ("hypercorn app", "app:app"),
         ("granian --interface asgi app:app", "app:app"),
         ("fastapi run --entrypoint shop:api", "shop:api"),
@@ -54,6 +55,12 @@ def test_a_factory_is_called(command):
 def test_the_folder_of_the_modules(command):
     found = served(command.split())
     assert (found.target, found.folder) == ("app:app", "src")
+
+
+def test_a_folder_into_which_the_server_changes():
+    assert served(["gunicorn", "--chdir", "src", "app:app"]).enters_folder
+    found = served(["gunicorn", "--pythonpath", "src,lib", "app:app"])
+    assert (found.folder, found.enters_folder) == ("src", False)
 
 
 @pytest.mark.parametrize(

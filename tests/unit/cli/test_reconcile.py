@@ -334,3 +334,11 @@ def test_a_line_item_names_a_model_or_a_fee(reconcile, line_item, model):
     assert [row["their_names"] for row in found["models"]] == [[model] if model else []]
     fees = [] if model else [{"name": line_item or "(no model named)", "usd": 1}]
     assert found["fees"] == fees
+
+
+def test_an_empty_cell_of_a_table_is_not_known(reconcile):
+    text = "model,day,input_tokens,output_tokens,usd\ngpt-4o,2026-11-28,1000,500,\n"
+    found = reconcile.json(text, page=PAGE)
+    row = by_model(found)["gpt-4o"]
+    assert row["usd"]["theirs"] is None
+    assert row["tokens"]["captured"] == 1
