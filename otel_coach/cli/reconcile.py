@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_alias,
         metavar="LABEL=NAME",
-        help="the provider's NAME is our model LABEL, where the names do not tell",
+        help="the provider's NAME is our model LABEL, where the names do not show it",
     )
     parser.add_argument(
         "--models",

@@ -20,7 +20,8 @@ EXAMPLES: Final = """\
 _INTRODUCTION = """\
 # Configuration
 
-Generated from `otel_coach/settings.py` by `make docs`; do not edit.
+Generated from `otel_coach/settings.py` and `otel_coach/configuration/definitions.py` by `make docs`;
+do not edit.
 
 Each setting is an environment variable, and a field of `otel_coach.Settings` for
 `otel_coach.instrument(app, settings=Settings(...))`. Most variables are options of

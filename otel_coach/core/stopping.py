@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
-"""Seconds that a refused call waits before it raises; in a task, longer while a tool has to end.
-The exception may cancel a tool that runs beside the call."""
+"""Maximum number of seconds that a refused call waits before it raises, because its exception may
+cancel a tool that runs beside it. A call in a task waits longer if that tool takes longer."""
 _TICK: Final = 0.02
 
 

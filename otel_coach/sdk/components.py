@@ -56,7 +56,8 @@ class Components:
             if belongs_to_host(error):
                 raise
             self._log_unusable(SAMPLER, error)
-            return DEFAULT_ON  # given None, the SDK would try the same name, and raise
+            # Given None, the SDK would look the same name up again, and log a second line.
+            return DEFAULT_ON
 
     def id_generator(self) -> IdGenerator | None:
         """Returns the named id generator, or None, which makes the SDK use its own random one."""

@@ -326,8 +326,7 @@ class Membership:
         except OSError as error:
             if self._cannot_tidy.begins():
                 _logger.error(  # noqa: TRY400 - one line
-                    "otel-coach: the figures of ended workers cannot be merged (%s); this is tried "
-                    "again. %s",
+                    "otel-coach: the shared folder cannot be tidied (%s); this is tried again. %s",
                     error,
                     cure(error, RESTART),
                 )

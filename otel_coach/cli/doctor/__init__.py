@@ -85,7 +85,7 @@ def diagnosed(
 ) -> dict[str, list[Finding | Fact]]:
     """Returns what is found in `environment`, about `command`, and on the page at `url`.
 
-    The results are by subject; one that several looks yield is there once. Unless `starts` is
+    The results are by subject; a result that several looks yield appears once. Unless `starts` is
     false, or otel-coach is disabled, it is also started in another process, which takes a second.
     """
     examined = Examined(Settings.from_env(environment), environment)

@@ -43,7 +43,7 @@ def look(
 ) -> Iterator[Finding | Fact]:
     """Imports the application of `command`, without serving it, and yields what is found.
 
-    The log of that may repeat `known` results, those of other looks; they are left out.
+    Log lines that repeat a `known` result of another look are left out.
     """
     shown = shlex.join(command)
     try:

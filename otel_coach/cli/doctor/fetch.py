@@ -31,7 +31,7 @@ _PATH: Final = "/metrics"
 MAX_SECONDS: Final = 10.0
 """Seconds in which the page must have been read completely."""
 MAX_BYTES: Final = 32 << 20
-"""More than the page of a service with the maximum number of series."""
+"""The largest page that is read."""
 _MAX_TEXT: Final = 200
 """Characters of a server's text that are printed."""
 _TIMEOUT: Final = 5.0

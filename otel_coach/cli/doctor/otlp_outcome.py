@@ -11,7 +11,7 @@ class ExportFailure(Enum):
 
     UNREACHABLE = auto()
     PROTOCOL = auto()
-    """What answers there speaks another protocol."""
+    """The server speaks another protocol."""
     NO_TLS = auto()
     """TLS was tried, and the server speaks none."""
     TLS = auto()

@@ -66,7 +66,7 @@ def _listen(host: str, port: int) -> None:
 def _is_the_service(url: str, *, has_token: bool) -> bool:
     """Whether otel-coach's page is at `url`.
 
-    It is asked without the token, which another program that has the port would get.
+    The request carries no token, because another program may have the port.
     """
     try:
         return fetch.is_ours(within(_MAX_SECONDS, lambda: fetch.fetched(url, None)).text)

@@ -109,7 +109,7 @@ def _total(rows: Sequence[Row], fees: Sequence[Row]) -> Row:
     with_tokens = [row for row in rows if row.has_tokens]
     with_usd = [row for row in rows if row.has_usd]
     if fees and (not with_usd or any(fee.match.name == UNNAMED for fee in fees)):
-        with_usd = [*rows]  # dollars of models are among those that name none
+        with_usd = [*rows]  # the dollars of models are among the lines that name no model
     theirs = Figures(
         sum(row.theirs.tokens for row in with_tokens),
         sum((row.theirs.usd for row in (*with_usd, *fees)), Decimal(0)),

@@ -65,7 +65,7 @@ def _item(found: Mapping[str, Any], begin: float, end: float, where: str) -> Ite
     if "input_tokens" not in found:
         message = f"{where} has a result without input_tokens; export it again"
         raise InputError(message)
-    # Both include their parts: tokens from and for the cache, audio, images.
+    # Both counts include cached, audio and image tokens.
     tokens = sum(
         token_count(found.get(key), f"{where}: {key}") for key in ("input_tokens", "output_tokens")
     )

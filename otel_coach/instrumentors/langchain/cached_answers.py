@@ -43,8 +43,8 @@ class CachedAnswers:
     def copied(self, generations: list[Any]) -> list[Any]:
         """Returns copies of what a cache has found.
 
-        LangChain's cache in memory has the very objects that the call that filled it is about to
-        return, and langchain-core marks them.
+        LangChain's in-memory cache keeps no copies. langchain-core marks the objects that it finds
+        there, and the call that stored them may not have returned them yet.
         """
         return [*map(copy, generations)]
 

@@ -163,7 +163,8 @@ class EmbeddingPatches:
         self.recorder: Recorder = observer.recorder
         # Keyed by function, not by class: these patches must keep neither alive.
         self._replacements = weakref.WeakKeyDictionary[Any, bool]()
-        """The replacements, and whether the class had a method of its own in place of each."""
+        """For each replacement: whether the class itself defined the method, and did not inherit
+        it."""
         self._overrides = observer.overrides
         self._restore_hook = replace_method(base, "__init_subclass__", self._hook)
         self.patch_all()
