@@ -136,8 +136,8 @@ _MEANINGS: Final = """\
   client disconnected before there was one. An AI request is aborted if the client disconnected
   before the end of the body. It is an error if an exception ended it, if the response is a 5xx, or
   if the last-started of its outermost runs failed, even if the response is a 200. The AI status and
-  the HTTP status differ if a client leaves before a plain (JSON) answer: the application goes on and
-  answers, so the HTTP status is what it answered, but nobody got it: the AI request is aborted.
+  the HTTP status differ if a client leaves before a plain (JSON) answer: the application goes on
+  and answers, so the HTTP status is what it answered, but nobody got it: the AI request is aborted.
   With OTEL_COACH_STOP_ABANDONED its work is cancelled instead, and the HTTP status is `499`.
 - **A WebSocket** has an AI request for each turn: from the message of the client after which AI
   work began, until the outermost run has ended and its answer is sent. Chunks are the messages

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import wrapt
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.core.patching import replace_method, undo_all
 
 if TYPE_CHECKING:
@@ -16,20 +14,6 @@ if TYPE_CHECKING:
 
     from otel_coach.core.compatibility import PrivatePart
     from otel_coach.core.guard import CountsFaults
-
-
-def when_imported(module: str, method: Callable[[Any], object]) -> None:
-    """Calls the bound `method` with a module as soon as that is imported, while its object lives.
-
-    An import hook cannot be unregistered, and must not keep the object alive.
-    """
-    reference = weakref.WeakMethod(method)
-
-    def hook(imported: Any) -> None:
-        if (alive := reference()) is not None:
-            alive(imported)
-
-    wrapt.register_post_import_hook(hook, module)
 
 
 class Methods(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_coach.core.guard import guarded
-from otel_coach.core.late_patches import when_imported
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.core.patching import undo_all
 from otel_coach.core.request_context import current_request
 from otel_coach.core.spans import HandedOver

@@ -36,9 +36,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.core.installed import is_installed
 from otel_coach.core.known_scopes import calls_a_provider
-from otel_coach.core.late_patches import when_imported
 from otel_coach.core.patching import replace_method, undo_all
 from otel_coach.core.spans import distrusts_caller, is_inside_call
 

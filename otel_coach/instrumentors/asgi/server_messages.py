@@ -88,11 +88,11 @@ class ServerMessages:
                 await self._until_changed()
             message = await self._receive()
             self._ahead.append(message)
+            self._change()  # first: code that awaits the disconnect gets it before it is stopped
             if message["type"] in DISCONNECTS:
                 self._is_wanted = False
                 self._left(message)
                 return
-            self._change()
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self._change()  # also if the task was cancelled before its first step

@@ -241,7 +241,8 @@ class TurnStopping(Stopping):
         super().run_ended(run, was_aborted=was_aborted)
         if not self.roots and not self.request.is_ai and not self.request.closed:
             self.exchange.forget(self.request)  # the end of such a turn is not noticed otherwise
-            self.request.stop = None  # what has let go stops nothing; a further run gets a new one
+            if (stop := self.request.stop) is not None and not stop.is_on:
+                self.request.stop = None  # it has let go of its turn; a further run gets a new one
 
     def request_ended(self) -> None:
         super().request_ended()

@@ -13,7 +13,8 @@ LOGGERS = ("uvicorn.error", "gunicorn.error", "hypercorn.error", "_granian", "ot
 def without_servers():
     """As in a process in which no server has made a logger."""
     known = logging.root.manager.loggerDict
-    before = {name: known.pop(name, None) for name in LOGGERS[:-1]}
+    parents = [name.partition(".")[0] for name in LOGGERS[:-1]]
+    before = {name: known.pop(name, None) for name in (*LOGGERS[:-1], *parents)}
     yield
     for name, logger in before.items():
         known.pop(name, None)

@@ -134,8 +134,8 @@ def test_whatever_we_register_with_others_is_known_here():
         ("setup/installation", "atexit.register"),  # Installation.exit is guarded
         ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
         # What is called through it (_patch, _load_psycopg) is guarded.
-        ("core/late_patches", "wrapt.register_post_import_hook"),
-        ("core/late_patches", "weakref.WeakMethod"),  # without a callback
+        ("core/import_hooks", "wrapt.register_post_import_hook"),
+        ("core/import_hooks", "weakref.WeakMethod"),  # without a callback
         ("instrumentors/genai/client_instrumentor", "wrapt.register_post_import_hook"),  # _patch is
         ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
         # _observe and _observe_embeddings are

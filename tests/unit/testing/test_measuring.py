@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from langchain_core.language_models import FakeListChatModel
 
 import otel_coach
-from otel_coach.core.late_patches import when_imported
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.settings import Settings, effective
 from otel_coach.setup import installation
 from otel_coach.setup.installation import Installation
