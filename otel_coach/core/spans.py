@@ -21,13 +21,16 @@ distrusts_caller: ContextVar[bool] = ContextVar("otel_coach_distrusts_caller", d
 """Whether the caller of the current request is untrusted, so that its trace context and baggage are
 ignored. Not kept in OpenTelemetry's context, because an extraction replaces that."""
 CURRENT_RUN: Final = otel_context.create_key("otel_coach.run")
-"""Key of the run that a context belongs to, an object with the attributes `is_llm`, `is_traced` and
-`executes_current_code`."""
+"""Key of the run that a context belongs to, an object with the attributes `calls_provider`,
+`is_traced` and `executes_current_code`."""
 
 
 def is_open_call(run: Any) -> bool:
-    """Whether `run`, which may be None, is a model call that the current code may belong to."""
-    return run is not None and run.is_llm and run.executes_current_code
+    """Whether the current code may belong to `run`, the call of a chat or an embedding model.
+
+    `run` may be another run, or None.
+    """
+    return run is not None and run.calls_provider and run.executes_current_code
 
 
 def is_inside_call(context: Context | None = None) -> bool:

@@ -37,6 +37,8 @@ class Host(Protocol):
     providers: Providers
     renders: Renders
     prices: PriceList
+    reported: set[tuple[str, str]]
+    """Models whose calls are not measured, with the reason: each is logged once."""
     serving: Serving
 
     def application_started(self) -> None:
@@ -96,6 +98,7 @@ def _model_calls(host: Host) -> ModelArguments:
         "recorder": providers.recorder,
         "tracer": _tracer(host),
         "prices": host.prices,
+        "reported": host.reported,
         "content": {
             "on_spans": settings.captures_on_spans,
             "on_events": settings.captures_on_events,

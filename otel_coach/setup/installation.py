@@ -93,6 +93,7 @@ class Installation:
         settings.log_problems()
         self.providers = Providers(settings, span_processors, version=otel_coach.__version__)
         self.prices = PriceList.from_file(settings.prices_file, settings.gateways)
+        self.reported = set[tuple[str, str]]()
         self.local_metrics = _local_metrics(self.providers, settings)
         self.page = PageRenderer(
             self.local_metrics, dict(sorted(settings.budgets.items() - DEFAULT_SIZES.items()))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _MAX_SECONDS: Final = 8.0
 """Seconds for one export."""
+_OF_GRPC: Final = re.compile(r"(?:unix|unix-abstract|dns|ipv4|ipv6|vsock|xds):")
+"""Schemes of gRPC's names; see its documentation of name resolution."""
 _PATH: Final = re.compile(r"/v1/(?:traces|metrics|logs)/?$")
 _TRAPS: Final = {
     ExportFailure.NO_TLS: traps.TLS_TO_PLAIN,
@@ -55,7 +57,8 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             reported.add(target.variable)
             yield quoted_value(examined, target.variable)
             continue
-        if not target.has_scheme and (target.protocol != GRPC or "://" in target.endpoint):
+        has_other = "://" in target.endpoint and not _OF_GRPC.match(target.endpoint)
+        if not target.has_scheme and (target.protocol != GRPC or has_other):
             reported.add(target.variable)
             yield traps.SCHEME.found(
                 variable=target.variable,

@@ -30,12 +30,14 @@ _PATH: Final = "/metrics"
 """The page's path, unless OTEL_COACH_METRICS_PATH changes it."""
 MAX_SECONDS: Final = 10.0
 """Seconds in which the page must have been read completely."""
-MAX_BYTES: Final = 32 << 20
+MAX_BYTES: Final = 96 << 20
 """The largest page that is read."""
 _MAX_TEXT: Final = 200
 """Characters of a server's text that are printed."""
 _TIMEOUT: Final = 5.0
 """Seconds that connecting may take."""
+NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
+"""OpenSSL's reasons where a server answers without TLS."""
 _OURS: Final = re.compile(rf"^{ERRORS.prometheus_name}[ {{]", re.MULTILINE)
 _SHOWN: Final = re.compile(
     r"([a-z][a-z0-9+.-]*://)(?:[^/?#@]*@)?([^/?#@]*)([^?#@]*)(?:[?#][^@]*)?", re.IGNORECASE
@@ -122,16 +124,20 @@ def answered(
 
 def unreadable(url: str, error: Exception) -> Finding:
     """Returns the finding for an answer that could not be read."""
-    reason = type(error).__name__
+    return traps.UNREACHABLE.found(url=shown(url), reason=why_unreadable(error, MAX_SECONDS))
+
+
+def why_unreadable(error: Exception, seconds: float) -> str:
+    """Returns why an answer could not be read, for which there were so many `seconds`."""
     if isinstance(error, TimeoutError) and not error.strerror:
-        reason = f"it was not read completely within {MAX_SECONDS:g} s"
-    elif isinstance(error, ssl.SSLCertVerificationError):
-        reason = f"its certificate is not accepted: {error.verify_message}"
-    elif isinstance(error, ssl.SSLError):
-        reason = "it speaks no TLS; is it http:// instead of https://?"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    return traps.UNREACHABLE.found(url=shown(url), reason=reason)
+        return f"it was not read completely within {seconds:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        if error.reason in NO_TLS:
+            return "it speaks no TLS; is it http:// instead of https://?"
+        return f"the TLS handshake fails ({error.reason or type(error).__name__})"
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
 def _body_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:

@@ -51,7 +51,8 @@ def send(target: Target) -> Outcome:
     """Sends an empty request of the signal of `target`, through the package grpcio."""
     grpc: Any = import_module("grpc")
     try:
-        place = target.parts.netloc.rpartition("@")[2]
+        # Names of gRPC's own have no host after the slashes: unix:///run/otlp.sock.
+        place = target.parts.netloc.rpartition("@")[2] or target.endpoint
         channel = (
             grpc.secure_channel(place, _credentials(grpc, target))
             if target.uses_tls

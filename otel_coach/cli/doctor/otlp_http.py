@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from otel_coach.cli.doctor.fetch import NO_TLS
 from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
 from otel_coach.configuration.process import process_environment
@@ -31,8 +32,6 @@ _EMPTY_JSON: Final = "application/json", b"{}"
 _HTTP_2: Final = "\x00\x00"
 """An HTTP/2 server sends a SETTINGS frame first; of its length, the first two bytes are 0."""
 _OTLP_TYPES: Final = ("application/x-protobuf", "application/json", "application/grpc")
-_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
-"""OpenSSL's reasons where a server answers without TLS."""
 
 
 def send(target: Target) -> Outcome:
@@ -143,7 +142,7 @@ def _broken(target: Target, error: Exception) -> Outcome:
     """Returns the outcome of a connection that ended without an answer."""
     reason = getattr(error, "reason", None) or type(error).__name__
     if target.uses_tls:
-        if reason in _NO_TLS or _answers_plainly(target):
+        if reason in NO_TLS or _answers_plainly(target):
             return Outcome(ExportFailure.NO_TLS, "it does not answer a TLS handshake")
         return Outcome(ExportFailure.UNREACHABLE, f"the TLS handshake fails ({reason})")
     return Outcome(ExportFailure.PROTOCOL, "it closes the connection without an answer")

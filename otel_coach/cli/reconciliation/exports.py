@@ -40,9 +40,12 @@ def read(paths: Sequence[str]) -> Invoice:
         for document in _documents(text, path):
             _only_once(seen, json.dumps(document, sort_keys=True, default=str), path)
             pages.append(list(_items(document, path)))
+            more = document.get("has_more") is True
             for report in {item.report for item in pages[-1]}:
-                more = document.get("has_more") is True
-                unfinished[report] = unfinished.get(report, True) and more
+                # A page without lines does not say of which report it is the last one.
+                alike = [one for one in unfinished if one.provider == report.provider]
+                for one in alike if not (report.kind or more) else [report]:
+                    unfinished[one] = unfinished.get(one, True) and more
     invoice = added_up(_with_reports(pages))
     invoice.notes += _overlaps(pages)
     invoice.notes += [

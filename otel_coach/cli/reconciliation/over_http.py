@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from otel_coach.cli.doctor import fetch
-from otel_coach.cli.doctor.fetch import PROMETHEUS_OPTION, PageError, answered, fetched, shown
+from otel_coach.cli.doctor.fetch import (
+    PROMETHEUS_OPTION,
+    PageError,
+    answered,
+    fetched,
+    shown,
+    why_unreadable,
+)
 from otel_coach.cli.reconciliation.figures import InputError
 from otel_coach.cli.terminal import within
 
@@ -73,9 +80,7 @@ def read_within(seconds: float, place: str, question: str, work: Callable[[], _T
     except PageError as error:
         raise InputError(str(error.finding)) from None
     except Exception as error:  # noqa: BLE001 - an untrusted server may make a client raise anything
-        why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        if isinstance(error, TimeoutError) and not error.strerror:
-            why = f"it was not read completely within {seconds:g} s"
+        why = why_unreadable(error, seconds)
         message = f"{shown(place)} cannot be read ({why}); {question}"
         raise InputError(message) from None
 

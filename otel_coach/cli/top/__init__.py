@@ -11,12 +11,13 @@ import argparse
 import math
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.fetch import MAX_SECONDS, PageError, fetched, is_ours, shown, unreadable
 from otel_coach.cli.terminal import say, within
 from otel_coach.configuration.process import process_environment
+from otel_coach.core.guard import OwnThread
 from otel_coach.prometheus.readings import Interval, Reading
 from otel_coach.settings import Settings
 
@@ -76,8 +77,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def read(urls: Sequence[str]) -> dict[str, Reading | str]:
     """Returns, by URL, what the page says now, or why it cannot be read and what to do."""
-    with ThreadPoolExecutor(len(urls)) as pool:  # a service that does not answer delays no other
-        return dict(zip(urls, pool.map(_read, urls), strict=True))
+    found: dict[str, Reading | str] = {}
+    # A service that does not answer delays no other, nor the end of the program.
+    threads = [OwnThread(partial(_read_into, found, url), "otel-coach-top") for url in urls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {url: found[url] for url in urls}
+
+
+def _read_into(found: dict[str, Reading | str], url: str) -> None:
+    found[url] = _read(url)
 
 
 def _read(url: str) -> Reading | str:

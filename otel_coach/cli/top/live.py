@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.console import Group
@@ -16,6 +17,7 @@ from otel_coach.cli.doctor.fetch import shown
 from otel_coach.cli.terminal import printable
 from otel_coach.cli.top.tables import EVERY_ROW, MAX_ROWS, tables
 from otel_coach.configuration.process import process_environment
+from otel_coach.core.guard import OwnThread
 from otel_coach.prometheus.readings import Interval, Reading
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _MARGIN: Final = 2
 """Characters that the scroll bar takes."""
 _WINDOW: Final = 60.0
 """Seconds over which rates and quantiles are computed."""
+_SPACING: Final = 5.0
+"""Seconds between two readings that are kept; a reading has all samples of a page."""
 
 
 class Live(App[None]):
@@ -89,11 +93,13 @@ class Live(App[None]):
     def _begin(self) -> None:
         if not self._is_paused and not self._is_reading:  # a page may be slower than the interval
             self._is_reading = True
-            self.run_worker(self._read, thread=True)
+            OwnThread(self._read, "otel-coach-top").start()
 
     def _read(self) -> None:
-        """Reads in a thread of its own: a page may be slow."""
-        self.call_from_thread(self._take, top.read([*self._readings]))
+        """Reads in a thread of its own, which nothing waits for: a page may be slow."""
+        found = top.read([*self._readings])
+        with suppress(RuntimeError):  # the program has ended meanwhile
+            self.call_from_thread(self._take, found)
 
     def _take(self, found: Mapping[str, Reading | str]) -> None:
         self._is_reading = False
@@ -109,6 +115,8 @@ class Live(App[None]):
             self._problems.pop(url, None)
             readings = self._readings[url]
             readings.append(one)
+            if len(readings) > 2 and readings[-2].at - readings[-3].at < _SPACING:  # noqa: PLR2004 - of three, the middle one
+                del readings[-2]
             while len(readings) > 2 and one.at - readings[1].at >= _WINDOW:  # noqa: PLR2004 - one is kept to compare with
                 readings.popleft()
 

@@ -71,7 +71,7 @@ class EmbeddingCall(ProviderCall):
     )
 
     def __init__(self, parent: Run | None, model: object, provider: str | None = None) -> None:
-        super().__init__(parent, text_of(model) if model else NO_MODEL, is_llm=True)
+        super().__init__(parent, text_of(model) if model else NO_MODEL, calls_provider=True)
         self.model = self.name
         self.provider = provider
         self.api_url: str | None = None

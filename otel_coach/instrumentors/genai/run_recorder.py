@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         recorder: Recorder
         tracer: Tracer
         prices: PriceList
+        reported: NotRequired[set[tuple[str, str]]]
         content: NotRequired[ContentArguments]
         events: NotRequired[Logger]
 
@@ -76,15 +77,18 @@ class RunRecorder:
         recorder: records the measurements.
         tracer: makes the spans.
         prices: converts tokens to US dollars.
+        reported: the models and reasons whose calls the log has reported as unmeasured; several
+            recorders may share it.
         content: the arguments of `ContentCapture`; nothing is captured by default.
         events: emits captured content as events.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - by name, each a part
         self,
         recorder: Recorder,
         tracer: Tracer,
         prices: PriceList,
+        reported: set[tuple[str, str]] | None = None,
         content: ContentArguments | None = None,
         events: Logger | None = None,
     ) -> None:
@@ -95,7 +99,7 @@ class RunRecorder:
         """Captures content; None if none is captured."""
         self.captures_on_spans = self.content is not None and self.content.on_spans
         self._events = events
-        self._unmeasured = UnmeasuredLog()
+        self._unmeasured = UnmeasuredLog(reported)
         self._record_later = self._record  # bound once: else each queued run keeps a method object
 
     def start_call(self, run: ModelCall, prompt: object) -> None:

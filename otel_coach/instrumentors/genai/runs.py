@@ -35,11 +35,11 @@ class Run:
     __slots__ = (
         "application",
         "began_late",
+        "calls_provider",
         "context",
         "ended",
         "id_ref",
         "input_mode",
-        "is_llm",
         "name",
         "outer_context",
         "parent",
@@ -54,10 +54,10 @@ class Run:
     gives_way = False
     """Whether another instrumentation makes the span of this run."""
 
-    def __init__(self, parent: Run | None, name: str, *, is_llm: bool = False) -> None:
+    def __init__(self, parent: Run | None, name: str, *, calls_provider: bool = False) -> None:
         self.parent = parent
         self.name = name
-        self.is_llm = is_llm
+        self.calls_provider = calls_provider
         request = current_request.get()
         self.outer_context: Context = otel_context.get_current()
         if request is not None and request.is_in_socket:
@@ -144,7 +144,7 @@ class Run:
         """
         closest = _with_span(self)
         if closest is None or closest.context is None:
-            if self.is_llm:  # a provider must get no trace headers, even if there is no span
+            if self.calls_provider:  # which must get no trace headers, even if there is no span
                 otel_context.attach(otel_context.set_value(CURRENT_RUN, self))
             return
         if self.outer_context.get(CURRENT_RUN) is not closest:
@@ -162,7 +162,7 @@ class Run:
             is_sibling = (
                 type(current) is RunSpanProxy
                 and current_run is not None  # None in a thread that was only given the span
-                and current_run.is_llm
+                and current_run.calls_provider
                 and not current_run.ended
             )
             return cast("Any", current_run).outer_context if is_sibling else self.outer_context

@@ -15,10 +15,13 @@ _TRAPS: Final = {NO_USAGE: traps.NO_USAGE, NO_PRICE: traps.NO_PRICE, EXTRA_FEE: 
 
 
 class UnmeasuredLog:
-    """Logs each reason once for each model; of many models, the first ones only."""
+    """Logs each reason once for each model; of many models, the first ones only.
 
-    def __init__(self) -> None:
-        self._logged = set[tuple[str, str]]()
+    `logged` has the models and reasons that were logged.
+    """
+
+    def __init__(self, logged: set[tuple[str, str]] | None = None) -> None:
+        self._logged = set[tuple[str, str]]() if logged is None else logged
 
     def note(self, model: str, reason: str, *details: str) -> None:
         """Logs that a call of `model` is unmeasured, if that is new."""

@@ -94,7 +94,7 @@ class EmbeddingObserver:
         parent = around
         if isinstance(around, EmbeddingCall):
             around.wraps = True
-        elif around is not None and around.is_llm:
+        elif around is not None and around.calls_provider:
             parent = around.parent  # a stream that is still open here is a sibling
         call = EmbeddingCall(parent, _model_name(model, options), _provider(type(model)))
         call.api_url = _url(model)

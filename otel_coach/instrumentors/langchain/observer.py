@@ -269,7 +269,7 @@ class RunObserver:
         It may be that of an embedding model, which has no id of LangChain's.
         """
         run: Any = otel_context.get_value(CURRENT_RUN)
-        if run is None or not run.is_llm or run.ended:
+        if run is None or not run.calls_provider or run.ended:
             return None
         if isinstance(run, EmbeddingCall):
             return run

@@ -73,7 +73,9 @@ class OpenRuns:
     def called_by(self, task: asyncio.Task[Any]) -> Run | None:
         """Returns the open call of a model that `task` makes itself now, None if there is none."""
         runs = map(self.by_key.get, list(self._by_task.get(task, ())))
-        return next((run for run in runs if run and run.is_llm and run.executes_current_code), None)
+        return next(
+            (run for run in runs if run and run.calls_provider and run.executes_current_code), None
+        )
 
     def pop(self, run_id: UUID | str) -> Run | None:
         """Removes and returns the run with that id; None if it has ended already."""

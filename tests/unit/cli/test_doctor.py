@@ -86,7 +86,7 @@ def test_a_page_without_end_takes_no_memory():
     before = psutil.Process().memory_info().rss
     with hostile(without_end()) as (url, _):
         (finding,) = reported(url, None)
-    assert "more than 32 MB" in finding
+    assert "more than 96 MB" in finding
     assert psutil.Process().memory_info().rss - before < 300 << 20
 
 

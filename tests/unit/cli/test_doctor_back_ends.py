@@ -132,6 +132,12 @@ def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path, protocol, part, c
     assert f"export {variable}=" in told
 
 
+@pytest.mark.parametrize("address", ["unix:///run/no-such.sock", "dns:///127.0.0.1:1"])
+def test_names_of_grpcs_own_are_asked_as_they_are(address):
+    more = {PROTOCOL: "grpc", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+    assert back_end(address, **more).keys() == {"otlp-unreachable"}
+
+
 def test_a_key_that_is_missing_is_not_the_certificates_fault(tmp_path):
     files = {
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(PEM),

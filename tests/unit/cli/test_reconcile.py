@@ -1,5 +1,6 @@
 """`otel-coach reconcile`: what it prints and how it judges, against figures written by hand."""
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -342,3 +343,16 @@ def test_an_empty_cell_of_a_table_is_not_known(reconcile):
     row = by_model(found)["gpt-4o"]
     assert row["usd"]["theirs"] is None
     assert row["tokens"]["captured"] == 1
+
+
+def test_a_last_page_without_lines_is_the_last_one(reconcile):
+    first = json.loads(invoices.openai_usage([GPT, MINI]))
+    first["has_more"] = True
+    last = {**first, "has_more": False}
+    last["data"] = [{**bucket, "results": []} for bucket in first["data"]]
+    for bucket in last["data"]:
+        bucket["start_time"], bucket["end_time"] = bucket["end_time"], bucket["end_time"] + 86400
+    found = reconcile.json([json.dumps(first), json.dumps(last)], page=PAGE)
+    assert not [note for note in found["notes"] if "has_more" in note]
+    found = reconcile.json([json.dumps(first)], page=PAGE)
+    assert [note for note in found["notes"] if "has_more" in note]

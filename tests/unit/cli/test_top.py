@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -337,3 +338,18 @@ def test_a_token_from_a_file_may_end_with_a_new_line(monkeypatch):
     with hostile([OK, b"\r\n# TYPE x counter\nx 1\n"]) as (url, asked):
         assert "is not otel-coach's page" in top.read([url])[url]
     assert b"Authorization: Bearer sesame\r\n" in asked[0]
+
+
+def test_live_keeps_few_readings_however_often_it_reads():
+    first = of_host(page({"/a": (3, 200)}))
+
+    async def then(screen):
+        for number in range(400):
+            screen.live._add({"http://a/": replace(first, at=first.at + number * 0.5)})
+        (kept,) = screen.live._readings.values()
+        return [one.at for one in kept]
+
+    kept = shown_live({"http://a/": first}, then)
+    assert len(kept) < 20
+    assert kept[-1] == first.at + 399 * 0.5
+    assert 50 <= kept[-1] - kept[0] <= 70

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
 
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
@@ -121,3 +122,15 @@ def test_a_stream_of_completions_of_several_prompts_ends_with_the_last_of_them()
         next(chunks)
         stream.close()
         assert measured.page().sum(CALLS, status="ok") == 1
+
+
+def test_a_model_is_reported_once_whichever_library_calls_it(caplog):
+    answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+    message = {"role": "assistant", "content": "hi"}
+    answer["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
+    with answering(answer) as (measured, client):
+        client.chat.completions.create(**ASK)
+        model = ChatOpenAI(model="m", api_key="k", client=client.chat.completions)
+        model.invoke("hi")
+        assert measured.page().sum("agent_llm_unmeasured_total", error_type="no_usage") == 2
+    assert caplog.text.count("(no_usage)") == 1
