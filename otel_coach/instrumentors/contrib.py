@@ -119,8 +119,10 @@ class ContribInstrumentations:
         if instrumentor is None:
             return
         if app is not None:
+            before = _middlewares_of(app)
             instrumentor.instrument_app(app, **arguments)
-            self._fastapi[app] = partial(instrumentor.uninstrument_app, app)
+            if _middlewares_of(app) != before:  # else the application has instrumented it itself
+                self._fastapi[app] = partial(instrumentor.uninstrument_app, app)
         elif not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(skip_dep_check=True, **arguments)
             self._fastapi[None] = instrumentor.uninstrument
@@ -169,6 +171,11 @@ class ContribInstrumentations:
             self._psycopg = instrumentor
         else:
             self._fastapi[None] = instrumentor.uninstrument
+
+
+def _middlewares_of(app: Any) -> object:
+    """Returns what an instrumentation of `app` changes."""
+    return app.build_middleware_stack, list(app.user_middleware)
 
 
 def module_of(name: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Exemplar
@@ -106,24 +106,6 @@ class Snapshot:
     """The metrics of one worker, or of several that have ended."""
 
     parts: list[Part] = field(default_factory=list[Part])
-
-    @classmethod
-    def of(cls, families: Iterable[Metric], gauge_times: GaugeTimes) -> Snapshot:
-        """Returns a snapshot of `families`."""
-        return cls([part for family in families for part in _parts(family, gauge_times)])
-
-
-def _parts(family: Metric, gauge_times: GaugeTimes) -> Iterator[Part]:
-    keys = [key_of(name, labels) for name, labels, *_ in family.samples]
-    values = [sample.value for sample in family.samples]
-    exemplars = {
-        key: keyed(key, sample.exemplar)
-        for key, sample in zip(keys, family.samples, strict=True)
-        if sample.exemplar is not None
-    }
-    known = gauge_times.get(family.name)
-    times = [] if known is None else [known.get(label_values(key), 0.0) for key in keys]
-    yield from in_parts(Part(*metadata_of(family), keys, values, [], times), exemplars)
 
 
 def metadata_of(family: Metric) -> FamilyMetadata:

@@ -161,6 +161,8 @@ def exact_sum(numbers: Iterable[float]) -> float:
     except ValueError:  # infinities of both signs
         return math.nan
     except OverflowError:
+        if not all(map(math.isfinite, parts)):
+            return sum(parts)
         exact = sum(map(Fraction, parts))
     try:
         return float(exact)
@@ -189,7 +191,7 @@ def _lower_bound(numbers: list[float]) -> float:
     The worker later writes its own sum of the same numbers, perhaps rounded differently. If that
     were less than the value on the page, the counter would seem to have been reset.
     """
-    total = math.fsum(numbers)
+    total = exact_sum(numbers)
     if all(map(float.is_integer, numbers)):
         return total
     return max(numbers[0], total - abs(total) * _ROUNDING)

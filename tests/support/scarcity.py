@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from otel_coach.prometheus.snapshot import Snapshot, to_bytes
+from otel_coach.prometheus.snapshot import to_bytes
 from otel_coach.workers import run_dir as folder_module
 from otel_coach.workers import shared_dir as base_folder_module
 from otel_coach.workers.journal import Journal
@@ -24,6 +24,7 @@ from otel_coach.workers.supervisor import supervisor
 from tests.support import membership
 from tests.support.faults import never
 from tests.support.paths import ROOT
+from tests.support.snapshots import snapshot_of
 
 
 @contextmanager
@@ -171,4 +172,4 @@ def written(orders):
     """What a worker wrote that counted so many."""
     registry = CollectorRegistry()
     Counter("orders", "Orders", registry=registry).inc(orders)
-    return to_bytes(Snapshot.of(registry.collect(), {}))
+    return to_bytes(snapshot_of(registry.collect(), {}))

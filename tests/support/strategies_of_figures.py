@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar, Sample
 
-from otel_coach.prometheus.snapshot import Snapshot, to_bytes
+from otel_coach.prometheus.snapshot import to_bytes
+from tests.support.snapshots import snapshot_of
 from tests.support.strategies import (
     COUNTS,
     DEEP,
@@ -66,7 +67,7 @@ def broken_snapshots(draw):
     """What stands where a worker's snapshot is expected."""
     # A strict parser wants a histogram to be right in itself.
     found = draw(families(st.integers(0, 9), WORDS, without="histogram"))
-    whole = to_bytes(Snapshot.of(found, draw(TIMES)))
+    whole = to_bytes(snapshot_of(found, draw(TIMES)))
     lines = whole.split(b"\n")
     number = draw(st.integers(0, len(lines) - 1))
     others = JSON.map(encoded) | DEEP

@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from base64 import b64encode
 from contextlib import closing, suppress
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_coach.cli.doctor.fetch import NO_TLS
@@ -43,6 +44,8 @@ def send(target: Target) -> Outcome:
         with closing(_connection(target)) as connection:
             kind, body = _EMPTY_JSON if target.protocol == JSON else _EMPTY
             headers = {**dict(target.headers), "content-type": kind}
+            if not target.uses_tls:  # else the tunnel has them
+                headers |= _proxy_headers(_proxy(target))
             connection.request("POST", _path(target), body=body, headers=headers)
             response = connection.getresponse()
             text = response.read(_MAX_BODY).decode(errors="replace")
@@ -118,8 +121,16 @@ def _connection(target: Target) -> http.client.HTTPConnection:
     context = tls_context(target.files)
     connection = http.client.HTTPSConnection(*to, timeout=_TIMEOUT, context=context)
     if proxy is not None:
-        connection.set_tunnel(host, port or 443)
+        connection.set_tunnel(host, port or 443, _proxy_headers(proxy))
     return connection
+
+
+def _proxy_headers(proxy: SplitResult | None) -> dict[str, str]:
+    """Returns the credentials of the proxy's address, as the exporter sends them."""
+    if proxy is None or proxy.username is None:
+        return {}
+    login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"}
 
 
 def _proxy(target: Target) -> SplitResult | None:

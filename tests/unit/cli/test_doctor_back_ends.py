@@ -138,6 +138,19 @@ def test_names_of_grpcs_own_are_asked_as_they_are(address):
     assert back_end(address, **more).keys() == {"otlp-unreachable"}
 
 
+def test_a_proxy_gets_the_credentials_of_its_address(monkeypatch):
+    asked = []
+
+    def answer(connection):
+        asked.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with tcp_server(answer) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://u:p%40ss@127.0.0.1:{port(proxy)}")
+        assert back_end("http://collector.example:4318") == {}
+    assert b"Proxy-Authorization: Basic dTpwQHNz\r\n" in asked[0]  # u:p@ss
+
+
 def test_a_key_that_is_missing_is_not_the_certificates_fault(tmp_path):
     files = {
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(PEM),

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_coach.prometheus.merge import Merged
-from otel_coach.prometheus.snapshot import Snapshot, from_bytes, sample_of, to_bytes
+from otel_coach.prometheus.snapshot import from_bytes, sample_of, to_bytes
+from otel_coach.prometheus.sums import exact_sum
 from otel_coach.workers.worker_metrics import WorkerMetrics
 from tests.support import strategies_of_figures as some
+from tests.support.snapshots import snapshot_of
 from tests.support.watching import shown, watching
 
 # Snapshots of workers, and what they make together
@@ -25,20 +27,27 @@ def sent(snapshot):
 def taken_apart(snapshot):
     """Its samples and exemplars as texts: nothing is rounded, and NaN is itself."""
     samples = [
-        (part.name, part.documentation, part.type, *sample_of(key), repr(value))
+        (part.name, part.documentation, part.type, *sample_of(key), repr(float(value)))
         for part in snapshot.parts
         for key, value in zip(part.keys, part.values, strict=True)
     ]
     return samples, [repr([*one]) for part in snapshot.parts for one in part.exemplars]
 
 
+def test_an_infinite_value_among_those_that_overflow_is_the_sum():
+    assert exact_sum([1e308, math.inf, 1e308]) == math.inf
+    assert exact_sum([1e308, -math.inf, 1e308]) == -math.inf
+    assert exact_sum([1e308, 1e308]) == math.inf
+    assert exact_sum([1e308, 1e308, -1e308]) == 1e308
+
+
 @given(some.families(), some.TIMES)
 def test_a_snapshot_comes_back_as_it_was(families, times):
-    before = Snapshot.of(families, times)
+    before = snapshot_of(families, times)
     again = sent(before)
     samples, exemplars = taken_apart(again)
     assert samples == [
-        (family.name, family.documentation, family.type, name, labels, repr(value))
+        (family.name, family.documentation, family.type, name, labels, repr(float(value)))
         for family in families
         for name, labels, value, *_ in family.samples
     ]
@@ -104,7 +113,7 @@ def rounded_once(numbers):
 def test_counts_of_all_workers_add_up_exactly_also_when_some_are_retired(workers):
     merged, dead, numbers = Merged(), Merged(), {}
     for number, (families, lives) in enumerate(workers):
-        snapshot = sent(Snapshot.of(families, {}))
+        snapshot = sent(snapshot_of(families, {}))
         if lives:
             merged.add(snapshot, f"{number}-x")
         else:

@@ -37,6 +37,7 @@ from otel_coach.prometheus.table import Table
 from otel_coach.settings import Settings
 from otel_coach.testing import Page, measuring
 from otel_coach.workers.worker_metrics import WorkerMetrics
+from tests.support.snapshots import snapshot_of
 
 OUR_NAMES = ("app_ai_", "agent_", "auth_", "rate_", "http_", "dependency_", "otel_coach_")
 OURS = [metric for metric in CATALOGUE if metric.kind is not InstrumentKind.GAUGE]
@@ -178,7 +179,7 @@ def test_a_sum_made_of_increments_is_never_more_than_the_workers_own():
 def part(name, values, effect=Effect.WHOLE):
     family = Metric(name, "help", "counter")
     family.samples = [Sample(key, {}, value) for key, value in values.items()]
-    (made,) = Snapshot.of([family], {}).parts
+    (made,) = snapshot_of([family], {}).parts
     return made._replace(effect=effect)
 
 
@@ -349,7 +350,7 @@ def test_workers_that_come_and_go_leave_nothing_in_who_reads_them():
     merged = Merged()
     for number in range(100):
         worker = f"{number}-a"
-        merged.add(Snapshot.of([gauge, counter], {}), worker)
+        merged.add(snapshot_of([gauge, counter], {}), worker)
         if number:
             merged.forget(f"{number - 1}-a")
     tables = {table.metadata.name: table for table in merged.tables({"99-a"})}

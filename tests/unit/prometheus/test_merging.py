@@ -18,7 +18,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.samples import Exemplar, Sample
 
 from otel_coach.prometheus.merge import Merged
-from otel_coach.prometheus.snapshot import Snapshot, from_bytes, sample_of, to_bytes
+from otel_coach.prometheus.snapshot import from_bytes, sample_of, to_bytes
+from tests.support.snapshots import snapshot_of
 
 
 def counter(name, *values, **labels):
@@ -35,7 +36,7 @@ def again(snapshot):
 
 
 def sent(*families, **times):
-    return again(Snapshot.of(families, times))
+    return again(snapshot_of(families, times))
 
 
 def shown(merged, *living):

@@ -11,6 +11,7 @@ import wrapt
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from langchain_core.language_models import FakeListChatModel
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 import otel_coach
 from otel_coach.core.import_hooks import when_imported
@@ -188,6 +189,18 @@ def test_the_server_spans_of_contrib_are_taken_over_and_given_back(monkeypatch):
     finally:
         made.uninstrument()
     assert not app._is_instrumented_by_opentelemetry
+
+
+def test_what_the_application_has_instrumented_itself_stays(elsewhere):
+    made = Installation(
+        replace(effective(Settings(server_spans="fastapi"), {}), shares_figures=False)
+    )
+    app = application()
+    FastAPIInstrumentor.instrument_app(app)
+    made.contrib.load_fastapi(app)
+    made.uninstrument()
+    assert app._is_instrumented_by_opentelemetry
+    FastAPIInstrumentor.uninstrument_app(app)
 
 
 def test_an_import_hook_keeps_nothing_alive():
