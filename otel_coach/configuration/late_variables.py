@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _READ_LATER: Final = re.compile(r"OTEL_(?:PYTHON|INSTRUMENTATION|SEMCONV)_")
 """An instrumentation reads most of these when it is loaded, which the application may do later."""
@@ -22,12 +25,13 @@ class LateVariables:
     """Notes the OTEL_* variables of this process, and tells which ones are set afterwards."""
 
     def __init__(self) -> None:
-        self._before = _variables()
+        self.before: Mapping[str, str] = _variables()
+        """The variables at first."""
 
     def names(self) -> list[str]:
         """Returns the names of the variables that have another value than at first."""
         return sorted(
-            name for name, value in _variables().items() if self._before.get(name) != value
+            name for name, value in _variables().items() if self.before.get(name) != value
         )
 
 

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 _HEADER: Final = "header:"
 _ABOUT_THE_SERVICE: Final = frozenset({b"host", b"origin", b"referer"})
 _CURE: Final = (
-    "nobody is trusted: each request begins a trace of its own, without baggage. Give true, false, "
-    "or addresses and networks (10.0.0.0/8) separated by commas, then optionally header:NAME=SECRET"
+    "Give true, false, or addresses and networks (10.0.0.0/8) separated by commas, then optionally "
+    "header:NAME=SECRET"
 )
+_EFFECT: Final = "Now nobody is trusted: each request begins a trace of its own, without baggage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,13 @@ def _is_in(networks: tuple[Network, ...], host: str) -> bool:
 
 def _is_in_a_header(host: str, scope: MutableMapping[str, Any]) -> bool:
     """Whether a header contains `host`; headers about the service itself do not count."""
-    text = host.lower().encode()
+    # As a part of another address it does not count; but a port may follow.
+    before = rb"[0-9a-f:]" if ":" in host else rb"[0-9.]"
+    form = re.compile(
+        rb"(?<!%b)%b(?![0-9a-f]|\.[0-9])" % (before, re.escape(host.lower().encode()))
+    )
     return any(
-        text in value.lower() and name.lower() not in _ABOUT_THE_SERVICE
+        form.search(value.lower()) and name.lower() not in _ABOUT_THE_SERVICE
         for name, value in scope["headers"]
     )
 
@@ -110,7 +115,7 @@ def trust_of(text: str, problems: list[Problem]) -> Trust:
         return _parsed(text)
     except ValueError as error:
         variable = OTEL_COACH_TRUST_INCOMING
-        problems.append(Problem(variable, f"{variable}: {error}"))
+        problems.append(Problem(variable, f"{variable}: {error}. {_EFFECT}"))
         return Trust(everybody=False)
 
 
@@ -123,7 +128,7 @@ def _parsed(text: str) -> Trust:
         name, secret = _named_secret(header) if has_header else (b"", b"")
         return Trust(everybody=False, networks=_networks(peers), header=name, secret=secret)
     except ValueError as error:
-        message = f"{error}; {_CURE}"
+        message = f"is not valid: {error}. {_CURE}"
         raise ValueError(message) from None
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def when_imported(module: str, method: Callable[[Any], object]) -> None:
-    """Calls the bound `method` with a module as soon as that is imported, while its object lives.
+    """Calls the bound `method` with the module once it is imported, if the object is still alive.
 
     An import hook cannot be unregistered, and must not keep the object alive.
     """

@@ -130,6 +130,9 @@ class Request:
             self._last_outermost = run
             self.run_failed = False
 
+    def embedding_started(self, run: object) -> None:
+        """Notes that a call of an embedding model without a parent started."""
+
     def outermost_run_ended(self, run: object, *, failed: bool, was_aborted: bool) -> None:
         """Notes that a run without a parent ended: by itself, by an error, or aborted."""
         if run is self._last_outermost:

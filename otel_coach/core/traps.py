@@ -63,7 +63,8 @@ class Trap:
     cure: str
     """What can be pasted into a shell, where there is such a thing; what follows ` # ` says more.
 
-    A value that somebody else may have chosen is quoted there: `{name!q}`.
+    A value that somebody else may have chosen is quoted before the ` # `: `{name!q}`. After it, it
+    is a comment; names of models are printable and have no line breaks.
     """
     severity: Severity = Severity.ERROR
     way: Way = Way.ENVIRONMENT

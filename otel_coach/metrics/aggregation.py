@@ -123,7 +123,8 @@ class Aggregation:
         if self._batch is None or len(gathered) >= _MAX_BUCKET:
             self._combined.append(self._combine(bucket))
             if len(self._combined) > _MAX_COMBINED:
-                # Briefly too low, if the collection did not read it, but not counted twice.
+                # It is not kept as an increment: if the collection under way has read it, it would
+                # be counted twice. If not, the page is too low until the next measurement.
                 self._emit_combined(self._combined.popleft(), counts=not self.is_held)
 
     def emit(self) -> None:

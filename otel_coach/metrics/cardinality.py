@@ -20,6 +20,7 @@ from otel_coach.metrics.catalogue import LABEL_OVERFLOW, Metric
 from otel_coach.metrics.labels import (
     DEFAULT_SIZES,
     ENDPOINT,
+    ERROR_TYPE,
     INSTRUMENT,
     INSTRUMENT_LINES,
     LABEL_SET,
@@ -184,7 +185,7 @@ class Budgets:
             return values
         self._count_overflow(LABEL_SET)
         kept = [
-            value if label in KEPT or value == NO_ERROR else OTHER
+            value if label in KEPT or (label, value) == (ERROR_TYPE, NO_ERROR) else OTHER
             for label, value in zip(labels, values, strict=True)
         ]
         if is_ours and METHOD not in labels and self._is_declared(labels[0], values[0]):

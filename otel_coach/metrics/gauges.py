@@ -50,7 +50,7 @@ class Gauges:
     def observe(self, metric: Metric, values: Values, times: Values | None = None) -> None:
         """Makes a gauge. `values` returns its values by labels, `times` when they were measured.
 
-        A gauge that there is already gets its values from `values` from now on.
+        If the gauge exists already, it gets its values from `values` from now on.
         """
         is_there = metric in self._values
         self._values[metric] = values

@@ -171,7 +171,9 @@ class Recorder:
             self.flush_all()
         with self._flushing:
             taken = self._aggregation.increments
-            if taken:
+            if (
+                taken is not None
+            ):  # replaced even if it is empty: another thread adds to the new one
                 self._aggregation.increments = Increments()
             return taken
 
@@ -237,14 +239,21 @@ class Recorder:
                 except RuntimeError:  # it was interrupted, and another thread has the lock
                     pass
 
-    def flush_all(self) -> None:
+    def flush_all(self, max_wait: float | None = None) -> None:
         """Emits everything recorded before this call.
 
-        It waits for another thread that has a block of `flushed` open, but not for ever: a callback
-        of the application's may hang there. What was recorded is then emitted after the block.
+        It waits up to `max_wait` seconds (5 by default) for another thread that has a block of
+        `flushed` open: a callback of the application's may hang there. What was recorded is then
+        emitted after the block; spans end before the wait.
         """
         self._wait_for_announced()
-        is_free = self._collecting.acquire(timeout=_MAX_COLLECTION)
+        is_free = self._collecting.acquire(blocking=False)
+        if not is_free:
+            with self._flushing:
+                self._empty(emits=False)
+            is_free = self._collecting.acquire(
+                timeout=_MAX_COLLECTION if max_wait is None else max_wait
+            )
         try:
             with self._flushing:
                 self._empty(emits=is_free and not self._open_blocks)
@@ -256,7 +265,8 @@ class Recorder:
     def flushed(self, *, restarts_increments: bool = False) -> Generator[None]:
         """Inside the block, the API has everything recorded before it, and gets nothing more.
 
-        Except for single measurements, if a thousand of them wait: then the collection hangs.
+        There is one exception: if more than a thousand combined values wait, the collection hangs,
+        and the oldest are emitted.
         """
         self._wait_for_announced()
         with self._collecting:
@@ -286,10 +296,13 @@ class Recorder:
         while waited_for & self.about_to_record and monotonic() < deadline:
             sleep(0.001)
 
-    def close(self) -> None:
-        """Flushes what is left, ends the background thread and removes the `gc` callbacks."""
+    def close(self, max_wait: float | None = None) -> None:
+        """Flushes what is left, ends the background thread and removes the `gc` callbacks.
+
+        `max_wait` is as for `flush_all`.
+        """
         self._delayed.close()  # from now on, the thread that calls `flush` flushes everything
-        self.flush_all()
+        self.flush_all(max_wait)
         self._collections.close()
 
     def _empty(self, *, emits: bool) -> None:

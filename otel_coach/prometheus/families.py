@@ -69,7 +69,7 @@ class Instruments(Protocol):
     """The instruments that otel-coach did not create."""
 
     measurements: int
-    """How often synchronous ones were measured, at least about."""
+    """About how often synchronous ones were measured."""
     has_observables: bool
     """Whether there is one that is measured only on collection."""
 
@@ -148,7 +148,7 @@ class LocalFamilies:
 
     @property
     def measurements(self) -> int:
-        """How often instruments that otel-coach did not create were measured, at least about."""
+        """About how often instruments that otel-coach did not create were measured."""
         return self._instruments.measurements
 
     @property

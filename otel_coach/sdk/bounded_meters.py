@@ -52,7 +52,8 @@ class BoundedMeters:
         self._budgets = budgets
         self._gave_way = set[str]()
         self.measurements = 0
-        """How often synchronous instruments were measured in this process, at least about."""
+        """About how often synchronous instruments were measured in this process; threads that count
+        at the same moment may lose a count."""
         self.has_observables = False
         """Whether there is an observable instrument, which is measured only on collection."""
         self._admitted = {name: frozenset(labels) for name, labels in admitted.items()}

@@ -35,7 +35,9 @@ _EMPTY: Final[Mapping[InstrumentKind, Any]] = {
     InstrumentKind.GAUGE: Gauge([]),
     InstrumentKind.HISTOGRAM: Histogram([], AggregationTemporality.CUMULATIVE),
 }
-_MAX_KEPT: Final = 256
+_MAX_KEPT: Final = 4096
+"""More than a page has instruments: they are asked for in the same order each time, and a smaller
+cache would have dropped each one before it is asked for again."""
 
 
 class _Translator(IsolatedReader):

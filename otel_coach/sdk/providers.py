@@ -59,6 +59,8 @@ GIVING_WAY: Final = frozenset(
 _TRACES_AND_LOGS_SHARE: Final = 0.6
 """Share of a shutdown's timeout. The rest is for the last push of metrics, which tells how many
 spans and log records were lost before."""
+_COLLECTION_SHARE: Final = 0.1
+"""Share of a timeout for a collection of metrics that is under way, and may hang."""
 _MIN_PUSH: Final = 0.1
 """Seconds; with a timeout of 0, the SDK would stop no reader."""
 
@@ -241,7 +243,7 @@ class Providers:
 
     def flush(self, timeout: float = 5.0) -> None:
         """Exports what was recorded, all signals at once; waits at most about `timeout` seconds."""
-        self.recorder.flush_all()
+        self.recorder.flush_all(_COLLECTION_SHARE * timeout)
         parts = (self._own_tracer_provider, self._own_logger_provider, *self._push_readers)
         run_at_once((_flushing(part) for part in parts if part), timeout)
 
@@ -252,7 +254,7 @@ class Providers:
 
         Spans and log records that are lost meanwhile are counted in the last push of metrics.
         """
-        self.recorder.close()
+        self.recorder.close(_COLLECTION_SHARE * timeout)
         undo_all(self._undo)
         self._undo.clear()
         end = monotonic() + timeout
@@ -260,7 +262,7 @@ class Providers:
         parts = (self._own_tracer_provider, self._own_logger_provider)
         run_at_once((self._stopping(part) for part in parts if part), share * timeout)
         self._exporters.losses.give_up()
-        self.recorder.flush_all()
+        self.recorder.flush_all(_COLLECTION_SHARE * timeout)
         if before_the_last_push is not None:
             before_the_last_push()
         left = max(_MIN_PUSH, end - monotonic())

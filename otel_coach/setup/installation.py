@@ -67,7 +67,7 @@ _MAX_EXIT: Final = 3.0
 _MIN_EXIT: Final = 0.5
 """The same, if the end of an application's lifespan has just exported."""
 _RECENT: Final = 2.0
-"""Seconds; a server ends sooner after the end of its application's lifespan."""
+"""Seconds. A server process that ends does so within this time after its application's lifespan."""
 
 
 class Installation:
@@ -120,7 +120,8 @@ class Installation:
         self._is_over = False
         """Whether `uninstrument` was called."""
         self._flushed_at = -math.inf
-        """When the end of an application's lifespan has exported, by `time.perf_counter`."""
+        """When an application's lifespan last ended and its data were exported, by
+        `time.perf_counter`."""
         self._forked_at = 0.0
         """When this process was forked, by `time.perf_counter`; the parent ends earlier runs."""
         in_each_child(self._forked)
@@ -147,10 +148,11 @@ class Installation:
         If a signal stops the server, nothing runs after the lifespan, not even `exit`.
         """
         self._end_runs(lambda run: run.application is app)
-        self.serving.refresh()
+        # A callback of the application's may hang in a measurement: nothing waits for it.
+        run_at_once([self._refresh], _MAX_EXIT)
         self.providers.flush()
         self._flushed_at = perf_counter()
-        self.serving.refresh()  # once more, with what the flush could not send
+        run_at_once([self._refresh], _MAX_EXIT)  # with what the flush could not send
 
     @guarded
     def exit(self) -> None:
@@ -163,10 +165,12 @@ class Installation:
         if self.providers.is_idle:
             self.serving.end()
             return  # a supervisor or a helper process of the host: it has nothing to export
-        self.serving.refresh()
         is_flushed = perf_counter() - self._flushed_at < _RECENT
         seconds = _MIN_EXIT if is_flushed else _MAX_EXIT
-        run_at_once([self._stop], seconds)
+        run_at_once([self._refresh, self._stop], seconds)
+
+    def _refresh(self, _seconds: float) -> None:
+        self.serving.refresh()
 
     def _stop(self, seconds: float) -> None:
         self.providers.shutdown(seconds, before_the_last_push=self.serving.end)

@@ -88,9 +88,12 @@ class Serving:
             if (port := settings.metrics_port) is not None:
                 self.once_for_all("port", functools.partial(self._serve_port, port))
         self._log_late_variables()
-        self.announce("start", lambda: start_line(settings, has_port=not self._lacks_port))
+        self.announce("start", self._start_line)
         if vendors := vendors_in_place():
             self.announce("vendor", lambda: str(VENDOR.found(names=", ".join(vendors))))
+
+    def _start_line(self) -> str:
+        return start_line(self._settings, self._variables.before, has_port=not self._lacks_port)
 
     @guarded
     def announce(self, topic: str, line: Callable[[], str]) -> None:
@@ -216,12 +219,15 @@ class Serving:
             self._stop_port = None
         self._begun_in = None
 
+    def _name_port(self, url: str) -> None:
+        self.announce("own port", lambda: f"metrics at {url}")
+
     def _serve_port(self, port: int) -> None:
         from otel_coach.prometheus.http.own_port import Address, serve  # noqa: PLC0415 - only where asked for
 
         settings = self._settings
         address = Address(settings.metrics_host, port, settings.metrics_path)
         self._stop_port = serve(
-            self._renders, address, settings.metrics_token, self._recorder.fault
+            self._renders, address, settings.metrics_token, self._recorder.fault, self._name_port
         )
         self._lacks_port = self._stop_port is None

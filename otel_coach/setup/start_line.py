@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 import otel_coach
 from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.otlp_endpoints import endpoint_of, host_of
-from otel_coach.configuration.process import process_environment
 from otel_coach.core.plugins import exporter_component, has_exporter
 from otel_coach.core.urls import host_in_url
-from otel_coach.instrumentors import ANTHROPIC, ASGI, LANGCHAIN, OPENAI, PSYCOPG
+from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI, PSYCOPG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from otel_coach.settings import EffectiveSettings
 
@@ -30,24 +29,27 @@ _LIBRARIES: Final = (
 """Module, name, distribution and entry point of what is watched."""
 
 
-def start_line(settings: EffectiveSettings, *, has_port: bool = True) -> str:
+def start_line(
+    settings: EffectiveSettings, variables: Mapping[str, str], *, has_port: bool = True
+) -> str:
     """Returns the line that a serving process says once.
 
-    `has_port` is false if the page's own port could not be opened, which is logged separately.
+    `variables` are those that the exporters read when otel-coach started. `has_port` is false if
+    the page's own port could not be opened, which is logged separately.
     """
     return (
-        f"version {otel_coach.__version__}: {_metrics(settings, has_port=has_port)}; "
-        f"{_traces(settings)}; watching {', '.join(_watched(settings)) or 'nothing'}. "
+        f"version {otel_coach.__version__}: {_metrics(settings, variables, has_port=has_port)}; "
+        f"{_traces(settings, variables)}; watching {', '.join(_watched(settings)) or 'nothing'}. "
         "`otel-coach doctor` looks for mistakes, OTEL_COACH_QUIET=true hides this line"
     )
 
 
-def _metrics(settings: EffectiveSettings, *, has_port: bool) -> str:
+def _metrics(settings: EffectiveSettings, variables: Mapping[str, str], *, has_port: bool) -> str:
     places: list[str] = []
     if settings.serves_metrics and (has_port or settings.metrics_port is None):
         places.append(_page(settings))
     pushed = [name for name in settings.metric_exporters if name != "prometheus"]
-    places += _places("metrics", pushed, settings.otlp_metrics_protocol)
+    places += _places("metrics", pushed, settings.otlp_metrics_protocol, variables)
     return f"metrics {' and '.join(places)}" if places else "no metrics"
 
 
@@ -55,31 +57,33 @@ def _page(settings: EffectiveSettings) -> str:
     path, port = settings.metrics_path, settings.metrics_port
     if port is None:
         return f"at {path}"
-    if port == 0:  # the system chooses it
+    if port == 0:  # the system chooses it, and `own_port.serve` names it
         return f"at {path} on a free port, which another line names"
     return f"at http://{host_in_url(settings.metrics_host)}:{port}{path}"
 
 
-def _traces(settings: EffectiveSettings) -> str:
+def _traces(settings: EffectiveSettings, variables: Mapping[str, str]) -> str:
     if vendors := vendors_in_place():
         return f"traces as {' and '.join(vendors)} sends them"
     if settings.config_file is not None:
         return "traces as OTEL_CONFIG_FILE says"
-    places = _places("traces", settings.trace_exporters, settings.otlp_traces_protocol)
+    places = _places("traces", settings.trace_exporters, settings.otlp_traces_protocol, variables)
     return f"traces {' and '.join(places)}" if places else "no traces"
 
 
-def _places(signal: str, names: Iterable[str], protocol: str) -> list[str]:
+def _places(
+    signal: str, names: Iterable[str], protocol: str, variables: Mapping[str, str]
+) -> list[str]:
     """Returns where the signal's exporters of these `names` send, if they are installed."""
     return [
-        _sent_to(signal, protocol) if name == "otlp" else f"to {name}"
+        _sent_to(signal, protocol, variables) if name == "otlp" else f"to {name}"
         for name in names
         if has_exporter(signal, exporter_component(name, protocol))
     ]
 
 
-def _sent_to(signal: str, protocol: str) -> str:
-    return f"to {host_of(endpoint_of(signal, protocol, process_environment()))}"
+def _sent_to(signal: str, protocol: str, variables: Mapping[str, str]) -> str:
+    return f"to {host_of(endpoint_of(signal, protocol, variables))}"
 
 
 def _watched(settings: EffectiveSettings) -> Iterator[str]:
@@ -90,7 +94,8 @@ def _watched(settings: EffectiveSettings) -> Iterator[str]:
         if module in sys.modules and not is_known and not settings.disables(entry):
             named.add(entry)
             yield f"{name} {_version(distribution)}".rstrip()
-    if count := len({*settings.dependencies, *_checked()}):
+    count = len({*settings.dependencies, *_checked()})
+    if count and not settings.disables(DEPENDENCIES):
         yield f"{count} {'dependency' if count == 1 else 'dependencies'}"
 
 

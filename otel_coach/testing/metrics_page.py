@@ -57,7 +57,7 @@ class Page:
             for sample in family.samples:
                 self._samples[sample.name].append((sample.labels, sample.value))
 
-    def samples(self, name: str, **labels: str) -> list[tuple[dict[str, str], float]]:
+    def samples(self, name: str, /, **labels: str) -> list[tuple[dict[str, str], float]]:
         """Returns the labels and value of each sample called `name` that has `labels`.
 
         Raises:
@@ -71,7 +71,7 @@ class Page:
             if labels.items() <= found.items()
         ]
 
-    def sum(self, name: str, **labels: str) -> float:
+    def sum(self, name: str, /, **labels: str) -> float:
         """Returns the sum of the samples called `name` that have `labels`; 0 if there are none.
 
         Raises:

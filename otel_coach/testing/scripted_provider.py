@@ -86,9 +86,10 @@ class ScriptedProvider:
 
     def _next_answer(self) -> str | ToolCall | Failure:
         with self._lock:
-            place = min(self._next, len(self._script) - 1)
+            script = self._script or ["ok"]
+            place = min(self._next, len(script) - 1)
             self._next = place + 1
-            return self._script[place]
+            return script[place]
 
 
 class _Server(ThreadingHTTPServer):

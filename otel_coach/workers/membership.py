@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from errno import ENOENT
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
@@ -24,7 +24,7 @@ from otel_coach.workers.run_dir import RunDir
 from otel_coach.workers.worker_metrics import WorkerMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from pathlib import Path
 
     from otel_coach.workers.supervisor import Supervisor
@@ -37,6 +37,8 @@ MAX_WAIT: Final = 0.5
 
 _TICK: Final = 0.7
 """Seconds between two checks for changes; a killed worker loses the counts of about this time."""
+_MAX_MEASUREMENT: Final = 5.0
+"""Seconds to wait for a measurement in another thread."""
 _MAX_LEAVE: Final = 2.0
 """Seconds for which `leave` waits for the background thread."""
 _TICKS_BETWEEN_FOLDS: Final = 5
@@ -145,7 +147,9 @@ class Membership:
         """Writes this worker's current metrics; returns whether that succeeded."""
         if os.getpid() != self._pid:
             return False  # a forked child has only a copy of its parent's metrics
-        with self._refreshing:
+        with self._alone() as is_alone:
+            if not is_alone:
+                return False
             begins = self._journal.begins
             try:
                 content = self._source.measure(whole=begins)
@@ -296,9 +300,19 @@ class Membership:
 
     def _write_increments(self) -> None:
         """Writes the changes that need no measurement, so that a killed worker loses little."""
-        with self._refreshing:
-            if increments := self._source.increments():
-                self._write(self._journal.append, increments)
+        with self._alone() as is_alone:
+            if is_alone and (content := self._source.increments()):
+                self._write(self._journal.append, content)
+
+    @contextmanager
+    def _alone(self) -> Generator[bool]:
+        """Waits for another thread, whose measurement may hang; yields whether that has ended."""
+        is_alone = self._refreshing.acquire(timeout=_MAX_MEASUREMENT)
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                self._refreshing.release()
 
     def _is_mine(self, task: str) -> bool:
         try:

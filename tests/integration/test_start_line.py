@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from tests.support.paths import APPS
@@ -58,6 +59,17 @@ def test_a_port_that_is_taken_is_not_named(tmp_path):
             (line,) = lines(service, START)
             assert "no metrics; traces to" in line
             assert f"OTEL_EXPORTER_PROMETHEUS_PORT={port} cannot be used" in service.log
+
+
+def test_a_port_that_the_system_chose_is_named(tmp_path):
+    variables = {
+        "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+    }
+    with plain_service(tmp_path, **variables) as service:
+        (line,) = lines(service, "metrics at http://127.0.0.1:")
+        page = httpx.get(line.rpartition(" ")[2].strip())
+        assert "otel_coach_errors_total" in page.text
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,9 @@ def get(client, path, peer=HERE, **headers):
         ("10.0.0.0/8", HERE, {"x-forwarded-for": "10.0.0.1:4444"}, False),
         ("10.0.0.0/8", HERE, {"X-Forwarded-For": "10.0.0.1:4444, 192.0.2.1:80, 10.0.0.1:1"}, False),
         ("2001:db8::/32", HERE, {"x-forwarded-for": "[2001:DB8::1]:4444"}, False),
+        # Another address that has the peer's as a part is no sign of that.
+        ("127.0.0.1", HERE, {"x-real-ip": "127.0.0.17, 7127.0.0.1, 127.0.0.1.5"}, True),
+        ("127.0.0.1", HERE, {"forwarded": 'for="127.0.0.1"'}, False),
         ("127.0.0.1", HERE, {"origin": "http://127.0.0.1", "referer": "http://127.0.0.1/"}, True),
         ("10.0.0.0/8, nonsense", HERE, {}, False),
         ("yes", HERE, {}, True),

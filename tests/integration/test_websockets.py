@@ -71,6 +71,7 @@ SHAPES = {
     "/ws/two-runs": STREAMED,
     "/ws/thread": [WORDS],
     "/ws/queue": STREAMED,
+    "/ws/embeds": STREAMED,
     "/ws/timeout": STREAMED,
 }
 
@@ -123,6 +124,14 @@ def test_turns_that_overlap_are_told_apart(client, measured):
     assert page.sum(CHUNKS, endpoint="/ws/tasks") == 3 * len(STREAMED)
     # Each lasts as long as one stream, not as all of them.
     assert page.sum(SECONDS, endpoint="/ws/tasks") >= 3 * SLOW * len(WORDS) * 0.8
+
+
+def test_a_turn_lasts_as_long_as_the_task_that_answers_it(client, measured):
+    with socket_to(client, "/ws/late") as connection:
+        connection.send("hi")
+        assert rest_of_turn(connection) == rest_of_turn(connection) == STREAMED
+    expect(measured, "/ws/late", ok=1)
+    assert measured.page().sum(CHUNKS, endpoint="/ws/late") == 2 * len(STREAMED)
 
 
 def test_messages_without_ai_are_no_requests(client, measured):

@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 
 from fastapi import Depends, FastAPI, HTTPException, WebSocket, WebSocketDisconnect, status
 from fastapi.responses import PlainTextResponse
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from starlette.concurrency import run_in_threadpool
 from websockets.sync.client import connect
@@ -19,6 +20,12 @@ HAS_DENIALS = hasattr(WebSocket, "send_denial_response")
 
 def refused(websocket: WebSocket):
     raise HTTPException(status.HTTP_401_UNAUTHORIZED)
+
+
+class SlowEmbedding(DeterministicFakeEmbedding):
+    async def aembed_query(self, text):
+        await asyncio.sleep(0.4)
+        return self.embed_query(text)
 
 
 class Sockets:
@@ -40,7 +47,9 @@ class Sockets:
         }.items():
             self.app.add_api_websocket_route(path, self.one_after_another(answer))
         self.app.add_api_websocket_route("/ws/tasks", self.in_tasks)
-        self.app.add_api_websocket_route("/ws/queue", self.by_a_queue)
+        self.app.add_api_websocket_route("/ws/late", self.in_a_task_and_reads_late)
+        self.app.add_api_websocket_route("/ws/queue", self.by_a_queue(self.stream))
+        self.app.add_api_websocket_route("/ws/embeds", self.by_a_queue(self.streams_and_embeds))
         self.app.add_api_websocket_route("/ws/timeout", self.with_a_timeout)
         self.app.add_api_websocket_route("/ws/first", self.speaks_first)
         self.app.add_api_websocket_route("/ws/raises", self.raises)
@@ -71,6 +80,12 @@ class Sockets:
     async def two_runs(self, websocket, text):
         await self.quick.ainvoke("classify")
         await self.stream(websocket, text)
+
+    async def streams_and_embeds(self, websocket, text):
+        async for chunk in self.quick.astream(text):
+            await websocket.send_text(chunk.content)
+        await SlowEmbedding(size=4).aembed_query(text)
+        await websocket.send_text("end")
 
     async def thread(self, websocket, text):
         answer = await run_in_threadpool(self.quick.invoke, text)
@@ -103,19 +118,41 @@ class Sockets:
                 while True:
                     tasks.create_task(self.slowly(websocket, await websocket.receive_text()))
 
-    async def by_a_queue(self, websocket: WebSocket):
+    async def in_a_task_and_reads_late(self, websocket: WebSocket):
         await websocket.accept()
-        queue = asyncio.Queue()
+        text = await websocket.receive_text()
+        has_answered, has_asked = asyncio.Event(), asyncio.Event()
 
-        async def work():
-            while True:
-                await self.stream(websocket, await queue.get())
+        async def answer():
+            await self.stream(websocket, text)
+            has_answered.set()
+            await has_asked.wait()
+            await self.stream(websocket, text)
 
-        worker = asyncio.create_task(work())
+        answering = asyncio.create_task(answer())
+        await has_answered.wait()
+        asyncio.get_running_loop().call_later(SLOW, has_asked.set)
         with suppress(WebSocketDisconnect):
-            while True:
-                await queue.put(await websocket.receive_text())
-        worker.cancel()
+            await websocket.receive_text()
+        await answering
+
+    @staticmethod
+    def by_a_queue(answer):
+        async def endpoint(websocket: WebSocket):
+            await websocket.accept()
+            queue = asyncio.Queue()
+
+            async def work():
+                while True:
+                    await answer(websocket, await queue.get())
+
+            worker = asyncio.create_task(work())
+            with suppress(WebSocketDisconnect):
+                while True:
+                    await queue.put(await websocket.receive_text())
+            worker.cancel()
+
+        return endpoint
 
     async def with_a_timeout(self, websocket: WebSocket):
         await websocket.accept()

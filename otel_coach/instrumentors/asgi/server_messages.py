@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 class ServerMessages:
     """Gives the application the server's messages, in their order.
 
-    Either the calls of `next` read them from the server, or the task does. Only `now` reads beside
-    the task.
-
-    From `watch` on, a task reads them, whether the application waits for one or not. It stops at
-    a few that the application has not taken, so that the server's flow control works.
+    Until `watch` is called, each call of `next` reads one from the server. From then on a task
+    reads them, whether the application waits for one or not. It stops at a few that the application
+    has not taken, so that the server's flow control works. Only `is_left_now` reads beside it.
 
     Args:
         receive: the server's callable.
@@ -78,9 +76,20 @@ class ServerMessages:
             if self._is_wanted:
                 self.watch()
 
-    def now(self) -> Message | None:
-        """Returns the server's next message if it is there already, while the task waits for it."""
-        return message_now(self._receive)
+    def is_left_now(self) -> bool:
+        """Returns whether the server has already said that the client has left.
+
+        The task, which waits for the same message, may not have run since.
+        """
+        message = message_now(self._receive)
+        if message is None:
+            return False
+        self._ahead.append(message)  # a server may give a message once only
+        self._change()
+        if message["type"] not in DISCONNECTS:
+            return False
+        self.close()
+        return True
 
     async def _read(self) -> None:
         while True:

@@ -123,8 +123,7 @@ class StoppingExchange(Exchange):
 
     @guarded
     def _look_beside(self) -> None:
-        message = self._messages.now()
-        if message is not None and message["type"] == DISCONNECT:
+        if self._messages.is_left_now():
             self._note_client_left()
 
     @guarded

@@ -152,6 +152,10 @@ class Turn(Request):
 
     def outermost_run_started(self, run: object) -> None:
         super().outermost_run_started(run)
+        self.embedding_started(run)
+
+    def embedding_started(self, run: object) -> None:
+        super().embedding_started(run)
         self.open_runs.add(id(run))
 
     def outermost_run_ended(self, run: object, *, failed: bool, was_aborted: bool) -> None:
@@ -161,6 +165,12 @@ class Turn(Request):
         self.last = perf_counter()
         if self.is_done:
             self.connection.finish_turn_later(self)
+
+    def is_answered_beside(self, task: asyncio.Task[Any] | None) -> bool:
+        """Returns whether a task that neither is `task` nor read the message still answers it."""
+        if self.was_handed_on or self.task is None or self.task in {task, self.reader}:
+            return False
+        return not self.task.done()
 
     @property
     def is_done(self) -> bool:

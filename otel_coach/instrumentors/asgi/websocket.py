@@ -167,7 +167,8 @@ class Connection(Answering):
         """Ends the turn of the code that asks for the next message, if its work has ended."""
         task, current = current_task(), current_request.get()
         for turn in list(self.open_turns):
-            if turn.is_done and (turn is current or (task is not None and turn.task is task)):
+            asks = turn is current or (task is not None and turn.task is task)
+            if turn.is_done and asks and not turn.is_answered_beside(task):
                 self.finish_turn(turn)
 
     @guarded

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_.-]+)?://")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(\+[A-Za-z0-9_.-]+)?://")
 _OTHER_SCHEMES: Final = frozenset(
     {
         *("amqp", "amqps", "bolt", "cassandra", "clickhouse", "cockroachdb", "couchdb", "db2"),
@@ -101,6 +101,8 @@ def probe_of(address: str) -> Probe:
     found = _SCHEME.match(address)
     scheme = found[1].lower() if found is not None else ""
     make = _PROBES.get(scheme)
+    if found is not None and found[2] and make is not _postgresql:
+        make = None  # only SQLAlchemy's addresses name a driver
     if make is None:
         # Any other word may be part of a password, as in libpq's `host=db password=a://b`.
         which = (
@@ -261,13 +263,21 @@ def _http(address: str) -> Probe:
         target = f"{target}?{quote(url.query, _SAFE_IN_TARGET)}"
     try:
         # A host name that is not ASCII is sent in IDNA, as the resolver encodes it.
-        headers["Host"] = netloc.encode("idna").decode()
+        headers["Host"] = _in_idna(netloc)
     except UnicodeError:
         message = "is at an address that cannot be read; check its host"
         raise UnknownAddressError(message) from None
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     request = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
     return functools.partial(_get, host, port, request, url.scheme == "https")
+
+
+def _in_idna(netloc: str) -> str:
+    """Returns `host` or `host:port` in IDNA, whose limits are those of the host alone."""
+    host, colon, port = netloc, "", ""
+    if not netloc.endswith("]"):  # an IPv6 address without a port
+        host, colon, port = netloc.partition(":") if "]" not in netloc else netloc.rpartition(":")
+    return f"{host.encode('idna').decode()}{colon}{port}"
 
 
 def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /) -> None:  # noqa: FBT001

@@ -119,7 +119,7 @@ class ContentCapture:
                     "id": _bounded(getattr(document, "id", None), room),
                     "content": _bounded(getattr(document, "page_content", None), room),
                 }
-                for document in cast("Sequence[object]", documents)
+                for document in room.fitting(cast("Sequence[object]", documents))
             ]
         return {name: value for name, value in found.items() if value is not None}
 
@@ -148,18 +148,14 @@ class ContentCapture:
 def _input_messages(prompt: Iterable[object], room: _Room) -> list[dict[str, Any]]:
     """Returns the newest messages that the limit has room for, in their original order."""
     lists = (item if isinstance(item, list) else [item] for item in prompt)
-    kept: list[dict[str, Any]] = []
-    for message in reversed([*chain.from_iterable(lists)]):
-        if room.left <= 0:
-            break
-        kept.append(_message(message, "user", room))
-    return kept[::-1]
+    newest_first = reversed([*chain.from_iterable(lists)])
+    return [_message(message, "user", room) for message in room.fitting(newest_first)][::-1]
 
 
 def _output_messages(generations: Iterable[object], room: _Room) -> list[dict[str, Any]]:
     return [
         _message(getattr(item, "message", None) or getattr(item, "text", ""), "assistant", room)
-        for item in generations
+        for item in room.fitting(generations)
     ]
 
 
@@ -169,6 +165,10 @@ class _Room:
     def __init__(self, limit: int, redact: Callable[[str], str]) -> None:
         self.left = limit
         self._redact = redact
+
+    def fitting(self, items: Iterable[object]) -> Iterator[object]:
+        """Yields `items` as long as there is room; the caller takes the texts of each."""
+        return takewhile(lambda _: self.left > 0, items)
 
     def take(self, text: str) -> str:
         """Returns `text`, redacted and cut to the room that is left."""

@@ -35,9 +35,15 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.pricing.price_list import PriceList
 
-_TOKENS: Final = ("prompt_tokens", "total_tokens")
-"""The names of the count of input tokens in the usage blocks of servers that the openai package
-asks; an embedding has no other tokens."""
+_TOKENS: Final = (
+    "prompt_tokens",  # OpenAI, Azure, Mistral
+    "input_tokens",  # Cohere's billed units
+    "prompt_eval_count",  # Ollama
+    "inputTextTokenCount",  # Amazon Titan
+    "total_tokens",  # Voyage, Jina: an embedding has no other tokens
+)
+"""The names of the count of input tokens in the usage blocks of providers, which gateways that the
+openai package asks may pass on."""
 
 
 class EmbeddingCall(ProviderCall):

@@ -101,7 +101,7 @@ class OpenCalls:
             embedding = kind(around.run, body, provider)
             embedding.gives_way = gives_way
             embedding.api_url = api_url
-            embedding.start_span(self._run_recorder.tracer)
+            self._run_recorder.start_embedding(embedding)
             return embedding
         captures = self._run_recorder.content is not None
         call = kind(around.run, body, provider, keeps_content=captures)

@@ -110,6 +110,12 @@ class RunRecorder:
             run.prompt = (prompt,)
         run.start_span(self.tracer)
 
+    def start_embedding(self, call: EmbeddingCall) -> None:
+        """Starts the span of a call of an embedding model."""
+        if call.parent is None and call.request is not None:
+            call.request.embedding_started(call)
+        call.start_span(self.tracer)
+
     @staticmethod
     def announce(run: Run) -> None:
         """Tells the request of `run` that an outermost run starts, if `run` is one."""

@@ -101,7 +101,7 @@ class EmbeddingObserver:
         dimensions = getattr(model, "dimensions", None)
         call.dimensions = dimensions if type(dimensions) is int else None
         call.source = model
-        call.start_span(self._run_recorder.tracer)
+        self._run_recorder.start_embedding(call)
         self._open.add(call)
         inside = call.context or otel_context.set_value(CURRENT_RUN, call)
         return Opened(call, otel_context.attach(inside))

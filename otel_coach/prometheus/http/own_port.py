@@ -44,8 +44,11 @@ def serve(
     address: Address,
     token: str | None,
     fault: Callable[[BaseException, str], None],
+    chosen: Callable[[str], None] | None = None,
 ) -> Callable[[], None] | None:
     """Serves the page at `address` in a daemon thread; returns a function that stops it.
+
+    If the system chooses the port, `chosen` is called with the URL of the page.
 
     If the address cannot be used, logs one line, and returns None: the service goes on without
     the page.
@@ -67,7 +70,10 @@ def serve(
         return None
     port = listener.getsockname()[1]
     host = host_in_url(address.host)
-    _logger.info("otel-coach: metrics on http://%s:%d%s", host, port, address.path)
+    url = f"http://{host}:{port}{address.path}"
+    _logger.info("otel-coach: metrics on %s", url)
+    if address.port == 0 and chosen is not None:
+        chosen(url)
     return server.stop
 
 

@@ -134,7 +134,8 @@ class Renders:
                     continue
                 began = monotonic()
                 self._make(wanted, waiting)
-                # A larger debt could not make a pause longer, only pauses for longer.
+                # The debt is limited: a larger one could not lengthen a pause beyond _MAX_PAUSE,
+                # but more pages would have to wait for one.
                 self._credit = max(-_AT_ONCE, self._credit - (monotonic() - began))
         except BaseException:
             self._give_up()

@@ -62,6 +62,18 @@ def test_the_newest_messages_stay_within_the_limit():
     assert texts == ["0097" * 12 + "00...", "0098" * 25, "0099" * 25]
 
 
+def test_documents_and_answers_end_at_the_limit():
+    capture = ContentCapture(limit=250)
+    documents = [SimpleNamespace(id="", page_content=f"{number:04}" * 25) for number in range(100)]
+    found = capture.of_retrieval("q", documents)["gen_ai.retrieval.documents"]
+    texts = [one["content"] for one in found]
+    assert texts == ["0000" * 25, "0001" * 25, "0002" * 12 + "00..."]
+    generations = [[SimpleNamespace(text=f"{number:04}" * 25) for number in range(100)]]
+    said = capture.of_call([], SimpleNamespace(generations=generations))
+    parts = [message["parts"][0] for message in said["gen_ai.output.messages"]]
+    assert [part["content"] for part in parts] == texts
+
+
 def test_values_of_any_kind_become_json_within_bounds():
     deep = []
     deep.append(deep)

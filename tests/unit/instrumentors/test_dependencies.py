@@ -164,11 +164,20 @@ def test_what_is_asked_for_is_what_the_address_says():
         ("redis://", "needs a host"),
         ("tcp://h:port", "cannot be read"),
         ("http://[::1", "cannot be read"),
+        (f"http://{'a' * 64}/", "check its host"),
+        ("rediss+asyncio://h", "unknown scheme"),
+        ("https+tls://h", "unknown scheme"),
     ],
 )
 def test_an_address_that_cannot_be_probed_says_why_without_repeating_it(address, cure):
     with pytest.raises(UnknownAddressError, match=cure):
         probe_of(address)
+
+
+def test_a_host_may_be_as_long_as_a_label_of_a_name():
+    assert callable(probe_of(f"http://{'a' * 63}:65535/"))
+    assert callable(probe_of("http://[::1]/"))
+    assert callable(probe_of("http://[::1]:80/"))
 
 
 # The application's own checks

@@ -88,6 +88,30 @@ def test_neither_a_flush_of_all_nor_the_increments_wait_for_ever(hanging, monkey
     assert hanging.hits() == 3
 
 
+def test_what_waits_for_a_flush_ends_before_the_wait(hanging):
+    ended = []
+    hanging.recorder.later(lambda *span: ended.append(span), "span", "end")
+    closing = threading.Thread(target=hanging.recorder.close)
+    closing.start()
+    eventually(lambda: ended)
+    assert hanging.thread.is_alive()
+    assert closing.is_alive()
+    hanging.let.set()
+    closing.join(60)
+
+
+def test_increments_that_were_taken_rise_no_more(hanging):
+    hanging.let.set()
+    hanging.thread.join(60)
+    recorder = hanging.recorder
+    recorder.keep_increments()
+    taken = recorder.take_increments()
+    recorder.record(RATE_LIMIT_HITS, 2, ("/later",))
+    recorder.flush_all()
+    assert not taken
+    assert recorder.take_increments().counters
+
+
 def test_a_block_inside_a_block_ends_only_itself():
     made = Hanging()
     made.let.set()

@@ -8,6 +8,9 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, generate_latest
 
+from otel_coach.metrics.catalogue import InstrumentKind
+from otel_coach.sdk.page_names import page_name
+
 UNITS = ("", "1", "s", "ms", "By", "%", "{item}", "connections", "By/s", "KiBy/{thing}", "Cel")
 NAMES = ("app.{}.sent", "app.{}_total", "app__{}", "app._{}", "App.{}.Sent", "app.{}.bytes")
 METHODS = {"counter": "add", "up_down_counter": "add", "histogram": "record"}
@@ -69,6 +72,14 @@ def test_every_scrape_has_the_series_that_the_stock_exporter_has(measured, stock
         count("ok")
     for _ in range(2):
         assert lines_of(measured.page().text) == lines_of(stock_page())
+
+
+def test_the_names_of_many_instruments_are_asked_for_once():
+    page_name.cache_clear()
+    for _ in range(2):
+        for number in range(600):
+            page_name(f"app.{number}", "1", InstrumentKind.COUNTER)
+    assert page_name.cache_info().misses == 600
 
 
 def test_instruments_of_one_name_and_two_units_are_not_added_up(measured):

@@ -72,6 +72,7 @@ def test_only_what_follows_a_lifespan_at_once_ends_sooner(monkeypatch, seconds_s
     monkeypatch.setattr(type(made.providers), "is_idle", False)
     if seconds_since is not None:
         made.application_stopped(object())
+        given.clear()
         now[0] += seconds_since
     made.exit()
     assert given == [granted]

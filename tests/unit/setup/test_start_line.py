@@ -1,5 +1,6 @@
 """What the start line says of the settings."""
 
+import os
 import sys
 
 import pytest
@@ -24,7 +25,7 @@ def line(monkeypatch, modules=(), **variables):
         monkeypatch.setitem(sys.modules, module, sys)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return start_line(Settings.from_env())
+    return start_line(Settings.from_env(), dict(os.environ))
 
 
 def test_an_endpoint_that_has_no_host_is_said_to_be_unreadable(monkeypatch):
@@ -103,6 +104,8 @@ def test_a_check_of_the_applications_own_is_a_dependency_too(monkeypatch):
 
     told = line(monkeypatch, OTEL_COACH_DEPENDENCIES="db=tcp://h:1")
     assert "watching 2 dependencies." in told
+    disabled = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "otel_coach_dependencies"}
+    assert "watching nothing." in line(monkeypatch, **disabled)
 
 
 def test_it_names_what_is_imported_and_watched(monkeypatch):
@@ -130,6 +133,11 @@ def test_an_exporter_that_is_not_installed_is_not_named(monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     settings = Settings.from_env()
-    assert "and to http://127.0.0.1:4318; traces to http://127.0.0.1:4318" in start_line(settings)
+    told = "and to http://127.0.0.1:4318; traces to http://127.0.0.1:4318"
+    assert told in start_line(settings, variables)
+    late = {**variables, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://late:1"}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://late:1")
+    assert told in start_line(settings, variables)
+    assert "traces to http://late:1" in start_line(settings, late)
     monkeypatch.setattr(start_line_module, "has_exporter", lambda *_: False)
-    assert "metrics at /metrics; no traces" in start_line(settings)
+    assert "metrics at /metrics; no traces" in start_line(settings, variables)

@@ -74,6 +74,12 @@ def test_a_wrong_name_is_an_error_that_names_the_right_one(page, question, name,
     assert str(error.value) == line
 
 
+def test_a_label_may_be_called_name():
+    page = Page('# TYPE a_total counter\na_total{name="x"} 1\na_total{name="y"} 2\n')
+    assert page.sum("a_total", name="y") == 2
+    assert page.samples("a_total", name="x") == [({"name": "x"}, 1)]
+
+
 def test_a_page_shows_what_is_not_zero(page):
     assert repr(page) == (
         "<Page of 3 families; not 0 are:\n"

@@ -45,6 +45,8 @@ def test_a_script_is_extended_in_place_and_an_empty_one_is_ok():
         assert model.invoke("hi").content == "c"
         provider.script = []
         assert model.invoke("hi").content == "ok"
+        provider.script.clear()
+        assert model.invoke("hi").content == "ok"
 
 
 @pytest.mark.parametrize("body", [{}, {"model": "m", "messages": 7}, [], "x"])

@@ -102,6 +102,31 @@ def test_a_fault_in_the_background_is_counted_and_the_next_tick_tries_again(tmp_
     group.close()
 
 
+def test_a_measurement_that_hangs_keeps_no_worker_from_ending(tmp_path, monkeypatch):
+    monkeypatch.setattr(membership, "_MAX_MEASUREMENT", 0.05)
+    begun, let = threading.Event(), threading.Event()
+
+    def content():
+        begun.set()
+        let.wait(60)
+        return b"figures"
+
+    group = Membership.join(
+        lambda: base_folder(str(tmp_path / "shared"), None),
+        supervisor(os.getpid()),
+        Source(content),
+        never,
+    )
+    hanging = threading.Thread(target=group.refresh)
+    hanging.start()
+    assert begun.wait(60)
+    assert not group.refresh()
+    group.close()
+    assert hanging.is_alive()
+    let.set()
+    hanging.join()
+
+
 def test_no_file_grows_old_enough_to_be_swept_away(tmp_path):
     folder = RunDir(base_folder(str(tmp_path / "shared"), None), supervisor(os.getpid()))
     folder.exclusive("probes")
