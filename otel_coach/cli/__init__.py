@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from signal import SIGINT
+import os
+import sys
+from signal import SIGINT, SIGPIPE
 from typing import Final
 
 import otel_coach
@@ -47,8 +49,12 @@ def main() -> int:
         commands[arguments.command].error(message)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 128 + SIGINT  # as a shell reports it
+    except BrokenPipeError:  # who reads the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again
+        return 128 + SIGPIPE
     return code
 
 

@@ -21,8 +21,13 @@ def run(arguments: argparse.Namespace, lines: Iterable[str]) -> int:
     """Returns the exit code: 0, or 1 if the checked file is out of date."""
     page = "\n".join(lines) + "\n"
     if arguments.check is not None:
-        if arguments.check.exists() and arguments.check.read_text("utf-8") == page:
-            return 0
+        try:
+            if arguments.check.read_text("utf-8") == page:
+                return 0
+        except (OSError, ValueError) as error:  # ValueError: it is not UTF-8
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            print(f"{arguments.check} cannot be read ({reason})", file=sys.stderr)
+            return 1
         cure = f"write it again with --write {arguments.check} (in the repository: make docs)"
         print(f"{arguments.check} is out of date; {cure}", file=sys.stderr)
         return 1

@@ -148,10 +148,11 @@ _MEANINGS: Final = """\
   before it was accepted; no WebSocket is in `http_server_request_duration_seconds`.
 - **error_type**: the class of the exception that the callback received, empty if nothing failed;
   on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
-  `otel_coach_lost_total` where telemetry was lost, counted in spans, points or records that no back
-  end confirmed: `spans_queue_full` (spans were made faster than the back end accepted them),
-  `spans_export`, `metrics_export` (the points of a push that failed; the next push contains their
-  sums), `logs_export` (including a full queue). Exporters do not report partial success.\
+  `otel_coach_lost_total` it says where telemetry was lost; the value counts the spans, points or
+  records that no back end confirmed: `spans_queue_full` (spans were made faster than the back end
+  accepted them), `spans_export`, `metrics_export` (the points of a push that failed; the next push
+  contains their sums), `logs_export` (including a full queue). Exporters do not report partial
+  success.\
 """.splitlines()
 
 

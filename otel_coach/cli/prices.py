@@ -45,7 +45,7 @@ It is high, because the names of a model's sizes are similar, too.
 
 EXAMPLES: Final = """\
   otel-coach prices gpt-4o-mini --prompt 1000 --completion 200
-  otel-coach prices my-model                   by the list that OTEL_COACH_PRICES names
+  otel-coach prices my-model                   by the file that OTEL_COACH_PRICES names
   otel-coach prices --update prices.tsv        for OTEL_COACH_PRICES"""
 
 

@@ -48,5 +48,5 @@ def within(seconds: float, work: Callable[[], _T]) -> _T:
         except BaseException as raised:  # noqa: BLE001 - it is raised in the waiting thread
             done.set_exception(raised)
 
-    OwnThread(run, "otel-coach-doctor").start()
+    OwnThread(run, "otel-coach-within").start()
     return done.result(seconds)

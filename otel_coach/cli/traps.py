@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli import generated_page
@@ -76,7 +75,7 @@ def _row(trap: Trap) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 
 
-class _Names(defaultdict[str, str]):
+class _Names(dict[str, str]):
     """Stands for the values of a template: each is its own name in capitals."""
 
     def __missing__(self, key: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.core.entry_points import entry_points
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from importlib.metadata import EntryPoint
 
 OTEL_COACH_ADMIT_LABELS = "OTEL_COACH_ADMIT_LABELS"
@@ -103,15 +104,15 @@ def in_our_place(group: str) -> EntryPoint | None:
     return contrib if has_vendor() or not is_enabled() else None
 
 
-def vendors_in_place() -> list[str]:
-    """Returns the names of the distro and configurator used instead of otel-coach's.
+def vendors_in_place(variables: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns the names of the distro and configurator that `variables` use in otel-coach's place.
 
     The list is empty if no vendor's distro or configurator is installed.
     """
     if not has_vendor():
         return []
     chosen = (
-        os.environ.get(variable) or getattr(in_our_place(group), "name", OURS)
+        variables.get(variable) or getattr(in_our_place(group), "name", OURS)
         for group, variable in CHOICE.items()
     )
     return [name for name in dict.fromkeys(chosen) if name != OURS]

@@ -4,8 +4,8 @@ Outgoing: a user's trace context and baggage must not leave the service in a cal
 Three kinds of code inject them:
 
 - Code that uses the global propagator (the contrib instrumentations of HTTP clients, a provider's
-  own package) gets `Withholding`, which injects nothing while a model call is open, nor into the
-  headers of a client span that was made for a call of a provider.
+  own package) gets `Withholding`, which injects nothing while a model call is open, nor while the
+  current span is that of an instrumentation of a provider's package.
 - openllmetry uses OpenTelemetry's own propagators directly: their `inject` is patched to do the
   same. This and `Withholding` need public API only.
 - The anthropic package also injects where no span identifies the call (nothing is traced, or not

@@ -1,5 +1,6 @@
 """`otel-coach doctor` and `otel-coach metrics`, run as a person runs them."""
 
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -46,6 +47,14 @@ def test_doctor_reads_what_a_running_service_reports(measured):
     assert answer.returncode == 1
     assert "error_type=no_price model=gpt-x: 3" in answer.stdout
     assert "OTEL_COACH_PRICES" in answer.stdout
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    command = [sys.executable, "-m", "otel_coach", "dashboard"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 128 + signal.SIGPIPE
 
 
 def test_its_version_is_the_packages():

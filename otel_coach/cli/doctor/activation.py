@@ -66,7 +66,7 @@ def _distros(examined: Examined) -> Iterator[Finding]:
         value = examined.text(variable)
         if value and not any(entry_points(group=group, name=value)):
             yield DISTRO.found(variable=variable, value=value, group=group)
-    if in_place := vendors_in_place():
+    if in_place := vendors_in_place(examined.variables):
         yield VENDOR.found(names=", ".join(in_place))
     for names in vendors().values():
         if len(names) > 1:

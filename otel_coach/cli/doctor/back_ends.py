@@ -16,6 +16,7 @@ from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
 from otel_coach.cli.terminal import within
 from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT, variable_of
+from otel_coach.core.installed import is_installed
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
 from otel_coach.core.traps import NO_EXPORTER
 
@@ -44,6 +45,12 @@ _TRAPS: Final = {
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong on the way to the back ends; sends an empty export to each."""
+    # A configuration file names the back ends itself, and the variables have no effect.
+    if examined.settings.config_file is None or not is_installed("opentelemetry.configuration"):
+        yield from _of_variables(examined)
+
+
+def _of_variables(examined: Examined) -> Iterator[Finding | Fact]:
     yield from _missing(examined)
     all_targets = [*targets(examined)]
     yield from dict.fromkeys(_bad_headers(all_targets))

@@ -44,6 +44,9 @@ def send(target: Target) -> Outcome:
         with closing(_connection(target)) as connection:
             kind, body = _EMPTY_JSON if target.protocol == JSON else _EMPTY
             headers = {**dict(target.headers), "content-type": kind}
+            if login := _basic(target.parts):  # as requests, it replaces a header's credentials
+                headers = {name: value for name, value in headers.items() if not _is_login(name)}
+                headers["authorization"] = login
             if not target.uses_tls:  # else the tunnel has them
                 headers |= _proxy_headers(_proxy(target))
             connection.request("POST", _path(target), body=body, headers=headers)
@@ -127,10 +130,20 @@ def _connection(target: Target) -> http.client.HTTPConnection:
 
 def _proxy_headers(proxy: SplitResult | None) -> dict[str, str]:
     """Returns the credentials of the proxy's address, as the exporter sends them."""
-    if proxy is None or proxy.username is None:
-        return {}
-    login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"}
+    login = "" if proxy is None else _basic(proxy)
+    return {"Proxy-Authorization": login} if login else {}
+
+
+def _basic(url: SplitResult) -> str:
+    """Returns the credentials of an address as a header has them, "" if it has none."""
+    if url.username is None:
+        return ""
+    login = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return f"Basic {b64encode(login.encode()).decode()}"
+
+
+def _is_login(name: str) -> bool:
+    return name.lower() == "authorization"
 
 
 def _proxy(target: Target) -> SplitResult | None:

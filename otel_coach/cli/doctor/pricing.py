@@ -31,11 +31,11 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     settings = examined.settings
     for line in prices.unusable_file(settings):
         yield PRICES_FILE.found(line=line)
-    own = None
+    listed = None
     if settings.prices_file is not None:
         with suppress(*UNUSABLE):
-            _, own = read_file(Path(settings.prices_file))
-    listed = own or ListedPrices()
+            _, listed = read_file(Path(settings.prices_file))
+    listed = listed or ListedPrices()
     try:
         about = listed.about
     except UnusableListError as error:

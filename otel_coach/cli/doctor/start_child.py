@@ -28,7 +28,7 @@ APART: Final[dict[str, Any]] = {
 """The settings that this process has instead of the service's."""
 
 
-def main() -> int:
+def main() -> None:
     """Writes what is logged to the file that the argument names."""
     lines = LogLines()
     told: dict[str, Any] = {"lines": lines.found}
@@ -45,4 +45,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

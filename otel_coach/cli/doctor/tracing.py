@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from otel_coach.core.traps import Finding
 
 _NEVER: Final = frozenset({"always_off", "parentbased_always_off"})
+_EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 _UNKNOWN: Final = "unknown_service"
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong with sampler and name, and where traces go."""
     settings = examined.settings
-    names = ", ".join(settings.trace_exporters)
-    yield Fact(f"traces: {names or 'nowhere (no OTLP endpoint is set)'}")
+    yield Fact(f"traces: {_destination(examined)}")
     yield from _sampler(examined)
     exports = {*settings.trace_exporters, *settings.metric_exporters, *settings.log_exporters}
     if exports - {"prometheus"} and settings.config_file is None:
@@ -41,6 +41,16 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
             yield NO_SERVICE_NAME.found(name=_UNKNOWN)
         else:
             yield Fact(f"service.name: {name}")
+
+
+def _destination(examined: Examined) -> str:
+    settings = examined.settings
+    if settings.config_file is not None:
+        return "as OTEL_CONFIG_FILE says"
+    if settings.trace_exporters:
+        return ", ".join(settings.trace_exporters)
+    is_chosen = examined.text(_EXPORTER)
+    return f"nowhere ({_EXPORTER} says so)" if is_chosen else "nowhere (no OTLP endpoint is set)"
 
 
 def _sampler(examined: Examined) -> Iterator[Finding | Fact]:

@@ -43,7 +43,7 @@ class Comparison:
 
     models: Sequence[Row]
     fees: Sequence[Row]
-    """US dollars of the provider that are no model's tokens; they are in the total alone."""
+    """Dollars that the provider bills under no model's name; only the total includes them."""
     total: Row
     tolerance: float
     notes: Sequence[str]
@@ -168,10 +168,17 @@ def _judged(rows: Sequence[Row], tolerance: float) -> list[Row]:
     together: list[Row] = []
     if any(OTHER in row.match.ours and row.ours != Figures() for row in rows):
         together = [row for row in rows if OTHER in row.match.ours or not row.match.ours]
-    joint = _total(together, ())
+    joint = _beyond(_total(together, ()), tolerance)
     return [
-        replace(row, beyond=_beyond(joint if row in together else row, tolerance)) for row in rows
+        replace(row, beyond=_of(row, joint) if row in together else _beyond(row, tolerance))
+        for row in rows
     ]
+
+
+def _of(row: Row, quantities: Iterable[str]) -> tuple[str, ...]:
+    """Returns those of `quantities` that the row has."""
+    has = {"tokens": row.has_tokens, "usd": row.has_usd}
+    return tuple(quantity for quantity in quantities if has[quantity])
 
 
 def _beyond(row: Row, tolerance: float) -> tuple[str, ...]:
@@ -197,7 +204,8 @@ def _check(rows: Sequence[Row], patterns: Sequence[str]) -> None:
         raise InputError(message)
     billed = [row for row in rows if row.match.theirs]
     counted = [row for row in rows if row.ours != Figures()]
-    if billed and counted and not any(row.match.ours for row in billed):
+    has_other = any(OTHER in row.match.ours for row in counted)  # it may stand for any model
+    if billed and counted and not has_other and not any(row.match.ours for row in billed):
         message = (
             f"no model of the export ({_listed(billed)}) is among those that were counted "
             f"({_listed(counted)}); is this the export of this service's provider? --alias "

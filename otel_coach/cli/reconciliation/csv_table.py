@@ -6,7 +6,7 @@ The columns are `model`, `day`, then `tokens` or `input_tokens` and `output_toke
 from __future__ import annotations
 
 import csv
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ _MODEL: Final = "model"
 _DAY: Final = "day"
 _TOKENS: Final = ("tokens", "input_tokens", "output_tokens")
 _USD: Final = "usd"
-_DAY_SECONDS: Final = 86_400.0
+_LENGTH: Final = timedelta(days=1)
 COLUMNS: Final = "model,day,input_tokens,output_tokens,usd"
 """The first line of such a file. `tokens` may replace both kinds; tokens or usd may be missing."""
 
@@ -59,15 +59,15 @@ def _item(row: Mapping[str, str], counted: list[str], place: str) -> Item:
         raise InputError(message)
     try:
         day = datetime.strptime(row.get(_DAY, "").strip(), "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
+        end = day + _LENGTH  # OverflowError: there is no day after 9999-12-31
+    except (ValueError, OverflowError):
         message = f"{place}: day is {row.get(_DAY, '')[:40]!r}; write it as 2026-11-28"
         raise InputError(message) from None
-    begin = day.timestamp()
     given = [name for name in counted if row.get(name, "").strip()]  # an empty cell is not known
     tokens = sum(_count(row[name], f"{place}: {name}") for name in given) if given else None
     billed = row.get(_USD, "").strip()
     usd = dollars(billed, f"{place}: usd") if billed else None
-    return Item(REPORT, begin, begin + _DAY_SECONDS, model, tokens, usd)
+    return Item(REPORT, day.timestamp(), end.timestamp(), model, tokens, usd)
 
 
 def _count(text: str, where: str) -> int:

@@ -31,6 +31,8 @@ def read(paths: Sequence[str]) -> Invoice:
     seen: dict[str, str] = {}
     pages: list[list[Item]] = []
     unfinished: dict[Report, bool] = {}
+    finished = set[str]()
+    """Providers of which a last page without lines was read."""
     for path in paths:
         text = file_text(path, MAX_BYTES)
         if text.lstrip()[:1] not in {"{", "["}:
@@ -43,16 +45,16 @@ def read(paths: Sequence[str]) -> Invoice:
             more = document.get("has_more") is True
             for report in {item.report for item in pages[-1]}:
                 # A page without lines does not say of which report it is the last one.
-                alike = [one for one in unfinished if one.provider == report.provider]
-                for one in alike if not (report.kind or more) else [report]:
-                    unfinished[one] = unfinished.get(one, True) and more
+                if not (report.kind or more):
+                    finished.add(report.provider)
+                unfinished[report] = unfinished.get(report, True) and more
     invoice = added_up(_with_reports(pages))
     invoice.notes += _overlaps(pages)
     invoice.notes += [
         f"the export of {report} has more pages (has_more): fetch them with page=next_page, and "
         "name all files"
         for report, more in unfinished.items()
-        if more and report in invoice.spans
+        if more and report in invoice.spans and report.provider not in finished
     ]
     _check(invoice, ", ".join(paths))
     return invoice

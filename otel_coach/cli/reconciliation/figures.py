@@ -100,7 +100,7 @@ class Counted:
 
 
 UNNAMED: Final = "(no model named)"
-"""The fee under which dollars are shown that an export does not split by model."""
+"""The fee that stands for dollars which the export does not split by model."""
 
 
 def added_up(items: Iterable[Item]) -> Invoice:

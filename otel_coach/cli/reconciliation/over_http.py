@@ -1,4 +1,4 @@
-"""Reads pages and query APIs with the doctor's code; no other module of this room imports that.
+"""Reads pages and query APIs with the doctor's code, which only this module of the package imports.
 
 Answers are untrusted: bytes and seconds are limited, and every fault is one line with a cure.
 """

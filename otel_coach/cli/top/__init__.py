@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 def read(urls: Sequence[str]) -> dict[str, Reading | str]:
     """Returns, by URL, what the page says now, or why it cannot be read and what to do."""
     found: dict[str, Reading | str] = {}
-    # A service that does not answer delays no other, nor the end of the program.
+    # All pages are read at once; the result is there when the slowest has answered or timed out.
     threads = [OwnThread(partial(_read_into, found, url), "otel-coach-top") for url in urls]
     for thread in threads:
         thread.start()
@@ -117,7 +117,7 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not _SHORTEST <= seconds <= math.inf:
+    if not _SHORTEST <= seconds < math.inf:
         message = f"at least {_SHORTEST:g} seconds, not {text}"
         raise argparse.ArgumentTypeError(message)
     return seconds

@@ -10,7 +10,9 @@ _PREFIXES = ("", "Async")
 
 
 def takes_requests(module: str, client: str) -> bool:
-    """Returns whether a package's clients send all calls through `request`, as `ClientCalls` asks.
+    """Returns whether a package's clients send all calls through `request`.
+
+    `ClientCalls` requires that.
 
     `client` is the class of its client; the asynchronous one has `Async` in front of its name.
     """

@@ -243,8 +243,8 @@ def tier_of_chunks(blocks: Iterable[object]) -> str | None:
 def _without_tier(block: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns `block` with LangChain's details of a service tier under their usual names.
 
-    langchain-openai puts the tier in front of them: `flex_cache_read`. The tier alone, `flex`, is
-    the number of the remaining tokens.
+    langchain-openai puts the tier in front of them: `flex_cache_read`. A detail whose name is only
+    the tier (`flex`) counts the remaining tokens.
     """
     tier = tier_of_details(block)
     if tier is None:

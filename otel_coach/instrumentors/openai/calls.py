@@ -100,8 +100,9 @@ class CompletionCall(ChatCall):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         prompt = self.parameters.get("prompt")
+        # A list of numbers is one prompt, given as tokens.
         if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
-            self._choices *= len(cast("list[object]", prompt))  # else the tokens of one prompt
+            self._choices *= len(cast("list[object]", prompt))
 
     def prompt_messages(self) -> Sequence[object]:
         prompt = self.parameters.get("prompt")

@@ -38,6 +38,14 @@ def test_the_help_of_all_commands_has_examples(monkeypatch, capsys):
     assert "otel-coach doctor -- uvicorn app:app" in printed.partition("examples:\n")[2]
 
 
+def test_a_page_that_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "binary", "it is no text")):
+        monkeypatch.setattr("sys.argv", ["otel-coach", "metrics", "--check", str(path)])
+        assert cli.main() == 1
+        assert capsys.readouterr().err == f"{path} cannot be read ({reason})\n"
+
+
 def test_a_command_of_the_doctors_without_its_dashes_is_told_where_they_go(monkeypatch, capsys):
     words = ["doctor", "uvicorn", "app:app", "--port", "8000"]
     monkeypatch.setattr("sys.argv", ["otel-coach", *words])

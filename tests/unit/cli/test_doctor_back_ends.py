@@ -10,9 +10,10 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from otel_coach.cli.doctor import back_ends, tracing
 from otel_coach.cli.doctor.variables import without_secrets
 from tests.support.dependencies import port, say
-from tests.support.doctor import diagnosis, hostile
+from tests.support.doctor import diagnosis, examined, hostile
 from tests.support.otlp import Receiver
 from tests.support.paths import SUPPORT
 from tests.support.programs import free_port
@@ -136,6 +137,46 @@ def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path, protocol, part, c
 def test_names_of_grpcs_own_are_asked_as_they_are(address):
     more = {PROTOCOL: "grpc", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
     assert back_end(address, **more).keys() == {"otlp-unreachable"}
+
+
+def test_a_back_end_gets_the_credentials_of_its_address(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    asked = []
+
+    def answer(connection):
+        asked.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with tcp_server(answer) as server:
+        endpoint = f"http://u:p%40ss@127.0.0.1:{port(server)}"
+        assert back_end(endpoint, OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20x") == {}
+    assert b"authorization: Basic dTpwQHNz\r\n" in asked[0]  # u:p@ss
+    assert b"Bearer" not in asked[0]
+
+
+@pytest.mark.parametrize(("is_installed", "asked"), [(True, False), (False, True)])
+def test_of_a_configuration_file_no_variables_endpoint_is_asked(monkeypatch, is_installed, asked):
+    monkeypatch.setattr(back_ends, "is_installed", lambda _: is_installed)
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    found = back_end(endpoint, OTEL_CONFIG_FILE="otel.yaml")
+    assert ("otlp-unreachable" in found) == asked
+
+
+@pytest.mark.parametrize(
+    ("environ", "where"),
+    [
+        ({}, "nowhere (no OTLP endpoint is set)"),
+        ({ENDPOINT: "http://127.0.0.1:1"}, "otlp"),
+        (
+            {ENDPOINT: "http://h:1", "OTEL_TRACES_EXPORTER": "none"},
+            "nowhere (OTEL_TRACES_EXPORTER says so)",
+        ),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "as OTEL_CONFIG_FILE says"),
+    ],
+)
+def test_the_doctor_says_where_traces_go(environ, where):
+    looked = tracing.look(examined(**environ))
+    assert f"traces: {where}" in [str(one) for one in looked]
 
 
 def test_a_proxy_gets_the_credentials_of_its_address(monkeypatch):

@@ -203,6 +203,22 @@ def test_models_past_the_budget_are_said(reconcile):
     assert "OTEL_COACH_BUDGET_MODEL" not in reconcile(invoices.openai_usage([GPT]), page=PAGE)[1]
 
 
+def test_models_that_are_all_past_the_budget_are_compared_by_their_sum(reconcile):
+    page = page_text({"other": {"prompt": 1000, "completion": 500}})
+    found = reconcile.json(invoices.openai_usage([GPT]), page=page)
+    assert found["reconciled"]
+    assert not by_model(found)[GPT.model]["beyond_tolerance"]
+
+
+def test_a_row_is_not_beyond_the_tolerance_in_what_it_does_not_have(reconcile):
+    exports = [invoices.openai_usage([GPT]), invoices.openai_costs([GPT, Call("o-dollars", 9, 9)])]
+    found = reconcile.json(exports, page=page_text({"other": {"prompt": 7}}, {"other": 0.1}))
+    rows = by_model(found)
+    assert "tokens" in rows[GPT.model]["beyond_tolerance"]
+    assert rows["o-dollars"]["tokens"]["theirs"] is None
+    assert "tokens" not in rows["o-dollars"]["beyond_tolerance"]
+
+
 def test_faults_of_our_own_are_said(reconcile):
     _, shown, _ = reconcile(
         invoices.openai_usage([GPT]), page=page_text({"gpt-4o": {"prompt": 1}}, faults=2)
@@ -352,7 +368,8 @@ def test_a_last_page_without_lines_is_the_last_one(reconcile):
     last["data"] = [{**bucket, "results": []} for bucket in first["data"]]
     for bucket in last["data"]:
         bucket["start_time"], bucket["end_time"] = bucket["end_time"], bucket["end_time"] + 86400
-    found = reconcile.json([json.dumps(first), json.dumps(last)], page=PAGE)
-    assert not [note for note in found["notes"] if "has_more" in note]
+    for pages in ([first, last], [last, first]):
+        found = reconcile.json([json.dumps(page) for page in pages], page=PAGE)
+        assert not [note for note in found["notes"] if "has_more" in note]
     found = reconcile.json([json.dumps(first)], page=PAGE)
     assert [note for note in found["notes"] if "has_more" in note]

@@ -94,6 +94,7 @@ UNUSABLE = {
         "without starting_at",
     ),
     "CSV: both kinds of tokens": ("model,day,tokens,input_tokens\n", "keep either the sum"),
+    "CSV: the last day": ("model,day,tokens\nm,9999-12-31,1\n", "line 2: day is '9999-12-31'"),
     "CSV: no day": ("model,day,tokens\nm,28.11.2026,1\n", "line 2: day is '28.11.2026'"),
     "CSV: no model": ("model,day,tokens\n,2026-11-28,1\n", "line 2 names no model"),
     "CSV: tokens of text": ("model,day,tokens\nm,2026-11-28,many\n", "line 2: tokens is 'many'"),

@@ -43,7 +43,7 @@ PATH_MISSING: Final = Trap(
 )
 GRPC_PORT: Final = Trap(
     "otlp-grpc-port",
-    "{variable}={endpoint}: 4317 is the port of gRPC, but {signals} are sent by http/protobuf: "
+    "{variable}={endpoint}: 4317 is the port of gRPC, but {signals} are sent by {protocol}: "
     "{reason}",
     _LOST,
     "export {variable}={correct!q} # or: export OTEL_EXPORTER_OTLP_PROTOCOL=grpc",

@@ -127,7 +127,7 @@ NEARLY_FULL: Final = _page(
 OVERFLOW: Final = _page(
     "budget-overflow",
     "{figure}: {text}",
-    "Their own series are missing; sums stay right.",
+    "Values past the budget have no series of their own; sums stay right.",
     "export {variable}={more} # or find what makes up new values",
 )
 LOST: Final = _page(
