@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.console import Group
@@ -57,7 +58,8 @@ class Live(App[None]):
         self._is_paused = False
         self._sort = 0
         self._limit = MAX_ROWS
-        self._is_reading = False
+        self._being_read = set[str]()
+        """The URLs whose page is being read; one that is slow does not delay the others."""
         self._figures = Static()
         self._add(first)
 
@@ -91,18 +93,19 @@ class Live(App[None]):
         self._show()
 
     def _begin(self) -> None:
-        if not self._is_paused and not self._is_reading:  # a page may be slower than the interval
-            self._is_reading = True
-            OwnThread(self._read, "otel-coach-top").start()
+        for url in () if self._is_paused else [*self._readings]:
+            if url not in self._being_read:  # a page may be slower than the interval
+                self._being_read.add(url)
+                OwnThread(partial(self._read, url), "otel-coach-top").start()
 
-    def _read(self) -> None:
+    def _read(self, url: str) -> None:
         """Reads in a thread of its own, which nothing waits for: a page may be slow."""
-        found = top.read([*self._readings])
+        found = top.read([url])
         with suppress(RuntimeError):  # the program has ended meanwhile
             self.call_from_thread(self._take, found)
 
     def _take(self, found: Mapping[str, Reading | str]) -> None:
-        self._is_reading = False
+        self._being_read.difference_update(found)
         if not self._is_paused:  # it may have been paused while the page was read
             self._add(found)
             self._show()

@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -241,6 +242,29 @@ def shown_live(first, then):
             return await then(Screen(live, pilot))
 
     return asyncio.run(run())
+
+
+def test_live_a_service_that_hangs_delays_no_other(monkeypatch):
+    one, let, asked = of_host(page({"/a": (3, 200)})), threading.Event(), []
+
+    def read(urls):
+        asked.extend(urls)
+        if urls == ["http://b/"]:
+            let.wait(60)
+        return dict.fromkeys(urls, one)
+
+    async def then(screen):
+        for _ in range(3):
+            before = len(asked)
+            screen.live._begin()
+            while len(asked) == before or "http://a/" in screen.live._being_read:
+                await screen.pilot.pause(0.01)
+        let.set()
+
+    monkeypatch.setattr(top, "read", read)
+    shown_live({"http://a/": one, "http://b/": one}, then)
+    assert asked.count("http://a/") == 3
+    assert asked.count("http://b/") == 1
 
 
 def test_live_a_service_that_stops_is_named_left_out_and_taken_back():
