@@ -390,6 +390,23 @@ def test_a_factory_in_another_folder(told, tmp_path):
     assert "with 5 routes" in facts
 
 
+@pytest.mark.parametrize(
+    ("redactor", "is_found"), [("of_the_app:mask", True), ("of_the_app:masc", False)]
+)
+def test_a_redactor_is_looked_for_where_the_application_is(told, tmp_path, redactor, is_found):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "of_the_app.py").write_text("mask = str.upper\n")
+    (tmp_path / "src" / "main.py").write_text(PAGE)
+    found, facts = told(
+        PAGE,
+        f"{INSTRUMENT} uvicorn --app-dir src main:app",
+        OTEL_COACH_CONTENT_REDACTOR=redactor,
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="SPAN_ONLY",
+    )
+    assert found.keys() == (set() if is_found else {"redactor-not-found"})
+    assert (f"captured, redacted by {redactor}" in facts) == is_found
+
+
 def test_options_of_the_command_are_looked_at_too(doctor, tmp_path):
     (tmp_path / "app.py").write_text("import no_such_module\n")
     command = "opentelemetry-instrument --traces_sampler always_off uvicorn app:app"

@@ -95,6 +95,8 @@ def diagnosed(
     if starts and examined.settings.enabled:
         looks["the start"] = start.look(examined, known)
     if command:
+        if examined.settings.content_redactor is not None:
+            del looks["content"]  # the command may find another module of that name
         looks["the application"] = application.look(examined, command, known)
     if url is not None:
         looks["the running service"] = service.look(examined, url)

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.cli.doctor import fetch, interpreter
+from otel_coach.cli.doctor import content, fetch, interpreter
 from otel_coach.cli.doctor.child_process import ChildError, result_of
 from otel_coach.cli.doctor.command_line import CommandError, served, server_of
 from otel_coach.cli.doctor.examined import Fact
@@ -65,6 +65,7 @@ def look(
         ways = [*_ways(application, command, told)]
         yield from ways
         yield from findings(told["lines"], examined, [*known, *ways])
+    yield from content.about_redactor(examined, told.get("redactor", ""))
     if "routes" not in told:
         yield traps.NOT_WATCHED.found(target=target, kind=told["kind"])
         return

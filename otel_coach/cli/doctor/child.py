@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import otel_coach
+from otel_coach.cli.doctor import content
 from otel_coach.cli.doctor.command_line import Served
 from otel_coach.cli.doctor.imports import as_the_command_does
 from otel_coach.cli.doctor.log_lines import LogLines
@@ -100,6 +101,9 @@ def _looked_at(served: Served) -> dict[str, Any]:
     if not instrument.settings:
         instrument()  # as it would be with `opentelemetry-instrument`
     settings = instrument.settings[0]
+    if (redactor := settings.content_redactor) is not None:  # it may be part of the application
+        with as_the_command_does(folder):
+            told["redactor"] = content.why_not(redactor)
     told["settings"] = {
         "metrics_path": settings.metrics_path,
         "budgets": dict(settings.budgets),

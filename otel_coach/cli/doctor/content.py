@@ -18,20 +18,33 @@ if TYPE_CHECKING:
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields whether prompts and answers are captured, and what is wrong with the redactor."""
-    settings = examined.settings
-    if not (settings.captures_on_spans or settings.captures_on_events):
-        return
-    name = settings.content_redactor
-    if name is None:
-        yield Fact("content: prompts and answers are captured as they are, without a redactor")
-        return
-    try:
+    name = examined.settings.content_redactor
+    if name is not None:
         with as_the_command_does():
-            redactor = pkgutil.resolve_name(name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the module may raise anything
-        yield REDACTOR.found(redactor=name, reason=type(error).__name__)
+            why = why_not(name)
+        yield from about_redactor(examined, why)
+    elif _captures(examined):
+        yield Fact("content: prompts and answers are captured as they are, without a redactor")
+
+
+def about_redactor(examined: Examined, why: str) -> Iterator[Finding | Fact]:
+    """Yields whether content is redacted; `why` is the result of `why_not` where it is captured."""
+    if (name := examined.settings.content_redactor) is None or not _captures(examined):
         return
-    if callable(redactor):
-        yield Fact(f"content: prompts and answers are captured, redacted by {name}")
+    if why:
+        yield REDACTOR.found(redactor=name, reason=why)
     else:
-        yield REDACTOR.found(redactor=name, reason="it cannot be called")
+        yield Fact(f"content: prompts and answers are captured, redacted by {name}")
+
+
+def why_not(redactor: str) -> str:
+    """Returns why the `redactor` (module:function) cannot be used, "" if it can; imports it."""
+    try:
+        found = pkgutil.resolve_name(redactor)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the module may raise anything
+        return type(error).__name__
+    return "" if callable(found) else "it cannot be called"
+
+
+def _captures(examined: Examined) -> bool:
+    return examined.settings.captures_on_spans or examined.settings.captures_on_events
