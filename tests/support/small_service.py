@@ -50,7 +50,7 @@ def small_service(tmp_path, command=INSTRUMENTED, app="small_app:app", **environ
             **environment,
         }
         program = Program(
-            [bin_path(command[0]), *command[1:-1], app, "--port", str(port)],
+            [bin_path(command[0]), *command[1:-1], app, *_at(port, command)],
             cwd=APPS,
             ready=f"{url}/health",
             environment={key: value for key, value in variables.items() if value},
@@ -61,6 +61,10 @@ def small_service(tmp_path, command=INSTRUMENTED, app="small_app:app", **environ
             yield service
         finally:
             service.stop()
+
+
+def _at(port, command):
+    return ("-b", f"127.0.0.1:{port}") if "hypercorn" in command else ("--port", str(port))
 
 
 def plain_service(tmp_path, command=INSTRUMENTED, **environment):

@@ -43,6 +43,21 @@ match os.environ.get("SMALL_APP"):
             asked.inc()
             return await call_next(request)
 
+    case "has a gauge that hangs":
+        import time
+        from itertools import count as numbers
+
+        from opentelemetry.metrics import Observation, get_meter
+
+        calls = numbers()
+
+        def connections(_options):
+            if next(calls):
+                time.sleep(600)
+            return [Observation(1)]
+
+        get_meter("app").create_observable_gauge("pool.size", [connections])
+
     case "takes otel-coach off":
 
         @app.post("/uninstrument")
