@@ -199,10 +199,15 @@ def _options_of_instrument(command: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _takes_a_value(argument: str) -> bool:
+    return argument.startswith("-") and argument not in {"-m", "--"}
+
+
 def _position(command: Sequence[str]) -> int:
-    for position, argument in enumerate(command):
-        if Path(argument).name in _DEFAULT_ATTRIBUTES:
-            return position
+    """Returns where the server is named; a name may also be an option's value: `--with fastapi`."""
+    named = [at for at, word in enumerate(command) if Path(word).name in _DEFAULT_ATTRIBUTES]
+    if certain := [at for at in named if at == 0 or not _takes_a_value(command[at - 1])] or named:
+        return certain[0]
     message = f"it calls none of {', '.join(sorted(_DEFAULT_ATTRIBUTES))}"
     raise CommandError(message)
 
