@@ -171,9 +171,8 @@ class Recorder:
             self.flush_all()
         with self._flushing:
             taken = self._aggregation.increments
-            if (
-                taken is not None
-            ):  # replaced even if it is empty: another thread adds to the new one
+            if taken is not None:
+                # Also an empty one is replaced: what other threads add now is in the next result.
                 self._aggregation.increments = Increments()
             return taken
 
