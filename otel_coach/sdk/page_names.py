@@ -35,7 +35,8 @@ _EMPTY: Final[Mapping[InstrumentKind, Any]] = {
     InstrumentKind.GAUGE: Gauge([]),
     InstrumentKind.HISTOGRAM: Histogram([], AggregationTemporality.CUMULATIVE),
 }
-_MAX_KEPT: Final = 4096
+_MAX_KEPT: Final = 256
+_MAX_ON_PAGE: Final = 4096
 """More than a page has instruments: they are asked for in the same order each time, and a smaller
 cache would have dropped each one before it is asked for again."""
 
@@ -56,6 +57,10 @@ class _Translator(IsolatedReader):
 @lru_cache(_MAX_KEPT)
 def page_name(name: str, unit: str, kind: InstrumentKind) -> str:
     """Returns the name of the family on the page, without the `_total` of a counter."""
+    return _translated(name, unit, kind)
+
+
+def _translated(name: str, unit: str, kind: InstrumentKind) -> str:
     if compatibility.holds(compatibility.READERS):
         translator = _Translator(CollectorRegistry(auto_describe=False), disable_target_info=True)
         try:
@@ -67,9 +72,12 @@ def page_name(name: str, unit: str, kind: InstrumentKind) -> str:
     return family_name(name, unit)
 
 
+_on_page = lru_cache(_MAX_ON_PAGE)(_translated)
+
+
 def page_name_of(metric: Metric) -> str:
-    """Returns the name of the family that `metric` becomes on the page."""
-    return page_name(metric.name, metric.unit or "", _kind(metric.data))
+    """Returns the name of the family that `metric`, which is on the page, becomes there."""
+    return _on_page(metric.name, metric.unit or "", _kind(metric.data))
 
 
 def _kind(data: Any) -> InstrumentKind:

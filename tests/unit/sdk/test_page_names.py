@@ -6,10 +6,11 @@ import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, Metric, Sum
 from prometheus_client import REGISTRY, generate_latest
 
-from otel_coach.metrics.catalogue import InstrumentKind
-from otel_coach.sdk.page_names import page_name
+from otel_coach.sdk import page_names
+from otel_coach.sdk.page_names import page_name_of
 
 UNITS = ("", "1", "s", "ms", "By", "%", "{item}", "connections", "By/s", "KiBy/{thing}", "Cel")
 NAMES = ("app.{}.sent", "app.{}_total", "app__{}", "app._{}", "App.{}.Sent", "app.{}.bytes")
@@ -74,12 +75,22 @@ def test_every_scrape_has_the_series_that_the_stock_exporter_has(measured, stock
         assert lines_of(measured.page().text) == lines_of(stock_page())
 
 
-def test_the_names_of_many_instruments_are_asked_for_once():
-    page_name.cache_clear()
+def test_the_names_of_many_instruments_are_asked_for_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        page_names._Translator, "family_of", lambda _self, metric: asked.append(metric.name) or "x"
+    )
     for _ in range(2):
         for number in range(600):
-            page_name(f"app.{number}", "1", InstrumentKind.COUNTER)
-    assert page_name.cache_info().misses == 600
+            page_name_of(
+                Metric(
+                    f"asked.once.{number}",
+                    "",
+                    "1",
+                    Sum([], AggregationTemporality.CUMULATIVE, is_monotonic=True),
+                )
+            )
+    assert len(asked) == 600
 
 
 def test_instruments_of_one_name_and_two_units_are_not_added_up(measured):
