@@ -110,13 +110,7 @@ class MetricsEndpoint:
         async def pieces() -> None:
             for begin in range(0, len(body) or 1, PIECE):
                 end = begin + PIECE
-                size = min(end, len(body)) - begin
-                if seconds := bandwidth.seconds_until(size):
-                    try:
-                        await waiting.sleep(seconds)
-                    except BaseException:
-                        bandwidth.give_back(size)
-                        raise
+                await bandwidth.until_free(min(end, len(body)) - begin, waiting.sleep)
                 message = {"type": "http.response.body", "body": body[begin:end]}
                 await send({**message, "more_body": end < len(body)})
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 PIECE: Final = 1 << 16
 """Bytes in one message to the server, which thus buffers no whole page for a slow client."""
@@ -20,6 +23,18 @@ class Bandwidth:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free_at = 0.0
+
+    async def until_free(self, size: int, sleep: Callable[[float], Awaitable[object]]) -> None:
+        """Reserves what `size` bytes take, and waits by `sleep` until they may be sent.
+
+        If the wait is cancelled, because the client has left, the bandwidth is free again.
+        """
+        if seconds := self.seconds_until(size):
+            try:
+                await sleep(seconds)
+            except BaseException:
+                self.give_back(size)
+                raise
 
     def seconds_until(self, size: int) -> float:
         """Returns how long to wait before sending `size` bytes, which count as `PIECE` at least."""

@@ -184,7 +184,7 @@ class PageServer:
                 data = await self._head(connection.socket)
             method, found = await self._answer(data, connection)
             if found.status == HTTPStatus.OK:  # others are short texts
-                await self._until_free(len(found.body))
+                await self._page.bandwidth.until_free(len(found.body), asyncio.sleep)
             connection.is_waiting = False
             async with asyncio.timeout(_MAX_TAKING):
                 await self._loop.sock_sendall(connection.socket, _head_of(found))
@@ -195,15 +195,6 @@ class PageServer:
             async with asyncio.timeout(_MAX_LEAVING):
                 while await self._loop.sock_recv(connection.socket, 4096):
                     pass
-
-    async def _until_free(self, size: int) -> None:
-        bandwidth = self._page.bandwidth
-        if seconds := bandwidth.seconds_until(size):
-            try:
-                await asyncio.sleep(seconds)
-            except BaseException:
-                bandwidth.give_back(size)
-                raise
 
     async def _head(self, connected: socket.socket) -> bytes | None:
         """Returns the bytes before the first empty line; None if there are too many."""
