@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, Unpack
 
-import wrapt
-
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.core.patching import replace_method, undo_all
 from otel_coach.instrumentors.base import Instrumentor
 
@@ -85,7 +84,7 @@ class AsgiInstrumentor(Instrumentor):
         self._arguments = kwargs
         self._undo = {}
         for module in _PATCHED:
-            wrapt.register_post_import_hook(self._patch, module)
+            when_imported(module, self._patch)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         undo_all(self._undo.values())

@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, Unpack
 
-import wrapt
-
 from otel_coach.core import compatibility
 from otel_coach.core.guard import guarded
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.core.library_tasks import LibraryTasks, register
 from otel_coach.core.stop_rule import stopping_patches
 from otel_coach.instrumentors.base import Instrumentor
@@ -72,7 +71,7 @@ class ClientInstrumentor(Instrumentor):
         **kwargs: Unpack[RunArguments],
     ) -> None:
         self._stops, self._announce, self._arguments = stops, announce, kwargs
-        wrapt.register_post_import_hook(self._patch, self.module)
+        when_imported(self.module, self._patch)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._announce = self._arguments = None

@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-import wrapt
-
 from otel_coach.core import compatibility, library_tasks
 from otel_coach.core.guard import guarded
+from otel_coach.core.import_hooks import when_imported
 from otel_coach.core.stop_rule import stopping_patches
 from otel_coach.instrumentors.base import Instrumentor
 from otel_coach.instrumentors.genai.enclosing import register
@@ -57,12 +56,9 @@ class LangChainInstrumentor(Instrumentor):
 
     def _instrument(self, *, stops: bool = False, **kwargs: Unpack[RunArguments]) -> None:
         self._stops, self._arguments = stops, kwargs
-        wrapt.register_post_import_hook(self._observe, "langchain_core.callbacks.manager")
-        models = "langchain_core.language_models.chat_models"
-        wrapt.register_post_import_hook(self._watch_caches, models)
-        wrapt.register_post_import_hook(
-            self._observe_embeddings, "langchain_core.embeddings.embeddings"
-        )
+        when_imported("langchain_core.callbacks.manager", self._observe)
+        when_imported("langchain_core.language_models.chat_models", self._watch_caches)
+        when_imported("langchain_core.embeddings.embeddings", self._observe_embeddings)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         self._arguments = None

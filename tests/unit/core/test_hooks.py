@@ -112,6 +112,7 @@ def test_whatever_we_register_with_others_is_known_here():
     """By the calls that hand a function of ours to somebody else's code."""
     handed_over = {
         "register_post_import_hook",
+        "when_imported",
         "register_at_fork",
         "add_done_callback",
         *("ref", "WeakMethod"),
@@ -132,14 +133,17 @@ def test_whatever_we_register_with_others_is_known_here():
         ("core/forks", "os.register_at_fork"),
         ("core/forks", "weakref.WeakMethod"),  # without a callback
         ("setup/installation", "atexit.register"),  # Installation.exit is guarded
-        ("instrumentors/asgi/__init__", "wrapt.register_post_import_hook"),  # _patch is
-        # What is called through it (_patch, _load_psycopg) is guarded.
+        # What those register that call `when_imported` is guarded.
         ("core/import_hooks", "wrapt.register_post_import_hook"),
         ("core/import_hooks", "weakref.WeakMethod"),  # without a callback
-        ("instrumentors/genai/client_instrumentor", "wrapt.register_post_import_hook"),  # _patch is
+        ("core/late_patches", "when_imported"),  # _patch is guarded
+        ("instrumentors/asgi/__init__", "when_imported"),  # _patch is
+        ("instrumentors/contrib", "when_imported"),  # _load_psycopg is
+        ("instrumentors/genai/client_instrumentor", "when_imported"),  # _patch is
+        # _observe, _watch_caches and _observe_embeddings are
+        ("instrumentors/langchain/__init__", "when_imported"),
+        ("instrumentors/provider_headers", "when_imported"),  # _patch is
         ("instrumentors/genai/watched_stream", "weakref.ref"),  # without a callback
-        # _observe and _observe_embeddings are
-        ("instrumentors/langchain/__init__", "wrapt.register_post_import_hook"),
         ("instrumentors/asgi/server_messages", "self._task.add_done_callback"),  # sets an event
         ("instrumentors/dependencies/watch", "result.add_done_callback"),  # Health.note is guarded
         ("instrumentors/asgi/turns", "task.add_done_callback"),  # task_done is guarded
