@@ -7,15 +7,15 @@ import re
 import shlex
 import ssl
 import time
-from base64 import b64encode
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from errno import ETIMEDOUT
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from otel_coach.cli.doctor.traps import page as traps
+from otel_coach.core.urls import basic_credentials
 from otel_coach.metrics.catalogue import ERRORS
 
 if TYPE_CHECKING:
@@ -164,11 +164,10 @@ def _connection(
         "Connection": "close",
         "Accept": "text/plain",
     }
-    credentials, at, _ = parts.netloc.rpartition("@")
     if token:
         headers["Authorization"] = b"Bearer " + token.encode(errors="surrogateescape")
-    elif at:
-        headers["Authorization"] = b"Basic " + b64encode(unquote(credentials).encode())
+    elif login := basic_credentials(parts):
+        headers["Authorization"] = login
     target = parts.path or "/"
     target = f"{target}?{parts.query}" if parts.query else target
     return kind(parts.hostname or "", port, timeout=_TIMEOUT), target, headers

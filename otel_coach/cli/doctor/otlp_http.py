@@ -5,19 +5,19 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from base64 import b64encode
 from contextlib import closing, suppress
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from otel_coach.cli.doctor.fetch import NO_TLS
 from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
 from otel_coach.configuration.process import process_environment
+from otel_coach.core.urls import basic_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +44,8 @@ def send(target: Target) -> Outcome:
         with closing(_connection(target)) as connection:
             kind, body = _EMPTY_JSON if target.protocol == JSON else _EMPTY
             headers = {**dict(target.headers), "content-type": kind}
-            if login := _basic(target.parts):  # as requests, it replaces a header's credentials
-                headers = {name: value for name, value in headers.items() if not _is_login(name)}
-                headers["authorization"] = login
+            if login := basic_credentials(target.parts):
+                headers["authorization"] = login  # instead of a header's, as requests has it
             if not target.uses_tls:  # else the tunnel has them
                 headers |= _proxy_headers(_proxy(target))
             connection.request("POST", _path(target), body=body, headers=headers)
@@ -130,20 +129,8 @@ def _connection(target: Target) -> http.client.HTTPConnection:
 
 def _proxy_headers(proxy: SplitResult | None) -> dict[str, str]:
     """Returns the credentials of the proxy's address, as the exporter sends them."""
-    login = "" if proxy is None else _basic(proxy)
+    login = "" if proxy is None else basic_credentials(proxy)
     return {"Proxy-Authorization": login} if login else {}
-
-
-def _basic(url: SplitResult) -> str:
-    """Returns the credentials of an address as a header has them, "" if it has none."""
-    if url.username is None:
-        return ""
-    login = f"{unquote(url.username)}:{unquote(url.password or '')}"
-    return f"Basic {b64encode(login.encode()).decode()}"
-
-
-def _is_login(name: str) -> bool:
-    return name.lower() == "authorization"
 
 
 def _proxy(target: Target) -> SplitResult | None:

@@ -12,6 +12,7 @@ from otel_coach.cli.doctor.traps.environment import NO_PAGE
 from otel_coach.cli.doctor.traps.page import TOKEN_MISSING
 from otel_coach.cli.terminal import within
 from otel_coach.core.traps import MULTIPROCESS_FOLDER, PORT, SHARED_FOLDER, cure_of_port
+from otel_coach.core.urls import host_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
 
 
 def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
-    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    where = f"{host_in_url(host)}:{port}"
     try:
         _listen(host, port)
     except (OSError, ValueError, OverflowError) as error:

@@ -6,7 +6,6 @@ import functools
 import re
 import socket
 import ssl
-from base64 import b64encode
 from contextlib import ExitStack
 from enum import Enum, auto
 from http import HTTPStatus
@@ -14,6 +13,8 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+from otel_coach.core.urls import basic_credentials, host_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -253,31 +254,23 @@ def _connected(
 
 def _http(address: str) -> Probe:
     url, host, port = _split(address, 443 if address[:6].lower() == "https:" else 80)
-    credentials, at, netloc = url.netloc.rpartition("@")
-    headers = {"Host": netloc, "User-Agent": "otel-coach", "Connection": "close"}
-    if at:
-        credentials = credentials if ":" in credentials else f"{credentials}:"
-        headers["Authorization"] = f"Basic {b64encode(unquote(credentials).encode()).decode()}"
-    target = quote(url.path or "/", _SAFE_IN_TARGET)
-    if url.query:
-        target = f"{target}?{quote(url.query, _SAFE_IN_TARGET)}"
     try:
         # A host name that is not ASCII is sent in IDNA, as the resolver encodes it.
-        headers["Host"] = _in_idna(netloc)
+        named = host_in_url(host.encode("idna").decode())
     except UnicodeError:
         message = "is at an address that cannot be read; check its host"
         raise UnknownAddressError(message) from None
+    if url.port is not None:
+        named = f"{named}:{url.port}"
+    headers = {"Host": named, "User-Agent": "otel-coach", "Connection": "close"}
+    if login := basic_credentials(url):
+        headers["Authorization"] = login
+    target = quote(url.path or "/", _SAFE_IN_TARGET)
+    if url.query:
+        target = f"{target}?{quote(url.query, _SAFE_IN_TARGET)}"
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     request = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
     return functools.partial(_get, host, port, request, url.scheme == "https")
-
-
-def _in_idna(netloc: str) -> str:
-    """Returns `host` or `host:port` in IDNA, whose limits are those of the host alone."""
-    host, colon, port = netloc, "", ""
-    if not netloc.endswith("]"):  # an IPv6 address without a port
-        host, colon, port = netloc.partition(":") if "]" not in netloc else netloc.rpartition(":")
-    return f"{host.encode('idna').decode()}{colon}{port}"
 
 
 def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /) -> None:  # noqa: FBT001
