@@ -26,6 +26,7 @@ from otel_coach.cli.doctor.traps.environment import (
 from otel_coach.cli.terminal import within
 from otel_coach.core.installed import is_installed
 from otel_coach.instrumentors.dependencies.probes import (
+    PORTS,
     Unexpected,
     UnexpectedAnswerError,
     UnknownAddressError,
@@ -58,8 +59,6 @@ class Cure(Enum):
     OTHER = "nc -vz {host} {port} # start it, or correct its address"
 
 
-_PORTS: Final = {"http": "80", "https": "443", "postgresql": "5432", "redis": "6379"}
-"""The ports of addresses that name none."""
 _OF_ANSWERS: Final = {
     Unexpected.PROTOCOL: Cure.PROTOCOL,
     Unexpected.PASSWORD: Cure.LOGIN,
@@ -174,7 +173,7 @@ def _host_and_port(address: str) -> tuple[str, str]:
             rest = address.partition("://")[2]
             # What precedes an at sign may be a password with a slash in it.
             if "@" not in rest or "@" in url.netloc:
-                return url.hostname or "HOST", str(url.port or _PORTS.get(url.scheme, "PORT"))
+                return url.hostname or "HOST", str(url.port or PORTS.get(url.scheme, "PORT"))
     return "HOST", "PORT"
 
 

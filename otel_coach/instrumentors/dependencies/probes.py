@@ -30,6 +30,13 @@ _OTHER_SCHEMES: Final = frozenset(
 )
 """Schemes that are not supported, and that an error message may name: they are no secret."""
 _SAFE_IN_TARGET: Final = "/%:@!$&'()*+,;=?~-._"
+PORTS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("postgresql", "postgres"), 5432),
+    **dict.fromkeys(("redis", "rediss"), 6379),
+    "http": 80,
+    "https": 443,
+}
+"""By scheme, the port of addresses that name none; tcp:// has to name one."""
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
 _POSTGRESQL_ANSWER: Final = re.compile(rb"[SN]")
 _REDIS_ANSWER: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
@@ -114,11 +121,11 @@ def probe_of(address: str) -> Probe:
     return _KnownProbe(scheme, make(address))
 
 
-def _split(address: str, default_port: int | None) -> tuple[SplitResult, str, int]:
+def _split(address: str) -> tuple[SplitResult, str, int]:
     """Returns the URL, the host and the port of an address that has one host."""
     try:
         url = urlsplit(address)
-        host, port = url.hostname, url.port or default_port
+        host, port = url.hostname, url.port or PORTS.get(url.scheme.partition("+")[0])
     except ValueError:
         message = "is at an address that cannot be read; check its host and port"
         raise UnknownAddressError(message) from None
@@ -135,7 +142,7 @@ def _postgresql(address: str) -> Probe:
     if _has_psycopg():
         # libpq parses the rest itself: several hosts, the directory of a Unix socket, or no host.
         return functools.partial(_select_one, *_for_libpq(address))
-    _, host, port = _split(address, 5432)
+    _, host, port = _split(address)
     return functools.partial(_greet_postgresql, host, port)
 
 
@@ -182,7 +189,7 @@ def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
 
 
 def _redis(address: str) -> Probe:
-    url, host, port = _split(address, 6379)
+    url, host, port = _split(address)
     login = [unquote(part) for part in (url.username, url.password) if part] if url.password else []
     uses_tls = url.scheme.lower() == "rediss"
     return functools.partial(_ping_redis, host, port, tuple(login), uses_tls)
@@ -253,7 +260,7 @@ def _connected(
 
 
 def _http(address: str) -> Probe:
-    url, host, port = _split(address, 443 if address[:6].lower() == "https:" else 80)
+    url, host, port = _split(address)
     try:
         # A host name that is not ASCII is sent in IDNA, as the resolver encodes it.
         named = host_in_url(host.encode("idna").decode())
@@ -290,7 +297,7 @@ def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /
 
 
 def _tcp(address: str) -> Probe:
-    _, host, port = _split(address, None)
+    _, host, port = _split(address)
     return functools.partial(_connect, host, port)
 
 
