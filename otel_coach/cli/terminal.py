@@ -1,4 +1,4 @@
-"""Prints untrusted text safely, and limits the time that a command waits for others."""
+"""Prints untrusted text and errors safely, and limits the time that a command waits for others."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def say(text: str, to: TextIO | None = None) -> None:
     stream = to or sys.stdout
     encoding = stream.encoding or "utf-8"
     print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the system's words for `error`, else its class; a message may repeat a secret."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
 def within(seconds: float, work: Callable[[], _T]) -> _T:

@@ -14,7 +14,7 @@ from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import exporters_by_signal, targets
 from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
-from otel_coach.cli.terminal import within
+from otel_coach.cli.terminal import reason_of, within
 from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT, variable_of
 from otel_coach.core.installed import is_installed
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
@@ -121,7 +121,9 @@ def _unusable_file(examined: Examined, target: Target) -> Finding | None:
             Path(path).read_bytes()
         except (OSError, ValueError) as error:
             variable = variable_of(target.signal, part, examined.variables)
-            return traps.CERTIFICATE_FILE.found(variable=variable, path=path, reason=_why(error))
+            return traps.CERTIFICATE_FILE.found(
+                variable=variable, path=path, reason=reason_of(error)
+            )
     client = {part: path for part, path in target.files.items() if part != "CERTIFICATE"}
     server = {part: path for part, path in target.files.items() if part == "CERTIFICATE"}
     for files in filter(None, (server, client)):
@@ -130,14 +132,10 @@ def _unusable_file(examined: Examined, target: Target) -> Finding | None:
         except (OSError, ValueError) as error:
             part, path = next(iter(files.items()))
             variable = variable_of(target.signal, part, examined.variables)
-            reason = "it has no certificate or key in PEM format"
-            reason = reason if isinstance(error, ssl.SSLError) else _why(error)
+            is_pem = not isinstance(error, ssl.SSLError)
+            reason = reason_of(error) if is_pem else "it has no certificate or key in PEM format"
             return traps.CERTIFICATE_FILE.found(variable=variable, path=path, reason=reason)
     return None
-
-
-def _why(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
 def _bad_headers(all_targets: list[Target]) -> Iterator[Finding]:

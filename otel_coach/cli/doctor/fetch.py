@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from otel_coach.cli.doctor.traps import page as traps
+from otel_coach.cli.terminal import reason_of
 from otel_coach.core.urls import basic_credentials
 from otel_coach.metrics.catalogue import ERRORS
 
@@ -137,7 +138,7 @@ def why_unreadable(error: Exception, seconds: float) -> str:
         if error.reason in NO_TLS:
             return "it speaks no TLS; is it http:// instead of https://?"
         return f"the TLS handshake fails ({error.reason or type(error).__name__})"
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+    return reason_of(error)
 
 
 def _body_of(answer: http.client.HTTPResponse, until: float) -> Generator[bytes]:

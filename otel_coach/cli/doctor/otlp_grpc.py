@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
+from otel_coach.cli.terminal import reason_of
 
 if TYPE_CHECKING:
     from otel_coach.cli.doctor.otlp_targets import Target
@@ -59,8 +60,7 @@ def send(target: Target) -> Outcome:
             else grpc.insecure_channel(place)
         )
     except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
-        return Outcome(ExportFailure.UNREACHABLE, reason)
+        return Outcome(ExportFailure.UNREACHABLE, reason_of(error))
     service = f"/opentelemetry.proto.collector.{_SERVICES[target.signal]}Service/Export"
     with channel:
         export = channel.unary_unary(service)  # bytes to bytes: no bytes are an empty message

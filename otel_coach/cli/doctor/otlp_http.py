@@ -16,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 from otel_coach.cli.doctor.fetch import NO_TLS
 from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
+from otel_coach.cli.terminal import reason_of
 from otel_coach.configuration.process import process_environment
 from otel_coach.core.urls import basic_credentials
 
@@ -81,8 +82,7 @@ def _why_unreachable(error: Exception, target: Target) -> str:
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; nothing listens there"
-    # Other messages may repeat a header, and so a key.
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+    return reason_of(error)
 
 
 def tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
