@@ -31,6 +31,7 @@ _MAX_SECONDS: Final = 8.0
 """Seconds for one export."""
 _OF_GRPC: Final = re.compile(r"(?:unix|unix-abstract|dns|ipv4|ipv6|vsock|xds):")
 """Schemes of gRPC's names; see its documentation of name resolution."""
+_NO_PEM: Final = "it has no certificate or key in PEM format"
 _PATH: Final = re.compile(r"/v1/(?:traces|metrics|logs)/?$")
 _TRAPS: Final = {
     ExportFailure.NO_TLS: traps.TLS_TO_PLAIN,
@@ -132,8 +133,7 @@ def _unusable_file(examined: Examined, target: Target) -> Finding | None:
         except (OSError, ValueError) as error:
             part, path = next(iter(files.items()))
             variable = variable_of(target.signal, part, examined.variables)
-            is_pem = not isinstance(error, ssl.SSLError)
-            reason = reason_of(error) if is_pem else "it has no certificate or key in PEM format"
+            reason = _NO_PEM if isinstance(error, ssl.SSLError) else reason_of(error)
             return traps.CERTIFICATE_FILE.found(variable=variable, path=path, reason=reason)
     return None
 

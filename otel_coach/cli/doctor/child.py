@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import otel_coach
 from otel_coach.cli.doctor import content
+from otel_coach.cli.doctor.child_process import end_after
 from otel_coach.cli.doctor.command_line import Served
 from otel_coach.cli.doctor.imports import as_the_command_does
 from otel_coach.cli.doctor.log_lines import LogLines
@@ -45,11 +46,10 @@ _FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "ap
 """Where `fastapi run` looks if no file is named."""
 
 
-def main() -> int:
+def main() -> None:
     """Writes what it finds to the file that the second argument names."""
     served = Served(**json.loads(sys.argv[1]))
     Path(sys.argv[2]).write_text(json.dumps(_looked_at(served)), "utf-8")
-    return 0
 
 
 class _Instrumenting:
@@ -265,8 +265,4 @@ def _what_failed(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    code = 1
-    try:
-        code = main()
-    finally:
-        os._exit(code)  # threads that the import has started keep nobody waiting
+    end_after(main)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from otel_coach.cli.doctor.child_process import end_after
 from otel_coach.cli.doctor.log_lines import LogLines
 from otel_coach.settings import Settings
 
@@ -41,8 +41,7 @@ def main() -> None:
 
         otel_coach.instrument(settings=replace(Settings.from_env(), **APART))
     Path(sys.argv[1]).write_text(json.dumps(told), "utf-8")
-    os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    end_after(main)
