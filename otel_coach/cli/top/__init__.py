@@ -76,9 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read(urls: Sequence[str]) -> dict[str, Reading | str]:
-    """Returns, by URL, what the page says now, or why it cannot be read and what to do."""
+    """Returns by URL what `read_one` does; the pages are read at the same time."""
     found: dict[str, Reading | str] = {}
-    # All pages are read at once; the result is there when the slowest has answered or timed out.
     threads = [OwnThread(partial(_read_into, found, url), "otel-coach-top") for url in urls]
     for thread in threads:
         thread.start()
@@ -88,10 +87,11 @@ def read(urls: Sequence[str]) -> dict[str, Reading | str]:
 
 
 def _read_into(found: dict[str, Reading | str], url: str) -> None:
-    found[url] = _read(url)
+    found[url] = read_one(url)
 
 
-def _read(url: str) -> Reading | str:
+def read_one(url: str) -> Reading | str:
+    """Returns what the page at `url` says now, or why it cannot be read and what to do."""
     at = time.monotonic()
     token = Settings.from_env(process_environment()).metrics_token
     try:

@@ -100,7 +100,7 @@ class Live(App[None]):
 
     def _read(self, url: str) -> None:
         """Reads in a thread of its own, which nothing waits for: a page may be slow."""
-        found = top.read([url])
+        found = {url: top.read_one(url)}
         with suppress(RuntimeError):  # the program has ended meanwhile
             self.call_from_thread(self._take, found)
 

@@ -187,12 +187,8 @@ def test_a_page_that_cannot_be_read_is_one_line_with_its_cure(capsys, monkeypatc
 
 
 def pages_of(monkeypatch, **by_host):
-    """`top.read` gets these pages instead of asking for them; what is a string is a problem."""
-
-    def read(urls):
-        return {url: by_host[url.split("/")[2]] for url in urls}
-
-    monkeypatch.setattr(top, "read", read)
+    """`top` gets these pages instead of asking for them; what is a string is a problem."""
+    monkeypatch.setattr(top, "read_one", lambda url: by_host[url.split("/")[2]])
 
 
 def of_host(page_text):
@@ -247,11 +243,11 @@ def shown_live(first, then):
 def test_live_a_service_that_hangs_delays_no_other(monkeypatch):
     one, let, asked = of_host(page({"/a": (3, 200)})), threading.Event(), []
 
-    def read(urls):
-        asked.extend(urls)
-        if urls == ["http://b/"]:
+    def read(url):
+        asked.append(url)
+        if url == "http://b/":
             let.wait(60)
-        return dict.fromkeys(urls, one)
+        return one
 
     async def then(screen):
         for _ in range(3):
@@ -261,7 +257,7 @@ def test_live_a_service_that_hangs_delays_no_other(monkeypatch):
                 await screen.pilot.pause(0.01)
         let.set()
 
-    monkeypatch.setattr(top, "read", read)
+    monkeypatch.setattr(top, "read_one", read)
     shown_live({"http://a/": one, "http://b/": one}, then)
     assert asked.count("http://a/") == 3
     assert asked.count("http://b/") == 1
