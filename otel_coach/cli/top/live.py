@@ -101,8 +101,9 @@ class Live(App[None]):
     def _read(self, url: str) -> None:
         """Reads in a thread of its own, which nothing waits for: a page may be slow."""
         found = {url: top.read_one(url)}
-        with suppress(RuntimeError):  # the program has ended meanwhile
-            self.call_from_thread(self._take, found)
+        if self.is_running:
+            with suppress(RuntimeError):  # the program has ended at this moment
+                self.call_from_thread(self._take, found)
 
     def _take(self, found: Mapping[str, Reading | str]) -> None:
         self._being_read.difference_update(found)
