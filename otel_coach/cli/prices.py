@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,6 @@ from otel_coach.pricing.listed import (
     is_newer,
 )
 from otel_coach.pricing.match import LITELLM
-from otel_coach.pricing.own_prices import UNUSABLE, read_file, unusable_line
 from otel_coach.pricing.price_list import CallDetails, PriceList, Usage
 from otel_coach.pricing.prices import Tiers
 from otel_coach.pricing.provider_names import names_of
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from otel_coach.pricing.own_prices import OwnPrice
-    from otel_coach.settings import EffectiveSettings
 
 _MISUSED: Final = 2
 _MAX_TRIES: Final = 5
@@ -78,23 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     return _show(arguments)
 
 
-def unusable_file(settings: EffectiveSettings) -> Iterator[str]:
-    """Yields why the file of OTEL_COACH_PRICES cannot be used, if it cannot."""
-    if (path := settings.prices_file) is not None:
-        try:
-            read_file(Path(path))
-        except UNUSABLE as error:
-            yield unusable_line(path, error)
-
-
-def state(settings: EffectiveSettings) -> Iterator[str]:
+def state(own: Mapping[str, OwnPrice], listed: ListedPrices) -> Iterator[str]:
     """Yields which prices are used, and whether there are newer ones."""
-    own: Mapping[str, OwnPrice] = {}
-    listed = None
-    if settings.prices_file is not None:
-        with suppress(*UNUSABLE):
-            own, listed = read_file(Path(settings.prices_file))
-    listed = listed or ListedPrices()
     if own:
         yield f"prices: your own first, for {len(own)} model{'s' * (len(own) != 1)}"
     try:
@@ -179,7 +161,7 @@ def _why_none(model: str, provider: str | None, others: list[str], listed: Liste
 
 
 def _similar(model: str, provider: str | None, listed: ListedPrices) -> str | None:
-    """Returns the most similar name that has a price; the id of an entry need not be one."""
+    """Returns the most similar name that has a price; the id of a model's entry may have none."""
     names = {*listed.names(provider)} - {model}
     for _ in range(_MAX_TRIES):
         meant = nearest(model, names, _LIKENESS)
@@ -237,7 +219,7 @@ def _update(path: Path) -> int:
     except OSError as error:
         return _failed(f"{path} cannot be written ({error.strerror})", 1)
     say(f"{path}: {_origin(ListedPrices(path))}")
-    say(f"{count:,} prices by it are what {DISTRIBUTION} itself calculates")
+    say(f"the prices of {count:,} calls by it are what {DISTRIBUTION} itself calculates")
     say(f"to use it, set OTEL_COACH_PRICES={path.absolute()}")
     return 0
 

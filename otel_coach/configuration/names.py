@@ -102,16 +102,22 @@ def hint(meant: str | None) -> str:
 def unknown_endpoints(
     listed: Iterable[str], templates: Collection[str]
 ) -> Iterator[dict[str, str]]:
-    """Yields each endpoint of a list that is no route's template, with what may be meant."""
-    for endpoint in sorted(set(listed).difference(templates)):
-        meant = nearest(endpoint, templates)
-        yield {"endpoint": endpoint, "hint": hint(meant), "meant": meant or "/v1/chat"}
+    """Yields each endpoint of a list that is no route's template, with what may be meant.
+
+    `corrected` is the whole list, with what is meant in place of each wrong entry, or without it.
+    """
+    listed = sorted(set(listed))
+    meant = {one: nearest(one, templates) for one in listed if one not in templates}
+    right = dict.fromkeys(meant.get(one, one) for one in listed)
+    corrected = ",".join(filter(None, right))
+    for endpoint, likely in meant.items():
+        yield {"endpoint": endpoint, "hint": hint(likely), "corrected": corrected}
 
 
 def unknown_line(name: str, meant: str | None) -> str:
     """Returns the line for the log about a variable that nothing reads."""
     whose = "otel-coach" if name.startswith(_PREFIX) else "otel-coach or OpenTelemetry"
-    return f"{name} is not a variable of {whose}{hint(meant)}; it is ignored"
+    return f"{name} is ignored, as it is not a variable of {whose}{hint(meant)}"
 
 
 def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -120,7 +126,7 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str
     Unknown names that are like no other are not among them: any package may have variables of its
     own. `known` are further known names, besides those that installed packages document.
     """
-    right = {*known, *OWN_NAMES, *WITHOUT_EFFECT, *_documented()}
+    right = {*known, *OWN_NAMES, *WITHOUT_EFFECT, *documented()}
     for name in sorted(names):
         if name in right or name.startswith(_PREFIX) or not _ALIKE.match(name):
             continue
@@ -140,7 +146,7 @@ def _meant(name: str, right: Collection[str]) -> str | None:
     return nearest(name, right, likeness)
 
 
-def _documented() -> Iterator[str]:
+def documented() -> Iterator[str]:
     """Yields the variables that the installed packages of OpenTelemetry document."""
     for entry_point in entry_points(group="opentelemetry_environment_variables"):
         for value in vars(entry_point.load()).values():

@@ -63,8 +63,9 @@ class Trap:
     cure: str
     """What can be pasted into a shell, where there is such a thing; what follows ` # ` says more.
 
-    A value that somebody else may have chosen is quoted before the ` # `: `{name!q}`. After it, it
-    is a comment; names of models are printable and have no line breaks.
+    Before the ` # `, a value that somebody else may have chosen is quoted: `{name!q}`. After it, it
+    need not be: it is part of a comment, which only a line break could end, and names of models
+    have none.
     """
     severity: Severity = Severity.ERROR
     way: Way = Way.ENVIRONMENT
@@ -143,8 +144,8 @@ VENDOR: Final = Trap(
     "vendor-distro",
     "a vendor's distro keeps its place ({names}): its exporters get otel-coach's spans, and it "
     "decides what creates the server spans",
-    "opentelemetry-instrument uses one distro and one configurator; otel-coach takes neither from "
-    "a vendor.",
+    "opentelemetry-instrument uses one distro and one configurator; otel-coach's give way to a "
+    "vendor's.",
     "export OTEL_PYTHON_DISTRO=otel_coach OTEL_PYTHON_CONFIGURATOR=otel_coach # to choose "
     "otel-coach's own",
     Severity.NOTE,
@@ -164,8 +165,8 @@ CONFIG_DISABLES: Final = Trap(
 )
 CONFIG_PROVIDERS: Final = Trap(
     "configuration-file-providers",
-    "OTEL_CONFIG_FILE={path!r} has set the global providers: otel-coach's metrics are on its page "
-    "only, and the file's processors export its spans",
+    "OTEL_CONFIG_FILE={path!r}: the global providers are the file's, or were set before it was "
+    "read: otel-coach's metrics are on its page only, and their processors export its spans",
     "otel-coach does not redact the spans of other instrumentations then, and the variables that "
     "choose exporters are not read.",
     "unset OTEL_CONFIG_FILE # and set OTEL_* variables, for all that otel-coach does",
@@ -191,7 +192,7 @@ STOPPED_ENDPOINT: Final = Trap(
     "OTEL_COACH_STOP_ABANDONED lists {endpoint!r}, but no route of the application has that "
     "template{hint}",
     "Only the listed route templates are stopped, so this entry has no effect.",
-    "export OTEL_COACH_STOP_ABANDONED={meant!q} # the route's template, as in the label endpoint",
+    "export OTEL_COACH_STOP_ABANDONED={corrected!q} # routes' templates, as in the label endpoint",
     Severity.ERROR,
     Way.COMMAND,
 )
@@ -219,8 +220,8 @@ NO_PRICE: Final = Trap(
 )
 EXTRA_FEE: Final = Trap(
     "extra-fee",
-    "{calls} of {model} paid by more than tokens{details}, for which there is no price: that part "
-    "of the cost is not on the page (extra_fee)",
+    "{calls} of {model} billed for more than tokens{details}; there is no price for the rest, so "
+    "that part of the cost is not on the page (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
     "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "
     "compares the page with the bill",

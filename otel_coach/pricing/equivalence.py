@@ -197,7 +197,7 @@ def difference(listed: ListedPrices, call: RandomCall) -> str | None:
 def write_proven_list(path: Path, day: date | None = None) -> int:
     """Writes the list of the installed genai-prices to `path`, if it gives the same prices.
 
-    Returns how many prices were compared.
+    Returns how many prices were compared, each that of a call.
 
     Args:
         path: the file to write; it is replaced at once, when all of it is there.
@@ -215,10 +215,11 @@ def write_proven_list(path: Path, day: date | None = None) -> int:
         calls = [*RandomCalls(seed=1).one_for_each_model()]
         if differences := [found for call in calls if (found := difference(listed, call))]:
             raise DifferentPricesError(differences)
+        count = sum(isinstance(listed_cost(listed, call), Decimal) for call in calls)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
-    return len(calls)
+    return count
 
 
 def genai_prices_cost(call: RandomCall) -> Decimal | str:

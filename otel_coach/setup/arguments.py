@@ -30,7 +30,7 @@ _SCOPE: Final = "otel_coach"
 _logger = logging.getLogger("otel_coach")
 
 
-class Host(Protocol):
+class InstallationParts(Protocol):
     """The parts of an installation that the arguments are made from."""
 
     settings: EffectiveSettings
@@ -50,30 +50,30 @@ class Host(Protocol):
         ...
 
 
-def _asgi(host: Host) -> AsgiArguments:
-    settings, providers, stopped = host.settings, host.providers, host.settings.stop_abandoned
+def _asgi(parts: InstallationParts) -> AsgiArguments:
+    settings, providers, stopped = parts.settings, parts.providers, parts.settings.stop_abandoned
     page = None
     if settings.serves_metrics and settings.metrics_port is None:
         page = MetricsEndpoint(
-            host.renders,
+            parts.renders,
             settings.metrics_path,
             providers.recorder,
             settings.metrics_token,
-            host.serving.announce,
+            parts.serving.announce,
         )
     makes_server_spans = settings.server_spans == "otel_coach"
     return {
         "recorder": providers.recorder,
-        "tracer": _tracer(host) if makes_server_spans else None,
+        "tracer": _tracer(parts) if makes_server_spans else None,
         "credential_headers": settings.credential_headers,
         "excluded_urls": settings.excluded_urls,
         "page": page,
         "trusts": settings.trust.test,
         "stops": _stops(settings) if stopped else None,
         "on_routes": None if isinstance(stopped, bool) else partial(_warn_of_unknown, stopped),
-        "on_start": host.application_started,
-        "on_stop": host.application_stopped,
-        "announce": host.serving.announce,
+        "on_start": parts.application_started,
+        "on_stop": parts.application_stopped,
+        "announce": parts.serving.announce,
     }
 
 
@@ -91,14 +91,14 @@ def _warn_of_unknown(stopped: frozenset[str], templates: Sequence[str]) -> None:
         _logger.warning("otel-coach: %s", STOPPED_ENDPOINT.found(**values))
 
 
-def _model_calls(host: Host) -> ModelArguments:
-    settings, providers = host.settings, host.providers
+def _model_calls(parts: InstallationParts) -> ModelArguments:
+    settings, providers = parts.settings, parts.providers
     return {
         "stops": bool(settings.stop_abandoned),
         "recorder": providers.recorder,
-        "tracer": _tracer(host),
-        "prices": host.prices,
-        "reported": host.reported,
+        "tracer": _tracer(parts),
+        "prices": parts.prices,
+        "reported": parts.reported,
         "content": {
             "on_spans": settings.captures_on_spans,
             "on_events": settings.captures_on_events,
@@ -109,25 +109,25 @@ def _model_calls(host: Host) -> ModelArguments:
     }
 
 
-def _direct_calls(host: Host) -> ClientArguments:
-    return {**_model_calls(host), "announce": host.serving.announce}
+def _direct_calls(parts: InstallationParts) -> ClientArguments:
+    return {**_model_calls(parts), "announce": parts.serving.announce}
 
 
-def _dependencies(host: Host) -> ProbeArguments:
-    settings = host.settings
+def _dependencies(parts: InstallationParts) -> ProbeArguments:
+    settings = parts.settings
     return {
-        "recorder": host.providers.recorder,
+        "recorder": parts.providers.recorder,
         "addresses": settings.dependencies,
         "interval": settings.dependency_interval,
         "timeout": settings.dependency_timeout,
     }
 
 
-def _tracer(host: Host) -> Tracer:
-    return host.providers.tracer_provider.get_tracer(_SCOPE, otel_coach.__version__)
+def _tracer(parts: InstallationParts) -> Tracer:
+    return parts.providers.tracer_provider.get_tracer(_SCOPE, otel_coach.__version__)
 
 
-ARGUMENTS: Final[Mapping[str, Callable[[Host], Mapping[str, object]]]] = {
+ARGUMENTS: Final[Mapping[str, Callable[[InstallationParts], Mapping[str, object]]]] = {
     ASGI: _asgi,
     LANGCHAIN: _model_calls,
     OPENAI: _direct_calls,

@@ -1,5 +1,6 @@
 """Servers that mean ill, pages that they send, and what the doctor says about them."""
 
+import os
 import time
 from contextlib import contextmanager, suppress
 
@@ -8,7 +9,17 @@ from otel_coach.cli.doctor.examined import Examined
 from otel_coach.core.traps import Finding
 from otel_coach.settings import Settings
 from tests.support.serving import tcp_server
+from tests.support.stack import bin_path
 
+INSTRUMENT = "opentelemetry-instrument"
+PATH = f"{bin_path('')}{os.pathsep}{os.environ['PATH']}"
+APPLICATION = """
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/v1/chat/{thread}")
+def chat(thread): ...
+"""
 OK = b"HTTP/1.1 200 OK\r\n"
 ERRORS = "otel_coach_errors_total"
 

@@ -26,7 +26,7 @@ from otel_coach.cli.doctor import (
 from otel_coach.cli.doctor.command_line import environment_of
 from otel_coach.cli.doctor.examined import Examined, Fact
 from otel_coach.cli.doctor.traps.environment import LOOK_FAILED
-from otel_coach.configuration.process import process_environment
+from otel_coach.configuration.process import process_environment, replaced_environment
 from otel_coach.core.traps import Finding
 from otel_coach.settings import Settings
 
@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Returns the exit code: 0, or 1 if there is something to mend."""
     command: Sequence[str] = arguments.served
     environment = environment_of(command, process_environment())
-    results = diagnosed(environment, command=command, url=arguments.url)
+    with replaced_environment(environment):  # for what libraries read there, such as proxies
+        results = diagnosed(environment, command=command, url=arguments.url)
     (report.print_json if arguments.json else report.print_text)(results)
     return report.exit_code(results)
 

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.cli.doctor import content, fetch, interpreter
+from otel_coach.cli.doctor import content, interpreter
 from otel_coach.cli.doctor.child_process import ChildError, result_of
 from otel_coach.cli.doctor.command_line import CommandError, served, server_of
 from otel_coach.cli.doctor.examined import Fact
@@ -153,7 +153,7 @@ def _page(told: dict[str, Any]) -> Iterator[Finding | Fact]:
         by = ", by a route of its own or what is before it" if is_own else ""
         by = by or f", by what is around it ({told['kind']})" * told["is_wrapped"]
         yield traps.PAGE_REFUSED.found(path=path, status=page["status"], by=by)
-    elif fetch.is_ours(page["body"]):
+    elif page["is_ours"]:
         by = "" if told["is_instrumented"] else "under opentelemetry-instrument, "
         yield Fact(f"{by}GET {path} is answered with otel-coach's page")
     else:

@@ -20,6 +20,7 @@ import otel_coach
 from otel_coach.cli.doctor import content
 from otel_coach.cli.doctor.child_process import end_after
 from otel_coach.cli.doctor.command_line import Served
+from otel_coach.cli.doctor.fetch import MAX_BYTES, is_ours
 from otel_coach.cli.doctor.imports import as_the_command_does
 from otel_coach.cli.doctor.log_lines import LogLines
 from otel_coach.cli.doctor.start_child import APART
@@ -41,7 +42,6 @@ _INSIDE: Final = ("app", "application", "asgi", "_app", "wrapped", "__wrapped__"
 _MAX_DEPTH: Final = 20
 _MAX_SECONDS: Final = 10.0
 """Seconds for the request of the page."""
-_MAX_BODY: Final = 1 << 16
 _FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
 """Where `fastapi run` looks if no file is named."""
 
@@ -223,7 +223,7 @@ def _scope(path: str, token: str | None) -> dict[str, Any]:
 
 async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
     """Sends one GET for the page through everything that is around the application."""
-    found: dict[str, Any] = {"status": None, "type": "", "body": ""}
+    found: dict[str, Any] = {"status": None, "type": "", "is_ours": False}
     body = bytearray()
     is_sent = asyncio.Event()
 
@@ -240,14 +240,14 @@ async def _asked(target: Any, scope: dict[str, Any]) -> dict[str, Any]:
             sent = message.get("headers", ())
             headers = {bytes(key).lower(): bytes(value) for key, value in sent}
             found["type"] = headers.get(b"content-type", b"").decode("latin-1")
-        elif len(body) < _MAX_BODY:
+        elif len(body) < MAX_BYTES:
             body.extend(message.get("body", b""))
 
     try:
         await asyncio.wait_for(target(scope, receive, send), _MAX_SECONDS)
     except Exception as error:  # noqa: BLE001 - the application may raise anything
         found["error"] = type(error).__name__
-    found["body"] = body[:_MAX_BODY].decode(errors="replace")
+    found["is_ours"] = is_ours(body.decode(errors="replace"))
     return found
 
 

@@ -13,12 +13,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from otel_coach.cli.doctor.command_line import instruments_python
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
 class ChildError(Exception):
     """The process gave no result; the message says why."""
+
+
+def _not_instrumented(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment without the folders that would instrument the process by themselves.
+
+    The modules instrument it, with settings that are in part not the service's.
+    """
+    folders = environment.get("PYTHONPATH", "").split(os.pathsep)
+    left = os.pathsep.join(folder for folder in folders if not instruments_python(folder))
+    return {**environment, **({"PYTHONPATH": left} if "PYTHONPATH" in environment else {})}
 
 
 def end_after(main: Callable[[], object]) -> NoReturn:
@@ -45,7 +57,7 @@ def result_of(
             done = subprocess.run(  # noqa: S603 - this interpreter, with a module of this package
                 [sys.executable, "-m", module, *arguments, str(result)],
                 check=False,
-                env=dict(environment),
+                env=_not_instrumented(environment),
                 stdin=subprocess.DEVNULL,
                 # Not pipes: a process that the import starts would keep them open.
                 stdout=subprocess.DEVNULL,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from otel_coach.configuration.names import documented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,10 +35,14 @@ _FOLDERS: Final = ("--app-dir", "--pythonpath", "--chdir", "--working-dir", "-d"
 _ENTERED: Final = ("--chdir", "--working-dir")
 """Those into which the server changes."""
 _INSTRUMENT: Final = "opentelemetry-instrument"
+_BEGINNING: Final = re.compile(r"OTEL_(?:PYTHON_)?")
 _SITES: Final = frozenset({"auto_instrumentation", "site"})
 """Folders on PYTHONPATH from which OpenTelemetry or otel-coach instrument each Python process."""
 _BINDS: Final = ("--bind", "-b", "--port")
 _PORT: Final = re.compile(r"(?:.*:)?([0-9]{1,5})")
+_NO_PORT: Final = ("unix:", "fd:")
+"""How a --bind begins that is no address with a port."""
+_WITHOUT_PORT: Final = ("--uds", "--fd")
 _DEFAULT_PORT: Final = 8000
 """The port of each of the programs, if none is given."""
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
@@ -61,8 +66,8 @@ class Served:
     """For `fastapi`, the name of the application in that file."""
     instruments: bool = False
     """Whether the command instruments the application, or PYTHONPATH does."""
-    port: int = _DEFAULT_PORT
-    """The port on which the application is served."""
+    port: int | None = _DEFAULT_PORT
+    """The port on which the application is served; None for a Unix socket or an open file."""
     env_file: str = ""
     """The file of uvicorn's --env-file."""
     variables: dict[str, str] = field(default_factory=dict[str, str])
@@ -107,9 +112,13 @@ def _instruments(before: Sequence[str], python_path: str) -> bool:
     """Whether the words before the server's name instrument it, or a folder on PYTHONPATH does."""
     words = [Path(word).name.replace("_", "-") for word in before]
     runs = ("otel-coach", "run") in pairwise(words)
-    sites = (Path(folder) for folder in python_path.split(os.pathsep) if folder)
-    on_path = any(site.name in _SITES and (site / "sitecustomize.py").exists() for site in sites)
+    on_path = any(map(instruments_python, python_path.split(os.pathsep)))
     return runs or on_path or _INSTRUMENT in words
+
+
+def instruments_python(folder: str) -> bool:
+    """Whether `folder`, on PYTHONPATH, instruments each Python process."""
+    return Path(folder).name in _SITES and (Path(folder) / "sitecustomize.py").exists()
 
 
 def _variables(
@@ -128,11 +137,12 @@ def _variables(
     }
 
 
-def _port(arguments: Sequence[str]) -> int:
-    with suppress(ValueError):
-        if match := _PORT.fullmatch(_value(arguments, _BINDS) or ""):
-            return int(match[1])
-    return _DEFAULT_PORT
+def _port(arguments: Sequence[str]) -> int | None:
+    bind = _value(arguments, _BINDS) or ""
+    if bind.startswith(_NO_PORT) or _value(arguments, _WITHOUT_PORT) is not None:
+        return None
+    match = _PORT.fullmatch(bind)
+    return int(match[1]) if match else _DEFAULT_PORT
 
 
 def _application(program: str, arguments: Sequence[str]) -> Served:
@@ -183,11 +193,13 @@ def _by_env(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, s
 def _options_of_instrument(command: Sequence[str]) -> dict[str, str]:
     """Returns the variables that options of `opentelemetry-instrument` set in `command`.
 
-    `--exporter_otlp_endpoint URL` sets OTEL_EXPORTER_OTLP_ENDPOINT.
+    `--exporter_otlp_endpoint URL` sets OTEL_EXPORTER_OTLP_ENDPOINT, and `--distro NAME`
+    OTEL_PYTHON_DISTRO: each option is a documented variable's name without that beginning.
     """
     names = [Path(argument).name for argument in command]
     if _INSTRUMENT not in names:
         return {}
+    variables = {_BEGINNING.sub("", name).lower(): name for name in sorted(documented())}
     found: dict[str, str] = {}
     rest = iter(command[names.index(_INSTRUMENT) + 1 :])
     for argument in rest:
@@ -195,7 +207,7 @@ def _options_of_instrument(command: Sequence[str]) -> dict[str, str]:
             break
         name, equals, value = argument[2:].partition("=")
         value = value if equals else next(rest, "")
-        found[f"OTEL_{name.upper()}"] = value
+        found[variables.get(name, f"OTEL_{name.upper()}")] = value
     return found
 
 

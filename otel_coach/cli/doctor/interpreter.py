@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 _PYTHON: Final = re.compile(r"(?:python|pypy)[\w.]*")
 _IN_SCRIPT: Final = re.compile(
-    rb"\A#!(?:/\S*/env(?: -S)? |/bin/sh\n'''exec' \"?)?(/?[^\s\"]*(?:python|pypy)[\w.]*)"
+    rb"\A#!(?:/bin/sh\n'''exec' |/\S*/env(?: -S)? )?(?:\"(.+?)\"|'(.+?)'|(\S+))"
 )
-"""The interpreter in a script's first line, or in its second where the path is long or has a space.
-"""
+"""The interpreter in a script's first line, or in its second where the path is long or has a space:
+there pip puts it in double quotes, and uv in single ones."""
 _FIND_OTHERS: Final = frozenset({"uv", "uvx", "poetry", "pipenv", "pdm", "hatch", "rye", "conda"})
 """Programs that look for the interpreter themselves."""
 _MAX_HEAD: Final = 1024
@@ -57,7 +57,8 @@ def _of_script(program: str, path: str | None) -> str | None:
             match = _IN_SCRIPT.match(file.read(_MAX_HEAD))
     except OSError:
         return None
-    return match[1].decode(errors="surrogateescape") if match else None
+    named = match[match.lastindex or 0].decode(errors="surrogateescape") if match else ""
+    return named if _PYTHON.fullmatch(Path(named).name) else None
 
 
 def _prefix(python: str) -> str | None:

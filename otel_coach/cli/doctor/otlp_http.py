@@ -61,9 +61,8 @@ def _failed(target: Target, error: Exception) -> Outcome:
     """Returns the outcome of an export to which no readable answer came."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Outcome(ExportFailure.CERTIFICATE, error.verify_message)
-    if isinstance(
-        error, (ssl.SSLError, ConnectionResetError)
-    ):  # of which one is RemoteDisconnected
+    # http.client's RemoteDisconnected is a ConnectionResetError.
+    if isinstance(error, (ssl.SSLError, ConnectionResetError)):
         return _broken(target, error)
     if isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith(_HTTP_2):
         return Outcome(ExportFailure.PROTOCOL, "it answers in HTTP/2, as gRPC does")

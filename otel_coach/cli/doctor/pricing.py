@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,31 +16,33 @@ from otel_coach.cli.doctor.traps.environment import (
 from otel_coach.configuration.names import hint, nearest
 from otel_coach.pricing.listed import OLD_DAYS, ListedPrices, UnusableListError
 from otel_coach.pricing.match import LITELLM
-from otel_coach.pricing.own_prices import UNUSABLE, read_file
+from otel_coach.pricing.own_prices import UNUSABLE, read_file, unusable_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from otel_coach.cli.doctor.examined import Examined
     from otel_coach.core.traps import Finding
+    from otel_coach.pricing.own_prices import OwnPrice
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong with the prices, and by which list calls are priced."""
     settings = examined.settings
-    for line in prices.unusable_file(settings):
-        yield PRICES_FILE.found(line=line)
+    own: Mapping[str, OwnPrice] = {}
     listed = None
-    if settings.prices_file is not None:
-        with suppress(*UNUSABLE):
-            _, listed = read_file(Path(settings.prices_file))
+    if (path := settings.prices_file) is not None:
+        try:
+            own, listed = read_file(Path(path))
+        except UNUSABLE as error:
+            yield PRICES_FILE.found(line=unusable_line(path, error))
     listed = listed or ListedPrices()
     try:
         about = listed.about
     except UnusableListError as error:
         yield PRICES_UNREADABLE.found(reason=error)
         return
-    yield from map(Fact, prices.state(settings))
+    yield from map(Fact, prices.state(own, listed))
     for host, name in settings.gateways.items():
         if listed.provider(name) is None and name.lower() != LITELLM:
             known = listed.providers()

@@ -2,7 +2,7 @@
 
 `start.py` starts this process with the service's environment. Exporters are made, but nothing is
 exported: the process ends before any of them sends, and without its exit handlers. No port is
-opened, no dependency is probed, and no figures are shared.
+opened, also not that of OTEL_CONFIG_FILE; no dependency is probed, and no figures are shared.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,8 +40,22 @@ def main() -> None:
     else:
         import otel_coach  # noqa: PLC0415 - imports the SDK
 
-        otel_coach.instrument(settings=replace(Settings.from_env(), **APART))
+        settings = Settings.from_env()
+        if settings.config_file is not None:
+            _open_no_port()
+        otel_coach.instrument(settings=replace(settings, **APART))
     Path(sys.argv[1]).write_text(json.dumps(told), "utf-8")
+
+
+def _open_no_port() -> None:
+    """Has a reader for Prometheus that OTEL_CONFIG_FILE describes answer on no port."""
+    with suppress(ImportError):
+        exporter: Any = importlib.import_module("opentelemetry.exporter.prometheus")
+        exporter.start_http_server = _start_no_server
+
+
+def _start_no_server(*_: object, **__: object) -> None:
+    """Stands for `prometheus_client.start_http_server`."""
 
 
 if __name__ == "__main__":

@@ -101,15 +101,15 @@ def compare(
         if not patterns
     ]
     total = _total(rows, fees)
-    return Comparison(rows, fees, _judged([total], tolerance)[0], tolerance, [*_notes(rows)])
+    notes = [*_notes(rows, are_in_total=_usd_of_models_is_unnamed(rows, fees))]
+    return Comparison(rows, fees, _judged([total], tolerance)[0], tolerance, notes)
 
 
 def _total(rows: Sequence[Row], fees: Sequence[Row]) -> Row:
     """Returns the sum of what is known of both sides."""
     with_tokens = [row for row in rows if row.has_tokens]
-    with_usd = [row for row in rows if row.has_usd]
-    if fees and (not with_usd or any(fee.match.name == UNNAMED for fee in fees)):
-        with_usd = [*rows]  # the dollars of models are among the lines that name no model
+    is_unnamed = _usd_of_models_is_unnamed(rows, fees)
+    with_usd = [row for row in rows if row.has_usd or is_unnamed]
     theirs = Figures(
         sum(row.theirs.tokens for row in with_tokens),
         sum((row.theirs.usd for row in (*with_usd, *fees)), Decimal(0)),
@@ -123,11 +123,27 @@ def _total(rows: Sequence[Row], fees: Sequence[Row]) -> Row:
     return Row(Match("total", (), ()), theirs, ours, unmeasured, bool(with_tokens), has_usd)
 
 
-def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    """Yields which models are not compared in what others are compared in."""
+def _usd_of_models_is_unnamed(rows: Sequence[Row], fees: Sequence[Row]) -> bool:
+    """Whether dollars of models may be among the lines that name no model."""
+    is_of_no_model = not any(row.has_usd for row in rows)
+    return bool(fees) and (is_of_no_model or any(fee.match.name == UNNAMED for fee in fees))
+
+
+def _notes(rows: Sequence[Row], *, are_in_total: bool) -> Iterator[str]:
+    """Yields a note for tokens and for dollars, if the export has them of some models only.
+
+    `are_in_total`: the other models' dollars are in the total.
+    """
     for what, is_known in (("tokens", _has_tokens), ("US dollars", _has_usd)):
         unknown = [row for row in rows if not is_known(row)]
-        if unknown and len(unknown) < len(rows):
+        if not unknown or len(unknown) == len(rows):
+            continue
+        if are_in_total and is_known is _has_usd:
+            yield (
+                f"the export has no {what} of {_listed(unknown)} alone: compared in the total "
+                "only; export costs by line item (group_by=line_item)"
+            )
+        else:
             yield (
                 f"the export has no {what} of {_listed(unknown)}: neither compared nor in the "
                 "total; export both usage and costs of each provider"

@@ -108,8 +108,8 @@ def _notes(place: str, page: _Counters, begin: float | None) -> Iterator[str]:
     if page.began is not None and page.began > begin:
         yield (
             f"the process that answered for {place} was started at {utc_text(page.began)}, after "
-            "the export begins: if it is no worker that replaced another one, earlier calls are on "
-            "no page; name a page from before (--since), or use --prometheus"
+            "the export begins: earlier calls are on no page, unless this process is a worker that "
+            "replaced an earlier one; name a page from before (--since), or use --prometheus"
         )
     else:
         yield (

@@ -34,8 +34,8 @@ _STEP: Final = 6 * 3600.0
 """Seconds of samples that one query asks for: some 1,500 of each series."""
 _MAX_QUERIES: Final = 400
 _LOOKBACK: Final = 300.0
-"""Seconds before the span in which a counter's value at its beginning is looked for, as Prometheus
-itself does by default."""
+"""Seconds that a sample may be older than the span and still be a counter's value at the span's
+beginning; Prometheus' own default."""
 _MAX_TEXT: Final = 200
 
 _Key = frozenset[tuple[str, str]]

@@ -1,94 +1,25 @@
 """Mistakes on the way to an OTLP back end, planted: real exports over real sockets."""
 
-import ssl
-import threading
-from concurrent import futures
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 
-import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from otel_coach.cli.doctor import back_ends, tracing
-from otel_coach.cli.doctor.variables import without_secrets
-from tests.support.dependencies import port, say
+from tests.support.back_ends import (
+    ENDPOINT,
+    PEM,
+    PROTOCOL,
+    Export,
+    back_end,
+    grpc_receiver,
+    https,
+    only,
+)
+from tests.support.dependencies import port
 from tests.support.doctor import diagnosis, examined, hostile
 from tests.support.otlp import Receiver
-from tests.support.paths import SUPPORT
 from tests.support.programs import free_port
 from tests.support.serving import tcp_server
-
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
-PEM = SUPPORT / "localhost.pem"
-
-
-def back_end(endpoint, **environ):
-    return diagnosis(**{ENDPOINT: endpoint, "OTEL_SERVICE_NAME": "coach", **environ})
-
-
-def only(found, name):
-    assert found.keys() == {name}, found
-    (text,) = found[name]
-    return text
-
-
-class Export(trace_service_pb2_grpc.TraceServiceServicer):
-    """Takes what has no token, or the right one."""
-
-    def __init__(self):
-        self.calls = []
-        self.refuses = False
-
-    def Export(self, request, context):  # noqa: N802 - gRPC's name
-        self.calls.append((request, dict(context.invocation_metadata())))
-        if self.refuses:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
-@contextmanager
-def grpc_receiver(service=None):
-    """A gRPC server, with the service for traces or with none; yields its port."""
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    if service is not None:
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(0).wait()
-
-
-@contextmanager
-def https(status, body=b"", content_type="application/x-protobuf", *, tls=True):
-    """A server that answers each POST with that; yields its port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.send_response(status)
-            self.send_header("content-type", content_type)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(PEM)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-
 
 # What is right
 
@@ -354,142 +285,3 @@ def test_a_certificate_that_is_not_accepted():
     with https(200) as port:
         told = only(back_end(f"https://localhost:{port}"), "otlp-certificate")
     assert "export OTEL_EXPORTER_OTLP_CERTIFICATE=" in told
-
-
-# What it answers
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_back_end_that_wants_a_key(status):
-    with Receiver(lambda *_: status) as receiver:
-        told = only(back_end(receiver.endpoint), "otlp-credentials")
-    assert f"HTTP status {status}" in told
-    assert "export OTEL_EXPORTER_OTLP_HEADERS=" in told
-
-
-def test_a_back_end_that_wants_a_key_by_grpc():
-    service = Export()
-    service.refuses = True
-    with grpc_receiver(service) as port:
-        told = only(back_end(f"http://127.0.0.1:{port}", **{PROTOCOL: "grpc"}), "otlp-credentials")
-    assert "UNAUTHENTICATED" in told
-
-
-@pytest.mark.parametrize("status", [404, 405, 415, 500, 503])
-def test_a_back_end_that_refuses(status):
-    with Receiver(lambda *_: status) as receiver:
-        told = only(back_end(receiver.endpoint), "otlp-refused")
-    assert f"HTTP status {status}" in told
-    assert f"{receiver.endpoint}/v1/traces" in told
-
-
-def test_a_web_server_that_answers_everything():
-    with https(200, b"<html>hello</html>", "text/html", tls=False) as port:
-        told = only(back_end(f"http://127.0.0.1:{port}"), "otlp-refused")
-    assert "text/html" in told
-
-
-def test_a_grpc_server_that_is_no_receiver():
-    with grpc_receiver() as port:
-        told = only(back_end(f"http://127.0.0.1:{port}", **{PROTOCOL: "grpc"}), "otlp-refused")
-    assert "UNIMPLEMENTED" in told
-
-
-# Headers
-
-
-@pytest.mark.parametrize(
-    ("text", "position"),
-    [
-        ("authorization: Bearer hunter2", 1),
-        ("x-tenant=acme,Bearer hunter2", 2),
-        ('{"authorization":"hunter2"}', 1),
-        ("a b=hunter2", 1),
-    ],
-)
-def test_a_header_that_is_none_is_told_by_its_position(text, position):
-    with Receiver() as receiver:
-        told = only(back_end(receiver.endpoint, OTEL_EXPORTER_OTLP_HEADERS=text), "otlp-headers")
-    assert f"OTEL_EXPORTER_OTLP_HEADERS: entry {position} is not" in told
-    assert "authorization=Bearer%20TOKEN" in told
-    assert "hunter2" not in told
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "a=b",
-            "a=b,c=d",
-            "authorization=Bearer hunter2",
-            "authorization=Basic%20aHVudGVyMg==",
-            "a=",
-        ),
-        *("authorization: Bearer x", "a b=c", '{"a":"b"}', "a=b;c=d", "a", "=b", "a=b,,c=d", "a=ü"),
-    ],
-)
-def test_a_header_is_one_where_the_exporter_takes_it(text):
-    from opentelemetry.util.re import parse_env_headers
-
-    from otel_coach.cli.doctor.otlp_targets import _headers
-
-    headers, bad = _headers(text)
-    assert dict(headers) == parse_env_headers(text, liberal=True)
-    assert bool(bad) == (len(headers) < len([entry for entry in text.split(",") if entry]))
-
-
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-@pytest.mark.parametrize("value", ["hunter2%0Ax: y", "hunter2%C3%BC", "hunter2%00"])
-def test_a_header_that_cannot_be_sent_is_not_shown(protocol, value):
-    text = f"authorization={value}"
-    with Receiver() as receiver:
-        environ = {PROTOCOL: protocol, "OTEL_EXPORTER_OTLP_HEADERS": text}
-        found = back_end(receiver.endpoint, **environ)
-    assert "hunter2" not in str(found)
-
-
-# Servers that mean ill
-
-
-def test_an_answer_that_never_ends_is_left(monkeypatch):
-    from itertools import repeat
-
-    from otel_coach.cli.doctor import back_ends
-
-    monkeypatch.setattr(back_ends, "_MAX_SECONDS", 1.0)
-    with hostile([b"HTTP/1.1 200 OK\r\n", *repeat(b"a: b\r\n", 1000)], pause=0.05) as (url, _):
-        told = only(back_end(url.removesuffix("/metrics")), "otlp-unreachable")
-    assert "within 1 s" in told
-
-
-def test_a_password_in_an_endpoint_is_not_shown():
-    found = back_end(f"http://u:hunter2@127.0.0.1:{free_port()}/?key=hunter2")
-    assert "hunter2" not in str(found)
-    assert found
-
-
-def test_a_proxy_of_the_environment_is_used_as_the_exporter_does(monkeypatch):
-    with Receiver() as proxy:
-        monkeypatch.setenv("http_proxy", proxy.endpoint)
-        monkeypatch.delenv("no_proxy", raising=False)
-        assert back_end("http://collector.invalid:4318") == {}
-        assert proxy.requests == [("http://collector.invalid:4318/v1/traces", b"")]
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("user:hunter2@host:4317", "http://user:hun/ter2@host", "http://user:hun#ter2@host"),
-        *("http://user:hun?ter2@host", "http://user:hunter2@host/a?key=hunter2"),
-    ],
-)
-def test_no_part_of_a_password_is_shown(address):
-    shown = without_secrets(address)
-    assert "hun" not in shown
-    assert "ter2" not in shown
-
-
-@pytest.mark.parametrize("status", [200, 202, 204])
-def test_every_status_of_success_is_one(status):
-    with tcp_server(say(f"HTTP/1.1 {status} OK\r\nContent-Length: 0\r\n\r\n".encode())) as server:
-        assert back_end(f"http://127.0.0.1:{port(server)}") == {}

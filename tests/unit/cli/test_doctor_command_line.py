@@ -103,13 +103,27 @@ def test_the_port_of_a_command(command):
     assert served(command.split()).port == 9464
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("uvicorn --uds /run/a.sock app:app", "uvicorn --fd 3 app:app"),
+        *("gunicorn -b unix:/run/app.sock app:app", "hypercorn --bind fd://3 app:app"),
+    ],
+)
+def test_a_socket_without_a_port(command):
+    assert served(command.split()).port is None
+
+
 def test_options_of_the_command_count_as_variables():
     command = (
-        "opentelemetry-instrument --service_name coach --coach_metrics_path=/m uvicorn a:b --x y"
+        "opentelemetry-instrument --service_name coach --coach_metrics_path=/m "
+        "--disabled_instrumentations redis --distro otel_coach uvicorn a:b --x y"
     )
     assert environment_of(command.split(), {}) == {
         "OTEL_SERVICE_NAME": "coach",
         "OTEL_COACH_METRICS_PATH": "/m",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "redis",
+        "OTEL_PYTHON_DISTRO": "otel_coach",
     }
     assert environment_of(["uvicorn", "--host", "h", "a:b"], {}) == {}
 

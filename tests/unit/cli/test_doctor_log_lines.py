@@ -23,7 +23,7 @@ def reported(lines, known=(), **environ):
     return [*findings(json.loads(json.dumps(lines)), examined(**environ), known)]
 
 
-ROW = STOPPED_ENDPOINT.found(endpoint="/a. Cure: b", hint="", meant="/c")
+ROW = STOPPED_ENDPOINT.found(endpoint="/a. Cure: b", hint="", corrected="/c")
 
 
 def test_a_row_stays_that_row_whatever_its_values_say(logged):

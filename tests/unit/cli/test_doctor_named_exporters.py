@@ -5,14 +5,8 @@ import pytest
 from otel_coach.cli.doctor import otlp_http, otlp_targets
 from otel_coach.cli.doctor.examined import Examined
 from otel_coach.settings import Settings
+from tests.support.back_ends import ENDPOINT, PROTOCOL, Export, back_end, grpc_receiver
 from tests.support.otlp import Receiver
-from tests.unit.cli.test_doctor_back_ends import (
-    ENDPOINT,
-    PROTOCOL,
-    Export,
-    back_end,
-    grpc_receiver,
-)
 
 
 @pytest.mark.parametrize("name", ["otlp_proto_http", "otlp_proto_grpc"])

@@ -1,7 +1,7 @@
 """Each mistake in the service's environment, planted: `otel-coach doctor` names it and its cure.
 
 Those on the way to a back end are in test_doctor_back_ends.py, those of a page in
-test_doctor_pages.py, those that need a process of their own in test_doctor_of_a_command.py.
+test_doctor_pages.py, those that need a process of their own in tests/integration/doctor/.
 """
 
 import importlib
@@ -129,7 +129,7 @@ def test_where_nothing_is_wrong_nothing_is_found():
 )
 def test_a_misspelt_name_is_told_what_it_may_be_meant_for(name, meant):
     text = only(diagnosis(**{name: "x"}), "misspelt-variable")
-    assert text.startswith(f"{name} is not a variable")
+    assert text.startswith(f"{name} is ignored, as it is not a variable")
     assert f"perhaps {meant} is meant" in text
     assert f'export {meant}="${name}"; unset {name}' in text
 
@@ -391,7 +391,7 @@ def test_a_library_that_has_changed_says_what_is_lost(monkeypatch):
 def test_a_look_that_fails_ends_no_other(monkeypatch):
     from otel_coach.cli.doctor import pricing
 
-    monkeypatch.setattr(pricing.prices, "unusable_file", lambda _: 1 / 0)
+    monkeypatch.setattr(pricing, "ListedPrices", lambda: 1 / 0)
     found = diagnosis(OTEL_COACH_DISABLED="true")
     assert found.keys() == {"look-failed", "disabled"}
     assert "prices (ZeroDivisionError)" in found["look-failed"][0]

@@ -6,6 +6,9 @@ import pytest
 
 from otel_coach import cli
 from otel_coach.cli import prices as command
+from otel_coach.cli.doctor import pricing
+from otel_coach.cli.doctor.examined import Examined, Fact
+from otel_coach.core.traps import Finding
 from otel_coach.pricing import equivalence
 from otel_coach.pricing.listed import ListedPrices
 from otel_coach.settings import Settings
@@ -178,7 +181,8 @@ def test_a_genai_prices_that_is_not_understood_needs_a_newer_otel_coach(
 
 
 def state(**environment):
-    return [*command.state(Settings.from_env(environment))]
+    found = pricing.look(Examined(Settings.from_env(environment), environment))
+    return [one.text for one in found if isinstance(one, Fact)]
 
 
 def test_doctor_names_the_list_in_use(monkeypatch):
@@ -212,8 +216,9 @@ def test_doctor_says_which_prices_come_first_and_that_a_list_is_old(tmp_path, mo
 def test_doctor_finds_a_file_that_cannot_be_used(tmp_path, monkeypatch, content):
     path = own(tmp_path, monkeypatch, content)
     settings = Settings.from_env({"OTEL_COACH_PRICES": str(path)})
-    (problem,) = command.unusable_file(settings)
-    assert f"OTEL_COACH_PRICES={path} cannot be used" in problem
+    examined = Examined(settings, {})
+    (problem,) = [one for one in pricing.look(examined) if isinstance(one, Finding)]
+    assert f"OTEL_COACH_PRICES={path} cannot be used" in problem.what
     assert "otel-coach's list" in state(OTEL_COACH_PRICES=str(path))[0]
 
 

@@ -132,6 +132,29 @@ def test_costs_that_are_not_split_by_model_are_compared_in_the_total(reconcile):
     assert found["total"]["usd"]["captured"] == pytest.approx(1)
 
 
+def test_costs_that_are_split_by_model_for_one_provider_only_say_so(reconcile):
+    exports = [
+        invoices.openai_usage([GPT]),
+        invoices.openai_costs([GPT], grouped=False),
+        invoices.anthropic_usage([CLAUDE]),
+        invoices.anthropic_costs([CLAUDE]),
+    ]
+    page = page_text(
+        {
+            "gpt-4o": {"prompt": 1000, "completion": 500},
+            "claude-sonnet-4": {"prompt": 900, "completion": 100},
+        },
+        {"gpt-4o": 0.0075, "claude-sonnet-4": 0.0042},
+    )
+    found = reconcile.json(exports, page=page)
+    assert found["total"]["usd"]["captured"] == pytest.approx(1)
+    (note,) = [note for note in found["notes"] if "US dollars" in note]
+    assert note == (
+        "the export has no US dollars of gpt-4o alone: compared in the total only; "
+        "export costs by line item (group_by=line_item)"
+    )
+
+
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_fees_besides_tokens_are_rows_and_count_in_the_total(reconcile, provider):
     fees = [("web search tool calls", Decimal("0.02"))]

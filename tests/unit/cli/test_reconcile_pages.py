@@ -59,7 +59,7 @@ def test_a_service_that_was_started_after_the_export_begins_is_said(reconcile):
     late = counted(100, 50, more=f"process_start_time_seconds {BEGIN + 60}.0")
     (note,) = reconcile.json(USAGE, page=late)["notes"]
     assert "was started at 2026-11-28 00:01 UTC, after the export begins" in note
-    assert "if it is no worker that replaced another one" in note
+    assert "unless this process is a worker that replaced an earlier one" in note
     early = counted(100, 50, more=f"process_start_time_seconds {BEGIN - 60}.0")
     (note,) = reconcile.json(USAGE, page=early)["notes"]
     assert "counts from the service's start" in note

@@ -4,6 +4,7 @@ import pytest
 
 from otel_coach.configuration.definitions import CAPTURE
 from otel_coach.configuration.kinds import ListKind
+from otel_coach.configuration.names import unknown_endpoints
 from otel_coach.configuration.setting import settings_of
 from otel_coach.configuration.trust import Trust
 from otel_coach.settings import Settings, effective
@@ -308,3 +309,12 @@ def test_an_invalid_protocol_of_a_signal_says_that_the_general_one_counts():
     assert settings.otlp_traces_protocol == "grpc"
     (problem,) = settings.problems
     assert problem.text.endswith("OTEL_EXPORTER_OTLP_PROTOCOL counts")
+
+
+def test_the_cure_of_an_unknown_endpoint_keeps_the_rest_of_the_list():
+    routes = ["/v1/chat", "/v1/plans", "/health"]
+    (found,) = unknown_endpoints(["/v1/chat", "/v1/plan"], routes)
+    assert found["endpoint"] == "/v1/plan"
+    assert found["corrected"] == "/v1/chat,/v1/plans"
+    (found,) = unknown_endpoints(["/v1/chat", "/something/else/entirely"], routes)
+    assert (found["hint"], found["corrected"]) == ("", "/v1/chat")

@@ -17,8 +17,8 @@ MISSPELT: Final = Trap(
     "{line}",
     "A variable with another name is not read.",
     "{cure}",
-    example="OTEL_COACH_METRIC_PATH is not a variable of otel-coach; perhaps "
-    "OTEL_COACH_METRICS_PATH is meant; it is ignored",
+    example="OTEL_COACH_METRIC_PATH is ignored, as it is not a variable of otel-coach; perhaps "
+    "OTEL_COACH_METRICS_PATH is meant",
     example_cure='export OTEL_COACH_METRICS_PATH="$OTEL_COACH_METRIC_PATH"; unset '
     "OTEL_COACH_METRIC_PATH",
 )

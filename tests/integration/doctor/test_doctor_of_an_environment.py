@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -144,6 +145,19 @@ def test_a_configuration_file_that_cannot_be_used(text, tmp_path):
     (told,) = found["configuration-file"]
     assert f"OTEL_CONFIG_FILE='{path}' cannot be used" in told
     assert "; unset OTEL_CONFIG_FILE # " in told
+
+
+@reads_files
+def test_the_port_that_a_configuration_file_names_is_not_opened(tmp_path):
+    """The service that the doctor is run beside has it."""
+    path = tmp_path / "otel.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        exporter = f"{{host: 127.0.0.1, port: {taken.getsockname()[1]}}}"
+        path.write_text(
+            "file_format: '1.0'\nmeter_provider:\n  readers:\n    - pull:\n        exporter:\n"
+            f"          prometheus/development: {exporter}\n"
+        )
+        assert "configuration-file" not in started(OTEL_CONFIG_FILE=str(path))
 
 
 @reads_files
