@@ -46,7 +46,7 @@ _PATCHED: Final = {
 0.165 runs code of its own before it calls Starlette's."""
 _STOPPING: Final = "stopping"
 _ROUTERS: Final = "routers"
-"""Keys of what is undone besides these modules' patches."""
+"""Keys of `AsgiInstrumentor._undo`, besides the modules in `_PATCHED`."""
 _PARTS: Final = {
     "fastapi.applications": (compatibility.NATIVE_TELEMETRY, compatibility.FRONTENDS),
 }

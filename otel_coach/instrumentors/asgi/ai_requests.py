@@ -38,7 +38,7 @@ def may_have_body(method: str, status: int | None) -> bool:
 
 def is_stream(method: str, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Returns whether an answer that begins so may have a body, and does not say how long it is."""
-    # Repeats `may_have_body`: tests/unit/instrumentors/test_work.py counts a request's functions.
+    # Does what `may_have_body` does: test_work.py limits the functions that a request calls.
     if method == "HEAD" or status in _WITHOUT_BODY:
         return False
     for name, _ in headers:  # noqa: SIM110 - `any` takes 0.23 µs more, of a request's 15 µs
@@ -65,7 +65,7 @@ class AiRequests:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self.streaming: set[str] = set()
+        self.have_streamed: set[str] = set()
         """Endpoints that have streamed AI work; their gauge is 0 while no stream is open."""
         self._models: set[tuple[str, str]] = set()
         """Endpoints with their models, whose series of abandoned calls exist."""
@@ -93,8 +93,8 @@ class AiRequests:
                 record(AI_ABANDONED_TOKENS, 0, (*model, tokens))
         if stream is None:
             return
-        if len(self.streaming) < MAX_REMEMBERED:
-            self.streaming.add(endpoint)
+        if len(self.have_streamed) < MAX_REMEMBERED:
+            self.have_streamed.add(endpoint)
         record(AI_STREAM_CHUNKS, stream.chunks, (*labels, outcome), context)
         record(AI_STREAM_ABORTS, int(outcome == ABORTED), (*labels, ABORTED), context)
         if stream.first_chunk is not None:

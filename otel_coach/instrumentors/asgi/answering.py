@@ -51,7 +51,7 @@ class Exchanges:
     credential_headers: frozenset[str]
     opened: set[Answering]
     """Exchanges that are not finished yet."""
-    rate_limited: set[str]
+    with_rate_limit_series: set[str]
     """Endpoints whose rate_limit.hits series exists."""
     ai: AiRequests
     sockets: set[Answering]
@@ -81,9 +81,10 @@ class Exchanges:
         """Returns the number of AI streams that are open now, by endpoint."""
         open_now: list[str] = []
         for one in (*self.opened, *self.sockets):
-            if count := one.open_streams:  # of others, a middleware may still rewrite the path
+            # The route of others is not looked up yet: a middleware may still rewrite the path.
+            if count := one.open_streams:
                 open_now += [one.route.template] * count
-        return _by_endpoint(open_now, self.ai.streaming)
+        return _by_endpoint(open_now, self.ai.have_streamed)
 
 
 def _by_endpoint(open_now: list[str], known: set[str]) -> Mapping[tuple[object, ...], float]:
@@ -206,7 +207,7 @@ class Answering:
         """The scope before routing, as far as it matters here."""
         return {**self._routed, **self._original, **(self.routed_as or {})}
 
-    def _record_refusal(self, endpoint: str, method: str, code: str) -> None:
+    def _record_rejections(self, endpoint: str, method: str, code: str) -> None:
         """Records a 401, 403 or 429; creates the series of rate limit hits of a new endpoint."""
         record = self.recorder.record
         if self._status in {_UNAUTHORIZED, _FORBIDDEN}:
@@ -215,7 +216,7 @@ class Answering:
             )
             record(AUTH_FAILURES, 1, (endpoint, method, code, reason))
         limited = self._status == _TOO_MANY_REQUESTS
-        known = self._shared.rate_limited
+        known = self._shared.with_rate_limit_series
         is_new = endpoint not in known and len(known) < MAX_REMEMBERED
         if is_new:
             known.add(endpoint)

@@ -89,7 +89,7 @@ class Exchange(Answering):
         self._routes = routes
         self.app = app
         self._routed = scope
-        # `original_of` and `time_at` are repeated: test_work.py counts a request's functions.
+        # Does what `original_of` and `time_at` do: test_work.py limits the functions of a request.
         self._original = {
             "path": scope["path"],
             "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),
@@ -234,8 +234,8 @@ class Exchange(Answering):
             code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else OTHER
         method = self._method_of(route, code)
         record(HTTP_REQUEST_DURATION, self._seconds, (endpoint, method, code), self.context)
-        if status in REJECTIONS or endpoint not in self._shared.rate_limited:
-            self._record_refusal(endpoint, method, code)
+        if status in REJECTIONS or endpoint not in self._shared.with_rate_limit_series:
+            self._record_rejections(endpoint, method, code)
         request = self.request
         if request.is_ai:
             first_chunk = None if self._first_chunk is None else self._first_chunk - self._started

@@ -85,8 +85,8 @@ class Middleware:
         on_start: called once, at the start of the lifespan or before the first request.
         on_stop: called with the application, in a thread, at the end of its lifespan: a server
             that was stopped by a signal lets no code run later.
-        stops: returns how the work of an endpoint is stopped if its client leaves, None if it is
-            not; None stops it only where the application asks for it.
+        stops: returns how the work of an endpoint is stopped if its client leaves, or None if it is
+            not stopped. Without this function, only the application can ask for stopping.
         on_routes: called with the templates of each application's routes, when it is registered.
         announce: logs a line about a topic, once in a service.
     """

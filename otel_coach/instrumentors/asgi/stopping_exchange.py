@@ -1,6 +1,7 @@
 """An exchange that stops the work of its request when the client has left.
 
-The disconnect is delivered to the application when the work has ended. So each task gets one
+The disconnect is delivered to the application when the work has ended, except to code that only
+looks whether the client has left. So each task gets one
 CancelledError, and can clean up. Otherwise Starlette would cancel an anyio cancel scope,
 which raises CancelledError again at each `await` of a clean-up.
 """
@@ -8,8 +9,11 @@ which raises CancelledError again at each `await` of a clean-up.
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
@@ -18,7 +22,8 @@ from otel_coach.instrumentors.asgi.awaiting import descends_from
 from otel_coach.instrumentors.asgi.exchange import Exchange
 from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
-from otel_coach.instrumentors.asgi.stopping_work import ServerTask, Stopping
+from otel_coach.instrumentors.asgi.server_task import ServerTask
+from otel_coach.instrumentors.asgi.stopping_work import TICK, Stopping
 from otel_coach.metrics.labels import INVOKE, STREAM
 
 if TYPE_CHECKING:
@@ -29,6 +34,11 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.asgi.stopping_work import Root
 
     _Task = asyncio.Task[Any]
+
+_MAX_LOOK: Final = 5.0
+"""Seconds in which code that has looked whether its client has left must look again."""
+_MAX_REACTION: Final = 1.0
+"""Seconds in which it must then have stopped its work."""
 
 
 def exchange_of(rule_of: Callable[[str], StopRule | None], *arguments: Any) -> Exchange:
@@ -53,6 +63,8 @@ class StoppingExchange(Exchange):
 
     request: StoppableRequest
     _request_class = StoppableRequest
+    is_looked_after = False
+    """Whether the application looks for itself, now and then, whether the client has left."""
     sender: _Task | None = None
     """The task that has sent the last message of the response."""
 
@@ -76,13 +88,29 @@ class StoppingExchange(Exchange):
         self._messages.watch()
 
     async def receive(self) -> Message:
-        """Returns the server's next message; a disconnect only when the work has been stopped."""
+        """Returns the server's next message; a disconnect only when the work has been stopped.
+
+        Code that only looks gets it at once.
+        """
+        looks = self._only_looks()
+        self.is_looked_after = self.is_looked_after or bool(looks)
         message = await super().receive()
         if message["type"] == DISCONNECT:
-            await self._stopping.until_stopped()
+            if not looks:
+                await self._stopping.until_stopped()
             if self.request.stop is not None:
                 self.request.stop.has_notified = True
         return message
+
+    @guarded  # None after a fault
+    def _only_looks(self) -> bool:
+        """Returns whether the application takes a message only if it need not wait for it.
+
+        That is how Starlette's `Request.is_disconnected` asks: inside of a cancelled scope of
+        anyio's.
+        """
+        anyio: Any = sys.modules.get("anyio")
+        return anyio is not None and anyio.current_effective_deadline() == -math.inf
 
     async def send(self, message: Message) -> None:
         """Passes `message` on; an OSError is raised only when the work has been stopped."""
@@ -140,6 +168,23 @@ class _RequestStopping(Stopping):
 
     def __init__(self, exchange: StoppingExchange) -> None:
         super().__init__(exchange.request, exchange)
+
+    async def until_interruptible(self) -> None:
+        """Waits until code that looks for itself whether the client has left has stopped its work.
+
+        It may have begun the work in a task that it does not await, and be the only one to cancel
+        it. So it is cancelled only if it does not look again, or leaves the work as it is.
+        """
+        stop, until = self.request.stop, monotonic() + _MAX_LOOK
+        while self._is_looked_after and stop and not stop.has_notified and monotonic() < until:  # noqa: ASYNC110 - a look has no event
+            await asyncio.sleep(TICK)
+        until = monotonic() + _MAX_REACTION
+        while self._is_looked_after and self.open_roots() and monotonic() < until:  # noqa: ASYNC110 - runs have no event
+            await asyncio.sleep(TICK)
+
+    @property
+    def _is_looked_after(self) -> bool:
+        return not self.request.closed and self.exchange.is_looked_after
 
     def rule(self) -> StopRule | None:
         return self.request.stop_rule or self.exchange.rule_of(self.exchange.route.template)

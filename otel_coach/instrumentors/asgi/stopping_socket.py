@@ -21,7 +21,8 @@ from otel_coach.instrumentors.asgi.answering import unwrapped
 from otel_coach.instrumentors.asgi.awaiting import awaits_library
 from otel_coach.instrumentors.asgi.look_ahead import can_look_ahead
 from otel_coach.instrumentors.asgi.server_messages import ServerMessages
-from otel_coach.instrumentors.asgi.stopping_work import TICK, ServerTask, Stopping
+from otel_coach.instrumentors.asgi.server_task import ServerTask
+from otel_coach.instrumentors.asgi.stopping_work import TICK, Stopping
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.instrumentors.asgi.websocket import Connection
 from otel_coach.metrics.labels import STREAM

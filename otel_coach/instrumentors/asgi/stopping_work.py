@@ -11,7 +11,6 @@ from contextvars import Context
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from weakref import WeakSet
 
 from otel_coach.core.copies import items_of
 from otel_coach.core.event_loop import current_task
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from otel_coach.core.stop_rule import StopRule
     from otel_coach.core.stopping import AnyRun, StoppableRequest
     from otel_coach.instrumentors.asgi.routes import Route
+    from otel_coach.instrumentors.asgi.server_task import ServerTask
     from otel_coach.metrics.recorder import Recorder
 
     _Task = asyncio.Task[Any]
@@ -41,63 +41,6 @@ TICK: Final = 0.02
 """Seconds between two checks of something that has no event to wait for."""
 _MAX_CLEANUP: Final = 30.0
 """Seconds that cancelled tasks may take to end; then the disconnect is delivered all the same."""
-
-
-class ServerTask:
-    """The server's task, in which the application is called, and the cancellations from here.
-
-    "Here" is the stopping; others, such as the server, may cancel the same tasks.
-    """
-
-    def __init__(self, task: _Task) -> None:
-        self.task = task
-        self.thread = get_ident()
-        """That of its event loop."""
-        self._cancellations = 0
-        """How often it has been cancelled here, and not uncancelled: 0 or 1."""
-        self._cancelled: WeakSet[_Task] = WeakSet()
-        """All tasks that have been cancelled here."""
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it has been cancelled here."""
-        return self._cancellations > 0
-
-    @property
-    def is_cancelled_by_others(self) -> bool:
-        """Whether others have cancelled it."""
-        return self.task.cancelling() > self._cancellations
-
-    @property
-    def is_cancelled_only_here(self) -> bool:
-        """Whether it has been cancelled here, and not by others."""
-        return self.is_cancelled and not self.is_cancelled_by_others
-
-    def cancel(self, task: _Task) -> bool:
-        """Cancels `task`, which is this or another task of the connection, at most once.
-
-        A second cancellation would interrupt its clean-up. Returns whether it has been cancelled
-        here, now or before: not if others are cancelling it.
-        """
-        if task in self._cancelled:
-            return True
-        if task.cancelling() > 0:
-            return False
-        self._cancelled.add(task)
-        if task is self.task:
-            self._cancellations = 1
-        task.cancel()
-        return True
-
-    def is_cancelling(self, task: _Task) -> bool:
-        """Returns whether `task` has been cancelled here, and has not been uncancelled."""
-        return task in self._cancelled and task.cancelling() > 0
-
-    def uncancel(self) -> None:
-        """Takes the cancellation of the server's task back: its exception goes no further."""
-        if self._cancellations:
-            self._cancellations = 0
-            self.task.uncancel()
 
 
 class AnyExchange(Protocol):
@@ -310,7 +253,15 @@ class Stopping:
     # Stopping
 
     def begin(self) -> None:
-        """Begins to stop the work, if any has begun: the client has left."""
+        """Begins to stop the work, if any has begun: the client has left. May run in any thread."""
+        loop = self.server_task.task.get_loop()
+        if get_ident() != self._thread:
+            loop.call_soon_threadsafe(self._begin)
+        else:
+            self._begin()
+
+    @guarded
+    def _begin(self) -> None:
         if self._stop_task is None and self.request.stop is not None:
             loop = self.server_task.task.get_loop()
             self._stop_task = loop.create_task(self._stop(), context=Context())

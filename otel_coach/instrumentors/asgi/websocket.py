@@ -127,7 +127,7 @@ class Connection(Answering):
 
     @guarded
     def _note_dropped_streams(self) -> bool:
-        """Notes turns whose streams the code that now asks for a message has dropped, if any."""
+        """Notes the turns whose stream was dropped: its reader now asks for the next message."""
         task, current = current_task(), current_request.get()
         if task is None:
             return False
@@ -230,11 +230,12 @@ class Connection(Answering):
         return None if turn is None or turn.closed else turn
 
     def turn_of_work(self) -> Turn:
-        """Returns the turn of work whose context is older than the client's last message.
+        """Returns the turn that AI work belongs to whose context is older than the last message.
 
-        A task that has begun a turn goes on with it, unless that is done and a newer message waits:
-        a worker may take messages from a queue. Otherwise it is the last message's turn. A server
-        that speaks first begins a turn of its own.
+        If its task has an open turn, it is that turn; but if that turn's work is done and a newer
+        message waits, it is the newer message's turn: a worker may take messages from a queue.
+        Otherwise it is the last message's turn. A server that speaks first begins a turn of its
+        own.
         """
         task = current_task()
         newest = self._latest
@@ -337,9 +338,9 @@ class Connection(Answering):
         if self._status is None:
             self._status = CLIENT_CLOSED_REQUEST if was_left else SERVER_ERROR
         endpoint = self.route.template
-        may_be_new = endpoint not in self._shared.rate_limited
+        may_be_new = endpoint not in self._shared.with_rate_limit_series
         if (self._status in REJECTIONS or may_be_new) and not self._was_not_found():
-            self._record_refusal(endpoint, self.method, str(self._status))
+            self._record_rejections(endpoint, self.method, str(self._status))
         if self.span is not None:
             answered = Answered(
                 time_at(self._start_of_clock, perf_counter()),

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 from otel_coach.core.urls import basic_credentials, host_in_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(\+[A-Za-z0-9_.-]+)?://")
 _OTHER_SCHEMES: Final = frozenset(
@@ -40,6 +40,7 @@ PORTS: Final[Mapping[str, int]] = {
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
 _POSTGRESQL_ANSWER: Final = re.compile(rb"[SN]")
 _REDIS_ANSWER: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
+_HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9.-]*)(?::(\d*))?")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 _MAX_FIRST_LINE: Final = 1024
 """Bytes; no more of a response is read. An error of Redis may have 343 (MISCONF)."""
@@ -147,7 +148,10 @@ def _postgresql(address: str) -> Probe:
 
 
 def _has_psycopg() -> bool:
-    """Imports psycopg now, because that would count towards the timeout of the first probe."""
+    """Returns whether psycopg can be imported.
+
+    It is imported now: later, the import would count towards the timeout of the first probe.
+    """
     try:
         import_module("psycopg")
     except ImportError:  # it is not installed, or finds no libpq
@@ -161,13 +165,33 @@ def _for_libpq(address: str) -> tuple[str, bool]:
     return f"postgresql://{rest}", "+" in scheme
 
 
+def _hosts_for_libpq(query: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yields the parameters with hosts in libpq's form, which has a list of hosts and one of ports.
+
+    SQLAlchemy takes several `host` parameters, each as `host:port`
+    (docs.sqlalchemy.org, "Specifying multiple fallback hosts").
+    """
+    yield from ((key, value) for key, value in query if key != "host")
+    hosts = [value for key, value in query if key == "host"]
+    parts = [_HOST_AND_PORT.fullmatch(host) for host in hosts]
+    if len(hosts) > 1 or any(part and part[2] for part in parts):
+        yield (
+            "host",
+            ",".join(part[1] if part else host for part, host in zip(parts, hosts, strict=True)),
+        )
+        yield "port", ",".join((part and part[2]) or "" for part in parts)
+    elif hosts:
+        yield "host", hosts[0]
+
+
 def _select_one(conninfo: str, is_sqlalchemy: bool, timeout: float, /) -> None:  # noqa: FBT001
     import psycopg  # noqa: PLC0415 - only where the host has it
 
     if is_sqlalchemy:
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
         address, _, query = conninfo.partition("?")
-        kept = [(key, value) for key, value in parse_qsl(query) if key in known]
+        kept = [*_hosts_for_libpq(parse_qsl(query))]
+        kept = [(key, value) for key, value in kept if key in known]
         conninfo = f"{address}?{urlencode(kept, quote_via=quote)}" if kept else address
     milliseconds = int(timeout * 1000)
     with psycopg.connect(

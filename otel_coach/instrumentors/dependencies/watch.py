@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import logging
+from concurrent.futures import Future
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -12,12 +15,15 @@ from otel_coach.instrumentors.dependencies.health import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import Future
+
+_logger = logging.getLogger("otel_coach")
 
 _Check = TypeVar("_Check", bound="Callable[..., Any]")
 
 decorated = set[str]()
 """The dependencies that have a decorated check; the log line at the start names them."""
+_warned_of = set[str]()
+"""The dependencies whose check returns what runs later."""
 _MAX_NAMES: Final = 1000
 _FALSE: Final = "it returned False"
 
@@ -72,13 +78,33 @@ class Watch:
                 raise
             if inspect.iscoroutine(result):  # a plain function that returns an async one's call
                 return self._awaited(result, started)
-            if hasattr(result, "add_done_callback"):  # a future, of asyncio or of a thread pool
-                result.add_done_callback(functools.partial(self._note_future, started))
-                return result
-            self._note(started, _FALSE if result is False else None)
+            if asyncio.isfuture(result) or isinstance(
+                result, Future
+            ):  # the latter of a thread pool
+                done: Any = functools.partial(self._note_future, started)
+                result.add_done_callback(done)
+            elif inspect.isawaitable(result):
+                self._warn_of(result)
+            else:
+                self._note(started, _FALSE if result is False else None)
             return result
 
         return cast("_Check", watched)
+
+    def _warn_of(self, result: object) -> None:
+        """Logs, once for each dependency, that a check is not recorded because it has yet to run.
+
+        To wrap the object would take from it what it can do besides being awaited.
+        """
+        if self._name not in _warned_of and len(_warned_of) < _MAX_NAMES:
+            _warned_of.add(self._name)
+            _logger.warning(
+                "otel-coach: the check of watch_dependency(%r) returns a %s, which runs only when "
+                "it is awaited: it is not recorded. Cure: make the check an `async def` that "
+                "awaits it",
+                self._name,
+                type(result).__qualname__,
+            )
 
     def _note_future(self, started: float, future: Future[Any]) -> None:
         if not future.cancelled():

@@ -3,15 +3,18 @@
 import asyncio
 import gc
 import inspect
+import threading
+import time
 from contextlib import suppress
 
 import pytest
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from otel_coach import Settings
+from otel_coach.instrumentors.asgi import stopping_exchange
 from otel_coach.instrumentors.asgi.turns import Turn
 from otel_coach.testing import measuring
 from tests.support.abandoned_models import Notes
@@ -170,6 +173,86 @@ def test_a_model_stays_asynchronous_for_those_who_ask(stopping):
     assert inspect.iscoroutinefunction(model.ainvoke)
     chain = RunnableLambda(model.ainvoke) | RunnableLambda(lambda answer: answer.content)
     assert asyncio.run(chain.ainvoke("hello")) == "hi"
+
+
+def test_a_turn_whose_model_starts_in_a_thread_after_the_leaving_is_stopped():
+    left, entered = threading.Event(), threading.Event()
+    app = FastAPI()
+
+    def wait(text):
+        entered.set()
+        left.wait(60)
+        return text
+
+    chain = RunnableLambda(wait) | FakeListChatModel(responses=["hi"]) | RunnableLambda(str)
+
+    @app.websocket("/chat")
+    async def chat(websocket: WebSocket):
+        asyncio.get_running_loop().set_debug(True)  # it raises if a thread uses it
+        await websocket.accept()
+        await websocket.receive_text()
+        await asyncio.to_thread(chain.invoke, "hi")
+
+    settings = {"stop_abandoned": True, "stop_after": 0, "excluded_urls": "/chat"}  # without a span
+    with measuring(Settings(**settings)) as measured, serving(app) as client:
+        with socket_to(client, "/chat") as connection:
+            connection.send("a")
+            entered.wait(60)
+            hang_up(connection)
+        time.sleep(0.2)
+        left.set()
+        eventually(lambda: measured.page().sum(REQUESTS) == 1)
+        assert measured.page().sum(REQUESTS, status="aborted") == 1
+        assert not measured.page().sum("otel_coach_errors_total")
+
+
+@pytest.mark.parametrize("pause", [0.02, 0.5])
+def test_code_that_looks_for_its_client_cancels_its_work_itself(stopping, work, notes, pause):
+    """By Starlette's `is_disconnected`; its work is in a task that it does not await."""
+    app = FastAPI()
+    seen = []
+
+    @app.get("/chat")
+    async def chat(request: Request):
+        task = asyncio.create_task(work.graph.ainvoke(EMPTY))
+        while not task.done():
+            if await request.is_disconnected():
+                task.cancel()
+                seen.append("left")
+                break
+            await asyncio.sleep(pause)
+        return {}
+
+    with serving(app) as client:
+        caller = Caller(client.base_url, notes)
+        caller.leave("/chat")
+        total = caller.rest()
+    assert seen == ["left"]
+    assert total < SOON + pause / notes.pause
+    assert notes.raised == ["CancelledError", "cleaned up"]
+
+
+def test_code_that_looks_and_goes_on_is_stopped(stopping, work, notes, monkeypatch):
+    monkeypatch.setattr(stopping_exchange, "_MAX_REACTION", 0.1)
+    app = FastAPI()
+
+    @app.get("/chat")
+    async def chat(request: Request):
+        async def look():
+            while not await request.is_disconnected():  # noqa: ASYNC110 - as applications do
+                await asyncio.sleep(0.02)
+
+        looking = asyncio.create_task(look())
+        await work.graph.ainvoke(EMPTY)
+        await looking
+
+    with serving(app) as client:
+        caller = Caller(client.base_url, notes)
+        caller.leave("/chat")
+        total = caller.rest()
+    assert total < SOON + 0.1 / notes.pause
+    assert notes.raised == ["CancelledError", "cleaned up"]
+    assert stopping.page().sum(STOPPED) == 1
 
 
 # Without stopping, too

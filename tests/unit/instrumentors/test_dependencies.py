@@ -6,8 +6,10 @@ import ssl
 import time
 from contextlib import suppress
 
+import grpc
 import psutil
 import pytest
+from sqlalchemy import make_url
 
 import otel_coach
 from otel_coach.instrumentors.dependencies import probes as probes_module
@@ -346,3 +348,71 @@ def test_watching_without_otel_coach_does_nothing():
         return 7
 
     assert check() == 7
+
+
+def states(measured):
+    page = measured.page()
+    return {labels["name"]: value for labels, value in page.samples("dependency_up")}
+
+
+def test_a_call_of_grpc_is_passed_on_and_said_to_run_later(measured, caplog):
+    """It has callbacks as a future has, but is none: it does not tell its exception."""
+
+    async def ask():
+        server = grpc.aio.server()
+        answer = grpc.unary_unary_rpc_method_handler(lambda *_: b"fine")
+        handler = grpc.method_handlers_generic_handler("service", {"Check": answer})
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            check = otel_coach.watch_dependency("search")(channel.unary_unary("/service/Check"))
+            answers = [await check(b""), await check(b"")]
+        await server.stop(0)
+        return answers
+
+    assert asyncio.run(ask()) == [b"fine", b"fine"]
+    assert states(measured) == {}
+    assert caplog.text.count("watch_dependency('search') returns a") == 1
+
+
+def test_an_awaitable_is_not_up_before_it_has_run(measured, caplog):
+    class Connecting:
+        def __await__(self):
+            raise ConnectionError
+            yield
+
+    connecting = Connecting()
+    check = otel_coach.watch_dependency("db")(lambda: connecting)
+    assert check() is connecting
+    assert states(measured) == {}
+    assert "Cure: make the check an `async def` that awaits it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("host=db1:6432", {"host": "db1", "port": "6432"}),
+        ("host=a:1&host=b:2", {"host": "a,b", "port": "1,2"}),
+        ("host=a&host=b:2", {"host": "a,b", "port": ",2"}),
+        ("host=/run/postgresql", {"host": "/run/postgresql"}),
+        ("host=db1&port=6432", {"host": "db1", "port": "6432"}),
+        ("host=db1", {"host": "db1"}),
+    ],
+)
+def test_hosts_of_sqlalchemy_are_libpqs(query, expected, monkeypatch):
+    """As sqlalchemy.dialects.postgresql passes them to psycopg."""
+    psycopg = pytest.importorskip("psycopg")
+    asked = []
+
+    def connect(conninfo, **_):
+        asked.append(psycopg.conninfo.conninfo_to_dict(conninfo))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    with pytest.raises(ConnectionRefusedError):
+        probe_of(f"postgresql+psycopg://u:p@/db?{query}")(1.0)
+    url = make_url(f"postgresql+psycopg://u:p@/db?{query}")
+    (_, by_sqlalchemy) = url.get_dialect()().create_connect_args(url)
+    for found in (asked[0], by_sqlalchemy):
+        assert {key: found[key] for key in ("host", "port") if key in found} == expected
