@@ -16,5 +16,5 @@ PSYCOPG: Final = "psycopg"
 the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS takes."""
 OWN: Final = frozenset({ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI})
 """otel-coach's own."""
-REPLACED: Final = frozenset({FASTAPI, PSYCOPG})
+LOADED_HERE: Final = frozenset({FASTAPI, PSYCOPG})
 """Contrib instrumentations that otel-coach loads itself where it needs them."""

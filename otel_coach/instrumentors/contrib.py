@@ -56,7 +56,8 @@ class ContribInstrumentations:
         self._is_suspended = False
         self._waits_for_psycopg = False
         self._fastapi: dict[object, Callable[[], None]] = {}
-        """By application, None for all of them, what uninstruments FastAPI."""
+        """What uninstruments FastAPI, by application; the key is None if all were instrumented at
+        once."""
         page = f"{re.escape(metrics_path)}/?$"
         self._arguments: dict[str, dict[str, Any]] = {
             PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}

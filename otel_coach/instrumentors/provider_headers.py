@@ -15,10 +15,10 @@ Three kinds of code inject them:
   so, and `Withholding` still withholds what goes through it. Versions without `_tracing` inject
   nothing.
 
-Incoming: the trace context and baggage of an untrusted caller are not extracted, whichever code
-tries to: the contrib instrumentations, FastAPI's telemetry and mounted applications extract them
-from the request with the same propagators. Extraction from anything but a request (a message of a
-queue) is left alone.
+Incoming: the trace context and baggage of an untrusted caller are not extracted from the request,
+whichever code tries to: the contrib instrumentations, FastAPI's telemetry and mounted applications
+do it with the same propagators. Extraction from anything else is left alone: a message of a queue,
+or the application's own copy of a request's headers.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _is_request(carrier: object) -> bool:
 
 
 def _is_scope(carrier: object) -> bool:
-    return isinstance(carrier, Mapping) and carrier.get("type") in {"http", "websocket"}
+    return isinstance(carrier, Mapping) and carrier.get("type") in ("http", "websocket")
 
 
 def _without_headers(_original: Callable[..., Any]) -> Callable[..., dict[str, str]]:

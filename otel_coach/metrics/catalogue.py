@@ -214,7 +214,8 @@ LLM_TIME_PER_OUTPUT_TOKEN: Final = Metric(
     InstrumentKind.HISTOGRAM,
     SECONDS,
     (MODEL,),
-    "Streamed LLM calls: (last token - first token) / (tokens - 1).",
+    "Streamed LLM calls: (last token - first token) / (tokens - 1), without reasoning that is not "
+    "in the stream.",
     _TOKEN_SECONDS,
 )
 LLM_TOKENS: Final = Metric(

@@ -33,7 +33,7 @@ USAGE_KEYS: Final = {
 _counts_of: Final = attrgetter(*USAGE_KEYS.values())
 _STANDARD_PRICE: Final = {"groq": {"flex"}}  # console.groq.com/docs/flex-processing
 """Tiers for which a provider takes its standard price."""
-_CONTEXTS: Final = {"batch": {"processing": "batch"}, "": {}}
+_CONTEXTS: Final = {"batch": {"processing": "batch"}, "fast": {"speed": "fast"}, "": {}}
 """What the list calls a tier, where it does not call it a service tier."""
 
 
@@ -188,8 +188,8 @@ def _parts_of(usage: Usage) -> dict[str, int]:
 
 def _unpaid(call: CallDetails, usage: Usage, found: Found) -> Iterator[str]:
     yield from (fee for fee in call.fees if not found.has_price_for(fee))
-    # OpenAI charges audio tokens separately for each model. Where the list has no price of them,
-    # they are not paid for by the price of the others.
+    # OpenAI bills audio tokens at prices of their own. Where a model's entry has none, the price of
+    # its text tokens does not cover them.
     if found.owner == "openai":
         for key, count in (
             ("input_audio_tokens", usage.input_audio),

@@ -23,7 +23,7 @@ _INPUT: Final = "input_tokens"
 _SECONDS: Final = ("audio_seconds", "input_audio_seconds")
 """The counts that have a minimum where a model's entry states one."""
 _MAX_PLANS: Final = 8
-_EXACT: Final = Context(
+_CONTEXT: Final = Context(
     prec=28,
     rounding=ROUND_HALF_EVEN,
     Emin=-999_999,
@@ -96,8 +96,8 @@ class Prices:
         total = Decimal(0)
         for key, price, per in plan.priced:
             rate = price if isinstance(price, Decimal) else price.at(counts.get(_INPUT, 0))
-            total = _EXACT.add(
-                total, _EXACT.divide(_EXACT.multiply(rate, as_decimal(alone[key])), per)
+            total = _CONTEXT.add(
+                total, _CONTEXT.divide(_CONTEXT.multiply(rate, as_decimal(alone[key])), per)
             )
         return total
 

@@ -44,7 +44,7 @@ class MessagesCall(DirectCall):
         if kind == "content_block_delta":
             delta = getattr(chunk, "delta", None)
             if any(getattr(delta, name, None) for name in _CONTENT_DELTAS):
-                self.token_came()
+                self.token_came(is_reasoning=bool(getattr(delta, "thinking", None)))
         elif kind == "content_block_start":
             if getattr(getattr(chunk, "content_block", None), "type", None) in _TOOL_USES:
                 self.token_came()
@@ -63,7 +63,7 @@ class MessagesCall(DirectCall):
         The usage at the start is no bill by itself: the tokens of the answer are missing.
         """
         reason = getattr(getattr(chunk, "delta", None), "stop_reason", None)
-        if reason is not None:
+        if reason:
             self.finished(reason)
         found = fields(getattr(chunk, "usage", None))
         known = {key: value for key, value in found.items() if value is not None}
@@ -73,7 +73,7 @@ class MessagesCall(DirectCall):
     def answer_came(self, answer: Any) -> None:
         self.usage_block = getattr(answer, "usage", None)
         self.answered_model = getattr(answer, "model", None)
-        if (reason := getattr(answer, "stop_reason", None)) is not None:
+        if reason := getattr(answer, "stop_reason", None):
             self.finished(reason)
         if self.output is not None:
             self.output += as_sequence(getattr(answer, "content", None))
@@ -101,7 +101,7 @@ class TextCompletionCall(DirectCall):
 
     def answer_came(self, answer: Any) -> None:
         self.answered_model = getattr(answer, "model", None)
-        if (reason := getattr(answer, "stop_reason", None)) is not None:
+        if reason := getattr(answer, "stop_reason", None):
             self.finished(reason)
         if self.output is not None:
             self.output.append(str(getattr(answer, "completion", "")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,7 +19,7 @@ from otel_coach.instrumentors.genai.usage_blocks import (
 from otel_coach.metrics.labels import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from otel_coach.pricing.usage import Usage
 
@@ -37,6 +36,11 @@ _FEES_OF_ITEMS: Final = {
     "web_search_call": _SEARCHES,
 }
 """Items of OpenAI's Responses API that are paid besides tokens, with the price list's names."""
+_PAID_ACTIONS: Final = (None, "search")
+"""What a `web_search_call` is paid for; to open a page of the results is not, nor to search in it
+(platform.openai.com/docs/guides/tools-web-search, output and citations)."""
+_FAST: Final = "fast"
+"""Anthropic's fast mode: not a service tier by its name, but priced like one."""
 _FEES_OF_USAGE: Final = {
     "server_tool_use.web_search_requests": _SEARCHES,
     "server_tool_use_details.web_search_requests": _SEARCHES,
@@ -86,10 +90,11 @@ def billing_of(response: object) -> Billing:
         if message is None:
             messages.append(BilledMessage(None, getattr(generation, "generation_info", None)))
             continue
+        metadata = getattr(message, "response_metadata", None)
         messages.append(
             BilledMessage(
                 getattr(message, "usage_metadata", None),
-                getattr(message, "response_metadata", None),
+                _refused_answer(metadata) or metadata,
                 tuple(_paid_items(message)),
             )
         )
@@ -102,9 +107,15 @@ def generations_of(response: object) -> Iterator[object]:
         yield from as_sequence(generations)
 
 
-def paid_items_in(kinds: Iterable[object]) -> tuple[str, ...]:
-    """Returns those of `kinds`, types of items of an answer, that are paid besides tokens."""
-    return tuple(kind for kind in kinds if isinstance(kind, str) and kind in _FEES_OF_ITEMS)
+def paid_items_in(items: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Returns the types of those items of an answer that are paid besides tokens."""
+    return tuple(
+        kind
+        for item in items
+        if isinstance(kind := item.get("type"), str)
+        and kind in _FEES_OF_ITEMS
+        and (as_mapping(item.get("action")) or {}).get("type") in _PAID_ACTIONS
+    )
 
 
 def usage_of(billing: Billing) -> Usage | None:
@@ -130,6 +141,8 @@ def tier_of(billing: Billing) -> str | None:
         tier = tier_of_details(block) or block.get("service_tier")
         if isinstance(tier, str) and tier and tier not in _STANDARD_TIERS:
             return tier
+        if block.get("speed") == _FAST:
+            return _FAST
     return None
 
 
@@ -204,8 +217,16 @@ def _paid_items(message: Any) -> Iterator[str]:
     content: Any = getattr(message, "content", None)
     extra: Any = getattr(message, "additional_kwargs", None) or {}
     for items in (content, extra.get("tool_outputs")):
-        mappings = (item for item in as_sequence(items) if isinstance(item, Mapping))
-        yield from paid_items_in(item.get("type") for item in mappings)
+        yield from paid_items_in(_mappings(as_sequence(items)))
+
+
+def _refused_answer(metadata: object) -> Mapping[str, Any] | None:
+    """Returns the answer, as JSON, that the model's integration could not use; None if none came.
+
+    langchain-core keeps the body of the HTTP response to which an exception refers.
+    """
+    body = as_mapping((as_mapping(metadata) or {}).get("body"))
+    return body if body is not None and any(map(body.get, _USAGE_KEYS)) else None
 
 
 def _blocks(billing: Billing) -> Iterator[Mapping[str, Any]]:

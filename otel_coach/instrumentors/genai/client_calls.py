@@ -77,8 +77,9 @@ class ClientCalls:
 
         Yields the undo functions.
 
-        Another instrumentation may have put its own into a client's class, and may call the one of
-        the base class that it found there: so both are patched. The inner one finds the call open.
+        Another instrumentation may have put a `request` of its own into a client's class, which
+        calls the `request` of the base class: so both are patched. The inner one finds the call
+        open.
         """
         for owner in owners_of_request(clients):
             yield replace_method(
@@ -103,7 +104,7 @@ class ClientCalls:
                 raise
             finally:
                 calls.exit(token)
-            if not calls.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
+            if not calls.goes_on_after(call, answer, is_stream=bool(kwargs.get("stream"))):
                 calls.end(call)
             return answer
 
@@ -125,7 +126,7 @@ class ClientCalls:
                 raise
             finally:
                 calls.exit(token)
-            if not calls.answered(call, answer, is_stream=bool(kwargs.get("stream"))):
+            if not calls.goes_on_after(call, answer, is_stream=bool(kwargs.get("stream"))):
                 calls.end(call)
             return answer
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_coach")
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool"}
+_CHUNK: Final = "MessageChunk"
+"""How the type of LangChain's chunks ends, which the whole message of a stream keeps."""
 _TEXT: Final = frozenset({"text", "input_text", "output_text"})
 _REASONING: Final = frozenset({"reasoning", "thinking"})
 _CUT: Final = "..."
@@ -63,7 +65,7 @@ class ContentCapture:
     _is_error_logged: bool = False
     _redact: Callable[[str], str] | None = None
 
-    def redact(self) -> Callable[[str], str] | None:
+    def redactor_function(self) -> Callable[[str], str] | None:
         """Returns the redactor, imported when it is first needed; None if it cannot be imported.
 
         It may be part of the application, so a later call tries again. That it is not found is a
@@ -86,7 +88,7 @@ class ContentCapture:
 
         Returns None if the redactor that was asked for cannot be imported.
         """
-        if (redact := self.redact()) is None:
+        if (redact := self.redactor_function()) is None:
             return None
         generations = generations_of(response)
         found = {
@@ -97,7 +99,7 @@ class ContentCapture:
 
     def of_tool(self, arguments: object, result: object) -> dict[str, Any]:
         """Returns the arguments and the result of a tool call, as attributes of its span."""
-        if (redact := self.redact()) is None:
+        if (redact := self.redactor_function()) is None:
             return {}
         result = getattr(result, "content", result)
         found = {
@@ -108,7 +110,7 @@ class ContentCapture:
 
     def of_retrieval(self, query: object, documents: object) -> dict[str, Any]:
         """Returns the query and the documents of a retrieval, as attributes of its span."""
-        if (redact := self.redact()) is None:
+        if (redact := self.redactor_function()) is None:
             return {}
         text = _bounded(query, _Room(self.limit, redact))
         found: dict[str, Any] = {"gen_ai.retrieval.query.text": text}
@@ -181,6 +183,8 @@ def _message(message: Any, default_role: str, room: _Room) -> dict[str, Any]:
     if isinstance(message, str):  # from a text completion model
         return {"role": default_role, "parts": [_text(message, room)]}
     kind = text_of(getattr(message, "type", "user"))
+    if kind.endswith(_CHUNK):
+        kind = kind.removesuffix(_CHUNK).lower()
     role = text_of(getattr(message, "role", "")) or _ROLES.get(kind, kind)
     return {"role": role, "parts": list(_parts(message, role, room))}
 

@@ -72,7 +72,7 @@ class DirectCall(ModelCall):
         """The types of the answer's items that are paid besides tokens."""
         self.finish_reasons: list[object] = []
         self.is_finished = False
-        """Whether the whole answer has come: a stream that is left after it is ok."""
+        """Whether the whole answer has come: if a stream is left after that, the call is ok."""
         self.failure: Exception | None = None
         """Set if the answer itself says that the provider failed."""
         self.output: list[Any] | None = [] if keeps_content else None
@@ -109,7 +109,7 @@ class DirectCall(ModelCall):
         self.chunk_came(event)
 
     def finished(self, reason: object) -> None:
-        """Notes the last finish reason: a stream that is left after it is ok."""
+        """Notes the last finish reason: if the stream is left after that, the call is ok."""
         self.finish_reasons.append(reason)
         self.finish_reason = text_of(reason)
         self.is_finished = True

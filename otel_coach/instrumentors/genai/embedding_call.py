@@ -153,7 +153,7 @@ class EmbeddingCall(ProviderCall):
         """Whether tokens may have been billed beyond those that the answers name."""
         if not self.answers:
             return status != ERROR  # it failed before any answer: it was rejected, and not billed
-        # An abandoned call may have left a request behind; its answer never came.
+        # An aborted call may have sent a request whose answer never came.
         return status == ABORTED or None in self.answers
 
 

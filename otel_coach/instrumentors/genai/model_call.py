@@ -89,6 +89,7 @@ class ModelCall(ProviderCall):
     __slots__ = (
         "api_url",
         "batch",
+        "begins_with_reasoning",
         "chunk_usages",
         "finish_reason",
         "first_token",
@@ -126,12 +127,15 @@ class ModelCall(ProviderCall):
         """Whether it sent a request by a provider's package itself."""
         self.first_token: float | None = None
         self.last_token: float | None = None
+        self.begins_with_reasoning = False
+        """Whether the first token was one of reasoning: so the stream shows what it counts."""
 
-    def token_came(self) -> None:
+    def token_came(self, *, is_reasoning: bool = False) -> None:
         """Notes a chunk with content, a tool call or reasoning."""
         self.last_token = now = perf_counter()
         if self.first_token is None:
             self.first_token = now
+            self.begins_with_reasoning = is_reasoning
 
     @property
     def is_wrapper(self) -> bool:
@@ -150,8 +154,9 @@ class ModelCall(ProviderCall):
     def usage(self, end: End) -> Usage | None:
         """Returns the billed usage, as far as the application has received it."""
         at_end = usage_of(end.billing or _NO_BILLING)
-        # langchain-core adds up running totals, and its older versions drop parts that they do not
-        # know. But the answer may have parts that no chunk has.
+        # The chunks come first: the answer's usage is langchain-core's sum over them, which is too
+        # large where a provider repeats running totals, and lacks some parts in older versions. It
+        # counts only if its totals are the same and no chunk names parts.
         usage = usage_of_chunks(self.chunk_usages or ()) or at_end
         if usage is not None and at_end is not None and not usage.has_parts:
             same = (usage.prompt, usage.completion) == (at_end.prompt, at_end.completion)
@@ -203,8 +208,11 @@ class ModelCall(ProviderCall):
         record(LLM_TOKENS, usage.completion, (self.model, COMPLETION), context)
         record(LLM_CACHED_TOKENS, usage.cached, (self.model,), context)
         record(LLM_REASONING_TOKENS, usage.reasoning, (self.model,), context)
-        if self.first_token and self.last_token and usage.completion > 1:
-            pace = (self.last_token - self.first_token) / (usage.completion - 1)
+        # Reasoning that is not in the stream was over before the first token.
+        streamed = usage.completion - (0 if self.begins_with_reasoning else usage.reasoning)
+        first, last = self.first_token, self.last_token
+        if first is not None and last is not None and last > first and streamed > 1:
+            pace = (last - first) / (streamed - 1)
             record(LLM_TIME_PER_OUTPUT_TOKEN, pace, (self.model,), context)
 
     def _bill(self, prices: PriceList, end: End, usage: Usage) -> _Bill:
@@ -238,7 +246,7 @@ class ModelCall(ProviderCall):
     def _needs_no_usage(self, end: End) -> bool:
         """Whether nothing is missing if the answer names no usage."""
         if end.status == ERROR and not self.was_streamed:
-            return True  # it failed before its first chunk: it was rejected, and not billed
+            return True  # no answer came: it was rejected, and not billed
         batch = self.batch
         return (
             batch is not None

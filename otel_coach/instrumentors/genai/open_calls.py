@@ -130,7 +130,7 @@ class OpenCalls:
             otel_context.detach(token)
 
     @guarded
-    def answered(self, call: AnyCall | EmbeddingPart, answer: Any, *, is_stream: bool) -> bool:
+    def goes_on_after(self, call: AnyCall | EmbeddingPart, answer: Any, *, is_stream: bool) -> bool:
         """Notes what `request` returned; returns whether the call goes on, as a stream is read."""
         response: Any = getattr(answer, "http_response", None)  # of a raw response
         if response is None and hasattr(answer, "iter_raw"):
@@ -190,7 +190,7 @@ class OpenCalls:
     def _billing(self, call: AnyCall) -> Billing | None:
         return call.billing() if isinstance(call, DirectCall) else None
 
-    @guarded  # and so is its bill
+    @guarded  # the call and its bill are recorded, even if its content cannot be read
     def _content(self, call: AnyCall) -> object:
         return call.content() if isinstance(call, DirectCall) else None
 

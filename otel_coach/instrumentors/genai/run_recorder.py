@@ -51,8 +51,8 @@ if TYPE_CHECKING:
         """The arguments of an instrumentor of models."""
 
         stops: NotRequired[bool]
-        """Whether calls in stopped work are refused from the start; otherwise only once the
-        application asks for stopping."""
+        """Whether the patches that refuse calls in stopped work are made at once; otherwise they
+        are made when the application first asks for stopping."""
 
 
 PAUSED: Final = "paused"

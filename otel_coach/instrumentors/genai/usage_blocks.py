@@ -190,6 +190,7 @@ _ANTHROPIC: Final = _Shape(
     ("output_tokens",),
     cached=("cache_read_input_tokens",),
     cache_write=("cache_creation_input_tokens",),
+    reasoning=("output_tokens_details.thinking_tokens",),
     cache_write_1h=("cache_creation.ephemeral_1h_input_tokens",),
     others=frozenset({"ephemeral_5m_input_tokens"}),
 )

@@ -133,7 +133,8 @@ class WatchedIterator:
         if self.response is None or not self.response.may_be_read_beside(id(self)):
             self._calls.leave(self._call)
 
-    # Both kinds of iteration do what `guarded` does; that would add 0.18 µs to 0.4 µs for a chunk.
+    # Both kinds of iteration do what `guarded` does: the call of it would add 0.18 µs to the 0.4 µs
+    # that a chunk takes.
 
     def __iter__(self) -> Any:
         return self

@@ -43,8 +43,9 @@ class CachedAnswers:
     def copied(self, generations: list[Any]) -> list[Any]:
         """Returns copies of what a cache has found.
 
-        LangChain's in-memory cache keeps no copies. langchain-core marks the objects that it finds
-        there, and the call that stored them may not have returned them yet.
+        LangChain's in-memory cache keeps the very objects of the first answer, and langchain-core
+        marks those that it finds there as cached. Without copies, a call that has stored them and
+        not returned yet would seem to be answered by the cache, too.
         """
         return [*map(copy, generations)]
 

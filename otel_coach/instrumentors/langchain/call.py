@@ -13,6 +13,7 @@ from otel_coach.core.event_loop import current_task
 from otel_coach.core.plain import text_of
 from otel_coach.instrumentors.genai.billing import finish_reason
 from otel_coach.instrumentors.genai.model_call import ModelCall
+from otel_coach.instrumentors.genai.usage_blocks import as_mapping, as_sequence
 from otel_coach.instrumentors.langchain.model_frames import is_inside_model
 from otel_coach.pricing.provider_names import BEDROCK, names_of
 
@@ -24,6 +25,8 @@ _CONTENT_KEYS: Final = (
     *("partial_json", "arguments", "args"),
 )
 """Where a block of content has text, reasoning or the arguments of a tool call."""
+_REASONING: Final = ("reasoning_content", "reasoning", "thinking")
+"""Types of blocks, and keys, of reasoning."""
 _TOOL_BLOCKS: Final = frozenset({"function_call", "server_tool_use", "tool_call", "tool_use"})
 _ADDRESS: Final = re.compile(r"\w*(?:base|url|endpoint|host)")
 _ADDRESS_IN_TEXT: Final = re.compile(rf"\b{_ADDRESS.pattern}='(https?://[^'\s]+)'")
@@ -82,6 +85,7 @@ class LangChainCall(ModelCall):
             self.last_token = now = perf_counter()
             if self.first_token is None:
                 self.first_token = now
+                self.begins_with_reasoning = _is_reasoning(token, message)
         metadata: Any = getattr(message or chunk, "response_metadata", None) or getattr(
             chunk, "generation_info", None
         )
@@ -144,6 +148,15 @@ def _has_more(message: Any) -> bool:
         bool(extra.get("function_call"))
         or _has_content(extra.get("reasoning_content"))
         or _has_content(extra.get("reasoning"))
+    )
+
+
+def _is_reasoning(token: object, message: Any) -> bool:
+    """Returns whether a chunk with content has reasoning, and no text before it."""
+    extra: Any = getattr(message, "additional_kwargs", None) or {}
+    first = as_mapping(next(iter(as_sequence(token)), None)) or {}
+    return first.get("type") in _REASONING or (
+        not token and any(_has_content(extra.get(key)) for key in _REASONING)
     )
 
 

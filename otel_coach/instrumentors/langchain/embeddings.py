@@ -80,7 +80,7 @@ class EmbeddingObserver:
     ) -> Opened | None:
         """Starts a call, and makes it the current run; None if this is no call of its own.
 
-        `calls` has the names of the methods that the called one calls itself.
+        `calls` has the names of the other methods that the code of the called method calls.
         """
         for name in calls:
             # The object's class may have overridden what is called: with a cache, for example.

@@ -36,7 +36,7 @@ _MAY_HAVE_OWNER: Final = frozenset(
 )
 
 
-class Observed(Protocol):
+class HasObserver(Protocol):
     """An instrumentor whose observer may be None for a while."""
 
     @property
@@ -50,7 +50,7 @@ class Observed(Protocol):
         ...
 
 
-def observed(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]]:
+def observed(module: Any, instrumentor: HasObserver) -> Iterator[Callable[[], None]]:
     """Patches the managers in `module` to notify `instrumentor.observer` of all runs.
 
     If the methods for a kind of run have changed, none of that kind is patched; the other kinds are
@@ -68,7 +68,7 @@ def is_observed(kind: str) -> bool:
 
 
 def _observed_kind(
-    module: Any, flavour: str, kind: str, instrumentor: Observed
+    module: Any, flavour: str, kind: str, instrumentor: HasObserver
 ) -> Iterator[Callable[[], None]]:
     starting = _notifying_after_async if flavour else _notifying_after
     manager = getattr(module, f"{flavour}CallbackManager")
@@ -95,7 +95,7 @@ def _observed_kind(
 
 
 def _notifying_after(
-    original: Callable[..., Any], name: str, instrumentor: Observed
+    original: Callable[..., Any], name: str, instrumentor: HasObserver
 ) -> Callable[..., Any]:
     @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +108,7 @@ def _notifying_after(
 
 
 def _notifying_after_async(
-    original: Callable[..., Any], name: str, instrumentor: Observed
+    original: Callable[..., Any], name: str, instrumentor: HasObserver
 ) -> Callable[..., Any]:
     may_have_owner = name in _MAY_HAVE_OWNER
 
@@ -141,7 +141,7 @@ async def _awaited(
 
 
 def _notifying_before(
-    original: Callable[..., Any], name: str, instrumentor: Observed
+    original: Callable[..., Any], name: str, instrumentor: HasObserver
 ) -> Callable[..., Any]:
     """Wraps `original`, a function or coroutine function, to notify before it is called."""
 
@@ -154,7 +154,9 @@ def _notifying_before(
     return report
 
 
-def _notifying_of_chunk(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _notifying_of_chunk(
+    original: Callable[..., Any], instrumentor: HasObserver
+) -> Callable[..., Any]:
     """Does what `_notifying_before` does, which would add 0.27 µs to the 1.2 µs of each chunk."""
 
     @wraps(original)

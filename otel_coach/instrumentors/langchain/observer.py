@@ -17,6 +17,7 @@ from otel_coach.instrumentors.genai.enclosing import Enclosing
 from otel_coach.instrumentors.genai.model_call import ModelCall
 from otel_coach.instrumentors.genai.run_recorder import RunRecorder
 from otel_coach.instrumentors.genai.runs import RetrieverRun, Run, ToolRun
+from otel_coach.instrumentors.genai.usage_blocks import as_mapping
 from otel_coach.instrumentors.langchain.cached_answers import CachedAnswers
 from otel_coach.instrumentors.langchain.call import LangChainCall
 from otel_coach.instrumentors.langchain.model_frames import is_inside_another_model, is_inside_model
@@ -61,7 +62,7 @@ class RunObserver:
         self._tracer = self._run_recorder.tracer
         self.cached_answers = CachedAnswers(self.recorder)
         self._batches = TextBatches()
-        self._runs = OpenRuns(self.recorder, self._abandoned, ids_are_freed=ids_are_freed)
+        self._runs = OpenRuns(self.recorder, self._lost, ids_are_freed=ids_are_freed)
         self._open = self._runs.by_key
 
     # Starts
@@ -77,7 +78,7 @@ class RunObserver:
     ) -> None:
         """Starts the run of a chain, graph or node. LangChain itself reports its cancellation."""
         if self._runs.get(manager.run_id) is not None:
-            return  # LangGraph starts a run again for tracers that get another input
+            return  # LangGraph reports the start a second time to tracers that get another input
         parent = self._parent_of(manager, self._model_around_chain())
         if parent is not None and parent.span is None and is_graph_step(manager.tags):
             self._start_agent(parent)
@@ -167,7 +168,8 @@ class RunObserver:
         if isinstance(run, LangChainCall):
             run.was_streamed = True
             if event.get("event") == "content-block-delta":
-                run.token_came()
+                kind = (as_mapping(event.get("delta")) or {}).get("type")
+                run.token_came(is_reasoning=kind == "reasoning-delta")
 
     # Ends
 
@@ -291,7 +293,7 @@ class RunObserver:
             self.recorder.flush()
 
     @guarded
-    def _abandoned(self, run: Run) -> None:
+    def _lost(self, run: Run) -> None:
         self._run_recorder.close(run, was_lost=True)
 
 

@@ -21,7 +21,7 @@ _MAX_OPEN_RUNS: Final = 50_000
 
 
 class OpenRuns:
-    """Open runs by id. When nothing can report the end of a run any more, `abandoned` is called.
+    """Open runs by id. When nothing can report the end of a run any more, `lost` is called.
 
     A cancelled `ainvoke` of a model or a tool fires no callback. A run is lost in two cases:
 
@@ -36,10 +36,10 @@ class OpenRuns:
     """
 
     def __init__(
-        self, recorder: Recorder, abandoned: Callable[[Run], None], *, ids_are_freed: bool = True
+        self, recorder: Recorder, lost: Callable[[Run], None], *, ids_are_freed: bool = True
     ) -> None:
         self.recorder = recorder
-        self._abandoned = abandoned
+        self._lost = lost
         self._ids_are_freed = ids_are_freed
         self.by_key: dict[int | str, Run] = {}
         """The runs, by the `_key` of their id."""
@@ -51,7 +51,7 @@ class OpenRuns:
     def add(self, run_id: UUID | str, run: Run, task: asyncio.Task[Any] | None = None) -> None:
         """Adds `run`, which ends no later than `task`.
 
-        An open run with the same id is abandoned; so is the oldest run if too many are open.
+        An open run with the same id is lost; so is the oldest run if too many are open.
         """
         key = _key(run_id)
         if key in self.by_key:
@@ -82,7 +82,7 @@ class OpenRuns:
         return self._pop(_key(run_id))
 
     def lose(self, which: Callable[[Run], bool]) -> None:
-        """Abandons the runs for which `which` is true: nothing can report their end any more."""
+        """Loses the runs for which `which` is true: nothing can report their end any more."""
         for key, run in items_of(self.by_key):
             if which(run):
                 self._lose(key)
@@ -101,7 +101,7 @@ class OpenRuns:
     @guarded
     def _lose(self, key: int | str) -> None:
         if (run := self._pop(key)) is not None:
-            self._abandoned(run)
+            self._lost(run)
 
     def _runs_of(self, task: asyncio.Task[Any]) -> set[int | str]:
         keys = self._by_task.get(task)

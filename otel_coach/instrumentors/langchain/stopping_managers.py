@@ -33,14 +33,17 @@ if TYPE_CHECKING:
     from otel_coach.core.guard import CountsFaults
     from otel_coach.core.stopping import Stop
     from otel_coach.instrumentors.genai.runs import Run
-    from otel_coach.instrumentors.langchain.manager_patches import Observed
+    from otel_coach.instrumentors.langchain.manager_patches import HasObserver
 
 _REFUSED: Final = ("LLM", "Tool", "Retriever")
 _REPORTED: Final = ("Chain", "LLM")
-"""The kinds of run whose end by a cancellation LangChain reports."""
+"""The kinds of run whose end by a cancellation LangChain reports: chains, and streams of models.
+
+`replacing_unreported` is for other calls of models.
+"""
 
 
-def refusing(module: Any, instrumentor: Observed) -> Iterator[Callable[[], None]]:
+def refusing(module: Any, instrumentor: HasObserver) -> Iterator[Callable[[], None]]:
     """Patches the managers in `module`; yields, for each method, a function that restores it."""
     compatibility.holds(compatibility.EVENT_FEEDERS)  # only logs what is lost
     for flavour in FLAVOURS:
@@ -84,7 +87,7 @@ def _awaiting(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refusing(
-    original: Callable[..., Any], instrumentor: Observed, *, is_async: bool
+    original: Callable[..., Any], instrumentor: HasObserver, *, is_async: bool
 ) -> Callable[..., Any]:
     @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -105,7 +108,7 @@ def _refusing(
     return start
 
 
-def _ending_stream(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _ending_stream(original: Callable[..., Any], instrumentor: HasObserver) -> Callable[..., Any]:
     """Wraps the sync method for a chunk: it ends a stream that a worker thread reads."""
 
     @wraps(original)
@@ -120,7 +123,7 @@ def _ending_stream(original: Callable[..., Any], instrumentor: Observed) -> Call
 
 
 def _ending_stream_async(
-    original: Callable[..., Any], instrumentor: Observed
+    original: Callable[..., Any], instrumentor: HasObserver
 ) -> Callable[..., Any]:
     """Wraps the async method: it ends a stream that a task of LangChain's reads.
 
@@ -140,7 +143,7 @@ def _ending_stream_async(
     return chunk_came
 
 
-def _replacing(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _replacing(original: Callable[..., Any], instrumentor: HasObserver) -> Callable[..., Any]:
     """Wraps the sync method for an error: it raises the replacement of that error, if any."""
 
     @wraps(original)
@@ -154,7 +157,7 @@ def _replacing(original: Callable[..., Any], instrumentor: Observed) -> Callable
     return on_error
 
 
-def _replacing_async(original: Callable[..., Any], instrumentor: Observed) -> Callable[..., Any]:
+def _replacing_async(original: Callable[..., Any], instrumentor: HasObserver) -> Callable[..., Any]:
     """Wraps the async method likewise."""
 
     @wraps(original)
@@ -170,7 +173,7 @@ def _replacing_async(original: Callable[..., Any], instrumentor: Observed) -> Ca
 
 @guarded
 def _replacement_for(
-    instrumentor: Observed, manager: Any, error: BaseException
+    instrumentor: HasObserver, manager: Any, error: BaseException
 ) -> list[BaseException]:
     stop = current_stop()
     if stop is None or manager.parent_run_id is not None:
@@ -180,7 +183,7 @@ def _replacement_for(
 
 
 @guarded
-def _is_refused(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
+def _is_refused(instrumentor: HasObserver, stop: Stop, manager: Any) -> bool:
     if not stop.is_on or (observer := instrumentor.observer) is None:
         return False
     parent = manager.parent_run_id
@@ -188,13 +191,13 @@ def _is_refused(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
 
 
 @guarded
-def _is_stopped(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
+def _is_stopped(instrumentor: HasObserver, stop: Stop, manager: Any) -> bool:
     run = _run_of(instrumentor, manager)
     return run is not None and stop.refuses(run, is_outermost=False)
 
 
 @guarded
-def _is_cancelled(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
+def _is_cancelled(instrumentor: HasObserver, stop: Stop, manager: Any) -> bool:
     run = _run_of(instrumentor, manager)
     if run is None:
         return False
@@ -202,21 +205,21 @@ def _is_cancelled(instrumentor: Observed, stop: Stop, manager: Any) -> bool:
     return is_stopped or stop.has_lost_cancellation(run)
 
 
-async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: Observed) -> Any:
+async def _noted(started: Awaitable[Any], stop: Stop, instrumentor: HasObserver) -> Any:
     managers = await started
     _note_calls(instrumentor, stop, managers)
     return managers
 
 
 @guarded
-def _note_calls(instrumentor: Observed, stop: Stop, started: Any) -> None:
+def _note_calls(instrumentor: HasObserver, stop: Stop, started: Any) -> None:
     managers: list[Any] = started if isinstance(started, list) else [started]
     for manager in managers:
         if (run := _run_of(instrumentor, manager)) is not None:
             stop.call_started(run)
 
 
-def _run_of(instrumentor: Observed, manager: Any) -> Run | None:
+def _run_of(instrumentor: HasObserver, manager: Any) -> Run | None:
     """Returns the open run of LangChain's `manager`."""
     observer = instrumentor.observer
     return None if observer is None else observer.run_of(manager.run_id)

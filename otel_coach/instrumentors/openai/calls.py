@@ -19,9 +19,9 @@ from otel_coach.instrumentors.genai.usage_blocks import as_sequence
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_MORE_THAN_TEXT: Final = (
-    *("tool_calls", "reasoning_content", "reasoning", "function_call", "refusal", "audio"),
-)
+_REASONING: Final = ("reasoning_content", "reasoning")
+"""The fields of those servers that show it; OpenAI itself has none."""
+_MORE_THAN_TEXT: Final = (*_REASONING, "tool_calls", "function_call", "refusal", "audio")
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 """Events with the whole response, after which nothing comes."""
 
@@ -55,7 +55,8 @@ class ChatCall(DirectCall):
                 self.last_token = now = perf_counter()
                 if self.first_token is None:
                     self.first_token = now
-            if (reason := getattr(choice, "finish_reason", None)) is not None:
+                    self.begins_with_reasoning = self.reasons(delta)
+            if reason := getattr(choice, "finish_reason", None):  # some servers send an empty one
                 self._choice_ended(reason)
             if self.output is not None:
                 self.output.append(choice)
@@ -71,6 +72,11 @@ class ChatCall(DirectCall):
         """Returns whether a delta without text has a tool call, reasoning or sound."""
         return any(getattr(delta, name, None) for name in _MORE_THAN_TEXT)
 
+    @staticmethod
+    def reasons(delta: Any) -> bool:
+        """Returns whether a delta has reasoning."""
+        return any(getattr(delta, name, None) for name in _REASONING)
+
     def answer_came(self, answer: Any) -> None:
         self.usage_block = getattr(answer, "usage", None)
         self.answered_model = getattr(answer, "model", None)
@@ -79,7 +85,7 @@ class ChatCall(DirectCall):
             self.failure = ResponseError()
         choices = as_sequence(getattr(answer, "choices", None))
         for choice in choices:
-            if (reason := getattr(choice, "finish_reason", None)) is not None:
+            if reason := getattr(choice, "finish_reason", None):
                 self.finish_reasons.append(reason)
         if self.output is not None:
             self.output += choices
@@ -134,14 +140,15 @@ class ResponsesCall(DirectCall):
         system = [message_from("system", instructions)] if instructions else []
         if isinstance(given, str):
             return [*system, message_from("user", given)]
-        return [*system, *map(_item, listed_fields(given))]
+        said = map(_item, listed_fields(given))
+        return [*system, *(one for one in said if one.content or one.tool_calls)]
 
     def chunk_came(self, chunk: Any) -> None:
         self.was_streamed = True
         kind = getattr(chunk, "type", None) or ""
         if kind.endswith(".delta"):
             if delta := getattr(chunk, "delta", None):
-                self.token_came()
+                self.token_came(is_reasoning="reasoning" in kind)
                 if self.output is not None and kind == "response.output_text.delta":
                     self.output.append(delta)
         elif kind in _ENDS:
@@ -159,7 +166,7 @@ class ResponsesCall(DirectCall):
         self.answered_model = getattr(answer, "model", None)
         self.tier = getattr(answer, "service_tier", None)
         said = as_sequence(getattr(answer, "output", None))
-        self.paid_items += paid_items_in(getattr(item, "type", None) for item in said)
+        self.paid_items += paid_items_in(map(_kind_and_action, said))
         status = getattr(answer, "status", None)
         reason = getattr(getattr(answer, "incomplete_details", None), "reason", None) or status
         if reason:
@@ -176,10 +183,9 @@ class ResponsesCall(DirectCall):
         content: list[Mapping[str, Any]] = []
         calls: list[object] = []
         for item in listed_fields(said):
-            if item.get("type") == "function_call":
-                calls.append(
-                    tool_call(item.get("call_id"), item.get("name"), item.get("arguments"))
-                )
+            if item.get("type") in {"function_call", "custom_tool_call"}:
+                given = item.get("arguments") or item.get("input")
+                calls.append(tool_call(item.get("call_id"), item.get("name"), given))
             elif item.get("type") == "reasoning":
                 content += [{"type": "reasoning", **part} for part in _reasoning(item)]
             else:
@@ -191,6 +197,12 @@ def _reasoning(item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for name in ("content", "summary"):
         for part in listed_fields(item.get(name)):
             yield {"text": part.get("text")}
+
+
+def _kind_and_action(item: object) -> Mapping[str, Any]:
+    action = getattr(item, "action", None)
+    kind = getattr(action, "type", None)
+    return {"type": getattr(item, "type", None), "action": action and {"type": kind}}
 
 
 def _chat_message(message: Mapping[str, Any]) -> object:
@@ -207,15 +219,22 @@ def _chat_tool_call(call: Mapping[str, Any]) -> object:
     )
 
 
-def _item(item: Mapping[str, Any]) -> object:
+def _item(item: Mapping[str, Any]) -> Any:
     """Returns one item of the Responses API's input as a message."""
     kind = item.get("type", "message")
     if kind == "function_call":
         call = tool_call(item.get("call_id"), item.get("name"), item.get("arguments"))
         return message_from("assistant", "", [call])
-    if kind == "function_call_output":
+    if kind == "custom_tool_call":
+        call = tool_call(item.get("call_id"), item.get("name"), item.get("input"))
+        return message_from("assistant", "", [call])
+    if kind in {"function_call_output", "custom_tool_call_output"}:
         return message_from("tool", item.get("output"), answers=item.get("call_id"))
-    return message_from(item.get("role", "user"), item.get("content"))
+    if kind == "reasoning":
+        return message_from("assistant", [{"type": kind, **part} for part in _reasoning(item)])
+    # Calls of OpenAI's own tools, which the model has made, have neither role nor content.
+    role = "user" if kind == "message" else "assistant"
+    return message_from(item.get("role", role), item.get("content"))
 
 
 def _joined(parts: Sequence[Any]) -> object:

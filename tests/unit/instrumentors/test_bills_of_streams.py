@@ -1,11 +1,17 @@
 """Bills of streams, as integrations hand them over: each against the sum by hand."""
 
 import asyncio
+import itertools
+import json
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from otel_coach.instrumentors.genai import model_call as model_call_module
+from otel_coach.instrumentors.langchain import call as call_module
+from otel_coach.settings import Settings
+from otel_coach.testing import measuring
 from tests.support.scripted_model import CALLS, COST, Scripted, counted, unmeasured
 from tests.support.versions import HAS_EVENTS_V3
 
@@ -161,3 +167,43 @@ def test_no_cure_is_named_for_a_stream_whose_end_did_not_come(measured, caplog, 
     assert unmeasured(measured.page()) == {"no_usage": 2}
     (line,) = lines(caplog)
     assert "Cure: ChatOpenAI(stream_usage=True) # for streams that are read to their end" in line
+
+
+def pace(page):
+    name = "agent_llm_time_per_output_token_seconds"
+    return page.sum(f"{name}_sum"), page.sum(f"{name}_count")
+
+
+def timed(monkeypatch, chunks, seconds):
+    """Streams these chunks, each so many seconds after the other."""
+    now = itertools.count(1000)
+    clock = lambda: next(now) * seconds  # noqa: E731
+    for module in (call_module, model_call_module):
+        monkeypatch.setattr(module, "perf_counter", clock)
+    list(Scripted(chunks=chunks).stream("hi"))
+
+
+def test_an_answer_in_one_chunk_has_no_pace(measured, monkeypatch):
+    chunks = [AIMessageChunk("all of it"), AIMessageChunk("", usage_metadata=counted(10, 30))]
+    timed(monkeypatch, chunks, 1)
+    assert pace(measured.page()) == (0, 0)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_reasoning_counts_for_the_pace_only_where_it_is_streamed(
+    measured, monkeypatch, is_streamed
+):
+    shown = [AIMessageChunk("", additional_kwargs={"reasoning_content": "x"})] * 90
+    said = [AIMessageChunk("x")] * 11
+    told = counted(10, 101, output_token_details={"reasoning": 90})
+    end = [AIMessageChunk("", usage_metadata=told)]
+    timed(monkeypatch, [*(shown if is_streamed else []), *said, *end], 1)
+    assert pace(measured.page()) == (1, 1)
+
+
+def test_captured_streams_are_the_assistants():
+    with measuring(Settings(captures_on_spans=True)) as measured:
+        list(Scripted(chunks=[AIMessageChunk("a"), AIMessageChunk("b")]).stream("hi"))
+        (span,) = measured.spans
+        (said,) = json.loads(span.attributes["gen_ai.output.messages"])
+    assert said == {"role": "assistant", "parts": [{"type": "text", "content": "ab"}]}

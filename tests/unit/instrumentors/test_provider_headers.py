@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from langchain_openai import ChatOpenAI
-from opentelemetry import baggage, context, propagate
+from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
 from otel_coach.settings import Settings
@@ -124,3 +124,12 @@ def test_a_span_that_is_a_call_of_a_provider_is_not_told_to_it(measured, user, s
     with provider.get_tracer(scope).start_as_current_span("chat"):
         propagate.inject(carrier)
     assert carrier == {}
+
+
+def test_a_message_whose_type_is_a_list_is_extracted():
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    message = {"traceparent": [f"00-{trace_id}-b7ad6b7169203331-01"], "type": ["order"]}
+    with measuring(Settings.from_env({"OTEL_COACH_TRUST_INCOMING": "false"})) as measured:
+        found = trace.get_current_span(propagate.extract(message)).get_span_context()
+        assert f"{found.trace_id:032x}" == trace_id
+        assert not measured.page().sum("otel_coach_errors_total")

@@ -8,6 +8,7 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 
+from otel_coach.instrumentors.genai.usage_blocks import usage_in
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.direct_calls import STREAMS, has, http_library, package_of
@@ -134,3 +135,80 @@ def test_a_model_is_reported_once_whichever_library_calls_it(caplog):
         model.invoke("hi")
         assert measured.page().sum("agent_llm_unmeasured_total", error_type="no_usage") == 2
     assert caplog.text.count("(no_usage)") == 1
+
+
+def test_an_empty_finish_reason_is_none():
+    """Some servers send one in each chunk."""
+    choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": ""}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+    last = {**chunk, "choices": [{**choice, "finish_reason": "stop"}], "usage": USAGE}
+    text = [f"data: {json.dumps(piece)}\n\n".encode() for piece in (chunk, chunk, last)]
+    with answering(b"".join(text) + b"data: [DONE]\n\n") as (measured, client):
+        stream = client.chat.completions.create(**ASK, stream=True)
+        next(iter(stream))
+        stream.close()
+        assert measured.page().sum(CALLS, status="aborted") == 1
+        list(client.chat.completions.create(**ASK, stream=True))
+        assert measured.spans[-1].attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+def of_responses(*items):
+    usage = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+    text = {"type": "output_text", "text": "hi", "annotations": []}
+    message = {"type": "message", "id": "m", "role": "assistant", "content": [text]}
+    return {
+        "id": "r",
+        "object": "response",
+        "status": "completed",
+        "model": "gpt-5",
+        "output": [*items, message],
+        "usage": {**usage, "input_tokens_details": {}, "output_tokens_details": {}},
+    }
+
+
+def test_of_a_search_only_the_search_is_paid():
+    items = [
+        {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": kind}}
+        for kind in ("search", "open_page", "find_in_page")
+    ]
+    with answering(of_responses(*items)) as (measured, client):
+        if not hasattr(client, "responses"):
+            pytest.skip("an older package has no such API")
+        client.responses.create(model="gpt-5", input="hi")
+        page = measured.page()
+    assert page.sum("agent_llm_cost_usd_total") == pytest.approx(
+        (1000 * 1.25 + 100 * 10) / 1e6 + 10 / 1000
+    )
+
+
+def test_what_the_model_did_before_is_not_the_users():
+    given = [
+        {"role": "user", "content": "plan"},
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        {"type": "web_search_call", "id": "w", "status": "completed"},
+        {"type": "custom_tool_call", "call_id": "c", "name": "run", "input": "ls"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "a.txt"},
+    ]
+    with answering(of_responses(), captures_on_spans=True) as (measured, client):
+        if not hasattr(client, "responses"):
+            pytest.skip("an older package has no such API")
+        client.responses.create(model="gpt-5", input=given)
+        said = json.loads(measured.spans[0].attributes["gen_ai.input.messages"])
+    assert [(one["role"], [part["type"] for part in one["parts"]]) for one in said] == [
+        ("user", ["text"]),
+        ("assistant", ["reasoning"]),
+        ("assistant", ["tool_call"]),
+        ("tool", ["tool_call_response"]),
+    ]
+
+
+def test_claudes_thinking_is_counted(caplog):
+    usage = {
+        "input_tokens": 10,
+        "output_tokens": 1000,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+        "output_tokens_details": {"thinking_tokens": 900},
+    }
+    assert usage_in(usage).reasoning == 900
+    assert "not known" not in caplog.text

@@ -48,7 +48,9 @@ def bare(clients):
 
 
 def test_the_hooks_are_found():
-    assert {"begin", "enter", "exit", "answered", "end", "leave"} <= {name for _, name in REACHED}
+    assert {"begin", "enter", "exit", "goes_on_after", "end", "leave"} <= {
+        name for _, name in REACHED
+    }
 
 
 @pytest.mark.parametrize(("cls", "name"), REACHED)
