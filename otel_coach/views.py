@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.metrics.view import View
 
+from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.labels import ALLOWED_LABELS, LABEL_SET, LIMITS
+from otel_coach.metrics.series_bound import max_series
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from opentelemetry.sdk.metrics.view import Aggregation
 
@@ -21,7 +23,7 @@ _KNOWS_LIMIT: Final = _LIMIT in inspect.signature(View).parameters
 
 def build_views(
     admitted: Collection[str] = (),
-    label_sets: int = LIMITS[LABEL_SET],
+    budgets: Mapping[str, int] | None = None,
     aggregation: Aggregation | None = None,
 ) -> Sequence[View]:
     """Returns one View for all instruments of the process, otel-coach's and others.
@@ -31,11 +33,14 @@ def build_views(
     otel-coach's own follow that advice.
 
     `admitted` are the labels that an operator admits to some of the application's instruments;
-    `sdk.bounded_meters` keeps them from all others. `label_sets` is how many combinations of label
-    values an instrument may have. The SDK's own limit, past which it would add a label of its own,
-    is set higher than any instrument can reach.
+    `sdk.bounded_meters` keeps them from all others. `budgets` overrides the default sizes. The
+    SDK's own limit, past which it would add a label of its own, is set higher than any instrument
+    can reach: otel-coach's are bounded by `max_series`, others by the limit for label sets, past
+    which few combinations remain.
     """
-    limit: dict[str, Any] = {_LIMIT: 2 * label_sets + 1000} if _KNOWS_LIMIT else {}
+    label_sets = {**LIMITS, **(budgets or {})}[LABEL_SET]
+    most = max(max_series(metric, budgets) for metric in CATALOGUE)
+    limit: dict[str, Any] = {_LIMIT: max(2 * label_sets, most) + 1000} if _KNOWS_LIMIT else {}
     allowed = {*ALLOWED_LABELS, *admitted}
     return [
         View(instrument_name="*", attribute_keys=allowed, aggregation=aggregation, **limit),

@@ -53,7 +53,8 @@ def _separates(before: str, after: str) -> bool:
         return False
     if _HALF_AN_ADDRESS.match(after):
         return True
-    # No host has an equals sign, so without a path this is the next entry, or a password's rest.
+    # `after` has an equals sign, so it is no further host. A path may have a comma; otherwise this
+    # is the next entry, or the rest of a password, which an @ shows.
     return url[1] is None and "@" not in after.partition(",")[0]
 
 

@@ -92,8 +92,8 @@ def in_our_place(group: str) -> EntryPoint | None:
     """Returns the distro or configurator (`group`) to use instead of otel-coach's, or None.
 
     A vendor's is used if one is installed. opentelemetry-distro's is used if otel-coach is
-    disabled, or if a vendor provides only a distro and a configurator is asked for, or the reverse.
-    If the user has chosen otel-coach's by variable, the result is None.
+    disabled, or if a vendor is installed that has none of this `group` (only the other one). If the
+    user has chosen otel-coach's by variable, the result is None.
     """
     if os.environ.get(CHOICE[group]) == OURS:
         return None

@@ -1,4 +1,4 @@
-"""Decides where spans, metrics and log records are exported to, and which log records are."""
+"""Decides where telemetry is exported to, and whether the application's log records are, too."""
 
 from __future__ import annotations
 

@@ -298,8 +298,8 @@ class Exporters(ListKind):
                 group=f"opentelemetry_{self.signal}_exporter", name=name
             ):
                 message = (
-                    f"holds {name!r}, but no exporter of that name is installed. Cure: correct the "
-                    "name, or install its package"
+                    f"holds {name!r} (no exporter of that name is installed: correct the name, or "
+                    "install its package)"
                 )
                 raise ValueError(message)
         return cast("tuple[str, ...]", names)

@@ -98,7 +98,7 @@ def stated(cls: type[Any], environment: Environment) -> dict[str, Any]:
     return found
 
 
-def differences(in_force: Any, asked: Any) -> dict[str, str] | None:
+def differences(first: Any, later: Any) -> dict[str, str] | None:
     """Compares two settings; None if they are equal.
 
     Else a dict of two texts: `fields`, the names of the fields that differ, and `variables`,
@@ -106,8 +106,8 @@ def differences(in_force: Any, asked: Any) -> dict[str, str] | None:
     """
     differ = [
         (field.name, described.variables[0])
-        for field, described in settings_of(type(asked))
-        if getattr(in_force, field.name) != getattr(asked, field.name)
+        for field, described in settings_of(type(later))
+        if getattr(first, field.name) != getattr(later, field.name)
     ]
     if not differ:
         return None

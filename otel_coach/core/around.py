@@ -87,7 +87,8 @@ class Around:
                 except StopIteration as end:
                     return end.value
                 finally:
-                    del step  # a raised exception would keep this frame, and the frame it
+                    # An exception that `step` keeps would keep this frame: a reference cycle.
+                    del step
                 try:
                     sent = yield value
                 except GeneratorExit:

@@ -54,6 +54,9 @@ _ROUTES: Final = "routes"
 """Name of the limit for the combinations of all methods of all declared routes together. The limit
 for one method of a route has this name followed by a status class, the method and the route."""
 
+_MAX_READ_AGAIN: Final = 10_000
+"""Values of gauges that are remembered because they are past their budget."""
+
 _OVERFLOWS: Final = {
     LABEL_SET: "a metric has more combinations of label values than its budget; further ones count "
     "as `other`. Raise it with OTEL_COACH_BUDGET_LABEL_SET.",
@@ -225,10 +228,10 @@ class Budgets:
     def _is_declared(self, label: str, value: str) -> bool:
         return value in self._declared.get(label, ())
 
-    def has_lines(self, instrument: str, values: Iterable[str], lines: int) -> bool:
-        """Whether the page has `lines` left for `values` of an instrument.
+    def take_lines(self, instrument: str, values: Iterable[str], lines: int) -> bool:
+        """Takes `lines` of the page for `values` of an instrument; returns whether there was room.
 
-        Asked only for instruments that are not otel-coach's, which share one limit.
+        Called only for instruments that are not otel-coach's, which share one limit.
         """
         combination = _SEPARATOR.join((instrument, *values))
         if self._has_slot(OWN_INSTRUMENTS, INSTRUMENT_LINES, combination, lines):
@@ -236,8 +239,8 @@ class Budgets:
         self._count_overflow(INSTRUMENT_LINES)
         return False
 
-    def has_slot_for_instrument(self, name: str) -> bool:
-        """Whether an instrument that is not otel-coach's may be measured."""
+    def take_slot_for_instrument(self, name: str) -> bool:
+        """Takes a slot for an instrument that is not otel-coach's; returns whether one was left."""
         if self._has_slot(OWN_INSTRUMENTS, INSTRUMENT, name):
             return True
         self._count_overflow(INSTRUMENT)
@@ -316,6 +319,8 @@ class BoundedLabels:
         self._budgets = budgets
         self._known: dict[tuple[Metric, tuple[object, ...]], tuple[str, ...]] = {}
         """A cache: bounded labels by metric and given labels, if none of them became `OTHER`."""
+        self._read_again: dict[tuple[Metric, tuple[object, ...]], tuple[str, ...]] = {}
+        """The labels of gauges' values of which one became `OTHER`."""
 
     def of(self, metric: Metric, labels: tuple[object, ...]) -> tuple[str, ...]:
         """Returns the label values under which a measurement with `labels` is counted."""
@@ -333,6 +338,19 @@ class BoundedLabels:
             self._known[metric, labels] = bounded
         return bounded
 
+    def of_gauge(self, metric: Metric, labels: tuple[object, ...]) -> tuple[str, ...]:
+        """Returns the same as `of`, for a value that each scrape reads again.
+
+        A value past its budget counts as an overflow when it is read for the first time.
+        """
+        if (found := self._read_again.get((metric, labels))) is not None:
+            return found
+        bounded = self.of(metric, labels)
+        if OTHER in bounded and len(self._read_again) < _MAX_READ_AGAIN:
+            self._read_again[metric, labels] = bounded
+        return bounded
+
     def forget(self) -> None:
         """Clears the cache, because some labels may have lost their slots."""
         self._known.clear()
+        self._read_again.clear()

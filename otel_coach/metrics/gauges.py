@@ -82,7 +82,7 @@ class Gauges:
         """Returns when values were measured, by the metric's Prometheus name and label values."""
         return {
             metric.prometheus_name: {
-                self._bounded.of(metric, labels): time for labels, time in times().items()
+                self._bounded.of_gauge(metric, labels): time for labels, time in times().items()
             }
             for metric, times in self._times.items()
         }
@@ -91,6 +91,6 @@ class Gauges:
         combine = _COMBINE[metric.merge]
         found: dict[tuple[str, ...], float] = {}
         for labels, value in values().items():
-            bounded = self._bounded.of(metric, labels)
+            bounded = self._bounded.of_gauge(metric, labels)
             found[bounded] = combine(found[bounded], value) if bounded in found else value
         return found

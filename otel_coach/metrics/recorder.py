@@ -306,7 +306,7 @@ class Recorder:
 
     def _empty(self, *, emits: bool) -> None:
         while uncounted:
-            self.fault(uncounted.popleft(), "a place without a recorder")
+            self.fault(uncounted.popleft(), "code that could not report it at once")
         try:
             self._is_flushing = True
             while True:

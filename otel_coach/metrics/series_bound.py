@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_NUMBER: Final = 26
 """Characters of a value, the space before it and the line's end."""
+_EXEMPLAR: Final = len(' # {trace_id="",span_id=""}') + 32 + 16 + 2 * _MAX_NUMBER
+"""Characters of the two ids, the value and the time of an exemplar, in OpenMetrics."""
 _SUFFIX_AND_BOUND: Final = len('_bucket{le="0.0025",}')
 
 
@@ -33,6 +35,11 @@ def max_lines(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
     The bound also holds for several workers, which share their budgets. `budgets` overrides default
     sizes.
     """
+    return max_series(metric, budgets) * lines_of_a_series(metric)
+
+
+def max_series(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
+    """Returns how many combinations of label values `metric` can have; `budgets` is as above."""
     sizes = {**DEFAULT_SIZES, **(budgets or {})}
     values = {label: _max_values(metric, label, sizes[label]) for label in metric.labels}
     combinations = prod(values.values())
@@ -41,7 +48,7 @@ def max_lines(metric: Metric, budgets: Mapping[str, int] | None = None) -> int:
         if METHOD in values:
             limit += LABEL_SETS_PER_ENDPOINT * sizes[ENDPOINT]
         combinations = min(combinations, limit)
-    return combinations * lines_of_a_series(metric)
+    return combinations
 
 
 def _combinations_past_limit(
@@ -62,11 +69,11 @@ def longest_line(metric: Metric, longest_endpoint: int) -> int:
     """Returns how many characters a line of `metric` can have.
 
     `longest_endpoint` is the length of the longest route template. Characters that Prometheus
-    escapes, or that take several bytes, can make it longer.
+    escapes, or that take several bytes, can make it longer. A bucket may have an exemplar.
     """
     length = len(metric.prometheus_name) + _MAX_NUMBER
     if metric.kind is InstrumentKind.HISTOGRAM:
-        length += _SUFFIX_AND_BOUND
+        length += _SUFFIX_AND_BOUND + _EXEMPLAR
     for label in metric.labels:
         if label in metric.closed:
             longest = max(map(len, metric.closed[label]))

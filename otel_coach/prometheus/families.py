@@ -40,6 +40,7 @@ _PROTOCOLS: Final = frozenset({"prometheus_client.registry"})
 """Modules of base classes that say nothing about where a collector's values are counted."""
 _OWN_PAGE: Final = "the application's own page"
 _SHUT_DOWN: Final = "the application has shut the global meter provider down"
+_SLOW: Final = "; a callback of the application's observable instruments takes too long"
 
 _SAMPLE_SUFFIXES: Final = {
     "counter": ("_total", "_created"),
@@ -118,11 +119,20 @@ class LocalFamilies:
         only the samples that may have changed. Must not be called by two threads at the same time.
 
         Raises:
-            OSError: the application has shut otel-coach's meter provider down.
+            OSError: the application has shut otel-coach's meter provider down, or a callback of its
+                gauges keeps the SDK from collecting.
         """
         reader = self._reader
         with self._measured(), reader.only_changes() if reader else nullcontext():
-            own = list(self._collected([self._own_registry]))
+            try:
+                own = list(self._own_registry.collect())
+            except Exception as error:  # the SDK's own, or what a callback makes it raise
+                if belongs_to_host(error):
+                    raise
+                kind = type(error).__name__
+                slow = _SLOW * ("Timeout" in kind)
+                message = f"the SDK cannot collect them: {kind} in {raised_at(error)}{slow}"
+                raise OSError(message) from error
             if reader is not None:
                 reader.add_exemplars(own)
         if not own:

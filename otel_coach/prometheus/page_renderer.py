@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from bisect import bisect_right
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +22,7 @@ from otel_coach.prometheus.negotiation import format_of
 from otel_coach.workers.log_once import LogOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from prometheus_client.metrics_core import Metric
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from otel_coach.prometheus.all_workers import ReadMetrics
     from otel_coach.prometheus.application_page import ApplicationPage
@@ -110,9 +109,9 @@ class PageRenderer:
             encoded = self._encoded.setdefault(content_type, Encoded(encode))
             tables = sorted(tables, key=_position)
             after = bisect_right(tables, _OTHERS, key=_position)
-            parts = [encoded.table(table) for table in tables[:after]]
-            parts.extend(self._encoded_each(encoded, others))
-            parts.extend(encoded.table(table) for table in tables[after:])
+            counted = [(table.metadata.name, partial(encoded.table, table)) for table in tables]
+            completed = [(family.name, partial(encoded.family, family)) for family in others]
+            parts = [*self._written((*counted[:after], *completed, *counted[after:]))]
         parts.append(rest)
         if "openmetrics" in content_type:
             parts.append(EOF)  # OpenMetrics has no free comments
@@ -126,20 +125,24 @@ class PageRenderer:
             parts.append("".join(comments).encode())
         return b"".join(parts), content_type
 
-    def _encoded_each(self, encoded: Encoded, families: Iterable[Metric]) -> Iterator[bytes]:
-        """Yields the families of the application's collectors; a bad one does not cost the page."""
-        for family in families:
+    def _written(self, families: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[bytes]:
+        """Yields the lines of each family, given by its name and what encodes it.
+
+        A bad one of the application's does not cost the page: a label may have a text without an
+        encoding, such as half of a surrogate pair.
+        """
+        for name, encode in families:
             try:
-                yield encoded.family(family)
+                yield encode()
             except Exception as error:
                 if belongs_to_host(error):
                     raise
-                if family.name not in self._bad:
-                    self._bad.add(family.name)
+                if name not in self._bad:
+                    self._bad.add(name)
                     _logger.warning(
-                        "otel-coach: the family %s of prometheus_client's registry has a sample "
-                        "that cannot be written (%s); it is not on the page",
-                        family.name,
+                        "otel-coach: the family %s has a sample that cannot be written (%s); it is "
+                        "not on the page",
+                        name,
                         type(error).__name__,
                     )
 

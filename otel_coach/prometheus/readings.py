@@ -1,8 +1,9 @@
 """Computes the figures of the overview's sections from pages in Prometheus' text format.
 
-The quantiles are those of PromQL's `histogram_quantile`: linear within a bucket, and the last
-finite bound beyond it. Of several services, each is compared with its own earlier page, so that
-one that restarts, or cannot be read for a while, changes no rate of the others.
+The quantiles are those of PromQL's `histogram_quantile`: linear within a bucket; one that falls
+into the last bucket, which has no end, is that bucket's beginning. Of several services, each is
+compared with its own earlier page, so that one that restarts, or cannot be read for a while,
+changes no rate of the others.
 """
 
 from __future__ import annotations

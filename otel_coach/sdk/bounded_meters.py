@@ -84,7 +84,7 @@ class BoundedMeters:
             return True
         budgets = self._budgets
         return not (
-            budgets.has_slot_for_instrument(name.lower()) and budgets.has_lines(name, (), lines)
+            budgets.take_slot_for_instrument(name.lower()) and budgets.take_lines(name, (), lines)
         )
 
     @guarded
@@ -103,7 +103,7 @@ class BoundedMeters:
         single = [budgets.bounded(key, attributes[key], name) for key in kept]
         labels = dict(zip(kept, budgets.together(name, kept, single), strict=True))
         parts = [part for item in labels.items() for part in item]
-        return labels if budgets.has_lines(name, parts, lines) else {}
+        return labels if budgets.take_lines(name, parts, lines) else {}
 
     def observing(
         self, name: str, callback: Callable[..., Iterable[Observation]] | Generator[Any, Any, Any]

@@ -37,8 +37,8 @@ _EMPTY: Final[Mapping[InstrumentKind, Any]] = {
 }
 _MAX_KEPT: Final = 256
 _MAX_ON_PAGE: Final = 4096
-"""More than a page has instruments: they are asked for in the same order each time, and a smaller
-cache would have dropped each one before it is asked for again."""
+"""A page has fewer instruments. All of them are looked up in the same order each time: a cache that
+is smaller than their number would drop each one just before it is needed again."""
 
 
 class _Translator(IsolatedReader):

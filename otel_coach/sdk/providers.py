@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from importlib import import_module
+from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,6 @@ from otel_coach.core.patching import undo_all
 from otel_coach.metrics.cardinality import Budgets
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.fault_log import FaultLog
-from otel_coach.metrics.labels import LABEL_SET
 from otel_coach.metrics.measurement_queue import MeasurementQueue
 from otel_coach.metrics.recorder import MAX_UNEMITTED, Recorder
 from otel_coach.sdk.bounded_meters import BoundedMeters
@@ -156,7 +156,7 @@ class Providers:
             resource=resource,
             views=build_views(
                 {label for labels in settings.admitted.values() for label in labels},
-                settings.budgets[LABEL_SET],
+                settings.budgets,
                 aggregation,
             ),
             shutdown_on_exit=False,
@@ -171,8 +171,12 @@ class Providers:
             max_unemitted=0.0 if self._push_readers else MAX_UNEMITTED,
         )
         self._meter_reset = MeterReset(self.meter_provider)
+        self._span_processors = [
+            *self._exporters.span_processors(self.recorder),
+            *span_processors,
+        ]
         self._own_tracer_provider = _tracer_provider(
-            [*self._exporters.span_processors(self.recorder), *span_processors],
+            self._span_processors,
             components,
             redaction=Redaction(
                 settings.span_attributes,
@@ -184,9 +188,8 @@ class Providers:
             resource=resource,
         )
         self._settings = settings
-        self._own_logger_provider = _logger_provider(
-            [*self._exporters.log_processors(), *log_processors], resource, settings
-        )
+        self._log_processors = [*self._exporters.log_processors(), *log_processors]
+        self._own_logger_provider = _logger_provider(self._log_processors, resource, settings)
         components.configure(self._own_logger_provider, "logger")
         self._undo: list[Callable[[], None]] = []
 
@@ -244,7 +247,7 @@ class Providers:
     def flush(self, timeout: float = 5.0) -> None:
         """Exports what was recorded, all signals at once; waits at most about `timeout` seconds."""
         self.recorder.flush_all(_COLLECTION_SHARE * timeout)
-        parts = (self._own_tracer_provider, self._own_logger_provider, *self._push_readers)
+        parts = [*self._parts_of_traces_and_logs(), *self._push_readers]
         run_at_once((_flushing(part) for part in parts if part), timeout)
 
     def shutdown(
@@ -259,15 +262,27 @@ class Providers:
         self._undo.clear()
         end = monotonic() + timeout
         share = _TRACES_AND_LOGS_SHARE if self._push_readers else 1.0
-        parts = (self._own_tracer_provider, self._own_logger_provider)
+        parts = self._parts_of_traces_and_logs()
         run_at_once((self._stopping(part) for part in parts if part), share * timeout)
         self._exporters.losses.give_up()
         self.recorder.flush_all(_COLLECTION_SHARE * timeout)
         if before_the_last_push is not None:
             before_the_last_push()
         left = max(_MIN_PUSH, end - monotonic())
-        run_at_once([_stopping_metrics(self.meter_provider)], left)
+        readers = self._push_readers if len(self._push_readers) > 1 else ()
+        pushing = [_flushing(reader) for reader in readers]
+        run_at_once([*pushing, _stopping_metrics(self.meter_provider)], left)
         self._exporters.undo()
+
+    def _parts_of_traces_and_logs(self) -> list[Any]:
+        """Returns what is flushed and stopped at once, so that what hangs delays nothing else.
+
+        A provider treats its processors one after the other. Where it has several, they are there,
+        too; it then finds them flushed, or stopped.
+        """
+        several = (each for each in (self._span_processors, self._log_processors) if len(each) > 1)
+        providers = (self._own_tracer_provider, self._own_logger_provider)
+        return [*chain.from_iterable(several), *filter(None, providers)]
 
     def _stopping(self, provider: Any) -> Callable[[float], None]:
         def stop(seconds: float) -> None:
@@ -326,7 +341,7 @@ def _tracer_provider(
         )
     except ValueError as error:
         _logger.error(  # noqa: TRY400 - one line with the cure
-            "otel-coach: traces are off: %s; correct the OTEL_SPAN_* or OTEL_TRACES_* variable",
+            "otel-coach: traces are off: %s; correct or unset that variable",
             error,
         )
         return None
@@ -350,10 +365,9 @@ def _logger_provider(
     return provider
 
 
-def providers_are_set() -> bool:
-    """Returns whether a global provider is set in this process."""
-    providers = (metrics.get_meter_provider(), trace.get_tracer_provider(), get_logger_provider())
-    return not all(map(_is_placeholder, providers))
+def tracer_provider_is_set() -> bool:
+    """Returns whether a global tracer provider is set in this process."""
+    return not _is_placeholder(trace.get_tracer_provider())
 
 
 def knows_placeholders() -> bool:

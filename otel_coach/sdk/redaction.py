@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
 OWN_SCOPE: Final = "otel_coach"
-_EXCEPTION_TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
+_MESSAGE: Final = "exception.message"
+_EXCEPTION_TEXTS: Final = frozenset({_MESSAGE, "exception.stacktrace"})
 _STATEMENTS: Final = ("db.query.text", "db.statement")
-_EXCEPTION_CLASS: Final = re.compile(r"([\w.]{1,100}): ")
+_EXCEPTION_CLASS: Final = re.compile(r"((?:\w{1,100}\.)*[A-Z]\w{0,100}): ")
+"""What the SDK puts before an exception's message. The names of classes begin with a capital."""
 _ALLOWED_VALUES: Final[Mapping[str, Callable[[str], bool]]] = {
     "db.operation": lambda value: sql_operation(value) == value.upper(),
     "db.operation.name": lambda value: sql_operation(value) == value.upper(),
@@ -216,8 +218,11 @@ class Redaction:
         return value
 
     def _status(self, status: Status) -> Status:
-        """Removes an exception's message, which the SDK writes after the name of its class."""
-        if not self._removed_texts or status.description is None:
+        """Removes an exception's message, which the SDK writes after the name of its class.
+
+        Other texts that the application gives stay, unless they begin like that.
+        """
+        if _MESSAGE not in self._removed_texts or status.description is None:
             return status
         found = _EXCEPTION_CLASS.match(status.description)
         return Status(status.status_code, found[1]) if found else status

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _MAX_STATEMENT: Final = 10_000
 """Characters; a longer statement has no summary."""
 _MAX_TOKENS: Final = 600
-"""Most columns are skipped, not counted: a SELECT of 240 columns has about 300 tokens."""
+"""Names with a dot, an underscore, a digit or quotes are skipped, and do not count: of a list of
+columns, only plain words and each AS do."""
 _MAX_CACHED: Final = 2000
 """Characters; the summary of a longer statement is not cached."""
 _MAX_SUMMARY: Final = 255

@@ -21,7 +21,6 @@ from otel_coach.configuration.environment_variables import (
     DISTRO,
     in_our_place,
     is_enabled,
-    vendors_in_place,
 )
 from otel_coach.instrumentors import (
     ANTHROPIC,
@@ -29,10 +28,10 @@ from otel_coach.instrumentors import (
     DEPENDENCIES,
     FASTAPI,
     LANGCHAIN,
+    LOADED_HERE,
     OPENAI,
     OWN,
     PSYCOPG,
-    REPLACED,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_coach")
 
-_INSTALLED_WITH_OTEL_COACH = OWN | REPLACED
+_INSTALLED_WITH_OTEL_COACH = OWN | LOADED_HERE
 
 
 class OtelCoachDistro(BaseDistro):
@@ -151,7 +150,7 @@ def after_all() -> None:
     let_workers_be_instrumented()
     if OtelCoachDistro.chosen:
         return
-    if vendors_in_place():
+    if installation.vendors:
         return
     from otel_coach.instrumentors.contrib import contrib_instrumentor, module_of  # noqa: PLC0415 - as in `_install`
 

@@ -35,7 +35,7 @@ from otel_coach.prometheus.http.shared_renders import Renders
 from otel_coach.prometheus.local_metrics import LocalMetrics
 from otel_coach.prometheus.page_renderer import PageRenderer
 from otel_coach.sdk.exporters import run_at_once
-from otel_coach.sdk.providers import Providers, providers_are_set
+from otel_coach.sdk.providers import Providers, tracer_provider_is_set
 from otel_coach.settings import Settings, effective
 from otel_coach.setup.arguments import ARGUMENTS
 from otel_coach.setup.declarative_configuration import configured
@@ -64,8 +64,8 @@ INSTRUMENTORS: Final[Mapping[str, type[Instrumentor]]] = {
 
 _MAX_EXIT: Final = 3.0
 """Seconds that the export of what is left may delay the end of the process."""
-_MIN_EXIT: Final = 0.5
-"""The same, if the end of an application's lifespan has just exported."""
+_MAX_EXIT_AFTER_LIFESPAN: Final = 0.5
+"""The same, if all was just exported at the end of an application's lifespan."""
 _RECENT: Final = 2.0
 """Seconds. A server process that ends does so within this time after its application's lifespan."""
 
@@ -78,6 +78,7 @@ class Installation:
         span_processors: further processors of the tracer provider.
         asked: the settings as they were asked for, before a configuration file or a vendor's distro
             changed them; None if no later ones are compared with them.
+        vendors: the vendors' distro and configurator that have set the global tracer provider.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Installation:
         *,
         span_processors: Sequence[SpanProcessor] = (),
         asked: EffectiveSettings | None = None,
+        vendors: Sequence[str] = (),
     ) -> None:
         self._asked = asked
+        self.vendors = vendors
         self._unused = set[str]()
         self.settings = settings = effective(settings, {})
         settings.log_problems()
@@ -112,7 +115,10 @@ class Installation:
             withholds=not settings.propagates_to_providers,
             trusts=settings.trust.test,
         )
-        self.serving = Serving(self.local_metrics, self.page, self.renders, self.recorder, settings)
+        self.serving = Serving(
+            *(self.local_metrics, self.page, self.renders, self.recorder, settings),
+            vendors=vendors,
+        )
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumentors: dict[str, Instrumentor] = {}
         self._postponed: list[tuple[str, object]] = []
@@ -166,7 +172,7 @@ class Installation:
             self.serving.end()
             return  # a supervisor or a helper process of the host: it has nothing to export
         is_flushed = perf_counter() - self._flushed_at < _RECENT
-        seconds = _MIN_EXIT if is_flushed else _MAX_EXIT
+        seconds = _MAX_EXIT_AFTER_LIFESPAN if is_flushed else _MAX_EXIT
         run_at_once([self._refresh, self._stop], seconds)
 
     def _refresh(self, _seconds: float) -> None:
@@ -286,16 +292,17 @@ def install(settings: Settings | None = None) -> Installation | None:
         if _installed is None and not _stays_off:
             settings = asked = effective(settings or Settings.from_env())
             if settings.enabled and settings.config_file:
-                settings = configured(settings, is_done=providers_are_set())
+                settings = configured(settings, is_done=tracer_provider_is_set())
                 _stays_off = not settings.enabled
             if not settings.enabled:
                 return None
             if settings.quiet:
                 _logger.addFilter(_is_not_at_info)
-            if vendors_in_place():  # the vendor's exporters get all spans
+            vendors = vendors_in_place() if tracer_provider_is_set() else ()
+            if vendors:  # their exporters get all spans
                 settings = replace(settings, trace_exporters=())
             try:
-                _installed = Installation(settings, asked=asked)
+                _installed = Installation(settings, asked=asked, vendors=vendors)
             except Exception as error:  # the service starts without otel-coach
                 if belongs_to_host(error):
                     raise

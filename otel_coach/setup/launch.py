@@ -78,7 +78,7 @@ def _is_alone() -> bool:
         has_other_choice,
     )
     from otel_coach.core.entry_points import entry_points  # noqa: PLC0415 - see the module
-    from otel_coach.instrumentors import OWN, REPLACED  # noqa: PLC0415 - see the module
+    from otel_coach.instrumentors import LOADED_HERE, OWN  # noqa: PLC0415 - see the module
 
     if has_other_choice():
         return False
@@ -86,5 +86,5 @@ def _is_alone() -> bool:
     before = entry_points(group="opentelemetry_pre_instrument")
     after = {entry.name for entry in entry_points(group="opentelemetry_post_instrument")}
     return not (
-        found - disabled_instrumentations() - OWN - REPLACED or tuple(before) or after - {OURS}
+        found - disabled_instrumentations() - OWN - LOADED_HERE or tuple(before) or after - {OURS}
     )

@@ -8,7 +8,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.late_variables import LateVariables
 from otel_coach.core.announcement import announce
 from otel_coach.core.guard import guarded
@@ -23,7 +22,7 @@ from otel_coach.workers.supervisor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from otel_coach.metrics.recorder import Recorder
@@ -42,19 +41,22 @@ _ANOTHER_FOLDER: Final = "Set OTEL_COACH_SHARED_DIR to a folder on another disk.
 class Serving:
     """This process's part in its service: its membership among the workers, and its page's port."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one process
         self,
         local: LocalMetrics,
         page: PageRenderer,
         renders: Renders,
         recorder: Recorder,
         settings: EffectiveSettings,
+        *,
+        vendors: Sequence[str] = (),
     ) -> None:
         self._local = local
         self._page = page
         self._renders = renders
         self._recorder = recorder
         self._settings = settings
+        self._vendors = vendors
         self._folders = settings.shared_folder, settings.runtime_folder
         self._membership: Membership | None = None
         self._begun_in: int | None = None
@@ -89,11 +91,14 @@ class Serving:
                 self.once_for_all("port", functools.partial(self._serve_port, port))
         self._log_late_variables()
         self.announce("start", self._start_line)
-        if vendors := vendors_in_place():
-            self.announce("vendor", lambda: str(VENDOR.found(names=", ".join(vendors))))
+        if self._vendors:
+            self.announce("vendor", lambda: str(VENDOR.found(names=", ".join(self._vendors))))
 
     def _start_line(self) -> str:
-        return start_line(self._settings, self._variables.before, has_port=not self._lacks_port)
+        has_port = not self._lacks_port
+        return start_line(
+            self._settings, self._variables.before, has_port=has_port, vendors=self._vendors
+        )
 
     @guarded
     def announce(self, topic: str, line: Callable[[], str]) -> None:
@@ -107,7 +112,7 @@ class Serving:
     def _log_late_variables(self) -> None:
         """Logs which variables were set too late; a vendor's distro may set some for itself."""
         names = self._variables.names()
-        if names and not vendors_in_place() and self._is_first("late variables"):
+        if names and not self._vendors and self._is_first("late variables"):
             line = LATE_VARIABLES.found(names=", ".join(names), file="./.env")
             _logger.warning("otel-coach: %s", line)
 
@@ -117,7 +122,7 @@ class Serving:
             return self._membership.is_first(topic)
         if self._settings.serves_metrics or not self._settings.shares_figures:
             return True
-        # Workers that only push share nothing else.
+        # Workers that only push have no membership: that one of them was first is all they share.
         with suppress(ImportError, OSError):
             from otel_coach.workers import run_dir  # noqa: PLC0415 - only on POSIX
 

@@ -7,14 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 import otel_coach
-from otel_coach.configuration.environment_variables import vendors_in_place
 from otel_coach.configuration.otlp_endpoints import endpoint_of, host_of
 from otel_coach.core.plugins import exporter_component, has_exporter
 from otel_coach.core.urls import host_in_url
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI, PSYCOPG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from otel_coach.settings import EffectiveSettings
 
@@ -30,16 +29,22 @@ _LIBRARIES: Final = (
 
 
 def start_line(
-    settings: EffectiveSettings, variables: Mapping[str, str], *, has_port: bool = True
+    settings: EffectiveSettings,
+    variables: Mapping[str, str],
+    *,
+    has_port: bool = True,
+    vendors: Sequence[str] = (),
 ) -> str:
     """Returns the line that a serving process says once.
 
     `variables` are those that the exporters read when otel-coach started. `has_port` is false if
-    the page's own port could not be opened, which is logged separately.
+    the page's own port could not be opened, which is logged separately. `vendors` send the traces,
+    if there are any.
     """
     return (
         f"version {otel_coach.__version__}: {_metrics(settings, variables, has_port=has_port)}; "
-        f"{_traces(settings, variables)}; watching {', '.join(_watched(settings)) or 'nothing'}. "
+        f"{_traces(settings, variables, vendors)}; "
+        f"watching {', '.join(_watched(settings)) or 'nothing'}. "
         "`otel-coach doctor` looks for mistakes, OTEL_COACH_QUIET=true hides this line"
     )
 
@@ -62,8 +67,10 @@ def _page(settings: EffectiveSettings) -> str:
     return f"at http://{host_in_url(settings.metrics_host)}:{port}{path}"
 
 
-def _traces(settings: EffectiveSettings, variables: Mapping[str, str]) -> str:
-    if vendors := vendors_in_place():
+def _traces(
+    settings: EffectiveSettings, variables: Mapping[str, str], vendors: Sequence[str]
+) -> str:
+    if vendors:
         return f"traces as {' and '.join(vendors)} sends them"
     if settings.config_file is not None:
         return "traces as OTEL_CONFIG_FILE says"

@@ -111,6 +111,7 @@ def measuring(settings: Settings | None = None) -> Generator[Measured]:
         for name in INSTRUMENTORS:
             installation.instrument(name)
         installation.contrib.load_psycopg()
+        installation.contrib.load_fastapi(None)
         last = _LastPage()
         measured = Measured(installation, exporter, last)
         _measuring.append(measured)

@@ -56,7 +56,7 @@ class ScriptedProvider:
 
     @property
     def script(self) -> list[str | ToolCall | Failure]:
-        """What is answered; it may be extended, or replaced by one that begins at its start."""
+        """What is answered; it may be extended, or replaced. A new one begins at its start."""
         return self._script
 
     @script.setter

@@ -43,8 +43,8 @@ _MAX_LEAVE: Final = 2.0
 """Seconds for which `leave` waits for the background thread."""
 _TICKS_BETWEEN_FOLDS: Final = 5
 _TICKS_BETWEEN_TOUCHES: Final = 1000
-_ENDED: Final = "dead"
-"""Stands for the name of a worker in the merged metrics of workers that have ended."""
+_ALL_ENDED: Final = "dead"
+"""The name under which the merged metrics of all workers that have ended are kept."""
 
 
 class Membership:
@@ -230,9 +230,11 @@ class Membership:
         names, folded = read_dead_workers(self._folder)
         found = [metrics for metrics in found if metrics.worker not in names]
         if folded is not None:
-            head, offset = read.get(_ENDED, (b"", 0))
+            head, offset = read.get(_ALL_ENDED, (b"", 0))
             offset = offset if head and folded.startswith(head) else 0
-            merged = WorkerMetrics(_ENDED, folded[offset:], lives=False, stale=False, offset=offset)
+            merged = WorkerMetrics(
+                _ALL_ENDED, folded[offset:], lives=False, stale=False, offset=offset
+            )
             found.append(merged)
         return found
 

@@ -100,7 +100,9 @@ class MetricsEndpoint:
         more: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Sends a page in pieces, within the shared bandwidth, until the client disconnects."""
-        if found.status != HTTPStatus.OK:  # a short text; the import needs a descriptor
+        # A short text is sent without `waiting`: to import it takes a file descriptor, and the text
+        # may say that none is left.
+        if found.status != HTTPStatus.OK:
             await _send(send, found, more)
             return
         from otel_coach.prometheus.http import waiting  # noqa: PLC0415 - imported by `_answer` before

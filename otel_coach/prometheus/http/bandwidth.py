@@ -29,15 +29,15 @@ class Bandwidth:
 
         If the wait is cancelled, because the client has left, the bandwidth is free again.
         """
-        if seconds := self.seconds_until(size):
+        if seconds := self.reserve(size):
             try:
                 await sleep(seconds)
             except BaseException:
                 self.give_back(size)
                 raise
 
-    def seconds_until(self, size: int) -> float:
-        """Returns how long to wait before sending `size` bytes, which count as `PIECE` at least."""
+    def reserve(self, size: int) -> float:
+        """Reserves what `size` bytes take, at least a `PIECE`; returns how long to wait (s)."""
         now = monotonic()
         with self._lock:
             begins = max(self._free_at, now - _BURST / _RATE)
@@ -45,6 +45,6 @@ class Bandwidth:
             return max(0.0, self._free_at - now)
 
     def give_back(self, size: int) -> None:
-        """Takes back what `seconds_until` has reserved: the client has left before it was sent."""
+        """Takes back what `reserve` has reserved: the client has left before it was sent."""
         with self._lock:
             self._free_at -= max(size, PIECE) / _RATE

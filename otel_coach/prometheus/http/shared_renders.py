@@ -134,8 +134,8 @@ class Renders:
                     continue
                 began = monotonic()
                 self._make(wanted, waiting)
-                # The debt is limited: a larger one could not lengthen a pause beyond _MAX_PAUSE,
-                # but more pages would have to wait for one.
+                # The debt is limited. A larger one would make no pause longer (that is _MAX_PAUSE
+                # at most), but put a pause before more pages.
                 self._credit = max(-_AT_ONCE, self._credit - (monotonic() - began))
         except BaseException:
             self._give_up()

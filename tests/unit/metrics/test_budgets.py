@@ -7,6 +7,7 @@ import threading
 import pytest
 from langchain_core.language_models import FakeListChatModel
 
+from otel_coach import views
 from otel_coach.metrics.cardinality import Budgets
 from otel_coach.metrics.catalogue import CATALOGUE, TOOL_CALLS
 from otel_coach.metrics.labels import DEFAULT_SIZES
@@ -222,3 +223,17 @@ def test_the_smallest_budgets_give_a_page_and_count_what_is_over(label):
     assert page.sum("agent_tool_calls_total") == 30
     if label in (*TOOL_CALLS.labels, "label_set"):
         assert page.sum("otel_coach_label_overflow_total", error_type=label) >= 20
+
+
+@pytest.mark.parametrize("budgets", [{}, {"endpoint": 1000}, {"label_set": 5000}])
+def test_the_sdks_own_limit_is_above_all_that_budgets_allow(budgets, monkeypatch):
+    """Past it the SDK adds up in a series of its own, which no budget counts."""
+    limits = []
+    monkeypatch.setattr(views, "_KNOWS_LIMIT", True)
+    monkeypatch.setattr(views, "View", lambda **arguments: limits.append(arguments))
+    views.build_views(budgets=budgets)
+    endpoints = budgets.get("endpoint", 100)
+    routes = 10 * endpoints  # as in the worst case above
+    past = 11 * (40 + 4)
+    most = budgets.get("label_set", 1000) + routes + past
+    assert limits[0]["aggregation_cardinality_limit"] > most

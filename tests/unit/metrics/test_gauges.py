@@ -31,3 +31,11 @@ def test_others_are_up_if_all_of_them_are(recorder, down, up):
 def test_streams_of_others_are_added_up(recorder):
     recorder.observe(AI_STREAMS_ACTIVE, lambda: {("/a",): 1, ("/b",): 2, ("/c",): 3})
     assert recorder.gauges()[AI_STREAMS_ACTIVE] == {("/a",): 1, ("other",): 5}
+
+
+def test_a_value_past_its_budget_is_an_overflow_once_however_often_it_is_read(recorder):
+    recorder.observe(AI_STREAMS_ACTIVE, lambda: {("/a",): 0, ("/b",): 0, ("/c",): 0})
+    before = recorder.measurements
+    for _ in range(5):
+        recorder.gauges()
+    assert recorder.measurements - before == 2  # the overflows of /b and /c

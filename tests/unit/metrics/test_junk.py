@@ -118,19 +118,19 @@ def test_the_lines_of_others_are_counted_as_the_page_writes_them():
 
 def test_workers_together_keep_to_the_lines_of_others(tmp_path):
     workers = [Budgets({"instrument_lines": 100}) for _ in range(3)]
-    workers[0].has_lines("before", (), 18)
+    workers[0].take_lines("before", (), 18)
     for worker in workers:
         worker.share(SharedLog(tmp_path / "log"))
     has = {
         (name, value)
         for value in range(9)
         for place, worker in enumerate(workers)
-        if worker.has_lines(name := f"of.{place % 2}", (str(value),), 9)
+        if worker.take_lines(name := f"of.{place % 2}", (str(value),), 9)
     }
     assert len(has) == (100 - 18) // 9
     late = Budgets({"instrument_lines": 100})
     late.share(SharedLog(tmp_path / "log"))
-    assert all(late.has_lines(name, (str(value),), 9) for name, value in has)
-    assert late.has_lines("before", (), 18)
-    assert not late.has_lines("new", (), 9)
-    assert late.has_lines("new", (), 1)
+    assert all(late.take_lines(name, (str(value),), 9) for name, value in has)
+    assert late.take_lines("before", (), 18)
+    assert not late.take_lines("new", (), 9)
+    assert late.take_lines("new", (), 1)

@@ -113,3 +113,26 @@ def test_a_collector_with_a_bad_sample_takes_no_page_away(measured, default_regi
     finally:
         REGISTRY.unregister(collector)
     assert caplog.text.count("the family bad_rows") == 1
+
+
+def test_a_gauge_that_takes_too_long_is_said_and_is_no_shut_down(measured, monkeypatch):
+    class MetricsTimeoutError(Exception):
+        """As the SDK's, whose limit is 10 s."""
+
+    def collect():
+        raise MetricsTimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measured.installation.providers.registry, "collect", collect)
+        with pytest.raises(OSError, match=r"MetricsTimeoutError in .*takes too long"):
+            measured.installation.page.render("")
+
+
+def test_a_label_that_cannot_be_encoded_costs_its_family_only(measured, default_registry, caplog):
+    theirs = default_registry(Counter, "mine", "Theirs", ["q"])
+    theirs.labels("\ud800").inc()
+    for _ in range(2):
+        page = measured.page()
+        assert "otel_coach_errors_total" in page.names
+        assert "mine_total" not in page.names
+    assert caplog.text.count("the family mine has a sample that cannot be written") == 1

@@ -166,22 +166,22 @@ def test_all_answers_together_go_out_no_faster_than_they_may(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(bandwidth_module, "monotonic", lambda: now[0])
     bandwidth = bandwidth_module.Bandwidth()
-    assert bandwidth.seconds_until(16_000_000) == 0
+    assert bandwidth.reserve(16_000_000) == 0
     for _ in range(1000):  # small answers are work, too
-        waited = bandwidth.seconds_until(100)
+        waited = bandwidth.reserve(100)
     assert waited == pytest.approx(1000 * 65536 / 32e6)
     now[0] += 60
-    assert bandwidth.seconds_until(100) == 0
+    assert bandwidth.reserve(100) == 0
 
 
 def test_what_a_client_that_left_had_reserved_is_free_again(monkeypatch):
     monkeypatch.setattr(bandwidth_module, "monotonic", lambda: 1000.0)
     bandwidth = bandwidth_module.Bandwidth()
-    bandwidth.seconds_until(16_000_000)
+    bandwidth.reserve(16_000_000)
     for size in (100, 5_000_000) * 1000:
-        bandwidth.seconds_until(size)
+        bandwidth.reserve(size)
         bandwidth.give_back(size)
-    assert bandwidth.seconds_until(100) == pytest.approx(65536 / 32e6)
+    assert bandwidth.reserve(100) == pytest.approx(65536 / 32e6)
 
 
 def test_a_time_of_slow_pages_makes_no_debt_for_later(monkeypatch):

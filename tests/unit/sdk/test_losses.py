@@ -13,7 +13,9 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_coach.metrics.measurement_queue import MeasurementQueue
 from otel_coach.sdk.losses import Losses
 from otel_coach.sdk.providers import Providers
 from otel_coach.sdk.queues import CountedSpans
@@ -206,3 +208,21 @@ def test_log_records_received_and_lost_are_those_made(refuses, monkeypatch):
         )
         assert 0 < received < made
         assert received + lost(of)["logs_export"] == made
+
+
+@pytest.mark.parametrize("how", ["flush", "shutdown"])
+def test_an_exporter_that_hangs_keeps_no_other_of_its_signal_from_exporting(how):
+    class Hangs(SpanExporter):
+        def export(self, spans):
+            time.sleep(2)
+            return SpanExportResult.FAILURE
+
+    healthy = InMemorySpanExporter()
+    losses = Losses(MeasurementQueue(), span_slots=600, log_slots=1)
+    processors = [CountedSpans(Hangs(), losses), CountedSpans(healthy, losses)]
+    of = Providers(Settings(), processors)
+    for _ in range(5):
+        of.tracer_provider.get_tracer("app").start_span("work").end()
+    getattr(of, how)(0.5)
+    assert len(healthy.get_finished_spans()) == 5
+    of.shutdown(0.1)

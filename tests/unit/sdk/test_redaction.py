@@ -70,6 +70,18 @@ def test_spans_of_the_application_keep_all_but_the_texts_of_exceptions(measured)
     assert span.status.description == "ValueError"
 
 
+@pytest.mark.parametrize("text", ["payment: declined", "step 2: failed", "http.client: refused"])
+def test_a_status_in_the_applications_own_words_stays_also_with_a_colon(measured, text):
+    with tracer(measured, "app").start_as_current_span("work") as span:
+        span.set_status(Status(StatusCode.ERROR, text))
+    assert measured.spans[-1].status.description == text
+
+
+def test_an_operator_allows_the_messages_of_exceptions():
+    with measuring(Settings(span_attributes=["exception.message"])) as measured:
+        assert leave(measured, "app").status.description == "ValueError: secret"
+
+
 def test_a_status_in_the_applications_own_words_stays(measured):
     with tracer(measured, "coach.app").start_as_current_span("pay") as span:
         span.set_status(Status(StatusCode.ERROR, "payment declined"))

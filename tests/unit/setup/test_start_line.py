@@ -18,14 +18,14 @@ def no_checks(monkeypatch):
     monkeypatch.setattr(watch, "decorated", set())
 
 
-def line(monkeypatch, modules=(), **variables):
+def line(monkeypatch, modules=(), vendors=(), **variables):
     for module in ("fastapi", "starlette", "langchain_core", "openai", "anthropic", "psycopg"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     for module in modules:
         monkeypatch.setitem(sys.modules, module, sys)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return start_line(Settings.from_env(), dict(os.environ))
+    return start_line(Settings.from_env(), dict(os.environ), vendors=vendors)
 
 
 def test_an_endpoint_that_has_no_host_is_said_to_be_unreadable(monkeypatch):
@@ -91,8 +91,8 @@ def test_it_says_where_the_figures_are_and_no_secret(monkeypatch, variables, sai
 
 
 def test_a_vendors_distro_sends_the_traces(monkeypatch):
-    monkeypatch.setattr(start_line_module, "vendors_in_place", lambda: ["acme", "acme_config"])
-    assert "; traces as acme and acme_config sends them; " in line(monkeypatch)
+    told = line(monkeypatch, vendors=["acme", "acme_config"])
+    assert "; traces as acme and acme_config sends them; " in told
 
 
 def test_a_check_of_the_applications_own_is_a_dependency_too(monkeypatch):

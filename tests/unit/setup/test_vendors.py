@@ -11,6 +11,8 @@ from otel_coach.configuration.environment_variables import (
     in_our_place,
     vendors_in_place,
 )
+from otel_coach.settings import Settings
+from otel_coach.setup import installation
 
 OURS = ("otel_coach", "otel_coach")
 STOCK = ("distro", "configurator")
@@ -92,3 +94,21 @@ def test_ours_is_asked_for_by_name_only_where_the_stock_ones_stand_beside(
     environment_variables.come_first()
     assert environ.get("OTEL_PYTHON_DISTRO") == variable
     assert environ.get("OTEL_PYTHON_CONFIGURATOR") == variable
+
+
+@pytest.mark.parametrize("has_set", [False, True])
+def test_the_exporters_give_way_only_where_a_vendor_has_set_the_provider(monkeypatch, has_set):
+    """It may be installed, and not be started: by code, or without a configurator of its own."""
+    built = []
+    monkeypatch.setattr(installation, "vendors_in_place", lambda: ["acme"])
+    monkeypatch.setattr(installation, "tracer_provider_is_set", lambda: has_set)
+    monkeypatch.setattr(installation, "_installed", None)
+
+    def build(settings, *, asked, vendors):
+        built.append((settings.trace_exporters, tuple(vendors)))
+        raise OSError
+
+    monkeypatch.setattr(installation, "Installation", build)
+    monkeypatch.setattr(installation, "_stays_off", False)
+    installation.install(Settings(trace_exporters=("otlp",)))
+    assert built == [((), ("acme",)) if has_set else (("otlp",), ())]

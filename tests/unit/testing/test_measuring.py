@@ -5,6 +5,7 @@ import types
 import weakref
 from dataclasses import replace
 
+import fastapi
 import httpx
 import pytest
 import wrapt
@@ -214,3 +215,15 @@ def test_an_import_hook_keeps_nothing_alive():
     del owner
     assert found() is None
     wrapt.notify_module_loaded(types.ModuleType("a_module_that_nobody_imports"))
+
+
+def test_server_spans_of_fastapis_instrumentation_are_measured_too():
+    with measuring(Settings(server_spans="fastapi")) as measured:
+        app = fastapi.FastAPI()  # the instrumentation replaces the class
+
+        @app.get("/hello")
+        def hello():
+            return {}
+
+        TestClient(app).get("/hello")
+        assert [span.name for span in measured.spans] == ["GET /hello"]
