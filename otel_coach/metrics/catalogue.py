@@ -214,8 +214,7 @@ LLM_TIME_PER_OUTPUT_TOKEN: Final = Metric(
     InstrumentKind.HISTOGRAM,
     SECONDS,
     (MODEL,),
-    "Streamed LLM calls: (last token - first token) / (tokens - 1), without reasoning that is not "
-    "in the stream.",
+    "Streamed LLM calls: (last token - first token) / (tokens in the stream - 1).",
     _TOKEN_SECONDS,
 )
 LLM_TOKENS: Final = Metric(
