@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_coach.configuration.kinds import ListKind
+from otel_coach.configuration.kinds import CURE, ListKind
 from otel_coach.configuration.names import unknown_line, unknown_own
 from otel_coach.configuration.otel_variables import without_effect
 from otel_coach.configuration.problem import Problem
@@ -49,7 +49,7 @@ class Environment:
         if isinstance(kind, ListKind):
             value, wrong = kind.parse_each(text)
             then = instead if value is None else "it is left out"
-            lines = (f"{variable} {error}; {then}" for error in wrong)
+            lines = (f"{variable} {_with_effect(error, then)}" for error in wrong)
             self.problems.extend(Problem(variable, line) for line in lines)
             return value
         try:
@@ -75,3 +75,9 @@ class Environment:
             "components": {name: self.text(name) for name in _COMPONENTS if self.text(name)},
             "without_effect": tuple(without_effect(self.variables, settings)),
         }
+
+
+def _with_effect(error: str, effect: str) -> str:
+    """Returns the message of an error with what then takes effect, before its remedy."""
+    what, cure, remedy = error.partition(CURE)
+    return f"{what}; {effect}{cure}{remedy}"

@@ -34,6 +34,10 @@ class Kind(Protocol[_T_co]):
         ...
 
 
+CURE: Final = ". Cure: "
+"""What separates an error from its remedy, if the message has one."""
+
+
 class ListKind(ABC):
     """A kind whose text is a list, separated by commas, of entries that are each valid or not."""
 
@@ -298,8 +302,8 @@ class Exporters(ListKind):
                 group=f"opentelemetry_{self.signal}_exporter", name=name
             ):
                 message = (
-                    f"holds {name!r} (no exporter of that name is installed: correct the name, or "
-                    "install its package)"
+                    f"holds {name!r}, but no exporter of that name is installed{CURE}correct the "
+                    "name, or install its package"
                 )
                 raise ValueError(message)
         return cast("tuple[str, ...]", names)

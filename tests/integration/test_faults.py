@@ -209,7 +209,10 @@ NOT_CALLED_HERE = {
     "EmbeddingPatches._patch_new",
     # tests/unit/instrumentors/direct/test_direct_faults.py makes these fail.
     "ClientCalls.begin",
-    *(f"OpenCalls.{name}" for name in ("enter", "exit", "answered", "end", "leave", "end_runs")),
+    *(
+        f"OpenCalls.{name}"
+        for name in ("enter", "exit", "goes_on_after", "end", "leave", "end_runs")
+    ),
     *(f"OpenCalls.{name}" for name in ("_billing", "_content", "_note", "_prompt")),
     *("ClientInstrumentor._patch", "RunObserver.enclosing"),
     *("Serving.end", "Serving.refresh", "ContribInstrumentations._hand_over"),

@@ -201,6 +201,7 @@ INTEGRATIONS: Final = {
             _BEDROCK_SONNET,
             _SONNET_REGIONAL,
             _AWS,
+            withholds={"reasoning": frozenset({"stream", "astream", "agent astream"})},
         ),
         _of(
             "langchain_deepseek.ChatDeepSeek",

@@ -49,7 +49,7 @@ def bedrock_messages(ask: Ask, call: Call) -> Reply:
 
 
 def _billed(call: Call) -> Answer:
-    said = call.bill(reasoning=False)
+    said = call.bill()
     call.finish = said.finish or ("tool_use" if said.tool else "end_turn")
     return said
 
@@ -80,6 +80,12 @@ def _usage(said: Answer) -> Json:
     }
 
 
+def _said(said: Answer) -> Json:
+    # Older models leave the details out.
+    details = {"output_tokens_details": {"thinking_tokens": said.reasoned}} if said.reasoned else {}
+    return {"output_tokens": said.completion, **details}
+
+
 def _tool_use(said: Answer) -> Json:
     return {"type": "tool_use", "id": "toolu_1", "name": said.tool, "input": {"city": "Bern"}}
 
@@ -96,7 +102,7 @@ def _message(ask: Ask, call: Call, said: Answer) -> Json:
         "content": content,
         "stop_reason": call.finish,
         "stop_sequence": None,
-        "usage": {**_usage(said), "output_tokens": said.completion},
+        "usage": {**_usage(said), **_said(said)},
     }
 
 
@@ -141,6 +147,6 @@ def _events(ask: Ask, call: Call, said: Answer) -> Iterator[Json | Pause]:
     yield {"type": "content_block_stop", "index": index}
     delta = {"stop_reason": call.finish, "stop_sequence": None}
     # The totals so far, which repeat the input's: https://docs.anthropic.com/en/api/messages-streaming
-    usage = {**_usage(said), "output_tokens": said.completion}
+    usage = {**_usage(said), **_said(said)}
     yield {"type": "message_delta", "delta": delta, "usage": usage}
     yield {"type": "message_stop"}
