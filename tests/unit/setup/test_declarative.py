@@ -3,8 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_coach.settings import Settings
+from otel_coach.setup import installation
 from otel_coach.setup.declarative_configuration import configured
 from tests.support.versions import HAS_CONFIGURATION_FILES
 
@@ -52,3 +56,22 @@ def test_a_file_that_disables_the_sdk_disables_all(tmp_path):
     path = tmp_path / "otel.yaml"
     path.write_text("file_format: '1.0'\ndisabled: true\n")
     assert not configured(Settings(config_file=str(path)), is_done=False).enabled
+
+
+def test_a_meter_provider_of_the_applications_does_not_stand_for_the_files(monkeypatch):
+    asked = []
+
+    def note(settings, *, is_done):
+        asked.append(is_done)
+        return replace(settings, enabled=False)
+
+    monkeypatch.setattr(metrics, "get_meter_provider", MeterProvider)
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    monkeypatch.setattr(installation, "configured", note)
+    for name, value in (("_installed", None), ("_stays_off", False)):
+        monkeypatch.setattr(installation, name, value)
+    installation.install(Settings(config_file="otel.yaml"))
+    monkeypatch.setattr(installation, "_stays_off", False)
+    monkeypatch.setattr(trace, "get_tracer_provider", TracerProvider)
+    installation.install(Settings(config_file="otel.yaml"))
+    assert asked == [False, True]
