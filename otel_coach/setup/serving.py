@@ -144,7 +144,7 @@ class Serving:
         except ImportError:
             _logger.warning(
                 "otel-coach: workers share their metrics on POSIX systems only; each shows "
-                "its own on /metrics"
+                "its own on its page"
             )
             self._page.show_one_of_many()
             return
@@ -153,7 +153,7 @@ class Serving:
         except OSError as error:
             _logger.error(  # noqa: TRY400 - one line with the cure
                 "otel-coach: cannot determine this process's supervisor (%s); it shows "
-                "only its own metrics on /metrics. %s",
+                "only its own metrics on its page. %s",
                 error,
                 cure(error, "Let it read /proc."),
             )

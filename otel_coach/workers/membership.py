@@ -157,7 +157,7 @@ class Membership:
                 self._journal.close()  # the file starts over: it may lack some changes
                 if self._cannot_measure.begins():
                     _logger.error(  # noqa: TRY400 - one line
-                        "otel-coach: /metrics shows the figures that worker %d last wrote: %s",
+                        "otel-coach: worker %d cannot measure: %s; the page shows its last figures",
                         self._pid,
                         error,
                     )
@@ -176,7 +176,7 @@ class Membership:
             self._write_error = error.with_traceback(None)
             if self._cannot_write.begins():
                 _logger.error(  # noqa: TRY400 - one line
-                    "otel-coach: %s cannot be written (%s); until it can, /metrics shows the "
+                    "otel-coach: %s cannot be written (%s); until it can, the page shows the "
                     "figures that worker %d last wrote. %s",
                     self._folder.path,
                     reason(error),
@@ -187,7 +187,7 @@ class Membership:
         self._write_error = None
         if self._cannot_write.ends():
             _logger.warning(
-                "otel-coach: %s can be written again; /metrics shows all that worker %d "
+                "otel-coach: %s can be written again; the page shows all that worker %d "
                 "counted meanwhile",
                 self._folder.path,
                 self._pid,
@@ -392,7 +392,7 @@ class Membership:
                 log_once.ends()
             elif log_once.begins():
                 _logger.warning(
-                    "otel-coach: worker %s does not answer; /metrics shows its last figures. It "
+                    "otel-coach: worker %s does not answer; the page shows its last figures. It "
                     "hangs, or it cannot write; in the latter case it logs why.",
                     worker.partition("-")[0],
                 )

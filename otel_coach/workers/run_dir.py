@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_coach.workers.private_paths import check_private, make_private, open_private
 from otel_coach.workers.shared_dir import SharedDirError, is_spare, siblings
-from otel_coach.workers.supervisor import Supervisor, exists, system_id
+from otel_coach.workers.supervisor import RUN_KEY, Supervisor, exists, system_id
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -267,10 +267,9 @@ def _sweep(base: Path) -> None:
 def _sweep_one(base: Path) -> None:
     this_system = system_id()
     for path in base.iterdir():
-        pid, _, rest = path.name.partition("-")
-        started, _, its_system = rest.partition("-")
-        if not pid.isdigit():
-            continue
+        if (run := RUN_KEY.fullmatch(path.name)) is None:
+            continue  # something else of the user's, who has chosen the folder
+        pid, started, its_system = run.groups()
         # Pids of another container, machine or boot mean nothing here: the run's age has to decide.
         is_gone = (
             not Supervisor(int(pid), started).lives if its_system == this_system else _is_old(path)

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HIDDEN: Final = "hidden"
+RUN_KEY: Final = re.compile(r"(\d+)-([^-]+)-([0-9a-f]{8})")
+"""The form of `Supervisor.key`."""
+_SPAWNED: Final = "--multiprocessing-fork"
+"""On the command line of a process that multiprocessing starts."""
 """Prefix of `Supervisor.started` if the system hides the start time."""
 _START_TIME: Final = 19
 """The position of `starttime` (field 22) in /proc/PID/stat, counted after the process state (field
@@ -84,6 +89,8 @@ def pid_of_supervisor() -> int | None:
     if (starter := multiprocessing.parent_process()) is not None and starter.pid is not None:
         return starter.pid
     parent = os.getppid()
+    if _SPAWNED in sys.orig_argv:  # not prepared yet: `sitecustomize` is being imported
+        return parent
     is_worker = parent == _forked_by or "gunicorn.arbiter" in sys.modules
     return parent if is_worker and parent != _OUTSIDE else None
 

@@ -109,6 +109,6 @@ def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
             assert page.sum("auth_failures_total") == 10  # ours, of both
             assert {"reason", "path"}.isdisjoint(page.labels)  # theirs of our names
             assert len(pids(page)) == 2
-        assert "another family auth_failures of this process is not shown" in text
+        assert "another family that uses the name auth_failures is not shown" in text
         log = stack.program.log.read_text()
         assert "the family auth_failures is defined twice" in log

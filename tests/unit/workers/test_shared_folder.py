@@ -225,3 +225,18 @@ def test_a_run_dir_without_file_locks_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SharedDirError, match="without file locks"):
         RunDir(base, run)
     assert not [path for path in base.rglob("*") if path.is_file()]
+
+
+def test_what_else_is_in_the_folder_stays(tmp_path):
+    names = ["2023", "2024-photos", "1-2-3", "1-x-holidays"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("mine")
+    old = tmp_path / "1-2-0123abcd"  # as a run of another machine's is called
+    old.mkdir()
+    for name in (*names, old.name):
+        os.utime(tmp_path / name, (0, 0))
+    tmp_path.chmod(0o700)
+    RunDir(tmp_path, supervisor(os.getpid())).release()
+    assert not old.exists()
+    assert [(tmp_path / name / "a.txt").read_text() for name in names] == ["mine"] * 4

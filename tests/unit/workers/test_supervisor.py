@@ -42,3 +42,11 @@ def test_the_first_process_of_a_container_serves_alone(monkeypatch, imported):
         monkeypatch.setitem(sys.modules, module, sys)
     monkeypatch.setattr(os, "getppid", lambda: 0)
     assert pid_of_supervisor() is None
+
+
+def test_a_process_that_multiprocessing_is_starting_has_a_supervisor(monkeypatch):
+    """While `sitecustomize` is imported, multiprocessing has not told it of its parent yet."""
+    assert pid_of_supervisor() is None
+    spawned = ["python", "-c", "from multiprocessing.spawn import ...", "--multiprocessing-fork"]
+    monkeypatch.setattr("sys.orig_argv", spawned)
+    assert pid_of_supervisor() == os.getppid()
