@@ -99,7 +99,8 @@ class Aggregation:
         self._combined: deque[_Combined] = deque()
         """Pending values that are combined already."""
         self.is_held = False
-        """Whether a collection is under way that reads what is emitted, besides the increments."""
+        """Whether a collection is reading the SDK's totals: it may also read what is emitted now,
+        which must then not become an increment."""
         self.increments: Increments | None = None
         """What was emitted since the recorder last reset this; None if it is not kept."""
 
@@ -123,8 +124,9 @@ class Aggregation:
         if self._batch is None or len(gathered) >= _MAX_BUCKET:
             self._combined.append(self._combine(bucket))
             if len(self._combined) > _MAX_COMBINED:
-                # It is not kept as an increment: if the collection under way has read it, it would
-                # be counted twice. If not, the page is too low until the next measurement.
+                # During a collection it is not kept as an increment: the collection may read it
+                # from the SDK, and it would count twice. If the collection has read past it, the
+                # page is too low until the next one.
                 self._emit_combined(self._combined.popleft(), counts=not self.is_held)
 
     def emit(self) -> None:

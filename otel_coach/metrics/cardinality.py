@@ -320,7 +320,7 @@ class BoundedLabels:
         self._known: dict[tuple[Metric, tuple[object, ...]], tuple[str, ...]] = {}
         """A cache: bounded labels by metric and given labels, if none of them became `OTHER`."""
         self._read_again: dict[tuple[Metric, tuple[object, ...]], tuple[str, ...]] = {}
-        """The labels of gauges' values of which one became `OTHER`."""
+        """The same for gauges' values, if a label became `OTHER`; each scrape reads them again."""
 
     def of(self, metric: Metric, labels: tuple[object, ...]) -> tuple[str, ...]:
         """Returns the label values under which a measurement with `labels` is counted."""

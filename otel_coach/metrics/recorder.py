@@ -44,9 +44,11 @@ _ENOUGH: Final = 100
 _MAX_PENDING: Final = 1.0
 """Seconds after which the background thread adds up what is queued. Each time that it wakes costs
 some 0.2 ms: its code, and then the application's again, are cold in the processor's caches."""
+COLLECTION_SHARE: Final = 0.1
+"""Share of a timeout for a collection of metrics that is under way, and may hang."""
 MAX_UNEMITTED: Final = 5.0
-"""It also emits the sums if it wakes, after a measurement, this many seconds or more after the last
-emission."""
+"""When the background thread wakes, which only measurements make it do, it also emits the sums if
+the last emission was so many seconds ago, or more."""
 _Subject = TypeVar("_Subject")
 _Known = TypeVar("_Known")
 
@@ -66,8 +68,8 @@ class Recorder:
             it already.
         batch: combines the values of a bucket into one measurement; its second argument is the
             value that an exemplar may show. None if the instruments take single measurements only.
-        max_unemitted: the background thread emits the sums if it wakes, after a measurement, this
-            many seconds or more after the last emission.
+        max_unemitted: when the background thread wakes, it emits the sums if the last emission was
+            so many seconds ago, or more.
     """
 
     def __init__(
@@ -264,8 +266,8 @@ class Recorder:
     def flushed(self, *, restarts_increments: bool = False) -> Generator[None]:
         """Inside the block, the API has everything recorded before it, and gets nothing more.
 
-        There is one exception: if more than a thousand combined values wait, the collection hangs,
-        and the oldest are emitted.
+        There is one exception: if the collection hangs so long that more than a thousand combined
+        values wait, the oldest are emitted.
         """
         self._wait_for_announced()
         with self._collecting:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 
 from otel_coach.core.patching import replace_method, undo_all
+from otel_coach.metrics.recorder import COLLECTION_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,8 @@ class CoachLoggerProvider(LoggerProvider):
 
     def __init__(self, resource: Resource) -> None:
         super().__init__(resource=resource, shutdown_on_exit=False)
+        self.before_flush: Callable[[float], object] = bool
+        """As for the meter provider: otel-coach's events wait in the recorder."""
         self._record_flag = _Noted()
         self.add_log_record_processor(self._record_flag)
 
@@ -83,6 +86,11 @@ class CoachLoggerProvider(LoggerProvider):
     def has_records(self) -> bool:
         """Whether a record was emitted in this process."""
         return self._record_flag.has_records
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Exports all records, also events that wait in the recorder."""
+        self.before_flush(COLLECTION_SHARE * timeout_millis / 1000)
+        return super().force_flush(timeout_millis)
 
     def forget_records(self) -> None:
         """Called after a fork: records of the parent do not count for this process."""

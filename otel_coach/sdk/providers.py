@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import LoggerProvider, get_logger_provider, set_logger_provider
-from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
 from otel_coach.core import compatibility
@@ -21,90 +20,37 @@ from otel_coach.metrics.cardinality import Budgets
 from otel_coach.metrics.catalogue import CATALOGUE
 from otel_coach.metrics.fault_log import FaultLog
 from otel_coach.metrics.measurement_queue import MeasurementQueue
-from otel_coach.metrics.recorder import MAX_UNEMITTED, Recorder
+from otel_coach.metrics.recorder import COLLECTION_SHARE, MAX_UNEMITTED, Recorder
 from otel_coach.sdk.bounded_meters import BoundedMeters
 from otel_coach.sdk.components import Components
 from otel_coach.sdk.exporters import ExportPipelines, run_at_once
 from otel_coach.sdk.forked_meters import MeterReset
 from otel_coach.sdk.histogram_batches import Batch, batching
+from otel_coach.sdk.meter_provider import CoachMeterProvider
 from otel_coach.sdk.prometheus_reader import ExemplarReader
 from otel_coach.sdk.redaction import RedactingTracerProvider, Redaction
-from otel_coach.sdk.resource import detected_already, process_resource, without_command_line
+from otel_coach.sdk.resource import detected_already, process_resource
 from otel_coach.settings import effective
 from otel_coach.views import build_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from opentelemetry.metrics import Meter
     from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
-    from opentelemetry.util.types import Attributes
 
     from otel_coach.sdk.logs import CoachLoggerProvider
     from otel_coach.settings import EffectiveSettings, Settings
 
 _logger = logging.getLogger("otel_coach")
 
-GIVING_WAY: Final = frozenset(
-    {
-        "fastapi",
-        "opentelemetry.instrumentation.asgi",
-        "opentelemetry.instrumentation.fastapi",
-        "opentelemetry.instrumentation.starlette",
-    }
-)
-"""Scopes that would measure the HTTP server a second time."""
 _TRACES_AND_LOGS_SHARE: Final = 0.6
 """Share of a shutdown's timeout. The rest is for the last push of metrics, which tells how many
 spans and log records were lost before."""
-_COLLECTION_SHARE: Final = 0.1
-"""Share of a timeout for a collection of metrics that is under way, and may hang."""
 _MIN_PUSH: Final = 0.1
 """Seconds; with a timeout of 0, the SDK would stop no reader."""
-
-
-class CoachMeterProvider(MeterProvider):
-    """A MeterProvider whose only HTTP server metrics are otel-coach's."""
-
-    def __init__(self, bounded_meters: BoundedMeters, **arguments: Any) -> None:
-        self._bounded_meters = bounded_meters
-        super().__init__(**arguments)
-        self.before_shutdown: list[Callable[[], object]] = []
-        """Called once by `shutdown`, which the application may call; metrics can still be read."""
-        self._is_shut_down = False
-
-    def shutdown(self, timeout_millis: float = 30_000) -> None:
-        """Shuts the SDK's provider down; a further call does nothing."""
-        if self._is_shut_down:
-            return
-        self._is_shut_down = True
-        for call in self.before_shutdown:
-            call()
-        super().shutdown(timeout_millis)
-
-    def get_meter(
-        self,
-        name: str,
-        version: str | None = None,
-        schema_url: str | None = None,
-        attributes: Attributes = None,
-    ) -> Meter:
-        """Returns the SDK's meter, bounded; for a scope in `GIVING_WAY`, one that does nothing."""
-        if name in GIVING_WAY:
-            _logger.info("otel-coach: the metrics of %s give way to otel-coach's own", name)
-            return metrics.NoOpMeterProvider().get_meter(name, version, schema_url, attributes)
-        meter = super().get_meter(name, version, schema_url, attributes)
-        return self._bounded_meters.bounded(meter) or metrics.NoOpMeter(name)
-
-    def own_meter(self, version: str) -> Meter:
-        """Returns the meter for otel-coach's own instruments, which the recorder bounds."""
-        return super().get_meter("otel_coach", version)
-
-    def _update_resource(self, resource: Resource) -> None:
-        # The SDK detects parts of the resource again after a fork.
-        super()._update_resource(without_command_line(resource))
 
 
 class Providers:
@@ -170,6 +116,7 @@ class Providers:
             # The SDK's own thread pushes, without a notice before.
             max_unemitted=0.0 if self._push_readers else MAX_UNEMITTED,
         )
+        self.meter_provider.before_flush = self.recorder.flush_all
         self._meter_reset = MeterReset(self.meter_provider)
         self._span_processors = [
             *self._exporters.span_processors(self.recorder),
@@ -190,6 +137,8 @@ class Providers:
         self._settings = settings
         self._log_processors = [*self._exporters.log_processors(), *log_processors]
         self._own_logger_provider = _logger_provider(self._log_processors, resource, settings)
+        if self._own_logger_provider is not None:
+            self._own_logger_provider.before_flush = self.recorder.flush_all
         components.configure(self._own_logger_provider, "logger")
         self._undo: list[Callable[[], None]] = []
 
@@ -246,7 +195,7 @@ class Providers:
 
     def flush(self, timeout: float = 5.0) -> None:
         """Exports what was recorded, all signals at once; waits at most about `timeout` seconds."""
-        self.recorder.flush_all(_COLLECTION_SHARE * timeout)
+        self.recorder.flush_all(COLLECTION_SHARE * timeout)
         parts = [*self._parts_of_traces_and_logs(), *self._push_readers]
         run_at_once((_flushing(part) for part in parts if part), timeout)
 
@@ -257,7 +206,7 @@ class Providers:
 
         Spans and log records that are lost meanwhile are counted in the last push of metrics.
         """
-        self.recorder.close(_COLLECTION_SHARE * timeout)
+        self.recorder.close(COLLECTION_SHARE * timeout)
         undo_all(self._undo)
         self._undo.clear()
         end = monotonic() + timeout
@@ -265,7 +214,7 @@ class Providers:
         parts = self._parts_of_traces_and_logs()
         run_at_once((self._stopping(part) for part in parts if part), share * timeout)
         self._exporters.losses.give_up()
-        self.recorder.flush_all(_COLLECTION_SHARE * timeout)
+        self.recorder.flush_all(COLLECTION_SHARE * timeout)
         if before_the_last_push is not None:
             before_the_last_push()
         left = max(_MIN_PUSH, end - monotonic())
@@ -275,10 +224,10 @@ class Providers:
         self._exporters.undo()
 
     def _parts_of_traces_and_logs(self) -> list[Any]:
-        """Returns what is flushed and stopped at once, so that what hangs delays nothing else.
+        """Returns what is flushed or stopped concurrently, so that what hangs delays nothing else.
 
-        A provider treats its processors one after the other. Where it has several, they are there,
-        too; it then finds them flushed, or stopped.
+        A provider treats its processors one after the other. So if it has several, the list has
+        each of them beside the provider, which then finds them flushed or stopped already.
         """
         several = (each for each in (self._span_processors, self._log_processors) if len(each) > 1)
         providers = (self._own_tracer_provider, self._own_logger_provider)

@@ -30,6 +30,7 @@ from otel_coach.core.known_scopes import (
 )
 from otel_coach.core.spans import StatedName
 from otel_coach.metrics.labels import model_text
+from otel_coach.metrics.recorder import COLLECTION_SHARE
 from otel_coach.sdk.deferred_spans import DeferredTracer
 from otel_coach.sdk.provider_spans import ProviderTracer
 from otel_coach.sdk.redacted_copies import redacted_copy, without_state
@@ -38,7 +39,7 @@ from otel_coach.sdk.span_names import safe_event_name, safe_span_name, sql_opera
 from otel_coach.sdk.started_spans import StartedSpan, only_sees_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from opentelemetry import trace
     from opentelemetry.context import Context
@@ -52,8 +53,8 @@ OWN_SCOPE: Final = "otel_coach"
 _MESSAGE: Final = "exception.message"
 _EXCEPTION_TEXTS: Final = frozenset({_MESSAGE, "exception.stacktrace"})
 _STATEMENTS: Final = ("db.query.text", "db.statement")
-_EXCEPTION_CLASS: Final = re.compile(r"((?:\w{1,100}\.)*[A-Z]\w{0,100}): ")
-"""What the SDK puts before an exception's message. The names of classes begin with a capital."""
+_PREFIX: Final = re.compile(r"([\w.]{1,100}): ")
+"""What the SDK puts before an exception's message: the name of its class."""
 _ALLOWED_VALUES: Final[Mapping[str, Callable[[str], bool]]] = {
     "db.operation": lambda value: sql_operation(value) == value.upper(),
     "db.operation.name": lambda value: sql_operation(value) == value.upper(),
@@ -69,6 +70,8 @@ _OWN_CONTENT: Final = frozenset(
     }
 )
 """The content that otel-coach itself captures, already redacted and cut."""
+_MAX_WAIT: Final = 0.5
+"""Seconds to wait for such a collection where there is no timeout."""
 _LANGFUSE: Final = "langfuse"
 """A package that sets the attributes in `PEOPLE` on every span of the process, of any scope."""
 
@@ -97,7 +100,8 @@ class Redaction:
         self._people = PEOPLE.difference(allowed)
         self._allowed_by_operator = frozenset(allowed)
         self._captures_own = captures
-        self._captures = captures and not has_redactor
+        self._passes_other_content = captures and not has_redactor
+        """Whether content that otel-coach has not captured may be exported."""
         self._limit = limit
         self._suspects = lru_cache(maxsize=1024)(self._find_suspects)
 
@@ -118,9 +122,8 @@ class Redaction:
             or not (is_own or self._removed_texts.isdisjoint(span.attributes or ()))
         ):
             rule = self._redact_own if is_own else self._redact_app
-            return redacted_copy(
-                span, rule, self._redact_app_event, status=self._status(span.status)
-            )
+            status = self._status(span.status, span.events)
+            return redacted_copy(span, rule, self._redact_app_event, status=status)
         return span
 
     def _redact_instrumentation_span(self, span: ReadableSpan) -> ReadableSpan:
@@ -151,7 +154,7 @@ class Redaction:
             elif key in self._allowed:
                 if key not in _ALLOWED_VALUES or _ALLOWED_VALUES[key](str(value)):
                     kept[key] = value
-            elif self._captures and is_content(key):
+            elif self._passes_other_content and is_content(key):
                 kept[key] = self._cut(value)
         return kept
 
@@ -178,7 +181,7 @@ class Redaction:
                 kept[key] = value
             elif key not in self._people and isinstance(value, bool | int | float):
                 kept[key] = value  # a number reveals nothing
-            elif self._captures and is_content(key):
+            elif self._passes_other_content and is_content(key):
                 kept[key] = self._cut(value)
         return kept
 
@@ -202,7 +205,7 @@ class Redaction:
         """Applies `rule`; if the event's name stands for content, treats all attributes as such."""
         if not may_reveal(event.name):
             return rule(event.attributes)
-        if self._captures and is_content(event.name):
+        if self._passes_other_content and is_content(event.name):
             return {key: self._cut(value) for key, value in (event.attributes or {}).items()}
         return self._allowed_only(event.attributes)
 
@@ -217,15 +220,23 @@ class Redaction:
             return tuple(self._cut(item) for item in value)
         return value
 
-    def _status(self, status: Status) -> Status:
+    def _status(self, status: Status, events: Sequence[Event]) -> Status:
         """Removes an exception's message, which the SDK writes after the name of its class.
 
         Other texts that the application gives stay, unless they begin like that.
         """
         if _MESSAGE not in self._removed_texts or status.description is None:
             return status
-        found = _EXCEPTION_CLASS.match(status.description)
-        return Status(status.status_code, found[1]) if found else status
+        found = _PREFIX.match(status.description)
+        is_text_of_exception = found is not None and _is_class(found[1], events)
+        return Status(status.status_code, found[1]) if found and is_text_of_exception else status
+
+
+def _is_class(name: str, events: Sequence[Event]) -> bool:
+    """Whether `name` is that of an exception's class: by its capital, or by an event."""
+    last = name.rpartition(".")[2]
+    kinds = (str((event.attributes or {}).get("exception.type", "")) for event in events)
+    return last.lstrip("_")[:1].isupper() or any(kind.rpartition(".")[2] == last for kind in kinds)
 
 
 class RedactingSpanProcessor(SpanProcessor):
@@ -302,6 +313,16 @@ class RedactingTracerProvider(TracerProvider):
         """Called after a fork: spans of the parent do not count for this process."""
         for processor in self._redacting_processors:
             processor.has_spans = False
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Exports all spans that have ended, also those that wait in the recorder."""
+        self.recorder.flush_all(COLLECTION_SHARE * timeout_millis / 1000)
+        return super().force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Exports all spans that have ended, and stops the processors."""
+        self.recorder.flush_all(_MAX_WAIT)
+        super().shutdown()
 
     def _update_resource(self, resource: Resource) -> None:
         # The SDK detects parts of the resource again after a fork.

@@ -43,9 +43,10 @@ GUARDED_INSIDE = {
     # They are the host's call with ours in it: what is ours there is guarded.
     # To shut it down is to write the last figures, guarded, and the SDK's own; after a fork, errors
     # are only printed.
-    "CoachMeterProvider": {"get_meter", "shutdown", "_update_resource"},
+    "CoachMeterProvider": {"get_meter", "force_flush", "shutdown", "_update_resource"},
+    "CoachLoggerProvider": {"force_flush"},
     # A tracer of our own scope, for which nobody else asks.
-    "RedactingTracerProvider": {"get_tracer", "_update_resource"},
+    "RedactingTracerProvider": {"get_tracer", "force_flush", "shutdown", "_update_resource"},
     "CountedLogs": {"on_emit"},  # a place in a queue is taken
     "ProviderTracer": {"start_span", "start_as_current_span"},  # a context is read
     "Withholding": {"extract", "inject", "fields"},

@@ -4,8 +4,12 @@ import logging
 import threading
 
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_coach.sdk.exporters import OneLineAMinute, run_at_once
+from otel_coach.sdk.providers import Providers
+from otel_coach.settings import Settings
 
 
 def test_one_line_a_minute_of_all_exporters_together(caplog, monkeypatch):
@@ -80,3 +84,20 @@ def test_one_that_fails_is_one_line_and_the_others_go_on(caplog):
     assert len(done) == 1
     (record,) = caplog.records
     assert "ZeroDivisionError in test_exporting.py" in record.getMessage()
+
+
+def test_a_flush_of_the_global_providers_exports_what_waits_in_the_recorder():
+    """As a function does before its process is frozen."""
+    spans = InMemorySpanExporter()
+    of = Providers(Settings(), [SimpleSpanProcessor(spans)])
+    tracer = of.tracer_provider.get_tracer("app")
+    of.recorder.later(lambda name, _: tracer.start_span(name).end(), "first", None)
+    assert of.tracer_provider.force_flush()
+    assert [span.name for span in spans.get_finished_spans()] == ["first"]
+    of.recorder.later(lambda name, _: tracer.start_span(name).end(), "second", None)
+    assert of.meter_provider.force_flush()
+    assert [span.name for span in spans.get_finished_spans()] == ["first", "second"]
+    of.recorder.later(lambda name, _: tracer.start_span(name).end(), "third", None)
+    of.tracer_provider.shutdown()
+    assert len(spans.get_finished_spans()) == 3
+    of.shutdown(0.1)

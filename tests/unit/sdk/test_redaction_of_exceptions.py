@@ -1,5 +1,7 @@
 """What spans may carry of exceptions, and of what the application adds to otel-coach's."""
 
+from contextlib import suppress
+
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -54,3 +56,16 @@ def test_the_text_of_an_exception_leaves_as_no_attribute_either(measured, has_ev
         span.add_event("seen")
     span.end()
     assert measured.spans[-1].attributes == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["_InactiveRpcError", "gaierror", "error_perm"])
+def test_the_text_of_an_exception_leaves_as_no_status_whatever_its_class_is_called(measured, name):
+    kind = type(name, (Exception,), {"__module__": "somewhere.else"})
+    with (
+        suppress(kind),
+        tracer(measured, "the-application").start_as_current_span("work"),
+    ):
+        raise kind("secret")
+    (span,) = measured.spans
+    assert span.status.description == name
+    assert "secret" not in span.to_json()
