@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Announce: TypeAlias = "Callable[[str, Callable[[], str]], None]"
+AnnounceOnce: TypeAlias = "Callable[[str, Callable[[], str]], None]"
 """Logs the line that a function returns, once for each topic in a service."""
 _SERVERS: Final = ("uvicorn.error", "gunicorn.error", "hypercorn.error", "_granian")
 """The loggers by which servers say that they have started."""

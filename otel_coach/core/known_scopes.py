@@ -247,7 +247,7 @@ def is_provider(scope: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def calls_a_provider(scope: str) -> bool:
-    """Whether client spans of `scope`, whichever package it names, are calls to a provider."""
+    """Whether client spans of `scope`, a provider's package or one around it, call a provider."""
     return f"{scope}.".startswith(_CLIENTS)
 
 

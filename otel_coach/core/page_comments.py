@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 PREFIX: Final = "# otel-coach: "
-HIDDEN: Final = f"{PREFIX}another family %s of this process is not shown; rename it\n"
+HIDDEN: Final = f"{PREFIX}another family that uses the name %s is not shown; rename one of them\n"
 STALE: Final = f"{PREFIX}worker %s does not answer or cannot write; these are its last figures\n"
 ALONE: Final = (
     f"{PREFIX}these are the figures of worker %s only; it cannot share them with the others\n"

@@ -134,7 +134,7 @@ REDACTOR: Final = Trap(
 SHARED_FOLDER: Final = Trap(
     "shared-folder",
     "the workers of this service cannot share their figures: {reason}; each shows its own on "
-    "/metrics",
+    "its page",
     "A scrape then gets the figures of the one worker that happens to answer it.",
     "{cure}",
     example_cure="mkdir -m 700 ~/otel-coach && export OTEL_COACH_SHARED_DIR=~/otel-coach # or free "
@@ -166,7 +166,7 @@ CONFIG_DISABLES: Final = Trap(
 CONFIG_PROVIDERS: Final = Trap(
     "configuration-file-providers",
     "OTEL_CONFIG_FILE={path!r}: the global providers are the file's, or were set before it was "
-    "read: otel-coach's metrics are on its page only, and their processors export its spans",
+    "read; their processors export otel-coach's spans, and its metrics are on its page only",
     "otel-coach does not redact the spans of other instrumentations then, and the variables that "
     "choose exporters are not read.",
     "unset OTEL_CONFIG_FILE # and set OTEL_* variables, for all that otel-coach does",

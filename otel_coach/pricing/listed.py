@@ -188,8 +188,7 @@ class ListedPrices:
     def offering(self, model: str) -> list[str]:
         """Returns the ids of the providers that have an entry of their own for `model`.
 
-        A provider whose models have names of their own comes before those that offer the models of
-        others.
+        Providers that are found by a model's name alone come first.
 
         Raises:
             UnusableListError: the file is no list of prices, or is damaged.
@@ -198,8 +197,8 @@ class ListedPrices:
         found = [one for one in self._read_index().providers.values() if self._entry(one, name)]
         return [one.id for one in sorted(found, key=lambda one: one.model_match is None)]
 
-    def has_own_names(self, provider: str) -> bool:
-        """Whether that provider is found by the names of its models."""
+    def is_found_by_models(self, provider: str) -> bool:
+        """Whether that provider is found by a model's name alone."""
         return self._read_index().providers[provider].model_match is not None
 
     def names(self, provider: str | None = None) -> Iterator[str]:

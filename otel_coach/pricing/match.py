@@ -41,7 +41,7 @@ class Provider(NamedTuple):
 
     id: str
     start: int
-    """Where the lines of its models begin, in bytes from the first line of a model."""
+    """Where the lines of its models begin, in bytes from where those of all models begin."""
     length: int
     """How many bytes these lines have."""
     api: str

@@ -33,7 +33,9 @@ USAGE_KEYS: Final = {
 _counts_of: Final = attrgetter(*USAGE_KEYS.values())
 _STANDARD_PRICE: Final = {"groq": {"flex"}}  # console.groq.com/docs/flex-processing
 """Tiers for which a provider takes its standard price."""
-_CONTEXTS: Final = {"batch": {"processing": "batch"}, "fast": {"speed": "fast"}, "": {}}
+FAST_MODE: Final = "fast mode"
+"""Anthropic's, which is priced like a service tier. OpenAI has a service tier `fast`."""
+_CONTEXTS: Final = {"batch": {"processing": "batch"}, FAST_MODE: {"speed": "fast"}, "": {}}
 """What the list calls a tier, where it does not call it a service tier."""
 
 
@@ -50,8 +52,8 @@ class CallDetails(NamedTuple):
     fees: Mapping[str, int] = {}
     """What is paid besides tokens, such as searches: counts by the list's names, if it has any."""
     included: Mapping[str, int] = {}
-    """Like `fees`, but included in the token price: paid only where the entry has a price for it,
-    and never reported as unpaid."""
+    """Like `fees`, but covered by the token price unless the entry has a price of its own for it:
+    so never reported as unpaid."""
 
 
 class Priced(NamedTuple):

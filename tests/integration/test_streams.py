@@ -199,12 +199,22 @@ def test_hypercorn_reports_the_end_of_a_connection_and_the_stream_is_complete(st
     """While it takes the last message of a response after which the connection is closed."""
     app = plain_app()
     app.get("/health")(lambda: "ok")
+
+    @app.get("/whole")
+    async def whole():
+        await MODEL.ainvoke("hi")
+        return StreamingResponse(iter(["hi"]), headers={"content-length": "2"})
+
     with measuring(Settings(stop_abandoned=stops)) as measured, serving_by_hypercorn(app) as client:
         for _ in range(10):
             client.get("/stream?count=3", headers={"connection": "close"}).raise_for_status()
         eventually(lambda: measured.page().sum(AI) == 10)
         assert measured.page().sum(AI, status="ok") == 10
         assert measured.page().sum(ABORTS) == 0
+        for _ in range(10):
+            client.get("/whole", headers={"connection": "close"}).raise_for_status()
+        eventually(lambda: measured.page().sum(AI) == 20)
+        assert measured.page().sum(AI, status="ok") == 20
         # Who leaves in the middle is noticed all the same.
         with client.stream("GET", "/stream?count=1000&pause=0.01") as answer:
             next(answer.iter_bytes())

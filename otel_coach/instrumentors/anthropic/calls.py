@@ -58,7 +58,7 @@ class MessagesCall(DirectCall):
             self.output.append(chunk)
 
     def _message_changed(self, chunk: Any) -> None:
-        """Notes the end of the message: its reason, and its usage, which adds to that at the start.
+        """Notes the end of the message: its reason, and its usage, which replaces the first.
 
         The usage at the start is no bill by itself: the tokens of the answer are missing.
         """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.core.asgi_types import Scope
     from otel_coach.core.stop_rule import StopRule
     from otel_coach.instrumentors.asgi.middleware import Middleware, Page
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         on_stop: NotRequired[Callable[[object], None] | None]
         stops: NotRequired[Callable[[str], StopRule | None] | None]
         on_routes: NotRequired[Callable[[Sequence[str]], None] | None]
-        announce: NotRequired[Announce | None]
+        announce: NotRequired[AnnounceOnce | None]
 
 
 _PATCHED: Final = {

@@ -11,7 +11,7 @@ from otel_coach.instrumentors.asgi.routes import OwnPage, Routes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
 
 _GIVES_WAY: Final = (
     "the application is instrumented by opentelemetry-instrumentation-fastapi or -asgi already; "
@@ -35,7 +35,7 @@ class KnownApplication:
         """Whether another instrumentation makes the server spans; None before the first request."""
 
 
-def gives_way(app: Any, announce: Announce | None) -> bool:
+def gives_way(app: Any, announce: AnnounceOnce | None) -> bool:
     """Returns whether a contrib middleware in the stack of `app` makes the server spans.
 
     If so, `announce` is called with a line for the log.

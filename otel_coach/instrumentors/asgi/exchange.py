@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from otel_coach.instrumentors.asgi.ai_requests import (
     may_have_body,
 )
 from otel_coach.instrumentors.asgi.answering import REJECTIONS, Answering, Exchanges, unwrapped
-from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT
+from otel_coach.instrumentors.asgi.look_ahead import DISCONNECT, tells_again
 from otel_coach.instrumentors.asgi.routes import NO_ROUTE, NotAllowed
 from otel_coach.instrumentors.asgi.server_span import (
     SERVER_ERROR,
@@ -59,6 +60,9 @@ class Exchange(Answering):
     context: Context | None = None
     """The context in which `span` is current."""
     _is_stream = False
+    _missing: float | None = None
+    """Bytes of the body that are not sent yet; None if its length is not stated, or all come at
+    once."""
     _chunks = 0
     _first_chunk: float | None = None
     _has_body = False
@@ -117,17 +121,19 @@ class Exchange(Answering):
             self._has_body = True
 
     def _note_disconnect(self, message: Message) -> None:
-        # Some servers report the end of the connection while they take the end of a stream.
-        if not (self._is_stream and self in self.recorder.about_to_record):
+        # Some servers report the end of the connection while they take the end of the response.
+        if self not in self.recorder.about_to_record:
             self._note_client_left()
 
     def _look_for_client(self) -> None:
         """Checks whether the client has left, in the midst of the request.
 
         The server's next message belongs to the application: while the application waits for the
-        body, none may be read here. Nor may one be read in another thread than the server's.
+        body, none may be read here. Nor may one be read in another thread than the server's, or
+        while the application waits for the disconnect, which most servers tell once only.
         """
-        if get_ident() == self.request.thread and (self._has_body or not self._is_receiving):
+        is_free = not self._is_receiving or (self._has_body and tells_again(self._receive))
+        if get_ident() == self.request.thread and is_free:
             self._look_ahead()
 
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one stack frame per chunk
@@ -145,6 +151,8 @@ class Exchange(Answering):
                 final = not message.get("more_body", False)
                 if final and (self._is_stream or self.request.is_ai):
                     self._look_ahead()
+                elif not final and not self._is_stream:
+                    self._note_part(message)
         except BaseException as raised:
             if not swallowed(self, raised, "Exchange.send"):
                 raise
@@ -164,6 +172,13 @@ class Exchange(Answering):
         finally:
             if final:
                 self.recorder.about_to_record.discard(self)
+
+    def _note_part(self, message: Message) -> None:
+        """Notes a part of a response of a stated length: who has all of it may leave."""
+        if self._missing is None:
+            lengths = (value for name, value in self._headers if name.lower() == b"content-length")
+            self._missing = int(next(lengths, b"0")) or math.inf
+        self._missing -= len(message.get("body", b""))
 
     @guarded
     def ended(self, error: BaseException | None) -> None:
@@ -188,7 +203,10 @@ class Exchange(Answering):
 
     @guarded
     def _note_client_left(self) -> None:
-        if self.finished or self._client_left or not may_have_body(self.method, self._status):
+        is_complete = self._missing is not None and self._missing <= 0
+        if self.finished or self._client_left or is_complete:
+            return
+        if not may_have_body(self.method, self._status):
             return
         self._client_left = True
         self.request.abandoned_endpoint = self.route.template

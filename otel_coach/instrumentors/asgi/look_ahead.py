@@ -23,6 +23,11 @@ def can_look_ahead(receive: Receive) -> bool:
     return runs_asyncio() and inspect.iscoroutinefunction(receive)
 
 
+def tells_again(receive: Receive) -> bool:
+    """Returns whether the server gives the disconnect each time it is asked, as uvicorn does."""
+    return type(getattr(receive, "__self__", None)).__module__.startswith("uvicorn.")
+
+
 def message_now(receive: Receive) -> Message | None:
     """Returns the server's next message if it is there already, else None.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.core.stop_rule import StopRule
     from otel_coach.instrumentors.asgi.websocket import Connection
@@ -105,7 +105,7 @@ class Middleware:
         on_stop: Callable[[object], None] | None = None,
         stops: Callable[[str], StopRule | None] | None = None,
         on_routes: Callable[[Sequence[str]], None] | None = None,
-        announce: Announce | None = None,
+        announce: AnnounceOnce | None = None,
     ) -> None:
         self.recorder = recorder
         self._spans: ServerSpans | None = None

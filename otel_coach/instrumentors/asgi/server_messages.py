@@ -24,7 +24,7 @@ class ServerMessages:
 
     Args:
         receive: the server's callable.
-        left: called in the event loop, once, with the message that the client has left.
+        left: called in the event loop, once, with the disconnect message.
     """
 
     def __init__(self, receive: Receive, left: Callable[[Message], None]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Tracer
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.core.asgi_types import Scope
     from otel_coach.instrumentors.asgi.applications import KnownApplication
     from otel_coach.instrumentors.asgi.exchange import Exchange
@@ -40,7 +40,7 @@ class ServerSpans:
     """
 
     def __init__(
-        self, recorder: Recorder, tracer: Tracer, excluded_urls: str, announce: Announce | None
+        self, recorder: Recorder, tracer: Tracer, excluded_urls: str, announce: AnnounceOnce | None
     ) -> None:
         self.recorder = recorder
         self.tracer = tracer
@@ -92,6 +92,6 @@ def _parsed(excluded_urls: str) -> Any:
 
 
 def _url(scope: Scope) -> str:
-    """Returns the URL that is matched against OTEL_PYTHON_FASTAPI_EXCLUDED_URLS."""
+    """Returns the URL that is matched against `excluded_urls`."""
     host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     return f"{scope.get('scheme', 'http')}://{host}{scope['path']}"

@@ -63,7 +63,7 @@ class StoppingExchange(Exchange):
 
     request: StoppableRequest
     _request_class = StoppableRequest
-    is_looked_after = False
+    application_polls = False
     """Whether the application looks for itself, now and then, whether the client has left."""
     sender: _Task | None = None
     """The task that has sent the last message of the response."""
@@ -93,7 +93,7 @@ class StoppingExchange(Exchange):
         Code that only looks gets it at once.
         """
         looks = self._only_looks()
-        self.is_looked_after = self.is_looked_after or bool(looks)
+        self.application_polls = self.application_polls or bool(looks)
         message = await super().receive()
         if message["type"] == DISCONNECT:
             if not looks:
@@ -176,15 +176,15 @@ class _RequestStopping(Stopping):
         it. So it is cancelled only if it does not look again, or leaves the work as it is.
         """
         stop, until = self.request.stop, monotonic() + _MAX_LOOK
-        while self._is_looked_after and stop and not stop.has_notified and monotonic() < until:  # noqa: ASYNC110 - a look has no event
+        while self._application_polls and stop and not stop.has_notified and monotonic() < until:  # noqa: ASYNC110 - a look has no event
             await asyncio.sleep(TICK)
         until = monotonic() + _MAX_REACTION
-        while self._is_looked_after and self.open_roots() and monotonic() < until:  # noqa: ASYNC110 - runs have no event
+        while self._application_polls and self.open_roots() and monotonic() < until:  # noqa: ASYNC110 - runs have no event
             await asyncio.sleep(TICK)
 
     @property
-    def _is_looked_after(self) -> bool:
-        return not self.request.closed and self.exchange.is_looked_after
+    def _application_polls(self) -> bool:
+        return not self.request.closed and self.exchange.application_polls
 
     def rule(self) -> StopRule | None:
         return self.request.stop_rule or self.exchange.rule_of(self.exchange.route.template)

@@ -1,4 +1,4 @@
-"""Tries the parts of FastAPI and of OpenTelemetry's API that `compatibility` lists."""
+"""Tries the parts of FastAPI, Starlette, asyncio and OpenTelemetry that `compatibility` lists."""
 
 from __future__ import annotations
 

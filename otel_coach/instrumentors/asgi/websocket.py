@@ -230,12 +230,12 @@ class Connection(Answering):
         return None if turn is None or turn.closed else turn
 
     def turn_of_work(self) -> Turn:
-        """Returns the turn that AI work belongs to whose context is older than the last message.
+        """Returns the turn of AI work that runs in a context older than the last message.
 
-        If its task has an open turn, it is that turn; but if that turn's work is done and a newer
-        message waits, it is the newer message's turn: a worker may take messages from a queue.
-        Otherwise it is the last message's turn. A server that speaks first begins a turn of its
-        own.
+        That is the open turn of the task that does it; but if that turn's work is done and a newer
+        message waits, the newer message's: a worker may take messages from a queue. Otherwise it is
+        the last message's turn if no AI work of it has begun yet, else a new one, as where a server
+        speaks first.
         """
         task = current_task()
         newest = self._latest
@@ -260,11 +260,12 @@ class Connection(Answering):
     def start_turn(self, turn: Turn) -> Span:
         """Starts the span of `turn` below that of the connection."""
         assert self._tracer is not None  # noqa: S101 # nosec B101 - the connection has a span
+        has_route = self.route is not NO_ROUTE
         span = self._tracer.start_span(
-            f"websocket turn {self.route.template}",
+            f"websocket turn {self.route.template}" if has_route else "websocket turn",
             context=self.context,
             kind=SpanKind.INTERNAL,
-            attributes={"http.route": self.route.template},
+            attributes={"http.route": self.route.template} if has_route else None,
             start_time=time_at(turn.start_of_clock, turn.started),
         )
         self._turn_spans.add(span)

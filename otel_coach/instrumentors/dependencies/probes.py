@@ -42,8 +42,8 @@ _POSTGRESQL_ANSWER: Final = re.compile(rb"[SN]")
 _REDIS_ANSWER: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9.-]*)(?::(\d*))?")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
-_MAX_FIRST_LINE: Final = 1024
-"""Bytes; no more of a response is read. An error of Redis may have 343 (MISCONF)."""
+_MAX_FIRST_LINE: Final = 2048
+"""Bytes; no more of a response is read. An error of Redis may have 1,100 (DENIED)."""
 _MIN_TIMEOUT: Final = 0.001
 """Seconds; a timeout of 0 would make the socket non-blocking, a negative one is an error."""
 

@@ -23,7 +23,7 @@ _Check = TypeVar("_Check", bound="Callable[..., Any]")
 decorated = set[str]()
 """The dependencies that have a decorated check; the log line at the start names them."""
 _warned_of = set[str]()
-"""The dependencies whose check returns what runs later."""
+"""The dependencies of which the log has said that their check returns an awaitable."""
 _MAX_NAMES: Final = 1000
 _FALSE: Final = "it returned False"
 

@@ -17,6 +17,7 @@ from otel_coach.instrumentors.genai.usage_blocks import (
     value_at,
 )
 from otel_coach.metrics.labels import OTHER
+from otel_coach.pricing.price_list import FAST_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,10 @@ _USAGE_KEYS: Final = ("token_usage", "usage", "usage_metadata", "token_count")
 _REASON_KEYS: Final = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _REASON: Final = re.compile(r"[\w.-]{1,40}")
 _SEARCHES: Final = "web_searches"
+_BILLS_PROMPTS: Final = re.compile(r"gemini-[12](?:\D|$)")
+_US_INFERENCE: Final = "inference in the US"
+"""Claude costs a tenth more there, which the price list does not know
+(docs.claude.com, Pricing, Data residency)."""
 _FEES_OF_ITEMS: Final = {
     "code_interpreter_call": "code_executions",
     "file_search_call": "storage_searches",
@@ -37,10 +42,8 @@ _FEES_OF_ITEMS: Final = {
 }
 """Items of OpenAI's Responses API that are paid besides tokens, with the price list's names."""
 _PAID_ACTIONS: Final = (None, "search")
-"""What a `web_search_call` is paid for; to open a page of the results is not, nor to search in it
-(platform.openai.com/docs/guides/tools-web-search, output and citations)."""
-_FAST: Final = "fast"
-"""Anthropic's fast mode: not a service tier by its name, but priced like one."""
+"""The actions of an item that are paid; None is that of an item without an action. Of the actions
+of a `web_search_call`, only the search is (platform.openai.com/docs/guides/tools-web-search)."""
 _FEES_OF_USAGE: Final = {
     "server_tool_use.web_search_requests": _SEARCHES,
     "server_tool_use_details.web_search_requests": _SEARCHES,
@@ -94,7 +97,7 @@ def billing_of(response: object) -> Billing:
         messages.append(
             BilledMessage(
                 getattr(message, "usage_metadata", None),
-                _refused_answer(metadata) or metadata,
+                _unusable_answer(metadata) or metadata,
                 tuple(_paid_items(message)),
             )
         )
@@ -111,11 +114,17 @@ def paid_items_in(items: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Returns the types of those items of an answer that are paid besides tokens."""
     return tuple(
         kind
-        for item in items
-        if isinstance(kind := item.get("type"), str)
-        and kind in _FEES_OF_ITEMS
-        and (as_mapping(item.get("action")) or {}).get("type") in _PAID_ACTIONS
+        for kind, action in map(_kind_and_action, items)
+        if isinstance(kind, str) and kind in _FEES_OF_ITEMS and action in _PAID_ACTIONS
     )
+
+
+def _kind_and_action(item: Mapping[str, Any]) -> tuple[object, object]:
+    """Returns the type of an item, and that of its action, also in LangChain's own form (v1)."""
+    kind, action = item.get("type"), item.get("action")
+    if kind == "server_tool_call":
+        kind, action = f"{item.get('name')}_call", item.get("args")
+    return kind, (as_mapping(action) or {}).get("type")
 
 
 def usage_of(billing: Billing) -> Usage | None:
@@ -141,13 +150,16 @@ def tier_of(billing: Billing) -> str | None:
         tier = tier_of_details(block) or block.get("service_tier")
         if isinstance(tier, str) and tier and tier not in _STANDARD_TIERS:
             return tier
-        if block.get("speed") == _FAST:
-            return _FAST
+        if block.get("speed") == "fast":
+            return FAST_MODE
     return None
 
 
-def fees_of(billing: Billing) -> dict[str, int]:
-    """Returns the counts of what is paid besides tokens, by the price list's names for it."""
+def fees_of(billing: Billing, model: str = "") -> dict[str, int]:
+    """Returns the counts of what is paid besides tokens, by the price list's names for it.
+
+    What has no name there is among them too, and so has no price.
+    """
     fees: dict[str, int] = {}
     for message in billing.messages:
         for item in message.items:
@@ -156,8 +168,13 @@ def fees_of(billing: Billing) -> dict[str, int]:
         for path, name in _FEES_OF_USAGE.items():
             if count := count_at(block, path):
                 fees[name] = max(count, fees.get(name, 0))  # several blocks may have the same count
-        if _grounding_searches(block):
-            fees.setdefault(_SEARCHES, 1)  # Gemini bills one for each prompt
+        if searches := _grounding_searches(block):
+            # Gemini bills each search, and until version 2 one for each prompt
+            # (ai.google.dev/gemini-api/docs/google-search).
+            name = next(response_models(billing), model)
+            fees.setdefault(_SEARCHES, 1 if _BILLS_PROMPTS.search(name) else searches)
+        if block.get("inference_geo") == "us":
+            fees[_US_INFERENCE] = 1
     return fees
 
 
@@ -220,7 +237,7 @@ def _paid_items(message: Any) -> Iterator[str]:
         yield from paid_items_in(_mappings(as_sequence(items)))
 
 
-def _refused_answer(metadata: object) -> Mapping[str, Any] | None:
+def _unusable_answer(metadata: object) -> Mapping[str, Any] | None:
     """Returns the answer, as JSON, that the model's integration could not use; None if none came.
 
     langchain-core keeps the body of the HTTP response to which an exception refers.
@@ -242,6 +259,7 @@ def _mappings(values: Iterable[object]) -> Iterator[Mapping[str, Any]]:
     return (mapping for value in values if (mapping := as_mapping(value)))
 
 
-def _grounding_searches(block: Mapping[str, Any]) -> bool:
+def _grounding_searches(block: Mapping[str, Any]) -> int:
     grounding = as_mapping(block.get("grounding_metadata")) or {}
-    return bool(grounding.get("web_search_queries"))
+    queries = as_sequence(grounding.get("web_search_queries"))
+    return len({query for query in queries if query and isinstance(query, str)})

@@ -22,7 +22,7 @@ from otel_coach.instrumentors.genai.provider_package import address_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.instrumentors.genai.direct_embedding import EmbeddingPart
     from otel_coach.instrumentors.genai.open_calls import AnyCall, OpenCalls
     from otel_coach.instrumentors.genai.provider_package import ProviderPackage
@@ -50,7 +50,7 @@ class ClientCalls:
     def __init__(
         self,
         package: ProviderPackage,
-        announce: Announce | None = None,
+        announce: AnnounceOnce | None = None,
         **arguments: Unpack[RunArguments],
     ) -> None:
         self._package = package

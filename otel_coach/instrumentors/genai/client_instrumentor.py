@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.core.compatibility import PrivatePart
     from otel_coach.instrumentors.genai.client_calls import ClientCalls
     from otel_coach.instrumentors.genai.provider_package import ProviderPackage
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     class ClientArguments(ModelArguments):
         """The arguments of a `ClientInstrumentor`."""
 
-        announce: NotRequired[Announce | None]
+        announce: NotRequired[AnnounceOnce | None]
         """Logs a line about a topic, once."""
 
 
@@ -47,7 +47,7 @@ class ClientInstrumentor(Instrumentor):
     """What is relied on in the package."""
 
     _arguments: RunArguments | None = None
-    _announce: Announce | None = None
+    _announce: AnnounceOnce | None = None
     _stops = False
     calls: ClientCalls | None = None
     """None until the host imports the package."""
@@ -67,7 +67,7 @@ class ClientInstrumentor(Instrumentor):
         self,
         *,
         stops: bool = False,
-        announce: Announce | None = None,
+        announce: AnnounceOnce | None = None,
         **kwargs: Unpack[RunArguments],
     ) -> None:
         self._stops, self._announce, self._arguments = stops, announce, kwargs

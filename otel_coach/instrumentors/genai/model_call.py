@@ -128,7 +128,7 @@ class ModelCall(ProviderCall):
         self.first_token: float | None = None
         self.last_token: float | None = None
         self.begins_with_reasoning = False
-        """Whether the first token was one of reasoning: so the stream shows what it counts."""
+        """Whether the first token was one of reasoning: then the usage's reasoning was streamed."""
 
     def token_came(self, *, is_reasoning: bool = False) -> None:
         """Notes a chunk with content, a tool call or reasoning."""
@@ -154,9 +154,9 @@ class ModelCall(ProviderCall):
     def usage(self, end: End) -> Usage | None:
         """Returns the billed usage, as far as the application has received it."""
         at_end = usage_of(end.billing or _NO_BILLING)
-        # The chunks come first: the answer's usage is langchain-core's sum over them, which is too
-        # large where a provider repeats running totals, and lacks some parts in older versions. It
-        # counts only if its totals are the same and no chunk names parts.
+        # If chunks have usage, it counts: the answer's is langchain-core's sum over them, which is
+        # too large where a provider repeats running totals, and lacks parts in older versions. Only
+        # if the totals are the same, and no chunk names parts, the answer's may name them.
         usage = usage_of_chunks(self.chunk_usages or ()) or at_end
         if usage is not None and at_end is not None and not usage.has_parts:
             same = (usage.prompt, usage.completion) == (at_end.prompt, at_end.completion)
@@ -223,7 +223,7 @@ class ModelCall(ProviderCall):
             self.provider or "",
             self.asked_url(),
             tier_of(billing) or tier_of_chunks(self.chunk_usages or ()),
-            fees_of(billing),
+            fees_of(billing, self.model),
             searches_of(billing),
         )
         models = dict.fromkeys((*response_models(billing), self.model))

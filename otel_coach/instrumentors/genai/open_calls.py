@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.instrumentors.genai.billing import Billing
     from otel_coach.instrumentors.genai.enclosing import Enclosing
     from otel_coach.instrumentors.genai.provider_package import ProviderPackage
@@ -54,7 +54,7 @@ class OpenCalls:
     def __init__(
         self,
         package: ProviderPackage,
-        announce: Announce | None = None,
+        announce: AnnounceOnce | None = None,
         **arguments: Unpack[RunArguments],
     ) -> None:
         self._package = package

@@ -28,7 +28,21 @@ def usage_in(block: Mapping[str, Any], *, is_part: bool = False) -> Usage | None
     """
     shape = _shape_of(block)
     usage = None if shape is None else shape.read(block, is_part=is_part)
+    if usage is not None and shape is _ANTHROPIC:
+        usage = reduce(Usage.plus, _compactions(block), usage)
     return usage if usage is not None and (usage.prompt or usage.completion) else None
+
+
+def _compactions(block: Mapping[str, Any]) -> Iterator[Usage]:
+    """Yields the usage of each compaction of the conversation, which the totals leave out.
+
+    (anthropic.types.beta.BetaUsage)
+    """
+    for part in map(as_mapping, as_sequence(block.get("iterations"))):
+        if part is not None and part.get("type") == "compaction":
+            usage = _ANTHROPIC.read(part)
+            if usage is not None:
+                yield usage
 
 
 def usage_of_chunks(blocks: Iterable[object]) -> Usage | None:

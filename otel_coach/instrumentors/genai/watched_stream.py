@@ -97,7 +97,10 @@ class WatchedIterator:
 
     @property
     def is_running(self) -> bool:
-        """Whether the iterator is executing: what happens then is not the consumer's doing."""
+        """Whether the iterator is executing.
+
+        If the response is closed meanwhile, the iterator itself has closed it, not the consumer.
+        """
         iterator = self._iterator
         return getattr(iterator, "gi_running", False) or getattr(iterator, "ag_running", False)
 

@@ -76,14 +76,15 @@ class EmbeddingObserver:
 
     @guarded
     def started(
-        self, model: object, calls: frozenset[str], options: Mapping[str, Any]
+        self, model: object, called_methods: frozenset[str], options: Mapping[str, Any]
     ) -> Opened | None:
         """Starts a call, and makes it the current run; None if this is no call of its own.
 
-        `calls` has the names of the other methods that the code of the called method calls.
+        `called_methods` has the names of the other methods that the method's code calls.
         """
-        for name in calls:
-            # The object's class may have overridden what is called: with a cache, for example.
+        for name in called_methods:
+            # What is called may be an override that itself calls the overridden method, or answers
+            # from a cache: then only that method, if it is reached, is the call.
             if getattr(type(model), name, None) in self.overrides:
                 return None
         around = open_run()
@@ -234,12 +235,12 @@ def subclasses(cls: type) -> Iterator[type]:
 
 
 def _measured(
-    original: Any, patches: EmbeddingPatches, calls: frozenset[str]
+    original: Any, patches: EmbeddingPatches, called_methods: frozenset[str]
 ) -> Callable[..., Any]:
     @wraps(original)
     def embed(self: Any, *args: Any, **kwargs: Any) -> Any:
         observer = patches.observer
-        opened = None if observer is None else observer.started(self, calls, kwargs)
+        opened = None if observer is None else observer.started(self, called_methods, kwargs)
         if observer is None or opened is None:
             return original.__get__(self)(*args, **kwargs)
         try:
@@ -254,12 +255,12 @@ def _measured(
 
 
 def _measured_async(
-    original: Any, patches: EmbeddingPatches, calls: frozenset[str]
+    original: Any, patches: EmbeddingPatches, called_methods: frozenset[str]
 ) -> Callable[..., Any]:
     @wraps(original)
     async def embed(self: Any, *args: Any, **kwargs: Any) -> Any:
         observer = patches.observer
-        opened = None if observer is None else observer.started(self, calls, kwargs)
+        opened = None if observer is None else observer.started(self, called_methods, kwargs)
         if observer is None or opened is None:
             return await original.__get__(self)(*args, **kwargs)
         try:

@@ -1,7 +1,8 @@
-"""Refuses the next call of a model or a tool in work that is stopped because its client has left.
+"""Refuses the next call of a model, a tool or a retriever in work that is stopped.
 
-These patches lie around those of `manager_patches`, and are made only where stopping is
-asked for. The ASGI middleware cancels tasks; this is for worker threads, which cannot be cancelled.
+These patches lie around those of `manager_patches`, and are made only where stopping is asked for.
+The ASGI middleware cancels tasks; this ends what a cancellation does not: work in threads, and
+tasks that have lost it. It also replaces the exception with which an outermost run ends.
 """
 
 from __future__ import annotations

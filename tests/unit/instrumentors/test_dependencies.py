@@ -205,3 +205,11 @@ def test_hosts_of_sqlalchemy_are_libpqs(query, expected, monkeypatch):
     (_, by_sqlalchemy) = url.get_dialect()().create_connect_args(url)
     for found in (asked[0], by_sqlalchemy):
         assert {key: found[key] for key in ("host", "port") if key in found} == expected
+
+
+def test_redis_in_protected_mode_says_so():
+    """What Redis 7 answers to each connection from another host: 1,066 bytes."""
+    text = b"-DENIED Redis is running in protected mode because protected mode is enabled "
+    text += b"x" * (1064 - len(text)) + b"\r\n"
+    with tcp_server(say(text)) as server, pytest.raises(UnexpectedAnswerError, match="DENIED"):
+        probe_of(f"redis://127.0.0.1:{port(server)}")(1.0)

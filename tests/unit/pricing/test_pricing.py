@@ -3,7 +3,7 @@ import json
 import pytest
 
 from otel_coach.pricing.own_prices import OwnPrice
-from otel_coach.pricing.price_list import CallDetails, PriceList, Usage
+from otel_coach.pricing.price_list import FAST_MODE, CallDetails, PriceList, Usage
 from tests.support.price_lists import changed_list, usd
 
 MTOK = 1_000_000
@@ -244,3 +244,17 @@ def test_the_age_of_the_list_is_on_the_page(measured):
     import langchain_core.callbacks.manager  # noqa: F401 - where the list is used
 
     assert measured.page().sum("otel_coach_price_list_age_days") == PriceList().age_days()
+
+
+def test_a_tier_of_openai_and_a_mode_of_claude_may_both_be_called_fast():
+    prices, usage = PriceList(), Usage(1000, 100)
+    address = "https://api.openai.com/v1"
+    of_tier = [
+        prices.priced(usage, ("gpt-5",), CallDetails("openai", address, tier)).usd
+        for tier in (None, "priority", "fast")
+    ]
+    assert of_tier[0] < of_tier[1] == of_tier[2]  # platform.openai.com/docs/pricing
+    claude = CallDetails("anthropic", tier=FAST_MODE)
+    assert prices.priced(usage, ("claude-opus-4-8",), claude).usd == pytest.approx(
+        (1000 * 10 + 100 * 50) / 1e6
+    )
