@@ -32,9 +32,10 @@ __all__ = [
 
 
 def instrument(app: Starlette | None = None, *, settings: Settings | None = None) -> None:
-    """Does what the `opentelemetry-instrument` command does, from the application's own code.
+    """Starts otel-coach from the application's own code: its instrumentations, psycopg and FastAPI.
 
-    It can be called at any time, also while the application is serving.
+    The `opentelemetry-instrument` command also loads the instrumentations of other packages that
+    are installed. This function can be called at any time, also while the application is serving.
 
     Args:
         app: The Starlette or FastAPI application to instrument; to instrument several, call this

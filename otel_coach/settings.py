@@ -109,7 +109,7 @@ class Settings:
         return EffectiveSettings(
             **values,
             **log_records(environment),
-            **environment.process(values),
+            **environment.process_fields(values),
             problems=environment.all_problems(),
         )
 
@@ -159,5 +159,7 @@ def effective(settings: Settings, environ: Mapping[str, str] | None = None) -> E
     values = {one.name: getattr(settings, one.name) for one, _ in settings_of(Settings)}
     environment = Environment(os.environ if environ is None else environ)
     return EffectiveSettings(
-        **values, **log_records(environment, settings.log_exporters), **environment.process(values)
+        **values,
+        **log_records(environment, settings.log_exporters),
+        **environment.process_fields(values),
     )

@@ -129,7 +129,7 @@ def _show(arguments: argparse.Namespace) -> int:
 def _provider_of(model: str, listed: ListedPrices) -> tuple[str | None, list[str]]:
     """Returns the provider that must be meant, if there is one, and the others with the model."""
     found = listed.offering(model)
-    if found and (len(found) == 1 or listed.has_own_names(found[0])):
+    if found and (len(found) == 1 or listed.is_found_by_models(found[0])):
         return found[0], found[1:]
     return None, found
 

@@ -32,8 +32,8 @@ in a process of its own without serving it; and with the address of a running se
 It also starts otel-coach as the service does, in a process of its own, and reports what that logs.
 That process sends nothing, opens no port and ends after a second.
 
-Each finding says what is wrong, why that matters, and what mends it: a cure can be pasted into a
-shell, where there is such a thing; what follows `#` says more. The exit code is 1 if there is
+Each finding says what is wrong, why that matters, and what mends it: where a shell command does,
+it can be pasted; what follows `#` says more. The exit code is 1 if there is
 an error or a warning, 0 otherwise: a note needs no mending. Names in capitals stand for what was
 found.
 """.splitlines()

@@ -65,7 +65,7 @@ class Environment:
         )
         return tuple(dict.fromkeys([*self.problems, *unknown]))
 
-    def process(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def process_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what the variables say about the process, in addition to its `settings`."""
         return {
             "runtime_folder": self.text("XDG_RUNTIME_DIR") or None,

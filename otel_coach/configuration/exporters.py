@@ -29,7 +29,8 @@ def trace_exporters(environment: Environment) -> tuple[str, ...]:
 def metric_exporters(environment: Environment) -> tuple[str, ...] | None:
     """Returns the exporters that the user names; None if the default takes effect.
 
-    `otlp` that opentelemetry-distro has set is added to the page if there is an endpoint.
+    If opentelemetry-distro has set `otlp`, and there is an endpoint, metrics are pushed as well as
+    shown on the page.
     """
     variable = "OTEL_METRICS_EXPORTER"
     if _is_by_distro(environment, variable):

@@ -20,6 +20,8 @@ from otel_coach.core.record import record
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _DAY: Final = 86_400
+CURE: Final = ". Cure: "
+"""What separates an error from its remedy, if the message has one."""
 
 
 class Kind(Protocol[_T_co]):
@@ -32,10 +34,6 @@ class Kind(Protocol[_T_co]):
     def check(self, value: object) -> _T_co:
         """Returns `value`, which was set in code, in the form in which it is used."""
         ...
-
-
-CURE: Final = ". Cure: "
-"""What separates an error from its remedy, if the message has one."""
 
 
 class ListKind(ABC):

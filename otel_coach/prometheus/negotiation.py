@@ -30,8 +30,8 @@ def format_of(header: str) -> str:
     """Returns the page's media type for the Accept `header`; "" stands for the text format 0.0.4.
 
     OpenMetrics is preferred. A scraper that asks for UTF-8 names (Prometheus 3) gets names with
-    dots unchanged. Other escaping schemes are not offered: no scraper asks for them, and they would
-    change valid names.
+    dots unchanged. Others get underscores, also those that ask for `dots` or `values`, which few
+    scrapers are configured to do.
     """
     asked = [*accepted(header)]
     versions = {

@@ -71,7 +71,7 @@ class How(Enum):
     """Seconds, of the observations in the interval; of all observations if it has none."""
     P95 = "p95"
     """The 95th percentile, likewise."""
-    SHARE = "share"
+    RATIO = "ratio"
     """The total, divided by the total of `per`."""
 
 
@@ -85,7 +85,7 @@ class Column:
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Only samples whose labels have one of these values; `4*` stands for all that begin so."""
     per: Metric | None = None
-    """What a share is divided by."""
+    """What the total is divided by."""
 
     @property
     def is_usd(self) -> bool:
@@ -142,7 +142,7 @@ SECTIONS: Final = (
             Column("streams open", AI_STREAMS_ACTIVE, How.VALUE),
             Column("tokens/s", LLM_TOKENS, How.RATE),
             Column("USD/h", LLM_COST, How.HOURLY),
-            Column("USD/AI request", LLM_COST, How.SHARE, per=AI_REQUEST_DURATION),
+            Column("USD/AI request", LLM_COST, How.RATIO, per=AI_REQUEST_DURATION),
             Column("USD", LLM_COST),
             Column("USD abandoned", AI_ABANDONED_COST),
             Column("401, 403", AUTH_FAILURES),
@@ -178,7 +178,7 @@ SECTIONS: Final = (
             Column("tokens/s", LLM_TOKENS, How.RATE),
             Column("USD", LLM_COST),
             Column("USD/h", LLM_COST, How.HOURLY),
-            Column("USD/call", LLM_COST, How.SHARE, per=LLM_REQUESTS),
+            Column("USD/call", LLM_COST, How.RATIO, per=LLM_REQUESTS),
             Column("unmeasured", LLM_UNMEASURED),
         ),
     ),

@@ -108,7 +108,7 @@ def _figures(by: Sequence[str], column: Column, services: Sequence[Interval]) ->
             lowest[key] = min(value, lowest.get(key, value))
         return lowest
     totals = _sums(values)
-    if how is How.SHARE and column.per is not None:
+    if how is How.RATIO and column.per is not None:
         per = count_name(column.per)
         whole = _sums(pair for one in services for pair in one.now.values(per, by, {}))
         return {key: value / whole[key] for key, value in totals.items() if whole.get(key)}

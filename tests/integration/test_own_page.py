@@ -228,7 +228,7 @@ def test_names_that_both_have_are_shown_once_and_said_once(measured, caplog):
             page = Page(client.get("/metrics").text)
     assert page.sum("shop_open") == 1
     assert page.samples("auth_failures_total") == []
-    assert "# otel-coach: another family auth_failures_total of this process" in page.text
+    assert "# otel-coach: another family that uses the name auth_failures_total is" in page.text
     lines = [r.getMessage() for r in caplog.records if "auth_failures" in r.getMessage()]
     assert len(lines) == 1
 

@@ -97,7 +97,7 @@ def diagnosed(
         looks["the start"] = start.look(examined, known)
     if command:
         if examined.settings.content_redactor is not None:
-            del looks["content"]  # the command may find another module of that name
+            del looks["content"]  # `application` looks for the redactor where the command does
         looks["the application"] = application.look(examined, command, known)
     if url is not None:
         looks["the running service"] = service.look(examined, url)

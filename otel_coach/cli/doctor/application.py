@@ -105,11 +105,12 @@ def _to_source(file: str) -> str:
 
 def _port(examined: Examined, application: Served) -> Iterator[Finding]:
     settings = examined.settings
-    if settings.serves_metrics and settings.metrics_port == application.port:
+    port = settings.metrics_port
+    if settings.serves_metrics and port is not None and port == application.port:
         reason = "the command serves the application there"
         yield PORT.found(
             host=settings.metrics_host,
-            port=application.port,
+            port=port,
             reason=reason,
             cure=cure_of_port(),
         )

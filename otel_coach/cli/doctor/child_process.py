@@ -24,9 +24,9 @@ class ChildError(Exception):
 
 
 def _not_instrumented(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment without the folders that would instrument the process by themselves.
+    """Returns the environment without the folders that instrument each Python process.
 
-    The modules instrument it, with settings that are in part not the service's.
+    The doctor's modules do it themselves, and replace some of the service's settings.
     """
     folders = environment.get("PYTHONPATH", "").split(os.pathsep)
     left = os.pathsep.join(folder for folder in folders if not instruments_python(folder))

@@ -71,7 +71,10 @@ def findings(
 
 
 def _names(variable: str, text: str) -> bool:
-    """Returns whether `variable` is a word of `text`; a short name may be another word."""
+    """Returns whether `variable` is a word of `text`.
+
+    It is not looked for if it has no underscore: PATH or HOME may be an ordinary word there.
+    """
     has_parts = variable.strip("_") and "_" in variable.strip("_")
     return bool(has_parts) and re.search(rf"(?<!\w){re.escape(variable)}(?!\w)", text) is not None
 

@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from otel_coach.cli.doctor.fetch import NO_TLS
 from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
@@ -133,11 +132,14 @@ def _proxy_headers(proxy: SplitResult | None) -> dict[str, str]:
 
 
 def _proxy(target: Target) -> SplitResult | None:
-    host = target.parts.hostname or ""
-    address = getproxies().get("https" if target.uses_tls else "http")
-    if not address or proxy_bypass(host):
+    """Returns the proxy that the exporter's HTTP client, requests, takes for this target."""
+    url = target.parts.geturl()
+    try:
+        requests: Any = import_module("requests.utils")
+    except ImportError:  # nor is the exporter installed
         return None
-    return urlsplit(address if "://" in address else f"http://{address}")
+    address = requests.select_proxy(url, requests.get_environ_proxies(url, no_proxy=None))
+    return urlsplit(address if "://" in address else f"http://{address}") if address else None
 
 
 def _path(target: Target) -> str:

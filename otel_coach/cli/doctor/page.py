@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor import fetch
@@ -13,6 +12,7 @@ from otel_coach.cli.doctor.traps.page import TOKEN_MISSING
 from otel_coach.cli.terminal import within
 from otel_coach.core.traps import MULTIPROCESS_FOLDER, PORT, SHARED_FOLDER, cure_of_port
 from otel_coach.core.urls import host_in_url
+from otel_coach.prometheus.http import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
 def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
     where = f"{host_in_url(host)}:{port}"
     try:
-        _listen(host, port)
+        own_port.listen(host, port).close()  # as the service does, for a moment
     except (OSError, ValueError, OverflowError) as error:
         if _is_the_service(f"http://{where}/metrics", has_token=token is not None):
             yield Fact(f"metrics: on {where}, where the service answers")
@@ -54,14 +54,6 @@ def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
         yield PORT.found(host=host, port=port, reason=reason, cure=cure_of_port(error))
     else:
         yield Fact(f"metrics: /metrics on {where}, which is free")
-
-
-def _listen(host: str, port: int) -> None:
-    """Listens for a moment, as the service does."""
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    socket.create_server(address, family=family).close()
 
 
 def _is_the_service(url: str, *, has_token: bool) -> bool:

@@ -140,8 +140,8 @@ def _notes(rows: Sequence[Row], *, are_in_total: bool) -> Iterator[str]:
             continue
         if are_in_total and is_known is _has_usd:
             yield (
-                f"the export has no {what} of {_listed(unknown)} alone: compared in the total "
-                "only; export costs by line item (group_by=line_item)"
+                f"the export does not split its {what} by model for {_listed(unknown)}: they are "
+                "compared in the total only; export costs by line item (group_by=line_item)"
             )
         else:
             yield (

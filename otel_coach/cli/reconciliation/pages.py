@@ -49,7 +49,7 @@ class _Counters(NamedTuple):
     """Unix seconds at which the process that answered was started; None if the page does not tell.
     Counters that workers share may be older."""
     workers: int
-    """How many workers the page names. If it names none, there may be several all the same."""
+    """How many workers the page names. If it names none, there may nevertheless be several."""
 
 
 def read(ends: Sequence[str], starts: Sequence[str], token: str | None, begin: float) -> Counted:

@@ -21,7 +21,7 @@ from otel_coach.prometheus.http.http_response import BUSY, FAILED, UNAUTHORIZED,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from otel_coach.core.announcement import Announce
+    from otel_coach.core.announcement import AnnounceOnce
     from otel_coach.core.asgi_types import Message, Receive, Scope, Send
     from otel_coach.metrics.recorder import Recorder
     from otel_coach.prometheus.http.shared_renders import Renders
@@ -52,7 +52,7 @@ class MetricsEndpoint:
         path: str,
         recorder: Recorder,
         token: str | None = None,
-        announce: Announce | None = None,
+        announce: AnnounceOnce | None = None,
     ) -> None:
         self._renders = renders
         self.path = path

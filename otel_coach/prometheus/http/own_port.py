@@ -54,7 +54,7 @@ def serve(
     the page.
     """
     try:
-        listener = _listen(address)
+        listener = listen(address.host, address.port)
         try:
             page = _ProtectedPage(renders, address, token, is_local=_is_local(listener))
             server = PageServer(page, listener, fault)
@@ -77,14 +77,17 @@ def serve(
     return server.stop
 
 
-def _listen(address: Address) -> socket.socket:
-    """Returns a socket that listens at the host's first address."""
-    found = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, _, _, _, socket_address = found[0]
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens at the host's first address.
+
+    Raises:
+        OSError: the host is not known, or the port cannot be had.
+        ValueError, OverflowError: the host or the port is invalid.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
     return socket.create_server(
-        socket_address,
+        address,
         family=family,
         backlog=_BACKLOG,
         # `::` means every address of the machine, IPv4 included, as for other servers.

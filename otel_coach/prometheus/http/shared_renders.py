@@ -134,8 +134,8 @@ class Renders:
                     continue
                 began = monotonic()
                 self._make(wanted, waiting)
-                # The debt is limited. A larger one would make no pause longer (that is _MAX_PAUSE
-                # at most), but put a pause before more pages.
+                # The debt is limited. A larger one would not lengthen any pause, which is
+                # _MAX_PAUSE at most, but more pages would have to wait for one.
                 self._credit = max(-_AT_ONCE, self._credit - (monotonic() - began))
         except BaseException:
             self._give_up()

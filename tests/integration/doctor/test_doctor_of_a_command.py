@@ -238,3 +238,8 @@ def test_an_interpreter_whose_path_has_a_space_is_found(told, tmp_path):
         assert told("", f"{INSTRUMENT} uvicorn app:app", **environ)[0].keys() == {
             "other-interpreter"
         }
+
+
+@pytest.mark.parametrize("socket", ["uvicorn --uds /run/a.sock", "gunicorn -b unix:/run/a.sock"])
+def test_behind_a_unix_socket_no_port_is_taken(told, socket):
+    assert told(APPLICATION, f"{INSTRUMENT} {socket} app:app")[0] == {}

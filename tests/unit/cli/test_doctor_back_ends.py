@@ -123,6 +123,19 @@ def test_a_proxy_gets_the_credentials_of_its_address(monkeypatch):
     assert b"Proxy-Authorization: Basic dTpwQHNz\r\n" in asked[0]  # u:p@ss
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("spared", ["127.0.0.0/8", ""])
+def test_proxies_are_taken_as_requests_takes_them(monkeypatch, variable, spared):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", spared)
+    with Receiver() as proxy, Receiver() as receiver:
+        monkeypatch.setenv(variable, proxy.endpoint)
+        assert back_end(receiver.endpoint) == {}
+        assert bool(proxy.requests) is not bool(spared)
+        assert bool(receiver.requests) is bool(spared)
+
+
 def test_a_key_that_is_missing_is_not_the_certificates_fault(tmp_path):
     files = {
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(PEM),

@@ -150,8 +150,8 @@ def test_costs_that_are_split_by_model_for_one_provider_only_say_so(reconcile):
     assert found["total"]["usd"]["captured"] == pytest.approx(1)
     (note,) = [note for note in found["notes"] if "US dollars" in note]
     assert note == (
-        "the export has no US dollars of gpt-4o alone: compared in the total only; "
-        "export costs by line item (group_by=line_item)"
+        "the export does not split its US dollars by model for gpt-4o: they are compared in the "
+        "total only; export costs by line item (group_by=line_item)"
     )
 
 

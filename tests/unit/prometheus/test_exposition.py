@@ -24,7 +24,7 @@ def test_a_family_of_our_name_is_shown_once_and_named_once(measured, default_reg
         AUTH_FAILURES, 1, ("/a", "GET", "401", "rejected")
     )
     page = measured.page()  # Page refuses a family that is there twice
-    assert "# otel-coach: another family auth_failures of this process is not shown" in page.text
+    assert "# otel-coach: another family that uses the name auth_failures is not shown" in page.text
     assert [set(labels) for labels, _ in page.samples("auth_failures_total")] == [
         {"endpoint", "method", "status", "error_type"}
     ]
