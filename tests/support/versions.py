@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, chat_models
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from packaging.version import Version
 
@@ -24,6 +24,9 @@ HAS_RESPONSES: Final = "use_responses_api" in ChatOpenAI.model_fields
 
 CACHES_MAY_KEEP_TEXT: Final = hasattr(BaseChatModel, "_convert_cached_generations")
 """Whether LangChain takes the text of a cache that keeps no messages."""
+
+HANDS_OVER_REFUSED_ANSWERS: Final = hasattr(chat_models, "_generate_response_from_error")
+"""Whether LangChain hands over an answer for which the openai package raises."""
 
 EMBEDDINGS_TAKE_A_MODEL: Final = "kwargs" in signature(OpenAIEmbeddings.embed_query).parameters
 """Whether one call of OpenAIEmbeddings may name another model."""

@@ -62,6 +62,10 @@ if TYPE_CHECKING:
     from otel_coach.pricing.usage import Usage
 
 _NO_BILLING: Final = Billing()
+_RAISED_FOR_ANSWERS: Final = frozenset(
+    {"ContentFilterFinishReasonError", "LengthFinishReasonError"}
+)
+"""Exceptions by which the openai package refuses an answer that came."""
 
 
 class _Bill(NamedTuple):
@@ -246,7 +250,8 @@ class ModelCall(ProviderCall):
     def _needs_no_usage(self, end: End) -> bool:
         """Whether nothing is missing if the answer names no usage."""
         if end.status == ERROR and not self.was_streamed:
-            return True  # no answer came: it was rejected, and not billed
+            # Without an answer, it was rejected, and not billed.
+            return end.error_type not in _RAISED_FOR_ANSWERS
         batch = self.batch
         return (
             batch is not None
