@@ -132,9 +132,11 @@ class Exchange(Answering):
         body, none may be read here. Nor may one be read in another thread than the server's, or
         while the application waits for the disconnect, which most servers tell once only.
         """
-        is_free = not self._is_receiving or (self._has_body and tells_again(self._receive))
-        if get_ident() == self.request.thread and is_free:
+        if get_ident() == self.request.thread and self._may_look():
             self._look_ahead()
+
+    def _may_look(self) -> bool:
+        return not self._is_receiving or (self._has_body and tells_again(self._receive))
 
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - one stack frame per chunk
         """Passes `message` to the server, and notes what it is."""

@@ -143,6 +143,10 @@ class StoppingExchange(Exchange):
         if self.request.stop is not None:  # an alert's rate() needs the series before the first
             self._stopping.count(0)
 
+    def _may_look(self) -> bool:
+        # What is read beside a waiting `receive` is handed over to it.
+        return super()._may_look() or (self._has_body and self._messages.is_watched)
+
     def _look_ahead(self) -> None:
         if not self._messages.is_watched:
             super()._look_ahead()
