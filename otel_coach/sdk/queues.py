@@ -71,6 +71,8 @@ class CountedSpans(BatchSpanProcessor):
 
     def __init__(self, exporter: SpanExporter, losses: Losses) -> None:
         self._losses = losses
+        self._stops_once = threading.Lock()
+        """Taken by the first call of `shutdown`, and kept."""
         self._exports = losses.of_queue(SPANS_EXPORT, losses.span_slots)
         counted: Any = CountedExporter(exporter, self._exports)
         super().__init__(counted, max_queue_size=losses.span_slots)
@@ -87,9 +89,13 @@ class CountedSpans(BatchSpanProcessor):
             self._losses.no_slot(SPANS_QUEUE_FULL, "spans", OTEL_BSP_MAX_QUEUE_SIZE)
 
     def shutdown(self) -> None:
-        """Exports what is queued, for as long as `Losses.end` allows."""
-        shut_down_in_time(self, super().shutdown, self._losses)
-        self._exports.close()
+        """Exports what is queued, for as long as `Losses.end` allows.
+
+        Only the first call does; it may run at the same time as that of the provider.
+        """
+        if self._stops_once.acquire(blocking=False):
+            shut_down_in_time(self, super().shutdown, self._losses)
+            self._exports.close()
 
 
 def span_processor(exporter: SpanExporter, losses: Losses) -> SpanProcessor:
