@@ -38,10 +38,14 @@ def build_views(
     can reach: otel-coach's are bounded by `max_series`, others by the limit for label sets, past
     which few combinations remain.
     """
-    label_sets = {**LIMITS, **(budgets or {})}[LABEL_SET]
-    most = max(max_series(metric, budgets) for metric in CATALOGUE)
-    limit: dict[str, Any] = {_LIMIT: max(2 * label_sets, most) + 1000} if _KNOWS_LIMIT else {}
+    limit: dict[str, Any] = {_LIMIT: _out_of_reach(budgets or {})} if _KNOWS_LIMIT else {}
     allowed = {*ALLOWED_LABELS, *admitted}
     return [
         View(instrument_name="*", attribute_keys=allowed, aggregation=aggregation, **limit),
     ]
+
+
+def _out_of_reach(budgets: Mapping[str, int]) -> int:
+    label_sets = {**LIMITS, **budgets}[LABEL_SET]
+    most = max(max_series(metric, budgets) for metric in CATALOGUE)
+    return max(2 * label_sets, most) + 1000

@@ -5,7 +5,6 @@ Imported only where log records are exported: importing the SDK's logs runs all 
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -25,7 +24,6 @@ class CountedLogs(BatchLogRecordProcessor):
 
     def __init__(self, exporter: Any, losses: Losses) -> None:
         self._losses = losses
-        self._stops_once = threading.Lock()
         self._exports = losses.of_queue(LOGS_EXPORT, losses.log_slots)
         counted: Any = CountedExporter(Exporting(exporter), self._exports)
         super().__init__(counted, max_queue_size=losses.log_slots)
@@ -42,7 +40,5 @@ class CountedLogs(BatchLogRecordProcessor):
             self._losses.no_slot(LOGS_EXPORT, "log records", OTEL_BLRP_MAX_QUEUE_SIZE)
 
     def shutdown(self) -> None:
-        """Exports what is queued; as `CountedSpans.shutdown`, only the first call does."""
-        if self._stops_once.acquire(blocking=False):
-            shut_down_in_time(self, super().shutdown, self._losses)
-            self._exports.close()
+        """Exports what is queued, for as long as `Losses.end` allows."""
+        shut_down_in_time(self, super().shutdown, self._losses, self._exports)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 
 from otel_coach.core.patching import replace_method, undo_all
-from otel_coach.metrics.recorder import COLLECTION_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +88,7 @@ class CoachLoggerProvider(LoggerProvider):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Exports all records, also events that wait in the recorder."""
-        self.before_flush(COLLECTION_SHARE * timeout_millis / 1000)
+        self.before_flush(0)  # which emits events, and waits for no collection of metrics
         return super().force_flush(timeout_millis)
 
     def forget_records(self) -> None:

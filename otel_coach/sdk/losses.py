@@ -112,6 +112,8 @@ class Exports:
     def _reset(self) -> None:
         """Starts with an empty queue and no export under way; also called in each forked child."""
         self._lock = threading.Lock()
+        self._stopping = threading.Lock()
+        """Taken when the exporter begins to stop, and kept."""
         self._free_slots = deque[None](repeat(None, self._slots or 0))
         self._in_flight = 0
 
@@ -141,6 +143,10 @@ class Exports:
             self._in_flight -= count
         if failed:
             self._losses.add(self._error_type, count)
+
+    def begins_to_stop(self) -> bool:
+        """Returns whether the exporter begins to stop now: False if it already has."""
+        return self._stopping.acquire(blocking=False)
 
     def close(self) -> None:
         """Gives up what still waits or is not confirmed, and counts it as lost."""

@@ -51,16 +51,22 @@ def locks_while_pushing() -> bool:
         reader.shutdown()
 
 
-def shut_down_in_time(processor: Any, stop: Callable[[], object], losses: Losses) -> None:
+def shut_down_in_time(
+    processor: Any, stop: Callable[[], object], losses: Losses, exports: Exports
+) -> None:
     """Shuts a batch processor of the SDK down; it has until `losses.end` to export its queue.
 
-    `stop`, the processor's public method, takes no timeout. That of its private part does.
+    Only the first call does so; its provider may call this at the same time. `stop`, the
+    processor's public method, takes no timeout. That of its private part does.
     """
+    if not exports.begins_to_stop():
+        return
     inner = getattr(processor, "_batch_processor", None)
     if inner is None:
         stop()
     else:
         inner.shutdown(timeout_millis=1000 * min(_MAX_STOP, losses.seconds_left))
+    exports.close()
 
 
 class CountedSpans(BatchSpanProcessor):
@@ -71,8 +77,6 @@ class CountedSpans(BatchSpanProcessor):
 
     def __init__(self, exporter: SpanExporter, losses: Losses) -> None:
         self._losses = losses
-        self._stops_once = threading.Lock()
-        """Taken by the first call of `shutdown`, and kept."""
         self._exports = losses.of_queue(SPANS_EXPORT, losses.span_slots)
         counted: Any = CountedExporter(exporter, self._exports)
         super().__init__(counted, max_queue_size=losses.span_slots)
@@ -89,13 +93,8 @@ class CountedSpans(BatchSpanProcessor):
             self._losses.no_slot(SPANS_QUEUE_FULL, "spans", OTEL_BSP_MAX_QUEUE_SIZE)
 
     def shutdown(self) -> None:
-        """Exports what is queued, for as long as `Losses.end` allows.
-
-        Only the first call does; it may run at the same time as that of the provider.
-        """
-        if self._stops_once.acquire(blocking=False):
-            shut_down_in_time(self, super().shutdown, self._losses)
-            self._exports.close()
+        """Exports what is queued, for as long as `Losses.end` allows."""
+        shut_down_in_time(self, super().shutdown, self._losses, self._exports)
 
 
 def span_processor(exporter: SpanExporter, losses: Losses) -> SpanProcessor:

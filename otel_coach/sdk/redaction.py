@@ -30,7 +30,6 @@ from otel_coach.core.known_scopes import (
 )
 from otel_coach.core.spans import StatedName
 from otel_coach.metrics.labels import model_text
-from otel_coach.metrics.recorder import COLLECTION_SHARE
 from otel_coach.sdk.deferred_spans import DeferredTracer
 from otel_coach.sdk.provider_spans import ProviderTracer
 from otel_coach.sdk.redacted_copies import redacted_copy, without_state
@@ -70,8 +69,6 @@ _OWN_CONTENT: Final = frozenset(
     }
 )
 """The content that otel-coach itself captures, already redacted and cut."""
-_MAX_WAIT: Final = 0.5
-"""Seconds to wait for such a collection where there is no timeout."""
 _LANGFUSE: Final = "langfuse"
 """A package that sets the attributes in `PEOPLE` on every span of the process, of any scope."""
 
@@ -316,12 +313,12 @@ class RedactingTracerProvider(TracerProvider):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Exports all spans that have ended, also those that wait in the recorder."""
-        self.recorder.flush_all(COLLECTION_SHARE * timeout_millis / 1000)
+        self.recorder.flush_all(0)  # which ends spans, and waits for no collection of metrics
         return super().force_flush(timeout_millis)
 
     def shutdown(self) -> None:
         """Exports all spans that have ended, and stops the processors."""
-        self.recorder.flush_all(_MAX_WAIT)
+        self.recorder.flush_all(0)
         super().shutdown()
 
     def _update_resource(self, resource: Resource) -> None:

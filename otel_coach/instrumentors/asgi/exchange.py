@@ -178,8 +178,8 @@ class Exchange(Answering):
     def _note_part(self, message: Message) -> None:
         """Notes a part of a response of a stated length: who has all of it may leave."""
         if self._missing is None:
-            lengths = (value for name, value in self._headers if name.lower() == b"content-length")
-            self._missing = int(next(lengths, b"0")) or math.inf
+            stated = (value for name, value in self._headers if name.lower() == b"content-length")
+            self._missing = int(next(filter(bytes.isdigit, stated), 0)) or math.inf
         self._missing -= len(message.get("body", b""))
 
     @guarded

@@ -93,7 +93,8 @@ class StoppingExchange(Exchange):
         Code that only looks gets it at once.
         """
         looks = self._only_looks()
-        self.application_polls = self.application_polls or bool(looks)
+        if looks:
+            self.application_polls = True
         message = await super().receive()
         if message["type"] == DISCONNECT:
             if not looks:

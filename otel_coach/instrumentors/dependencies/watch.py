@@ -78,9 +78,8 @@ class Watch:
                 raise
             if inspect.iscoroutine(result):  # a plain function that returns an async one's call
                 return self._awaited(result, started)
-            if asyncio.isfuture(result) or isinstance(
-                result, Future
-            ):  # the latter of a thread pool
+            # Of asyncio, or of a thread pool.
+            if asyncio.isfuture(result) or isinstance(result, Future):
                 done: Any = functools.partial(self._note_future, started)
                 result.add_done_callback(done)
             elif inspect.isawaitable(result):

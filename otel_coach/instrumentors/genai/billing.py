@@ -110,11 +110,14 @@ def generations_of(response: object) -> Iterator[object]:
         yield from as_sequence(generations)
 
 
-def paid_items_in(items: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Returns the types of those items of an answer that are paid besides tokens."""
+def paid_items_in(kinds: Iterable[tuple[object, object]]) -> tuple[str, ...]:
+    """Returns the types of those items of an answer that are paid besides tokens.
+
+    `kinds` are the type of each item, and that of its action, None if it has none.
+    """
     return tuple(
         kind
-        for kind, action in map(_kind_and_action, items)
+        for kind, action in kinds
         if isinstance(kind, str) and kind in _FEES_OF_ITEMS and action in _PAID_ACTIONS
     )
 
@@ -234,7 +237,7 @@ def _paid_items(message: Any) -> Iterator[str]:
     content: Any = getattr(message, "content", None)
     extra: Any = getattr(message, "additional_kwargs", None) or {}
     for items in (content, extra.get("tool_outputs")):
-        yield from paid_items_in(_mappings(as_sequence(items)))
+        yield from paid_items_in(map(_kind_and_action, _mappings(as_sequence(items))))
 
 
 def _unusable_answer(metadata: object) -> Mapping[str, Any] | None:

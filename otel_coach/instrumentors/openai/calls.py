@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _REASONING: Final = ("reasoning_content", "reasoning")
 """The fields of those servers that show it; OpenAI itself has none."""
 _MORE_THAN_TEXT: Final = (*_REASONING, "tool_calls", "function_call", "refusal", "audio")
+_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+_OUTPUTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+"""Items of the Responses API: calls of the application's tools, and their results."""
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 """Events with the whole response, after which nothing comes."""
 
@@ -166,7 +169,10 @@ class ResponsesCall(DirectCall):
         self.answered_model = getattr(answer, "model", None)
         self.tier = getattr(answer, "service_tier", None)
         said = as_sequence(getattr(answer, "output", None))
-        self.paid_items += paid_items_in(map(_kind_and_action, said))
+        self.paid_items += paid_items_in(
+            (getattr(item, "type", None), getattr(getattr(item, "action", None), "type", None))
+            for item in said
+        )
         status = getattr(answer, "status", None)
         reason = getattr(getattr(answer, "incomplete_details", None), "reason", None) or status
         if reason:
@@ -183,9 +189,8 @@ class ResponsesCall(DirectCall):
         content: list[Mapping[str, Any]] = []
         calls: list[object] = []
         for item in listed_fields(said):
-            if item.get("type") in {"function_call", "custom_tool_call"}:
-                given = item.get("arguments") or item.get("input")
-                calls.append(tool_call(item.get("call_id"), item.get("name"), given))
+            if item.get("type") in _CALLS:
+                calls.append(_tool_call(item))
             elif item.get("type") == "reasoning":
                 content += [{"type": "reasoning", **part} for part in _reasoning(item)]
             else:
@@ -197,12 +202,6 @@ def _reasoning(item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for name in ("content", "summary"):
         for part in listed_fields(item.get(name)):
             yield {"text": part.get("text")}
-
-
-def _kind_and_action(item: object) -> Mapping[str, Any]:
-    action = getattr(item, "action", None)
-    kind = getattr(action, "type", None)
-    return {"type": getattr(item, "type", None), "action": action and {"type": kind}}
 
 
 def _chat_message(message: Mapping[str, Any]) -> object:
@@ -219,16 +218,17 @@ def _chat_tool_call(call: Mapping[str, Any]) -> object:
     )
 
 
+def _tool_call(item: Mapping[str, Any]) -> object:
+    given = item.get("arguments", item.get("input"))
+    return tool_call(item.get("call_id"), item.get("name"), given)
+
+
 def _item(item: Mapping[str, Any]) -> Any:
     """Returns one item of the Responses API's input as a message."""
     kind = item.get("type", "message")
-    if kind == "function_call":
-        call = tool_call(item.get("call_id"), item.get("name"), item.get("arguments"))
-        return message_from("assistant", "", [call])
-    if kind == "custom_tool_call":
-        call = tool_call(item.get("call_id"), item.get("name"), item.get("input"))
-        return message_from("assistant", "", [call])
-    if kind in {"function_call_output", "custom_tool_call_output"}:
+    if kind in _CALLS:
+        return message_from("assistant", "", [_tool_call(item)])
+    if kind in _OUTPUTS:
         return message_from("tool", item.get("output"), answers=item.get("call_id"))
     if kind == "reasoning":
         return message_from("assistant", [{"type": kind, **part} for part in _reasoning(item)])
