@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -27,6 +25,7 @@ from otel_coach.sdk.queues import PushReader, span_processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from importlib.metadata import EntryPoint
 
     from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.trace import SpanProcessor
@@ -42,10 +41,6 @@ _EXPORTS: Final = re.compile(r"opentelemetry\.(exporter|sdk\.(.+\.)?export)(\..+
 """Modules whose loggers are about exports only."""
 _SHARED: Final = "opentelemetry.sdk._shared_internal"
 """The module that logs failed exports of spans and log records."""
-_OTLP_SPANS: Final = (
-    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-)
 _Sender = TypeVar("_Sender")
 
 
@@ -120,12 +115,10 @@ class ExportPipelines:
         settings = self._settings
         names, protocol = settings.trace_exporters, settings.otlp_traces_protocol
         processors = [*_senders(_TRACES, names, protocol, self._log_filter, self.losses)]
-        loaded = [module for name in _OTLP_SPANS if (module := sys.modules.get(name))]
-        if loaded and not self._undo:
-            with suppress(ImportError):  # the library has changed: its own encoder is used
-                from otel_coach.sdk import otlp_encoder  # noqa: PLC0415 - the exporters are optional
+        if processors and not self._undo:
+            from otel_coach.sdk import otlp_encoder  # noqa: PLC0415 - for spans that are sent only
 
-                self._undo = otlp_encoder.encode_with(recorder, loaded)
+            self._undo = otlp_encoder.encode_with(recorder)
         return processors
 
     def log_processors(self) -> list[LogRecordProcessor]:
@@ -138,6 +131,16 @@ class ExportPipelines:
         """Restores the exporters' modules and loggers."""
         self._log_filter.undo()
         undo_all(self._undo)
+
+
+def _imported(exporter: EntryPoint) -> Callable[[], Any]:
+    return exporter.load()
+
+
+def _imported_for_spans(exporter: EntryPoint) -> Callable[[], Any]:
+    from otel_coach.sdk import otlp_encoder  # noqa: PLC0415 - for spans that are sent only
+
+    return otlp_encoder.imported_without_protobuf(exporter.load)
 
 
 def _log_processor(exporter: Any, losses: Losses) -> LogRecordProcessor:
@@ -156,9 +159,13 @@ class _Signal(Generic[_Sender]):
     """The SDK's variables for intervals, timeouts and sizes."""
     wrap: Callable[[Any, Losses], _Sender]
     """Wraps an exporter in the processor or reader that sends through it and counts losses."""
+    imported: Callable[[EntryPoint], Callable[[], Any]] = _imported
+    """Imports an exporter, and returns its class."""
 
 
-_TRACES: Final = _Signal("traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", span_processor)
+_TRACES: Final = _Signal(
+    "traces", "OTEL_TRACES_EXPORTER", "OTEL_BSP_*", span_processor, _imported_for_spans
+)
 _METRICS: Final = _Signal("metrics", "OTEL_METRICS_EXPORTER", "OTEL_METRIC_EXPORT_*", PushReader)
 _LOGS: Final = _Signal("logs", "OTEL_LOGS_EXPORTER", "OTEL_BLRP_*", _log_processor)
 
@@ -188,7 +195,7 @@ def _senders(
             _logger.error("otel-coach: %s", line)
             continue
         try:
-            exporter = own_exporter(found[0].load())
+            exporter = own_exporter(signal.imported(found[0]))
             sender = signal.wrap(exporter, losses)
         except Exception as error:  # whatever a plug-in raises
             if belongs_to_host(error):

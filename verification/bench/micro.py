@@ -201,7 +201,8 @@ def _encode(loops: int, *, is_ours: bool) -> float:
     from otel_coach.metrics.recorder import Recorder  # noqa: PLC0415
     from otel_coach.sdk.otlp_encoder import Encoder  # noqa: PLC0415
 
-    encode = Encoder(Recorder(NoOpMeter("bench"))).encode_spans if is_ours else encode_spans
+    ours = Encoder(Recorder(NoOpMeter("bench"))).around_http(encode_spans)
+    encode = ours if is_ours else encode_spans
     made = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(made))

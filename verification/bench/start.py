@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_coach.core.plugins import has_exporter
 from verification.bench.cold import cpu_clock
 from verification.bench.goals import (
     MEMORY,
@@ -25,7 +24,6 @@ from verification.bench.memory import SETTLED, used_by
 from verification.bench.variants import (
     BARE,
     OURS,
-    OURS_JSON,
     OURS_METRICS,
     OURS_OWN_PRICES,
     OURS_RUN,
@@ -39,11 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ROUNDS: Final = 5
-_HAS_JSON: Final = has_exporter("traces", "otlp_json_http")
-_VARIANTS: Final = (
-    *(BARE, OURS, OURS_RUN, *(OURS_JSON,) * _HAS_JSON),
-    *(OURS_METRICS, OURS_OWN_PRICES, STOCK),
-)
+_VARIANTS: Final = (BARE, OURS, OURS_RUN, OURS_METRICS, OURS_OWN_PRICES, STOCK)
 HEADINGS: Final = ("more than bare", "start-up, s", "start-up, s of CPU", "memory, MB")
 
 

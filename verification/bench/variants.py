@@ -52,13 +52,6 @@ OURS_METRICS: Final = Variant("otel-coach, metrics", command=_INSTRUMENT)
 OURS_RUN: Final = Variant(
     "otel-coach, by otel-coach run", command=("otel-coach", "run"), sends_spans=True
 )
-OURS_JSON: Final = Variant(
-    "otel-coach, OTLP as JSON",
-    command=_INSTRUMENT,
-    variables={"OTEL_TRACES_EXPORTER": "otlp_json_http"},
-    sends_spans=True,
-)
-"""Needs opentelemetry-exporter-otlp-json-http."""
 OURS_OWN_PRICES: Final = Variant(
     "otel-coach, with prices of one's own",
     command=_INSTRUMENT,
