@@ -186,8 +186,11 @@ def _listed(entry: Found, listed: ListedPrices) -> Iterator[str]:
     yield f"{entry.model.id} of {entry.owner}{lent}, in {_origin(listed)}:"
     for unit, price in entry.prices().by_unit:
         base, tiers = (price.base, price.tiers) if isinstance(price, Tiers) else (price, ())
-        past = "".join(f", {usd:f} past {start:,} input tokens" for start, usd in tiers)
-        yield f"  {unit.price_key}: {base:f} USD per {unit.per:,}{past}"
+        more = "".join(
+            f"; {usd:f} for all tokens of a call with more than {start:,} input tokens"
+            for start, usd in tiers
+        )
+        yield f"  {unit.price_key}: {base:f} USD per {unit.per:,}{more}"
 
 
 def _origin(listed: ListedPrices) -> str:

@@ -147,7 +147,8 @@ def _counted(arguments: argparse.Namespace, invoice: Invoice) -> Counted:
     found = prometheus_api.read(arguments.prometheus, arguments.selector, asked_begin, asked_end)
     if (asked_begin, asked_end) != (begin, end):
         found.notes.append(
-            f"the export is of another time than ours: {utc_text(begin)} to {utc_text(end)}"
+            f"the export is of {utc_text(begin)} to {utc_text(end)}, which is not the time of our "
+            "figures"
         )
     return found
 

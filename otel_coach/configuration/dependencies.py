@@ -53,8 +53,9 @@ def _separates(before: str, after: str) -> bool:
         return False
     if _HALF_AN_ADDRESS.match(after):
         return True
-    # `after` has an equals sign, so it is no further host. A path may have a comma; otherwise this
-    # is the next entry, or the rest of a password, which an @ shows.
+    # `after` has an equals sign, so it is no further host. If the URL has a path, the comma may be
+    # a part of it. Else `after` is the next entry, unless an @ shows that it is the rest of a
+    # password.
     return url[1] is None and "@" not in after.partition(",")[0]
 
 

@@ -104,7 +104,8 @@ def unknown_endpoints(
 ) -> Iterator[dict[str, str]]:
     """Yields each endpoint of a list that is no route's template, with what may be meant.
 
-    `corrected` is the whole list, with what is meant in place of each wrong entry, or without it.
+    `corrected` is the whole list, in which each wrong entry is replaced by the one that is meant,
+    or left out if none is like it.
     """
     listed = sorted(set(listed))
     meant = {one: nearest(one, templates) for one in listed if one not in templates}

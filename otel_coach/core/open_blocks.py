@@ -1,9 +1,9 @@
 """The blocks of a context manager that the current code is in.
 
 One object may be entered by several tasks and threads, and more than once by one. No token of a
-ContextVar is kept: a generator that is left in its block may be closed in another context, which
-has a copy of the blocks of the context that entered it. So the end of a block sets a flag on it,
-which every copy of the context sees.
+ContextVar is kept: a generator that is abandoned inside its block may be closed in another context,
+which has a copy of the blocks of the context that entered it. So the end of a block sets a flag on
+it, which every copy of the context sees.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
-"""Maximum number of seconds that a refused call waits before it raises, because its exception may
-cancel a tool that runs beside it. A call in a task waits longer if that tool takes longer."""
+"""Seconds. A refused call waits before it raises, because its exception may cancel a tool that runs
+beside it. In a thread it waits for this long at most; in a task until such a tool has ended."""
 _TICK: Final = 0.02
 
 
@@ -80,9 +80,9 @@ class Stop:
         self.refusing_roots: set[AnyRun] = set()
         """Those of them in which calls are refused."""
         self.replace: _Replace | None = None
-        """Takes the exception with which an outermost run ends, and the run (None: what the current
-        task awaits). Returns a list with the exception that the application gets instead, if
-        any."""
+        """Takes the exception with which an outermost run ends, and that run, or None for whichever
+        run the current task awaits. Returns a list with the exception that the application gets
+        instead, if any."""
         self._calls: set[AnyRun] = set()
         """Calls of models, retrievers and tools: all that are open, and some that have ended."""
 

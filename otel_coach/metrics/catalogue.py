@@ -343,7 +343,7 @@ HTTP_REQUEST_DURATION: Final = Metric(
     InstrumentKind.HISTOGRAM,
     SECONDS,
     (ENDPOINT, METHOD, STATUS),
-    "HTTP requests, from the first byte to the last; status 499: the client left before.",
+    "HTTP requests, from first byte to last; status 499: the client left before any response.",
     _HTTP_SECONDS,
     closed={METHOD: _METHODS},
 )

@@ -168,7 +168,9 @@ class PriceList:
         """Logs, once, that the list cannot be used."""
         if not self._is_unusable_logged:
             self._is_unusable_logged = True
-            _logger.error("otel-coach: %s; calls without an own price have none", error)
+            _logger.error(
+                "otel-coach: %s; until it is mended, only your own prices are used", error
+            )
 
     def _warn_if_older(self) -> None:
         used, shipped = self.listed.about, ListedPrices().about

@@ -173,8 +173,8 @@ class Providers:
     def is_idle(self) -> bool:
         """Whether the process has nothing of its own to push.
 
-        It then neither serves nor has measured, traced or logged anything, or its counts include
-        those of its parent process.
+        That is so if it neither serves nor has measured, traced or logged anything; and also if its
+        counts include its parent's, which would be pushed as its own.
         """
         # In a forked child, a thread may get here before `_forked` was called.
         return os.getpid() != self._pid or self._counts_parent or not self._has_measured

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _MAX_STATEMENT: Final = 10_000
 """Characters; a longer statement has no summary."""
 _MAX_TOKENS: Final = 600
-"""Names with a dot, an underscore, a digit or quotes are skipped, and do not count: of a list of
-columns, only plain words and each AS do."""
+"""Where no table is expected, names with a dot, an underscore, a digit or quotes are skipped, and
+are no tokens; so of a list of columns, only plain words and each AS count."""
 _MAX_CACHED: Final = 2000
 """Characters; the summary of a longer statement is not cached."""
 _MAX_SUMMARY: Final = 255

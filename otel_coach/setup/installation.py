@@ -122,7 +122,8 @@ class Installation:
         self.providers.meter_provider.before_shutdown.append(self.serving.refresh)
         self._instrumentors: dict[str, Instrumentor] = {}
         self._postponed: list[tuple[str, object]] = []
-        """What was asked for while another installation, a measurement's, had the instrumentors."""
+        """What was asked for while a `measuring()` block of `otel_coach.testing`, which has an
+        installation of its own, had the instrumentors."""
         self._is_over = False
         """Whether `uninstrument` was called."""
         self._flushed_at = -math.inf
@@ -239,7 +240,7 @@ class Installation:
                     self.withhold_headers()
 
     def start_postponed(self) -> None:
-        """Starts what could not be started while a measurement had the instrumentors."""
+        """Starts what could not be started while a `measuring()` block had the instrumentors."""
         postponed, self._postponed = self._postponed, []
         for name, app in () if self._is_over else postponed:
             self.instrument(name, app)

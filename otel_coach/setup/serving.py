@@ -122,7 +122,7 @@ class Serving:
             return self._membership.is_first(topic)
         if self._settings.serves_metrics or not self._settings.shares_figures:
             return True
-        # Workers that only push have no membership: that one of them was first is all they share.
+        # Workers that only push have no membership. All they share is a note that one was first.
         with suppress(ImportError, OSError):
             from otel_coach.workers import run_dir  # noqa: PLC0415 - only on POSIX
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HIDDEN: Final = "hidden"
+"""Prefix of `Supervisor.started` if the system hides the start time."""
 RUN_KEY: Final = re.compile(r"(\d+)-([^-]+)-([0-9a-f]{8})")
 """The form of `Supervisor.key`."""
 _SPAWNED: Final = "--multiprocessing-fork"
 """On the command line of a process that multiprocessing starts."""
-"""Prefix of `Supervisor.started` if the system hides the start time."""
 _START_TIME: Final = 19
 """The position of `starttime` (field 22) in /proc/PID/stat, counted after the process state (field
 3); see proc(5)."""

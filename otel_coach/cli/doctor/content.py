@@ -28,7 +28,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
 
 
 def about_redactor(examined: Examined, why: str) -> Iterator[Finding | Fact]:
-    """Yields whether content is redacted; `why` is the result of `why_not` where it is captured."""
+    """Yields whether content is redacted; `why` is the result of `why_not`."""
     if (name := examined.settings.content_redactor) is None or not _captures(examined):
         return
     if why:

@@ -74,7 +74,7 @@ def is_ours(text: str) -> bool:
     return _OURS.search(text) is not None
 
 
-def quoted(text: str, token: str | None) -> str:
+def excerpt(text: str, token: str | None) -> str:
     """Returns the beginning of a server's text, without the token, which the server may repeat."""
     text = text.replace(token, "TOKEN") if token else text
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
@@ -218,7 +218,7 @@ def _cure_of_missing(where: str, option: str) -> str:
 def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, option: str) -> Finding:
     status, where = answer.status, shown(url)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        to = quoted(shown(urljoin(url, answer.headers.get("location", ""))), token)
+        to = excerpt(shown(urljoin(url, answer.headers.get("location", ""))), token)
         return traps.REDIRECTED.found(url=where, where=to, option=option)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         trap = traps.TOKEN_WRONG if token else traps.TOKEN_MISSING
@@ -235,7 +235,7 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
         )
         return traps.UNAVAILABLE.found(url=where, status=status, reason=reason, cure=cure)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:  # its body is otel-coach's text with the cure
-        body = quoted(answer.read(_MAX_TEXT).decode(errors="replace").strip(), token)
+        body = excerpt(answer.read(_MAX_TEXT).decode(errors="replace").strip(), token)
         return traps.UNAVAILABLE.found(
             url=where,
             status=status,

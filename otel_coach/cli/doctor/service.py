@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.cli.doctor import fetch
 from otel_coach.cli.doctor.examined import Fact
-from otel_coach.cli.doctor.fetch import Fetched, PageError, quoted, shown
+from otel_coach.cli.doctor.fetch import Fetched, PageError, excerpt, shown
 from otel_coach.cli.doctor.traps import page as traps
 from otel_coach.cli.doctor.traps.environment import PRICES_OLD
 from otel_coach.cli.terminal import within
@@ -53,7 +53,8 @@ _ADMITTED: Final = "INSTRUMENT:LABEL"
 _NEARLY_FULL: Final = 0.8
 """The share of a budget from which on it is worth a warning."""
 _MIN_SKEW: Final = 5.0
-"""Seconds; traces across machines are read by eye, and the header has whole seconds."""
+"""The seconds by which clocks must differ for a warning: the header has whole seconds, and whoever
+looks at a trace over several machines does not notice less."""
 _VALUE: Final = r'"(?:[^"\\\n]|\\.)*"'
 _SAMPLE: Final = re.compile(
     rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{((?:[a-zA-Z_]\w*={_VALUE},?)*)\}})? (\S+)(?: \S+)?", re.ASCII
@@ -145,10 +146,10 @@ def _check_kind(page: Fetched, url: str, token: str | None) -> None:
     where = shown(url)
     families = list(dict.fromkeys(match[1] for match in _FAMILY.finditer(page.text)))
     if families:
-        names = quoted(", ".join(families[:5]), token)
+        names = excerpt(", ".join(families[:5]), token)
         raise PageError(traps.OTHER_PAGE.found(url=where, families=names))
     begin = page.text[:200].lstrip().lower()
-    kind = quoted(page.content_type.partition(";")[0].strip(), token) or "no content type"
+    kind = excerpt(page.content_type.partition(";")[0].strip(), token) or "no content type"
     if begin.startswith(("<!doctype", "<html")) or "html" in kind:
         kind = "HTML"
     elif begin.startswith(("{", "[")) or "json" in kind:
@@ -168,7 +169,7 @@ def _comments(text: str, token: str | None) -> Iterator[Finding]:
         if line.startswith(page_comments.PREFIX):
             for template, trap, key in rows:
                 if (value := page_comments.value(line, template)) is not None:
-                    yield trap.found(**{key: quoted(value, token)})
+                    yield trap.found(**{key: excerpt(value, token)})
 
 
 def _sizes(text: str) -> Mapping[str, int]:
@@ -220,7 +221,7 @@ def _figures(known: _Known, all_samples: Iterable[Sample]) -> Iterator[Finding]:
 
 
 def _figure(sample: Sample, token: str | None) -> str:
-    labels = quoted(" ".join(f"{key}={value}" for key, value in sample.labels.items()), token)
+    labels = excerpt(" ".join(f"{key}={value}" for key, value in sample.labels.items()), token)
     return f"{sample.name} {labels}: {sample.value:g}"
 
 
@@ -262,7 +263,7 @@ def _unmeasured(known: _Known, sample: Sample) -> Iterator[Finding]:
     if not sample.value:
         return
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
-    model = quoted(spoken(sample.labels.get(MODEL, "")), known.token)
+    model = excerpt(spoken(sample.labels.get(MODEL, "")), known.token)
     calls = f"{sample.value:g} call{'s' * (sample.value != 1)}"
     finding = trap.found(calls=calls, model=model, details="")
     yield finding._replace(what=f"{_figure(sample, known.token)}: {finding.what}")
@@ -272,7 +273,7 @@ def _down(known: _Known, sample: Sample) -> Iterator[Finding]:
     if sample.value == 0:
         name = next(iter(sample.labels.values()), "")
         cure = _BY_PROBE if name in known.probed else _BY_LOG
-        yield traps.DOWN.found(name=quoted(name, known.token), cure=cure)
+        yield traps.DOWN.found(name=excerpt(name, known.token), cure=cure)
 
 
 def _old_prices(_known: _Known, sample: Sample) -> Iterator[Finding]:

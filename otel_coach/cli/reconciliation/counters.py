@@ -55,9 +55,9 @@ def counted(source: str, rises: Iterable[Rise]) -> Counted:
             faults += value
     if overflows or OTHER in found.models or OTHER in found.unmeasured:
         found.notes.append(
-            f"the label model has the value {OTHER}: models past the budget, or named by an "
-            "address, are counted under it; it is judged together with the models that are only "
-            "theirs; raise OTEL_COACH_BUDGET_MODEL"
+            f"the label model has the value {OTHER}: models past the budget, and models whose "
+            "name is a URL or a host, are counted under it; it is judged together with the models "
+            "that are only theirs; raise OTEL_COACH_BUDGET_MODEL"
         )
     if faults:
         found.notes.append(

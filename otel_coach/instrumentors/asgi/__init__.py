@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from otel_coach.metrics.recorder import Recorder
 
     class AsgiArguments(TypedDict):
-        """The arguments of `Middleware`, where they are described, without `watches`."""
+        """The arguments of `Middleware` except `watches`; `Middleware` describes them."""
 
         recorder: Recorder
         tracer: Tracer | None

@@ -187,7 +187,7 @@ class Answering:
         """The matching route, looked up when it is first needed."""
         if self._route is None:
             if self._finds_route_in == get_ident():
-                return NO_ROUTE  # a path convertor of the application asks during the lookup
+                return NO_ROUTE  # the lookup has called a path convertor that asks for the route
             self._finds_route_in = get_ident()
             self._route = self._find_route() or NO_ROUTE
         return self._route

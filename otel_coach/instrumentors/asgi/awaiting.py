@@ -153,7 +153,7 @@ def _awaited_by(awaiting: Any) -> Any:
     return next(filter(inspect.isasyncgen, gc.get_referents(awaiting)), None)
 
 
-def answering_tasks(recorder: CountsFaults) -> LatePatches:
+def note_answering_tasks(recorder: CountsFaults) -> LatePatches:
     """Notes from now on in which task a route runs, and in which task its response is streamed.
 
     A middleware may run the route in a task of its own. Code in further tasks that the route starts

@@ -176,7 +176,10 @@ class Exchange(Answering):
                 self.recorder.about_to_record.discard(self)
 
     def _note_part(self, message: Message) -> None:
-        """Notes a part of a response of a stated length: who has all of it may leave."""
+        """Notes a part of a response whose length is stated.
+
+        A client that leaves when it has all of it has not aborted.
+        """
         if self._missing is None:
             stated = (value for name, value in self._headers if name.lower() == b"content-length")
             self._missing = int(next(filter(bytes.isdigit, stated), 0)) or math.inf

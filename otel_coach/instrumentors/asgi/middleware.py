@@ -137,7 +137,7 @@ class Middleware:
     def _make_stoppable(self) -> Iterator[Callable[[], None]]:
         from otel_coach.instrumentors.asgi import awaiting, stopping_exchange  # noqa: PLC0415 - only where asked for
 
-        yield awaiting.answering_tasks(self.recorder).undo
+        yield awaiting.note_answering_tasks(self.recorder).undo
         rule_of = self._stops or _no_rule
         self._new_exchange = partial(stopping_exchange.exchange_of, rule_of)
         self._new_connection = partial(_stopping_connection, rule_of)

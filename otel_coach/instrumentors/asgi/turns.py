@@ -167,7 +167,7 @@ class Turn(Request):
             self.connection.finish_turn_later(self)
 
     def is_answered_beside(self, task: asyncio.Task[Any] | None) -> bool:
-        """Returns whether a task that neither is `task` nor read the message still answers it."""
+        """Returns whether the turn's task still runs, and is neither `task` nor the reader's."""
         if self.was_handed_on or self.task is None or self.task in {task, self.reader}:
             return False
         return not self.task.done()

@@ -251,8 +251,8 @@ class Connection(Answering):
     def is_around(self, span: Span) -> bool:
         """Returns whether `span` is the connection's, or that of an earlier turn of it.
 
-        The end of a run leaves its span in the context of the code that made it; it then represents
-        the span around it.
+        After a run has ended, its `RunSpanProxy` stays current in the context of the code that
+        started the run, and stands for the span around that run.
         """
         span = getattr(span, "now", span)
         return span is self.span or span in self._turn_spans

@@ -172,7 +172,7 @@ def fees_of(billing: Billing, model: str = "") -> dict[str, int]:
             if count := count_at(block, path):
                 fees[name] = max(count, fees.get(name, 0))  # several blocks may have the same count
         if searches := _grounding_searches(block):
-            # Gemini bills each search, and until version 2 one for each prompt
+            # Gemini bills each search; its versions 1 and 2 bill all searches of a prompt as one
             # (ai.google.dev/gemini-api/docs/google-search).
             name = next(response_models(billing), model)
             fees.setdefault(_SEARCHES, 1 if _BILLS_PROMPTS.search(name) else searches)

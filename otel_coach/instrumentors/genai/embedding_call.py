@@ -42,8 +42,8 @@ _TOKENS: Final = (
     "inputTextTokenCount",  # Amazon Titan
     "total_tokens",  # Voyage, Jina: an embedding has no other tokens
 )
-"""The names of the count of input tokens in the usage blocks of providers, which gateways that the
-openai package asks may pass on."""
+"""What providers call the count of input tokens. The openai package gets the usage blocks of other
+providers, too, if it asks a gateway."""
 
 
 class EmbeddingCall(ProviderCall):

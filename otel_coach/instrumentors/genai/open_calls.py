@@ -85,7 +85,8 @@ class OpenCalls:
     def part_of(call: Any) -> EmbeddingPart | None:
         """Returns a new part, one request, of `call`, an open call of an embedding model.
 
-        Returns None for a `DirectEmbedding`: it is one request, and the outer patch measures it.
+        Returns None for a `DirectEmbedding`, which is one request: where `request` is patched in
+        two classes of a client, the inner patch gets here with the same request again.
         """
         return None if isinstance(call, DirectEmbedding) else EmbeddingPart(call)
 

@@ -55,7 +55,7 @@ class CachedAnswers:
         for generation in generations:
             self._generations[id(generation)] = generation
 
-    def include(self, response: object, run_id: object) -> bool:
+    def includes(self, response: object, run_id: object) -> bool:
         """Returns whether a cache answered the run."""
         return is_marked(response, run_id) or any(
             self._generations.get(id(one)) is one for one in generations_of(response)

@@ -84,7 +84,7 @@ class EmbeddingObserver:
         """
         for name in called_methods:
             # What is called may be an override that itself calls the overridden method, or answers
-            # from a cache: then only that method, if it is reached, is the call.
+            # from a cache: then only the overridden method, if it is reached, counts as the call.
             if getattr(type(model), name, None) in self.overrides:
                 return None
         around = open_run()
@@ -317,7 +317,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 _UNKNOWN: Final = (lambda: None).__code__
-"""In the place of the code of a callable object, as if that called no method of a model."""
+"""Used for a callable object, which has no code to look at: it is taken to call no method of a
+model."""
 
 
 def _named_in(code: CodeType) -> Iterator[str]:

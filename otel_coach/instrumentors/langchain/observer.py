@@ -178,7 +178,7 @@ class RunObserver:
         """Ends an LLM call that succeeded, or that LangChain's cache answered."""
         run = self._runs.get(manager.run_id)
         if isinstance(run, LangChainCall):
-            run.is_from_cache = self.cached_answers.include(response, manager.run_id)
+            run.is_from_cache = self.cached_answers.includes(response, manager.run_id)
         self._end(manager.run_id, response=response, billing=billing_of(response))
 
     @guarded

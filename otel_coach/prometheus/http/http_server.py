@@ -47,8 +47,11 @@ _END: Final = b"\r\n\r\n"
 class PageHandler(Protocol):
     """Answers requests for the page."""
 
-    def refusal(self, head: RequestHead) -> Answer | None:
-        """Returns the error response if the request is rejected; called in the server's thread."""
+    def immediate_answer(self, head: RequestHead) -> Answer | None:
+        """Returns the response if it takes no rendering: an error, or the page for a browser.
+
+        None if the page has to be rendered. It is called in the server's thread.
+        """
         ...
 
     def ask(self, head: RequestHead, ready: Callable[[], object]) -> Ticket | None:
@@ -66,7 +69,7 @@ class _Connection:
     socket: socket.socket
     address: str
     is_waiting: bool = False
-    """Whether the client waits for the page; a refused request does not count."""
+    """Whether the client waits for the page to be rendered."""
 
 
 class PageServer:
@@ -183,7 +186,7 @@ class PageServer:
             async with asyncio.timeout(_MAX_ASKING):
                 data = await self._head(connection.socket)
             method, found = await self._answer(data, connection)
-            if found.status == HTTPStatus.OK:  # others are short texts
+            if found.status == HTTPStatus.OK:  # errors are short, and always sent at once
                 await self._page.bandwidth.until_free(len(found.body), asyncio.sleep)
             connection.is_waiting = False
             async with asyncio.timeout(_MAX_TAKING):
@@ -217,7 +220,7 @@ class PageServer:
             head = read_head(data)
         except BadRequestError:
             return "", text_answer(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
-        found = self._page.refusal(head)
+        found = self._page.immediate_answer(head)
         if found is None:
             connection.is_waiting = True
             found = await self._make(head)

@@ -116,10 +116,13 @@ class _ProtectedPage:
         sends that name.
         """
 
-    def refusal(self, head: RequestHead) -> Answer | None:
-        """Returns the error response if the request is rejected."""
+    def immediate_answer(self, head: RequestHead) -> Answer | None:
+        """Returns an error, or the page for a browser; None if the page has to be rendered."""
         if self._hosts is not None and not all(map(self._is_accepted, head.hosts)):
-            text = "only this machine is served; ask for localhost (OTEL_EXPORTER_PROMETHEUS_HOST)"
+            text = (
+                "only this machine is served, by the name localhost; to serve others, set "
+                "OTEL_EXPORTER_PROMETHEUS_HOST to another address"
+            )
             return text_answer(HTTPStatus.MISDIRECTED_REQUEST, text)
         if head.path not in self._paths:
             return text_answer(HTTPStatus.NOT_FOUND, "the page is at /metrics")

@@ -52,7 +52,8 @@ def test_it_shows_the_price_its_entry_and_its_list(run):
 
 def test_it_shows_tiers_and_whose_entry_it_is(run):
     _, shown, _ = run("gemini-2.5-pro")
-    assert "input_mtok: 1.25 USD per 1,000,000, 2.5 past 200,000 input tokens\n" in shown
+    more = "2.5 for all tokens of a call with more than 200,000 input tokens"
+    assert f"input_mtok: 1.25 USD per 1,000,000; {more}\n" in shown
     assert "cost" not in shown
     _, shown, _ = run("gpt-4o", "--provider", "azure")
     assert "gpt-4o of openai, which azure offers too, in" in shown

@@ -66,7 +66,7 @@ def test_a_time_that_is_given_is_another_one_and_is_said(reconcile):
     times = ("--from", "2026-11-18T06:00Z", "--to", str(BEGIN + DAY // 2))
     result, _ = found(reconcile, usage(72), day, arguments=times)
     assert ours(result) == 72
-    assert "the export is of another time than ours" in result["notes"][0]
+    assert "which is not the time of our figures" in result["notes"][0]
 
 
 def test_dollars_and_unmeasured_calls_rise_too(reconcile):

@@ -25,7 +25,8 @@ HEADERS: Final = Trap(
 SCHEME: Final = Trap(
     "otlp-scheme",
     "{variable}={endpoint} does not begin with http:// or https://",
-    "The exporter takes what precedes the colon for the scheme, or speaks TLS.",
+    "The exporter over HTTP takes what precedes the colon for the scheme; the one over gRPC "
+    "speaks TLS.",
     "export {variable}={correct!q}",
 )
 PATH_TWICE: Final = Trap(

@@ -9,7 +9,7 @@ from otel_coach.core.traps import Severity, Trap
 DISABLED: Final = Trap(
     "disabled",
     "otel-coach is disabled by {variables}: nothing is measured",
-    "With either variable, none of otel-coach is on the application's path.",
+    "With OTEL_COACH_DISABLED or OTEL_SDK_DISABLED, the application runs without otel-coach.",
     "unset {variables}",
 )
 MISSPELT: Final = Trap(

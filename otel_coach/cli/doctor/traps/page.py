@@ -121,14 +121,14 @@ NEARLY_FULL: Final = _page(
     "budget-nearly-full",
     "{used} of {size} values of {budget} are in use",
     "Past the budget, further values are counted as `other`.",
-    "export {variable}={more} # or find what makes up new values",
+    "export {variable}={more} # or find the code that invents new values",
     Severity.WARNING,
 )
 OVERFLOW: Final = _page(
     "budget-overflow",
     "{figure}: {text}",
     "Values past the budget have no series of their own; sums stay right.",
-    "export {variable}={more} # or find what makes up new values",
+    "export {variable}={more} # or find the code that invents new values",
 )
 LOST: Final = _page(
     "telemetry-lost",
