@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from signal import SIGINT, SIGPIPE
+from signal import SIGINT
 from typing import Final
 
 import otel_coach
@@ -38,6 +38,10 @@ EXAMPLES: Final = """\
   otel-coach reconcile --help                       more examples, for one command"""
 
 
+_SIGPIPE: Final = 13
+"""Its number on POSIX systems. Python's module has no such signal on Windows."""
+
+
 def main() -> int:
     """Runs the command line; returns the exit code."""
     whole, commands = parsers()
@@ -54,7 +58,7 @@ def main() -> int:
         return 128 + SIGINT  # as a shell reports it
     except BrokenPipeError:  # who reads the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again
-        return 128 + SIGPIPE
+        return 128 + _SIGPIPE
     return code
 
 

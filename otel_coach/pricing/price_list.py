@@ -136,7 +136,6 @@ class PriceList:
             return self._log_unusable(error)
 
     def _listed(self, usage: Usage, models: tuple[str, ...], call: CallDetails) -> Priced | None:
-        # A part that is given as 0 would still need a price of its own where it overlaps another.
         given = zip(USAGE_KEYS, _counts_of(usage), strict=True)
         counts = {key: count for key, count in given if count}
         now = datetime.now(UTC)

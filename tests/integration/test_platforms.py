@@ -5,18 +5,35 @@ import sys
 
 import pytest
 
-WINDOWS = """
-# What the standard library has there: no forks, no users, no fcntl; nothing in /proc and no ps.
-import logging, multiprocessing, multiprocessing.util, os, pathlib, random, subprocess, sys
+from otel_coach.cli import COMMANDS
+
+POSIX_ONLY = """
+# What the standard library lacks there: forks, users, most signals, and some modules.
+import multiprocessing, multiprocessing.util, os, random, signal, subprocess, sys
 import concurrent.futures.thread, threading
 
-def main():
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    for name in ("register_at_fork", "fork", "getuid", "geteuid"):
+def take_away():
+    for name in ("register_at_fork", "fork", "getuid", "geteuid", "killpg", "getpgid", "sysconf"):
         delattr(os, name)
     for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
         delattr(os, name)
-    sys.modules["fcntl"] = None
+    for name in dir(signal):
+        if name.startswith("SIG") and name[3:] not in {
+            "ABRT", "BREAK", "FPE", "ILL", "INT", "SEGV", "TERM", "_DFL", "_IGN"
+        }:
+            delattr(signal, name)
+    for name in ("fcntl", "termios", "pwd", "grp", "resource", "curses"):
+        sys.modules[name] = None
+"""
+WINDOWS = (
+    POSIX_ONLY
+    + """
+# Besides, nothing in /proc and no ps.
+import logging, pathlib
+
+def main():
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    take_away()
     real = pathlib.Path.read_text
 
     def read_text(path, *args, **kwargs):
@@ -58,6 +75,15 @@ if __name__ == "__main__":
         sys.exit(worker.exitcode)
     main()
 """
+)
+COMMAND = (
+    POSIX_ONLY
+    + """
+take_away()
+from otel_coach.cli import main
+sys.exit(main())
+"""
+)
 MEASURED = (
     'http_server_request_duration_seconds_count{endpoint="/ask",method="GET",status="200"} 1.0'
 )
@@ -78,3 +104,26 @@ def test_what_windows_lacks_takes_only_the_sharing_of_workers(tmp_path, role):
     alone = [line for line in lines if line.startswith("# otel-coach: these are the figures of")]
     assert (len(said), len(alone)) == ((1, 1) if role == "worker" else (0, 0))
     assert len(lines) == 1 + len(said) + len(alone)
+
+
+def command(tmp_path, *arguments):
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_each_command_starts_on_windows(tmp_path):
+    for name in COMMANDS:
+        done = command(tmp_path, name, "--help")
+        assert (done.returncode, done.stderr) == (0, ""), name
+    done = command(tmp_path, "prices", "gpt-4o", "--provider", "openai")
+    assert "gpt-4o of openai" in done.stdout, done.stderr
+    done = command(tmp_path, "doctor")
+    assert "workers: each shows its own figures, as this is no POSIX system" in done.stdout
+    assert "nothing to mend" in done.stdout, done.stderr

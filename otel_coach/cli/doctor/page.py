@@ -74,9 +74,11 @@ def _folder(examined: Examined) -> Iterator[Finding | Fact]:
     if not settings.shares_figures:
         return
     try:
-        from otel_coach.workers.log_once import ANOTHER_FOLDER, cure  # noqa: PLC0415 - POSIX only
-        from otel_coach.workers.shared_dir import base_folder  # noqa: PLC0415 - POSIX only
+        from otel_coach.workers import run_dir  # noqa: F401, PLC0415 - it needs fcntl: POSIX only
+        from otel_coach.workers.log_once import ANOTHER_FOLDER, cure  # noqa: PLC0415
+        from otel_coach.workers.shared_dir import base_folder  # noqa: PLC0415
     except ImportError:
+        yield Fact("workers: each shows its own figures, as this is no POSIX system")
         return
     try:
         folder = base_folder(settings.shared_folder, settings.runtime_folder)

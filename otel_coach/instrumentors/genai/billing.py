@@ -16,8 +16,9 @@ from otel_coach.instrumentors.genai.usage_blocks import (
     usage_in,
     value_at,
 )
-from otel_coach.metrics.labels import OTHER
+from otel_coach.metrics.labels import OTHER, label_value
 from otel_coach.pricing.price_list import FAST_MODE
+from otel_coach.pricing.provider_names import BEDROCK, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,6 +232,19 @@ def response_models(billing: Billing) -> Iterator[str]:
         model = metadata.get("model_name") or metadata.get("model")
         if isinstance(model, str) and model:
             yield text_of(model)
+
+
+def priced_models(answered: Iterable[str | None], asked_for: str, provider: str) -> tuple[str, ...]:
+    """Returns the models whose prices are looked for, the first one first.
+
+    The name in the answer is the more exact one. On Amazon Bedrock it is the id that was asked for:
+    only that tells the region, and calls within one region cost more than those that any region
+    may serve.
+    """
+    models = [*answered, asked_for]
+    if names_of(provider) == BEDROCK:
+        models.insert(0, asked_for)
+    return tuple(text for model in dict.fromkeys(models) if (text := label_value(model)))
 
 
 def _paid_items(message: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_coach.core.plain import text_of
+from otel_coach.instrumentors.genai.billing import priced_models
 from otel_coach.instrumentors.genai.runs import ProviderCall
 from otel_coach.instrumentors.genai.usage_blocks import is_count
 from otel_coach.metrics.catalogue import (
@@ -22,7 +23,6 @@ from otel_coach.metrics.labels import (
     NO_MODEL,
     NO_PRICE,
     NO_USAGE,
-    label_value,
     model_text,
 )
 from otel_coach.pricing.price_list import CallDetails, Usage
@@ -139,11 +139,9 @@ class EmbeddingCall(ProviderCall):
     def _record_bill(self, recorder: Recorder, prices: PriceList, tokens: int) -> str | None:
         """Records tokens and cost; returns why there is no cost, if there is none."""
         recorder.record(LLM_TOKENS, tokens, (self.model, EMBEDDING), self.context)
-        billed = dict.fromkeys((self.answered_model, self.model))
-        models = tuple(text for model in billed if (text := label_value(model)))
-        priced = prices.priced(
-            Usage(tokens, 0), models, CallDetails(self.provider or "", self.api_url)
-        )
+        call = CallDetails(self.provider or "", self.api_url)
+        models = priced_models((self.answered_model,), self.model, call.provider or "")
+        priced = prices.priced(Usage(tokens, 0), models, call)
         if priced is None:
             return NO_PRICE
         recorder.record(LLM_COST, priced.usd, (self.model,), self.context)
@@ -152,7 +150,7 @@ class EmbeddingCall(ProviderCall):
     def _lacks_usage(self, status: str) -> bool:
         """Whether tokens may have been billed beyond those that the answers name."""
         if not self.answers:
-            return status != ERROR  # it failed before any answer: it was rejected, and not billed
+            return status != ERROR  # most of these were rejected, and not billed
         # An aborted call may have sent a request whose answer never came.
         return status == ABORTED or None in self.answers
 

@@ -10,6 +10,7 @@ from otel_coach.instrumentors.genai.billing import (
     Billing,
     fees_of,
     finish_reasons,
+    priced_models,
     reason_texts,
     response_models,
     searches_of,
@@ -45,7 +46,6 @@ from otel_coach.metrics.labels import (
     PROMPT,
     STREAM,
     UNMEASURED,
-    label_value,
     model_text,
 )
 from otel_coach.pricing.price_list import CallDetails
@@ -230,8 +230,8 @@ class ModelCall(ProviderCall):
             fees_of(billing, self.model),
             searches_of(billing),
         )
-        models = dict.fromkeys((*response_models(billing), self.model))
-        priced = prices.priced(usage, tuple(filter(label_value, models)), call)
+        models = priced_models(response_models(billing), self.model, call.provider or "")
+        priced = prices.priced(usage, models, call)
         if priced is None:
             return _Bill(None, NO_PRICE)
         return _Bill(priced.usd, EXTRA_FEE if priced.unpaid else None, priced.unpaid)
@@ -250,7 +250,8 @@ class ModelCall(ProviderCall):
     def _needs_no_usage(self, end: End) -> bool:
         """Whether nothing is missing if the answer names no usage."""
         if end.status == ERROR and not self.was_streamed:
-            # Without an answer, it was rejected, and not billed.
+            # Most of these were rejected, and not billed. A call whose time limit ended, or whose
+            # connection broke, may be billed, but whether it is cannot be told (docs/reconcile.md).
             return end.error_type not in _RAISED_FOR_ANSWERS
         batch = self.batch
         return (

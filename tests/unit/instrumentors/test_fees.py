@@ -40,6 +40,38 @@ def test_claude_in_the_us_costs_more_than_the_list_knows(measured):
     assert unmeasured(measured.page()) == {"extra_fee": 1}
 
 
+BEDROCK_SONNET = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "usd"),
+    [
+        (f"global.{BEDROCK_SONNET}", 18.0),
+        (f"us.{BEDROCK_SONNET}", 19.8),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/x", 19.8),
+    ],
+)
+def test_on_bedrock_only_the_id_that_was_asked_for_tells_the_region(measured, asked_for, usd):
+    """aws.amazon.com/bedrock/pricing: a million tokens of each kind; the answer has no region."""
+    answer = AIMessage(
+        "hi",
+        usage_metadata=counted(1_000_000, 1_000_000),
+        response_metadata={"model_name": "claude-sonnet-4-5-20250929"},
+    )
+    Scripted(answer=answer, provider="anthropic-bedrock", model_name=asked_for).invoke("hi")
+    assert measured.page().sum("agent_llm_cost_usd_total") == pytest.approx(usd)
+
+
+def test_elsewhere_the_models_name_in_the_answer_is_the_more_exact_one(measured):
+    answer = AIMessage(
+        "hi",
+        usage_metadata=counted(1_000_000, 1_000_000),
+        response_metadata={"model_name": "gpt-4o-mini-2024-07-18"},
+    )
+    Scripted(answer=answer, provider="openai", model_name="gpt-4o").invoke("hi")
+    assert measured.page().sum("agent_llm_cost_usd_total") == pytest.approx(0.75)
+
+
 def test_a_compaction_is_billed_beside_the_totals():
     """anthropic.types.beta.BetaUsage: its tokens are not in the top-level fields."""
     tokens = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
