@@ -163,7 +163,10 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
             trap, correct = traps.GRPC_PORT, target.with_port(HTTP_PORT)
         elif target.port == HTTP_PORT and is_grpc:
             trap, correct = traps.HTTP_PORT, target.with_port(GRPC_PORT)
-    if trap is traps.TLS_TO_PLAIN:
+    if trap is traps.UNREACHABLE:
+        port = GRPC_PORT if is_grpc else HTTP_PORT
+        correct = f"http://COLLECTOR:{port}{target.path_for(is_grpc=is_grpc)}"
+    elif trap is traps.TLS_TO_PLAIN:
         correct = re.sub("^(?:https://)?", "http://", correct)
     elif trap is traps.PLAIN_TO_TLS:
         correct = re.sub("^http://", "https://", correct)
@@ -178,5 +181,4 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
         correct=correct,
         protocol=target.protocol,
         other="http/protobuf" if is_grpc else GRPC,
-        port=GRPC_PORT if is_grpc else HTTP_PORT,
     )

@@ -226,22 +226,11 @@ def _refused(url: str, answer: http.client.HTTPResponse, token: str | None, opti
     if status == HTTPStatus.NOT_FOUND:
         return traps.MISSING.found(url=where, cure=_cure_of_missing(where, option))
     if status == HTTPStatus.MISDIRECTED_REQUEST:
-        reason, cure = (
-            "it serves its own machine only",
-            (
-                "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # lets the service listen on all "
-                "addresses; or use localhost"
-            ),
-        )
-        return traps.UNAVAILABLE.found(url=where, status=status, reason=reason, cure=cure)
+        return traps.LOCAL_ONLY.found(url=where, status=status)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:  # its body is otel-coach's text with the cure
         body = excerpt(answer.read(_MAX_TEXT).decode(errors="replace").strip(), token)
-        return traps.UNAVAILABLE.found(
-            url=where,
-            status=status,
-            reason=body or "no reason is given",
-            cure=f"curl -i {shlex.quote(where)} # do what it says; is this the service's page?",
-        )
+        reason = body or "no reason is given"
+        return traps.UNAVAILABLE.found(url=where, status=status, reason=reason)
     return traps.STATUS.found(url=where, status=status)
 
 

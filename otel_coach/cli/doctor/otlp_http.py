@@ -161,18 +161,28 @@ def _broken(target: Target, error: Exception) -> Outcome:
 
 
 def _answers_plainly(target: Target) -> bool:
-    """Whether the server speaks HTTP without TLS. No header is sent to it, because of secrets."""
+    """Whether the server speaks HTTP without TLS on this port, and does not ask for HTTPS there.
+
+    No header is sent to it, because of secrets.
+    """
     url = target.parts
     with (
         suppress(OSError, http.client.HTTPException, ValueError),
         closing(
-            http.client.HTTPConnection(url.hostname or "", url.port, timeout=_TIMEOUT)
+            http.client.HTTPConnection(
+                url.hostname or "", url.port or http.client.HTTPS_PORT, timeout=_TIMEOUT
+            )
         ) as plain,
     ):
         plain.request("OPTIONS", "/")
-        plain.getresponse()
-        return True
+        response = plain.getresponse()
+        return not _asks_for_https(response.status, response.read(_MAX_BODY).decode("latin-1"))
     return False
+
+
+def _asks_for_https(status: int, body: str) -> bool:
+    """Whether a server that speaks TLS only answers a request without it, as Go's and nginx do."""
+    return status == HTTPStatus.BAD_REQUEST and "https" in body.lower()
 
 
 def _meaning(status: int, content_type: str, body: str) -> Outcome:
@@ -183,7 +193,7 @@ def _meaning(status: int, content_type: str, body: str) -> Outcome:
     reason = f"HTTP status {status}" + (f", {kind}" if is_taken else "")
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Outcome(ExportFailure.CREDENTIALS, reason)
-    if status == HTTPStatus.BAD_REQUEST and "https" in body.lower():
+    if _asks_for_https(status, body):
         return Outcome(ExportFailure.TLS, f"{reason}: it expects HTTPS")
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         reason += ", which asks the exporter to try again later"

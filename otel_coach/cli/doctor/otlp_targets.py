@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from otel_coach.configuration.environment_variables import is_true
-from otel_coach.configuration.otlp_endpoints import ENDPOINT, GRPC, endpoint_of, variable_of
+from otel_coach.configuration.otlp_endpoints import (
+    ENDPOINT,
+    GRPC,
+    GRPC_PORT,
+    endpoint_of,
+    variable_of,
+)
 from otel_coach.core.plugins import exporter_component, has_exporter
 from otel_coach.core.urls import host_in_url
 
@@ -91,10 +97,14 @@ class Target:
         return not is_true(self.insecure) if self.insecure else scheme != "http"
 
     def with_port(self, port: int) -> str:
-        """Returns the endpoint with another port."""
+        """Returns the endpoint with another port, OTLP's for HTTP or gRPC."""
         host = host_in_url(self.parts.hostname or "COLLECTOR")
-        path = "" if self.is_base else f"/v1/{self.signal}"
-        return f"{'https' if self.uses_tls and self.has_scheme else 'http'}://{host}:{port}{path}"
+        scheme = "https" if self.uses_tls and self.has_scheme else "http"
+        return f"{scheme}://{host}:{port}{self.path_for(is_grpc=port == GRPC_PORT)}"
+
+    def path_for(self, *, is_grpc: bool) -> str:
+        """Returns the path that the variable's value needs: only one signal's by HTTP has one."""
+        return "" if is_grpc or self.variable == ENDPOINT else f"/v1/{self.signal}"
 
 
 def exporters_by_signal(settings: EffectiveSettings) -> Iterator[tuple[str, tuple[str, ...], str]]:

@@ -76,7 +76,9 @@ def _sampler(examined: Examined) -> Iterator[Finding | Fact]:
             return
     if share == 0:
         shown = f" {SAMPLER_ARGUMENT}={argument}" if argument else ""
-        yield SAMPLED_OUT.found(sampler=name, argument=shown)
+        asks_parent = name.lower().startswith("parentbased_")
+        exception = ", except for callers that sample the trace themselves" if asks_parent else ""
+        yield SAMPLED_OUT.found(sampler=name, argument=shown, exception=exception)
     else:
         yield Fact(f"sampler: {name}{f' {argument}' if argument else ''}")
 

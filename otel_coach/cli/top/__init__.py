@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from otel_coach.cli.doctor.fetch import MAX_SECONDS, PageError, fetched, is_ours, shown, unreadable
-from otel_coach.cli.terminal import say, within
+from otel_coach.cli.terminal import printable, say, within
 from otel_coach.configuration.process import process_environment
 from otel_coach.core.guard import OwnThread
 from otel_coach.prometheus.readings import Interval, Reading
@@ -34,6 +35,7 @@ EXAMPLES: Final = """\
 Keys: s sorts the tables by their next column (marked), a shows all rows or the first 12, p pauses,
 q quits; the arrow keys scroll. The token is sent to each URL. NO_COLOR=1 takes the colours away.
 The exit code is 1 if no URL can be read, or with --once if one of them cannot; else it is 0."""
+_MAX_REASON: Final = 200
 _SHORTEST: Final = 0.5
 """Seconds between two readings of a page."""
 
@@ -105,10 +107,11 @@ def read_one(url: str) -> Reading | str:
         return f"{where} is not otel-coach's page. Cure: otel-coach doctor --url {where}"
     try:
         return Reading(text, at)
-    except Exception:  # noqa: BLE001 - what parsing an untrusted page raises
+    except Exception as error:  # noqa: BLE001 - what parsing an untrusted page raises
+        reason = printable(f"{type(error).__name__}: {error}")[:_MAX_REASON]
         return (
-            f"{where} is not in Prometheus' text format. Cure: otel-coach doctor --url {where} "
-            "names the line"
+            f"{where} is not in Prometheus' text format ({reason}). Cure: "
+            f"curl -s {shlex.quote(where)} | promtool check metrics # names the line"
         )
 
 

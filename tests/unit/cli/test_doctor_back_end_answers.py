@@ -1,5 +1,7 @@
 """What an OTLP back end answers, headers that cannot be sent, and servers that mean ill."""
 
+import http.client
+
 import pytest
 
 from otel_coach.cli.doctor import back_ends
@@ -101,6 +103,41 @@ def test_a_header_that_cannot_be_sent_is_not_shown(protocol, value):
         environ = {PROTOCOL: protocol, "OTEL_EXPORTER_OTLP_HEADERS": text}
         found = back_end(receiver.endpoint, **environ)
     assert "hunter2" not in str(found)
+
+
+# TLS
+
+
+def tls_only(connection):
+    """As Go's servers answer: an alert to a handshake that they refuse, and 400 to plain HTTP."""
+    if connection.recv(65536).startswith(b"\x16"):
+        connection.sendall(b"\x15\x03\x03\x00\x02\x02\x28")  # handshake_failure
+        return
+    text = b"Client sent an HTTP request to an HTTPS server.\n"
+    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n" + text)
+
+
+def plain_only(connection):
+    if not connection.recv(65536).startswith(b"\x16"):
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    connection.close()
+
+
+def test_a_handshake_that_fails_is_no_reason_to_send_without_tls():
+    with tcp_server(tls_only) as server:
+        told = only(back_end(f"https://127.0.0.1:{port(server)}"), "otlp-unreachable")
+    assert "the TLS handshake fails" in told
+
+
+def test_without_a_port_the_port_of_https_is_asked(monkeypatch):
+    """That port 80 answers says nothing about port 443."""
+    with tcp_server(tls_only) as server, tcp_server(plain_only) as web:
+        monkeypatch.setattr(http.client, "HTTPS_PORT", port(server))
+        monkeypatch.setattr(http.client.HTTPSConnection, "default_port", port(server))
+        monkeypatch.setattr(http.client.HTTPConnection, "default_port", port(web))
+        only(back_end("https://127.0.0.1"), "otlp-unreachable")
+    with tcp_server(plain_only) as web:
+        only(back_end(f"https://127.0.0.1:{port(web)}"), "otlp-https-to-http")
 
 
 # Servers that mean ill

@@ -23,6 +23,8 @@ from tests.support.serving import tcp_server
 
 # What is right
 
+TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+
 
 def test_a_receiver_that_takes_an_empty_export_is_right():
     with Receiver() as receiver:
@@ -176,6 +178,21 @@ def test_several_signals_to_one_place_are_one_finding():
     assert "traces and metrics and logs" in told
 
 
+@pytest.mark.parametrize(
+    ("variable", "path", "protocol", "cure"),
+    [
+        (ENDPOINT, "", "http/protobuf", "http://COLLECTOR:4318 "),
+        (ENDPOINT, "", "grpc", "http://COLLECTOR:4317 "),
+        (TRACES, "/v1/traces", "http/protobuf", "http://COLLECTOR:4318/v1/traces "),
+        (TRACES, "", "grpc", "http://COLLECTOR:4317 "),
+    ],
+)
+def test_the_cure_has_the_path_that_the_variable_needs(variable, path, protocol, cure):
+    environ = {variable: f"http://127.0.0.1:{free_port()}{path}", PROTOCOL: protocol}
+    told = only(diagnosis(**environ, OTEL_SERVICE_NAME="coach"), "otlp-unreachable")
+    assert f"export {variable}={cure}" in told
+
+
 def test_a_host_that_is_not_known():
     told = only(back_end("http://no-such-host.invalid:4318"), "otlp-unreachable")
     assert "no-such-host.invalid is not known" in told
@@ -223,13 +240,20 @@ def test_no_path_where_one_is_needed():
 
 def test_4317_is_not_the_port_of_http():
     told = only(back_end("http://127.0.0.1:4317"), "otlp-grpc-port")
-    assert f"export {ENDPOINT}=http://127.0.0.1:4318" in told
+    assert f"export {ENDPOINT}=http://127.0.0.1:4318 # " in told
     assert f"export {PROTOCOL}=grpc" in told
+
+
+def test_the_port_of_one_signal_comes_with_the_path_of_http():
+    told = only(
+        diagnosis(**{TRACES: "http://127.0.0.1:4317"}, OTEL_SERVICE_NAME="coach"), "otlp-grpc-port"
+    )
+    assert f"export {TRACES}=http://127.0.0.1:4318/v1/traces # " in told
 
 
 def test_4318_is_not_the_port_of_grpc():
     told = only(back_end("http://127.0.0.1:4318", **{PROTOCOL: "grpc"}), "otlp-http-port")
-    assert f"export {ENDPOINT}=http://127.0.0.1:4317" in told
+    assert f"export {ENDPOINT}=http://127.0.0.1:4317 # " in told
     assert f"export {PROTOCOL}=http/protobuf" in told
 
 

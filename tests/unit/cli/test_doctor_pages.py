@@ -93,7 +93,7 @@ def test_503_says_what_the_service_says():
 
 
 def test_421_says_that_only_its_machine_is_served():
-    assert "OTEL_EXPORTER_PROMETHEUS_HOST" in only(answer(421), "page-unavailable")
+    assert "OTEL_EXPORTER_PROMETHEUS_HOST" in only(answer(421), "page-local-only")
 
 
 def test_another_status():

@@ -266,6 +266,8 @@ def test_a_sampler_that_keeps_nothing(environ):
     told = only(diagnosis(**environ), "sampled-out")
     assert environ["OTEL_TRACES_SAMPLER"] in told
     assert "export OTEL_TRACES_SAMPLER=parentbased_always_on" in told
+    asks_its_parent = "parentbased" in environ["OTEL_TRACES_SAMPLER"]
+    assert ("except for callers that sample the trace themselves" in told) == asks_its_parent
 
 
 @pytest.mark.parametrize(

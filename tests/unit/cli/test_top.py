@@ -360,6 +360,15 @@ def test_a_token_from_a_file_may_end_with_a_new_line(monkeypatch):
     assert b"Authorization: Bearer sesame\r\n" in asked[0]
 
 
+def test_a_page_that_cannot_be_parsed_is_said_with_what_names_the_line():
+    page = b"\r\n# TYPE otel_coach_errors counter\notel_coach_errors_total 0\nx{y=1} \x1b[31m\n"
+    with hostile([OK, page]) as (url, _):
+        told = top.read([url])[url]
+    assert "is not in Prometheus' text format (ValueError: " in told
+    assert f"Cure: curl -s {url} | promtool check metrics # " in told
+    assert "\x1b" not in told
+
+
 def test_live_keeps_few_readings_however_often_it_reads():
     first = of_host(page({"/a": (3, 200)}))
 

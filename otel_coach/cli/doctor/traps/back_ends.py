@@ -65,7 +65,7 @@ UNREACHABLE: Final = Trap(
     "otlp-unreachable",
     "{variable}={endpoint} cannot be reached for {signals}: {reason}",
     _LOST,
-    "export {variable}=http://COLLECTOR:{port} # or start the Collector there",
+    "export {variable}={correct!q} # or start the Collector there",
 )
 TLS_TO_PLAIN: Final = Trap(
     "otlp-https-to-http",

@@ -96,11 +96,11 @@ NO_PAGE: Final = Trap(
 )
 SAMPLED_OUT: Final = Trap(
     "sampled-out",
-    "OTEL_TRACES_SAMPLER={sampler}{argument}: no trace begins in this service",
-    "The page is complete, but no span is exported, except for callers that sample it themselves.",
+    "OTEL_TRACES_SAMPLER={sampler}{argument}: no span is exported{exception}",
+    "The page is complete; only traces are missing.",
     "export OTEL_TRACES_SAMPLER=parentbased_always_on",
     Severity.WARNING,
-    example="OTEL_TRACES_SAMPLER=always_off: no trace begins in this service",
+    example="OTEL_TRACES_SAMPLER=always_off: no span is exported",
 )
 NO_SERVICE_NAME: Final = Trap(
     "no-service-name",

@@ -66,10 +66,17 @@ MISSING: Final = _page(
 UNAVAILABLE: Final = _page(
     "page-unavailable",
     "{url} answers with {status}: {reason}",
-    "A page with figures missing would look like a restart, so there is none.",
-    "{cure}",
+    _NO_PAGE,
+    "curl -i {url!q} # do what it says; is this the service's page?",
     example_cure="curl -i URL # do what it says: free some disk space, raise ulimit -n, or restart "
     "the service",
+)
+LOCAL_ONLY: Final = _page(
+    "page-local-only",
+    "{url} answers with {status}: it is served to its own machine only, by the name localhost",
+    "Only so can no web page read it through a browser on that machine.",
+    "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # lets the service listen on all addresses; or "
+    "use localhost",
 )
 STATUS: Final = _page(
     "page-status",
@@ -172,7 +179,7 @@ CLOCK: Final = _page(
 )
 
 ROWS: Final = (
-    *(ADDRESS, UNREACHABLE, REDIRECTED, TOKEN_MISSING, TOKEN_WRONG, MISSING, UNAVAILABLE, STATUS),
-    *(NOT_METRICS, OTHER_PAGE, ALONE, STALE, HIDDEN, UNMEASURED, NEARLY_FULL),
-    *(OVERFLOW, LOST, FAULTS, DOWN, MORE, CLOCK),
+    *(ADDRESS, UNREACHABLE, REDIRECTED, TOKEN_MISSING, TOKEN_WRONG, MISSING, UNAVAILABLE),
+    *(LOCAL_ONLY, STATUS, NOT_METRICS, OTHER_PAGE, ALONE, STALE, HIDDEN, UNMEASURED),
+    *(NEARLY_FULL, OVERFLOW, LOST, FAULTS, DOWN, MORE, CLOCK),
 )
