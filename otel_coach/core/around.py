@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
+def dressed_as(function: _Function, wrapper: Callable[..., Any]) -> _Function:
+    """Returns `wrapper` with the name and the signature of `function`, which it calls."""
+    dressed: Any = wraps(function)(wrapper)
+    # FastAPI reads an endpoint's annotations, some versions in the module of the wrapper.
+    with suppress(Exception):  # an annotation that cannot be evaluated is the host's matter
+        dressed.__signature__ = inspect.signature(function, eval_str=True)
+    return cast("_Function", dressed)
+
+
 class Around:
     """A context manager and a decorator of functions and generators, sync or async."""
 
@@ -39,11 +48,7 @@ class Around:
             wrapped = self._around_coroutine(function)
         else:
             wrapped = self._around_function(function)
-        wrapped = wraps(function)(wrapped)
-        # FastAPI reads an endpoint's annotations, some versions in the module of the wrapper.
-        with suppress(Exception):  # an annotation that cannot be evaluated is the host's matter
-            wrapped.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
-        return cast("_Function", wrapped)
+        return dressed_as(function, wrapped)
 
     def _around_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def inside(*args: Any, **kwargs: Any) -> Any:

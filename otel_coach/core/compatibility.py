@@ -219,6 +219,13 @@ OTLP: Final = PrivatePart(
     "otel_coach.sdk.otlp_trial:encodes_alike",
     "spans that are sent over OTLP differ from what OpenTelemetry's own encoder would send",
 )
+FUTURES: Final = PrivatePart(
+    "asyncio",
+    "asyncio's futures have what they raised in _exception",
+    "otel_coach.instrumentors.dependencies.watch:keeps_exceptions",
+    "the event loop does not log what a task raises that a watched check returns and nobody awaits",
+    private=("_exception",),
+)
 CONFIGURATORS: Final = PrivatePart(
     "opentelemetry.sdk",
     "OpenTelemetry's tracers have _is_enabled, which says if a tracer configurator enables them",
@@ -303,7 +310,7 @@ PARTS: Final = (
     *(CHAINS, MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
     *(TOKENS, RUN_IDS, OWNER_TASKS, CONFIG, CACHED, STEPS, EVENT_FEEDERS),
     *(NATIVE_TELEMETRY, FRONTENDS, ROUTES, AWAITED, PROPAGATORS),
-    *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP),
+    *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP, FUTURES),
     *(CONFIGURATORS, ENTRY_POINTS, STORAGES, PUSHES, QUEUES, REGISTRY, ANTHROPIC_HEADERS),
     *(OPENAI_CLIENTS, OPENAI_STREAMS, ANTHROPIC_CLIENTS, ANTHROPIC_STREAMS),
 )

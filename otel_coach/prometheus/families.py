@@ -208,7 +208,7 @@ class LocalFamilies:
             )
         for name in left_out:
             if name in _OUR_NAMES:
-                self._hide(name)
+                self._hide(name, is_ours=True)
         return rest
 
     def _collected(
@@ -227,7 +227,7 @@ class LocalFamilies:
                     self._logged.add(name)
                     _logger.warning(
                         "otel-coach: the collector %s in prometheus_client's registry raised %s in "
-                        "%s; its families are not on the page",
+                        "%s; the families that it had not returned by then are not on the page",
                         name,
                         type(error).__name__,
                         raised_at(error),
@@ -245,16 +245,20 @@ class LocalFamilies:
                 taken |= names
                 yield family
             else:
-                self._hide(family.name)
+                self._hide(family.name, is_ours=not _OUR_NAMES.isdisjoint(names))
 
-    def _hide(self, name: str) -> None:
-        if name not in self.hidden:
-            self.hidden.add(name)
-            _logger.warning(
-                "otel-coach: the family %s is defined twice in this process; the page "
-                "shows the first one only. Rename the other, or remove it.",
-                name,
-            )
+    def _hide(self, name: str, *, is_ours: bool) -> None:
+        if name in self.hidden:
+            return
+        self.hidden.add(name)
+        text = (
+            "otel-coach: the application's family %s is not on the page, because otel-coach has a "
+            "metric of that name; rename it"
+            if is_ours
+            else "otel-coach: the family %s is defined twice in this process; the page shows the "
+            "first one only. Rename the other, or remove it."
+        )
+        _logger.warning(text, name)
 
 
 def knows_collectors() -> bool:

@@ -286,7 +286,7 @@ class RedactingSpanProcessor(SpanProcessor):
         self._processor.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flushes the wrapped processor; takes at most `timeout_millis` ms."""
+        """Flushes the wrapped processor. The SDK's own batch processor ignores `timeout_millis`."""
         return self._processor.force_flush(timeout_millis)
 
 

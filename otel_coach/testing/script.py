@@ -15,10 +15,21 @@ _TOKEN: Final = re.compile(r"\s*\S+(?:\s+\Z)?")
 
 @dataclass(frozen=True)
 class ToolCall:
-    """An answer: the model asks for the tool `name` with these arguments."""
+    """An answer: the model asks for the tool `name` with these arguments.
+
+    Raises:
+        TypeError: they cannot be sent as JSON.
+    """
 
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def __post_init__(self) -> None:
+        try:
+            json.dumps(dict(self.arguments))
+        except (TypeError, ValueError) as error:
+            message = f"the arguments of ToolCall({self.name!r}) cannot be sent as JSON: {error}"
+            raise TypeError(message) from None
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Membership:
 
     def refresh(self) -> bool:
         """Writes this worker's current metrics; returns whether that succeeded."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self._pid or self._folder.is_removed:
             return False  # a forked child has only a copy of its parent's metrics
         with self._alone() as is_alone:
             if not is_alone:

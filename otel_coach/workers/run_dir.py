@@ -54,6 +54,8 @@ class RunDir:
         self.me = f"{os.getpid()}-{token_hex(4)}"
         self._locks: dict[str, int] = {}
         """Descriptors of the files that this process has locked, by file name."""
+        self.is_removed = False
+        """Whether this process has removed the folder."""
         self._here = self.path
         # Locked before the file gets its final name: an unlocked lock file means an ended worker.
         unnamed = self.path / f"{self.me}{_UNFINISHED}"
@@ -206,6 +208,7 @@ class RunDir:
 
     def remove(self) -> None:
         """Removes the folder of the run."""
+        self.is_removed = True
         with suppress(OSError), _open_folder(self._here / "..") as base:
             shutil.rmtree(self.path.name, dir_fd=base)
         _remove_spare(self.path.parent)

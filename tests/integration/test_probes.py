@@ -155,6 +155,38 @@ def test_redis_with_user_password_and_tls():
     ]
 
 
+PEM = SUPPORT / "localhost.pem"
+
+
+@pytest.mark.parametrize(
+    ("host", "parameters", "reaches_it"),
+    [
+        ("localhost", "", False),
+        ("localhost", "?ssl_cert_reqs=none", True),
+        ("localhost", f"?ssl_ca_certs={PEM}", True),
+        ("127.0.0.2", f"?ssl_ca_certs={PEM}", False),
+        ("127.0.0.2", f"?ssl_ca_certs={PEM}&ssl_check_hostname=False", True),
+        ("localhost", f"?ssl_ca_certs={PEM}&ssl_certfile={PEM}", True),
+    ],
+)
+def test_redis_by_tls_as_the_url_of_redis_py_says(host, parameters, reaches_it):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+
+    def answer(connection):
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(100)
+            secure.sendall(b"+PONG\r\n")
+
+    with tcp_server(answer, "0.0.0.0") as server:
+        probe = probe_of(f"rediss://{host}:{port(server)}/0{parameters}")
+        if reaches_it:
+            probe(2.0)
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                probe(2.0)
+
+
 @pytest.mark.parametrize(("status", "value"), [(200, 1), (204, 1), (404, 0), (503, 0)])
 def test_http_by_its_status(status, value):
     with (

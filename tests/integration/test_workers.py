@@ -111,4 +111,4 @@ def test_a_service_with_metrics_of_its_own_shows_both_on_one_valid_page():
             assert len(pids(page)) == 2
         assert "another family that uses the name auth_failures is not shown" in text
         log = stack.program.log.read_text()
-        assert "the family auth_failures is defined twice" in log
+        assert "the application's family auth_failures is not on the page" in log

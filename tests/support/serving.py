@@ -90,9 +90,9 @@ def answers(client):
 
 
 @contextmanager
-def tcp_server(answer):
+def tcp_server(answer, host="127.0.0.1"):
     """Answers each connection by `answer(connection)`."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server((host, 0)) as server:
         accepted = []
 
         def serve():

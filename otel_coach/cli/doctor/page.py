@@ -10,6 +10,7 @@ from otel_coach.cli.doctor.examined import Fact
 from otel_coach.cli.doctor.traps.environment import NO_PAGE
 from otel_coach.cli.doctor.traps.page import TOKEN_MISSING
 from otel_coach.cli.terminal import within
+from otel_coach.core.installed import is_installed
 from otel_coach.core.traps import MULTIPROCESS_FOLDER, PORT, SHARED_FOLDER, cure_of_port
 from otel_coach.core.urls import host_in_url
 from otel_coach.prometheus.http import own_port
@@ -73,13 +74,12 @@ def _folder(examined: Examined) -> Iterator[Finding | Fact]:
     settings = examined.settings
     if not settings.shares_figures:
         return
-    try:
-        from otel_coach.workers import run_dir  # noqa: F401, PLC0415 - it needs fcntl: POSIX only
-        from otel_coach.workers.log_once import ANOTHER_FOLDER, cure  # noqa: PLC0415
-        from otel_coach.workers.shared_dir import base_folder  # noqa: PLC0415
-    except ImportError:
+    if not is_installed("fcntl"):
         yield Fact("workers: each shows its own figures, as this is no POSIX system")
         return
+    from otel_coach.workers.log_once import ANOTHER_FOLDER, cure  # noqa: PLC0415 - POSIX only
+    from otel_coach.workers.shared_dir import base_folder  # noqa: PLC0415 - POSIX only
+
     try:
         folder = base_folder(settings.shared_folder, settings.runtime_folder)
     except OSError as error:

@@ -197,7 +197,7 @@ class Exchange(Answering):
             return message["type"] == "http.response.pathsend"
         if self.request.is_ai and not may_have_body(self.method, message["status"]):
             self._look_ahead()  # from now on, the client has its whole answer
-        self._status = message["status"]
+        self._status = int(message["status"])  # the text of an enum would be its name
         self.request.is_answering = True
         headers = message.get("headers", ())
         if not isinstance(headers, list | tuple):  # any iterable, which can perhaps be read once

@@ -205,7 +205,7 @@ class Connection(Answering):
                 self._status = _FORBIDDEN
                 self._was_closed_unaccepted = True
         elif kind == "websocket.http.response.start":
-            self._status = message["status"]
+            self._status = int(message["status"])  # as in `Exchange`
             self._headers = message["headers"] = list(message.get("headers", ()))
         return None
 

@@ -42,6 +42,13 @@ _POSTGRESQL_ANSWER: Final = re.compile(rb"[SN]")
 _REDIS_ANSWER: Final = re.compile(rb"(?:\+[A-Z]+|-([A-Z]+[^\r\n]{0,99})[^\r\n]*)\r\n")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9.-]*)(?::(\d*))?")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
+_CERTIFICATE_REQUIREMENTS: Final = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_FALSE: Final = frozenset({"0", "f", "false", "n", "no"})
+"""As redis-py reads them in a URL."""
 _MAX_FIRST_LINE: Final = 2048
 """Bytes; no more of a response is read. An error of Redis may have 1,100 (DENIED)."""
 _MIN_TIMEOUT: Final = 0.001
@@ -215,21 +222,37 @@ def _greet_postgresql(host: str, port: int, timeout: float, /) -> None:
 def _redis(address: str) -> Probe:
     url, host, port = _split(address)
     login = [unquote(part) for part in (url.username, url.password) if part] if url.password else []
-    uses_tls = url.scheme.lower() == "rediss"
-    return functools.partial(_ping_redis, host, port, tuple(login), uses_tls)
+    context = functools.partial(_redis_tls, dict(parse_qsl(url.query)))
+    return functools.partial(
+        _ping_redis, host, port, tuple(login), context if url.scheme.lower() == "rediss" else None
+    )
+
+
+def _redis_tls(parameters: Mapping[str, str]) -> ssl.SSLContext:
+    """Returns the context for the parameters of a `rediss:` URL that redis-py knows."""
+    context = ssl.create_default_context(
+        cafile=parameters.get("ssl_ca_certs"), capath=parameters.get("ssl_ca_path")
+    )
+    required = parameters.get("ssl_cert_reqs", "required").lower()
+    if required == "none" or parameters.get("ssl_check_hostname", "").lower() in _FALSE:
+        context.check_hostname = False
+    context.verify_mode = _CERTIFICATE_REQUIREMENTS.get(required, ssl.CERT_REQUIRED)
+    if certificate := parameters.get("ssl_certfile"):
+        context.load_cert_chain(certificate, parameters.get("ssl_keyfile"))
+    return context
 
 
 def _ping_redis(
     host: str,
     port: int,
     login: tuple[str, ...],
-    uses_tls: bool,  # noqa: FBT001
+    tls: Callable[[], ssl.SSLContext] | None,
     timeout: float,
     /,
 ) -> None:
     deadline = monotonic() + timeout
     with ExitStack() as closing:
-        connection = _connected(host, port, timeout, uses_tls=uses_tls, closing=closing)
+        connection = _connected(host, port, timeout, tls=tls, closing=closing)
         if login and (error := _redis_error(connection, deadline, "AUTH", *login)):
             message = f"it refuses the password ({error.partition(' ')[0]})"
             raise UnexpectedAnswerError(message, Unexpected.PASSWORD)
@@ -273,14 +296,18 @@ def _first_line(
 
 
 def _connected(
-    host: str, port: int, timeout: float, *, uses_tls: bool, closing: ExitStack
+    host: str,
+    port: int,
+    timeout: float,
+    *,
+    tls: Callable[[], ssl.SSLContext] | None,
+    closing: ExitStack,
 ) -> socket.socket:
-    """Returns a connection, by TLS if asked for, which `closing` closes."""
+    """Returns a connection, by TLS if there is a context, which `closing` closes."""
     connection = closing.enter_context(socket.create_connection((host, port), timeout))
-    if not uses_tls:
+    if tls is None:
         return connection
-    context = ssl.create_default_context()
-    return closing.enter_context(context.wrap_socket(connection, server_hostname=host))
+    return closing.enter_context(tls().wrap_socket(connection, server_hostname=host))
 
 
 def _http(address: str) -> Probe:
@@ -311,7 +338,8 @@ def _get(host: str, port: int, request: bytes, uses_tls: bool, timeout: float, /
     """
     deadline = monotonic() + timeout
     with ExitStack() as closing:
-        connection = _connected(host, port, timeout, uses_tls=uses_tls, closing=closing)
+        tls = ssl.create_default_context if uses_tls else None
+        connection = _connected(host, port, timeout, tls=tls, closing=closing)
         connection.sendall(request)
         # Of the response, only the first line is read.
         status = int(_first_line(connection, deadline, _STATUS, "by HTTP")[1])

@@ -7,9 +7,12 @@ import functools
 import inspect
 import logging
 from concurrent.futures import Future
+from operator import attrgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from otel_coach.core import compatibility
+from otel_coach.core.around import dressed_as
 from otel_coach.core.open_blocks import OpenBlocks
 from otel_coach.instrumentors.dependencies.health import note
 
@@ -26,6 +29,7 @@ _warned_of = set[str]()
 """The dependencies of which the log has said that their check returns an awaitable."""
 _MAX_NAMES: Final = 1000
 _FALSE: Final = "it returned False"
+_kept_exception: Final = attrgetter("_exception")
 
 
 class Watch:
@@ -62,13 +66,11 @@ class Watch:
             getattr(check, "__call__", None)  # noqa: B004 - an object with an async __call__
         ):
 
-            @functools.wraps(check)
             async def watched_async(*args: Any, **kwargs: Any) -> Any:
                 return await self._awaited(check(*args, **kwargs), perf_counter())
 
-            return cast("_Check", watched_async)
+            return dressed_as(check, watched_async)
 
-        @functools.wraps(check)
         def watched(*args: Any, **kwargs: Any) -> Any:
             started = perf_counter()
             try:
@@ -88,7 +90,7 @@ class Watch:
                 self._note(started, _FALSE if result is False else None)
             return result
 
-        return cast("_Check", watched)
+        return dressed_as(check, watched)
 
     def _warn_of(self, result: object) -> None:
         """Logs, once for each dependency, that a check is not recorded because it has yet to run.
@@ -107,7 +109,7 @@ class Watch:
 
     def _note_future(self, started: float, future: Future[Any]) -> None:
         if not future.cancelled():
-            raised = future.exception()
+            raised = _exception_of(future)
             failure = _FALSE if raised is None and future.result() is False else None
             self._note(started, failure if raised is None else type(raised).__name__)
 
@@ -137,6 +139,28 @@ class Watch:
 
     async def __aexit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         self.__exit__(kind, *raised)
+
+
+def _exception_of(future: Future[Any]) -> BaseException | None:
+    """Returns what a future that is done raised.
+
+    A future of asyncio that is asked for it no longer tells the event loop that nobody has asked,
+    which logs the exception of a task that the application does not await.
+    """
+    if asyncio.isfuture(future) and compatibility.holds(compatibility.FUTURES):
+        return _kept_exception(future)
+    return future.exception()
+
+
+def keeps_exceptions() -> bool:
+    """Returns whether asyncio's futures have what they raised in `_exception`."""
+    loop = asyncio.new_event_loop()
+    try:
+        future = loop.create_future()
+        future.set_exception(raised := ValueError())
+        return _kept_exception(future) is raised and future.exception() is raised
+    finally:
+        loop.close()
 
 
 _open: OpenBlocks[Watch] = OpenBlocks("otel_coach_watched")

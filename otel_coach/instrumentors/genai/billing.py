@@ -234,7 +234,7 @@ def response_models(billing: Billing) -> Iterator[str]:
             yield text_of(model)
 
 
-def priced_models(answered: Iterable[str | None], asked_for: str, provider: str) -> tuple[str, ...]:
+def priced_models(answered: Iterable[object], asked_for: str, provider: str) -> tuple[str, ...]:
     """Returns the models whose prices are looked for, the first one first.
 
     The name in the answer is the more exact one. On Amazon Bedrock it is the id that was asked for:

@@ -5,6 +5,8 @@ import json
 from enum import Enum, StrEnum
 
 import pytest
+from fastapi import FastAPI, HTTPException, Response, WebSocket
+from fastapi.testclient import TestClient
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import StructuredTool
@@ -15,6 +17,7 @@ from otel_coach.metrics.labels import label_value
 from otel_coach.metrics.mode_label import labelled_mode, labels
 from tests.support.agents import CALLS
 from tests.support.scripted_model import Scripted
+from tests.support.sockets import HAS_DENIALS
 
 
 class Name(str, Enum):  # noqa: UP042 - as FastAPI's tutorial has it
@@ -32,6 +35,49 @@ class StringName(StrEnum):
 
 class OtherName(Enum):
     PLANNER = "planner"
+
+
+class Code(int, Enum):
+    UPSTREAM = 502
+    DENIED = 401
+
+
+def test_a_status_is_a_number(measured):
+    app = FastAPI()
+
+    @app.get("/failed")
+    async def failed():
+        raise HTTPException(Code.UPSTREAM)
+
+    @app.get("/denied")
+    async def denied():
+        raise HTTPException(Code.DENIED)
+
+    client = TestClient(app)
+    assert [client.get(path).status_code for path in ("/failed", "/denied")] == [502, 401]
+    page = measured.page()
+    counts = page.samples("http_server_request_duration_seconds_count")
+    assert {labels["status"] for labels, _ in counts} == {"502", "401"}
+    assert {labels["status"] for labels, _ in page.samples("auth_failures_total")} == {"401"}
+    errors = {span.attributes.get("error.type") for span in measured.spans}
+    assert "502" in errors
+    assert not [one for one in errors if one and "Code" in one]
+
+
+@pytest.mark.skipif(not HAS_DENIALS, reason="this Starlette answers each handshake with 403")
+def test_the_status_of_a_refused_handshake_is_a_number(measured):
+    from starlette.testclient import WebSocketDenialResponse
+
+    app = FastAPI()
+
+    @app.websocket("/closed")
+    async def closed(websocket: WebSocket):
+        await websocket.send_denial_response(Response(status_code=Code.DENIED))
+
+    with pytest.raises(WebSocketDenialResponse), TestClient(app).websocket_connect("/closed"):
+        pass
+    failures = measured.page().samples("auth_failures_total")
+    assert {labels["status"] for labels, _ in failures} == {"401"}
 
 
 @pytest.mark.parametrize("name", [Name.CHAT, StringName.CHAT])

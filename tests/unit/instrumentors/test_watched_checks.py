@@ -2,10 +2,14 @@
 
 import asyncio
 import contextvars
+import gc
+import inspect
 import time
 
 import grpc
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
 
 import otel_coach
 from tests.support.dependencies import up
@@ -213,3 +217,50 @@ def test_an_awaitable_is_not_up_before_it_has_run(measured, caplog):
     assert check() is connecting
     assert states(measured) == {}
     assert "Cure: make the check an `async def` that awaits it" in caplog.text
+
+
+def test_an_endpoint_that_is_watched_keeps_its_signature(measured):
+    """FastAPI reads it, in some versions in the module of the wrapper."""
+
+    @otel_coach.watch_dependency("db")
+    async def ready(request: "Request") -> str:
+        return request.url.path
+
+    @otel_coach.watch_dependency("db")
+    def checked(request: "Request") -> str:
+        return request.url.path
+
+    for check in (ready, checked):
+        assert inspect.signature(check).parameters["request"].annotation is Request
+        app = FastAPI()
+        app.get("/ready")(check)
+        assert TestClient(app).get("/ready").json() == "/ready"
+    assert latencies(measured) == {"ok": 2}
+
+
+@pytest.mark.parametrize("is_awaited", [True, False])
+def test_a_task_that_fails_is_reported_by_the_event_loop_as_without_us(measured, is_awaited):
+    async def ping():
+        raise ConnectionError("lost")
+
+    @otel_coach.watch_dependency("db")
+    def check():
+        return asyncio.create_task(ping())
+
+    async def main():
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: reported.append(context["message"])
+        )
+        task = check()
+        await asyncio.sleep(0.01)
+        if is_awaited:
+            with pytest.raises(ConnectionError):
+                await task
+        del task
+        gc.collect()
+        return reported
+
+    reported = asyncio.run(main())
+    assert reported == ([] if is_awaited else ["Task exception was never retrieved"])
+    assert up(measured) == 0

@@ -28,7 +28,7 @@ def test_a_family_of_our_name_is_shown_once_and_named_once(measured, default_reg
     assert [set(labels) for labels, _ in page.samples("auth_failures_total")] == [
         {"endpoint", "method", "status", "error_type"}
     ]
-    assert caplog.text.count("the family auth_failures is defined twice") == 1
+    assert caplog.text.count("the application's family auth_failures is not on the page") == 1
 
 
 def test_no_label_but_the_allowed_ones_no_scope_and_no_target_info(measured):
@@ -60,14 +60,18 @@ def test_a_collector_that_raises_takes_no_page_away(measured, default_registry, 
             REGISTRY.register(self)
 
         def collect(self):
+            yield GaugeMetricFamily("redis_queue", "Jobs", 3)
             raise RuntimeError("postgres://u:hunter2@h")
 
         def describe(self):
             return []
 
     default_registry(Broken)
-    assert measured.page().samples("otel_coach_errors_total")
-    assert "RuntimeError" in caplog.text
+    page = measured.page()
+    assert page.samples("otel_coach_errors_total")
+    assert page.samples("redis_queue") == [({}, 3)]
+    assert "raised RuntimeError in" in caplog.text
+    assert "the families that it had not returned by then are not on the page" in caplog.text
     assert "hunter2" not in caplog.text
 
 

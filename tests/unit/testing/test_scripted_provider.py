@@ -1,5 +1,6 @@
 """The scripted provider, asked by the real openai package and by LangChain."""
 
+import datetime as dt
 import socket
 from contextlib import ExitStack
 
@@ -220,3 +221,8 @@ def test_an_array_of_tokens_is_one_text():
     with ScriptedProvider() as provider:
         answer = client_of(provider).embeddings.create(model="any", input=[1, 2, 3])
     assert (len(answer.data), answer.usage.prompt_tokens) == (1, 3)
+
+
+def test_arguments_that_cannot_be_sent_are_refused_when_they_are_given():
+    with pytest.raises(TypeError, match=r"the arguments of ToolCall\('plan'\) cannot be sent"):
+        ToolCall("plan", {"at": dt.date(2024, 1, 1)})

@@ -195,6 +195,18 @@ def test_a_run_whose_folder_was_removed_has_no_page_instead_of_an_empty_one(tmp_
     group.close()
 
 
+def test_the_last_worker_of_a_run_writes_nothing_after_it_has_removed_the_folder(
+    tmp_path, monkeypatch, caplog
+):
+    """As when the meter provider is shut down after that: it refreshes the figures once more."""
+    group = group_in(tmp_path / "shared", Source())
+    monkeypatch.setattr(type(group._supervisor), "lives", False)
+    group.close()
+    assert not group._folder.path.exists()
+    assert not group.refresh()
+    assert not caplog.text
+
+
 def test_without_a_thread_a_worker_does_not_stay_half_in_the_run(tmp_path, monkeypatch, caplog):
     def no_thread(_thread):
         raise RuntimeError("can't start new thread")
