@@ -70,7 +70,7 @@ def test_every_private_name_in_the_code_is_in_the_table():
 
 
 def private_names(node, *, sees_attributes):
-    """Names in `getattr`, `hasattr`, `attrgetter`, imports, and constants that are tuples of private names.
+    """Names in `getattr`, `hasattr`, `attrgetter`, imports, and in tuples of private names.
 
     Attributes count where ruff is told to allow them.
     """
@@ -79,9 +79,10 @@ def private_names(node, *, sees_attributes):
             module = getattr(node, "module", "") or ""
             is_own = module.startswith(("otel_coach", "__future__"))
             return () if is_own else [*module.split("."), *(one.name for one in node.names)]
-        case ast.Call(func=ast.Name("getattr" | "hasattr"), args=[_, ast.Constant(name), *_]):
-            return (name,)
-        case ast.Call(func=ast.Name("attrgetter"), args=[ast.Constant(name)]):
+        case (
+            ast.Call(func=ast.Name("getattr" | "hasattr"), args=[_, ast.Constant(name), *_])
+            | ast.Call(func=ast.Name("attrgetter"), args=[ast.Constant(name)])
+        ):
             return (name,)
         case ast.Attribute(attr=name) if sees_attributes:
             return (name,)
