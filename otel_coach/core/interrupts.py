@@ -52,7 +52,7 @@ def interrupted(raised: BaseException) -> bool:
 def _received(frame: FrameType, interrupted: FrameType) -> bool:
     """Whether the function of `frame` was called with the frame `interrupted` as an argument.
 
-    Signal handlers and a debugger's trace function are; no other function is.
+    Signal handlers and a debugger's trace function are. No function of otel-coach may be.
     """
     code, values = frame.f_code, frame.f_locals
     arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & CO_VARARGS)

@@ -189,9 +189,10 @@ OWN_PAGE: Final = Trap(
 )
 STOPPED_ENDPOINT: Final = Trap(
     "stopped-endpoint-unknown",
-    "OTEL_COACH_STOP_ABANDONED lists {endpoint!r}, but no route of the application has that "
+    "OTEL_COACH_STOP_ABANDONED lists {endpoint!r}, but no route that is known so far has that "
     "template{hint}",
-    "Only the listed route templates are stopped, so this entry has no effect.",
+    "Only routes with a listed template are stopped: unless one is added later, or by another "
+    "application of this process, this entry has no effect.",
     "export OTEL_COACH_STOP_ABANDONED={corrected!q} # routes' templates, as in the label endpoint",
     Severity.ERROR,
     Way.COMMAND,

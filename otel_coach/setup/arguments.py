@@ -70,7 +70,7 @@ def _asgi(parts: InstallationParts) -> AsgiArguments:
         "page": page,
         "trusts": settings.trust.test,
         "stops": _stops(settings) if stopped else None,
-        "on_routes": None if isinstance(stopped, bool) else partial(_warn_of_unknown, stopped),
+        "on_routes": None if isinstance(stopped, bool) else _warning_of_unknown(stopped),
         "on_start": parts.application_started,
         "on_stop": parts.application_stopped,
         "announce": parts.serving.announce,
@@ -83,11 +83,19 @@ def _stops(settings: EffectiveSettings) -> Callable[[str], StopRule | None]:
     return lambda endpoint: rule if isinstance(stopped, bool) or endpoint in stopped else None
 
 
-def _warn_of_unknown(stopped: frozenset[str], templates: Sequence[str]) -> None:
+def _warning_of_unknown(stopped: frozenset[str]) -> Callable[[Sequence[str]], None]:
+    """Returns a function that logs, once each, the entries that are no route's template."""
+    return partial(_warn_of_unknown, stopped, set[str]())
+
+
+def _warn_of_unknown(stopped: frozenset[str], reported: set[str], templates: Sequence[str]) -> None:
     from otel_coach.configuration.names import unknown_endpoints  # noqa: PLC0415 - only for a list
     from otel_coach.core.traps import STOPPED_ENDPOINT  # noqa: PLC0415 - only for a list
 
     for values in unknown_endpoints(stopped, templates):
+        if values["endpoint"] in reported:
+            continue
+        reported.add(values["endpoint"])
         _logger.warning("otel-coach: %s", STOPPED_ENDPOINT.found(**values))
 
 

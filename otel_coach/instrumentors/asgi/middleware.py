@@ -87,7 +87,8 @@ class Middleware:
             that was stopped by a signal lets no code run later.
         stops: returns how the work of an endpoint is stopped if its client leaves, or None if it is
             not stopped. Without this function, only the application can ask for stopping.
-        on_routes: called with the templates of each application's routes, when it is registered.
+        on_routes: called with the templates of all routes that are known, when an application has
+            started.
         announce: logs a line about a topic, once in a service.
     """
 
@@ -267,15 +268,16 @@ class Middleware:
     @guarded
     def _start(self, app: object) -> None:
         if app not in self._applications:
-            self._register(app)
+            self._register(app, is_starting=True)
 
-    def _register(self, app: object) -> KnownApplication:
+    def _register(self, app: object, *, is_starting: bool = False) -> KnownApplication:
         """Registers an application at its first event: the start of its lifespan, or a request."""
         known = self._applications[app] = KnownApplication(app)
         if self._on_start is not None:
             on_start, self._on_start = self._on_start, None
             on_start()
-        self._reserve(app)
+        if not is_starting:  # its lifespan may add routes
+            self._reserve(app)
         self._note_rewriting(known, app)
         return known
 
@@ -291,18 +293,19 @@ class Middleware:
 
     @guarded
     def _reserve(self, app: object) -> None:
-        endpoints = tuple(templates(app))
-        self.recorder.reserve(ENDPOINT, endpoints)
+        self.recorder.reserve(ENDPOINT, templates(app))
         if self._on_routes is not None:
-            self._on_routes(endpoints)
+            self._on_routes([path for one in list(self._applications) for path in templates(one)])
 
     async def _lifespan(
         self, app: object, call: Application, scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._start(app)
 
-        async def send_after_stop(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown."):
+        async def send_noted(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._reserve(app)
+            elif message["type"].startswith("lifespan.shutdown."):
                 await self._stop(app)
             await send(message)
 
@@ -310,7 +313,7 @@ class Middleware:
         # Background work that the lifespan starts belongs to the application, and ends with it at
         # the latest. Servers run a lifespan in a task of its own: the variable needs no reset.
         current_application.set(app)
-        await call(app, scope, receive, send_after_stop)
+        await call(app, scope, receive, send_noted)
 
     @guarded_async
     async def _stop(self, app: object) -> None:

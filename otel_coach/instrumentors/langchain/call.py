@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from inspect import currentframe
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -70,7 +69,7 @@ class LangChainCall(ModelCall):
         """
         if self.ended:
             return False
-        return _thread_and_task() != self._started_in or is_inside_model(currentframe())
+        return _thread_and_task() != self._started_in or is_inside_model()
 
     def chunk_came(self, token: object, chunk: object) -> None:
         """Notes a chunk; one without content, tool call or reasoning does not count as a token."""

@@ -6,6 +6,7 @@ LangChain calls no callback, leaves its run current in the code that goes on aft
 
 from __future__ import annotations
 
+from inspect import currentframe
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,22 +16,36 @@ _MODELS: Final = "langchain_core.language_models."
 """The package whose functions call the methods of every model."""
 
 
-def is_inside_model(frame: FrameType | None) -> bool:
-    """Returns whether a model's call is under way in `frame`, or in a frame that waits for it."""
-    while frame is not None:
-        if _is_of_models(frame):
-            return True
-        frame = frame.f_back
-    return False
+def is_inside_model() -> bool:
+    """Returns whether the calling code is in a model's call, or in code that such a call calls."""
+    return _frame_of_models(_frame_of_caller()) is not None
 
 
-def is_inside_another_model(frame: FrameType | None) -> bool:
-    """Returns whether a second model's call waits for the model's call that `frame` is in."""
-    while frame is not None and not _is_of_models(frame):
-        frame = frame.f_back
+def is_inside_another_model() -> bool:
+    """Returns whether a second model's call waits for the model's call that the caller is in."""
+    frame = _frame_of_models(_frame_of_caller())
     while frame is not None and _is_of_models(frame):
         frame = frame.f_back
-    return is_inside_model(frame)
+    return _frame_of_models(frame) is not None
+
+
+def _frame_of_caller() -> FrameType | None:
+    """Returns the frame of the code that has called the function that calls this.
+
+    It is not passed from there: to `core.interrupts`, a function that is called with its caller's
+    frame is a signal handler or a debugger.
+    """
+    frame = currentframe()
+    for _ in range(2):
+        frame = None if frame is None else frame.f_back
+    return frame
+
+
+def _frame_of_models(frame: FrameType | None) -> FrameType | None:
+    """Returns the innermost frame of a model's code, from `frame` outwards; None without one."""
+    while frame is not None and not _is_of_models(frame):
+        frame = frame.f_back
+    return frame
 
 
 def _is_of_models(frame: FrameType) -> bool:

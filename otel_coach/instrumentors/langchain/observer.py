@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import currentframe
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from opentelemetry import context as otel_context
@@ -263,7 +262,7 @@ class RunObserver:
         """Returns the open call of a model whose code starts a chain."""
         run: Any = otel_context.get_value(CURRENT_RUN)
         is_open = isinstance(run, LangChainCall) and not run.ended
-        return run if is_open and is_inside_model(currentframe()) else None
+        return run if is_open and is_inside_model() else None
 
     def _around_model(self) -> Run | None:
         """Returns the open call whose code calls a model.
@@ -275,7 +274,7 @@ class RunObserver:
             return None
         if isinstance(run, EmbeddingCall):
             return run
-        is_wrapper = isinstance(run, LangChainCall) and is_inside_another_model(currentframe())
+        is_wrapper = isinstance(run, LangChainCall) and is_inside_another_model()
         return run if is_wrapper else None
 
     def _end(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import FastAPI
@@ -47,17 +48,22 @@ def test_nothing_is_stopped_by_default(measured, work, notes):
 
 @pytest.mark.server
 def test_a_listed_endpoint_that_no_route_has_is_said(work, caplog):
-    app = FastAPI()
+    @asynccontextmanager
+    async def lifespan(app):
+        app.get("/late")(lambda: None)
+        yield
+
+    app = FastAPI(lifespan=lifespan)
     inner = FastAPI()
     app.get("/v1/answer/{number}")(lambda number: number)
     inner.get("/chat")(lambda: None)
     app.mount("/inner", inner)
-    listed = {"/v1/answer/{number}", "/inner/chat", "/v1/answers/{number}", "/nowhere"}
+    listed = {"/v1/answer/{number}", "/inner/chat", "/v1/answers/{number}", "/nowhere", "/late"}
     with measuring(Settings(stop_abandoned=listed)), serving(app) as client:
         client.get("/v1/answer/1")
     lines = [line for line in caplog.messages if "OTEL_COACH_STOP_ABANDONED" in line]
     assert len(lines) == 2
-    assert "'/nowhere', but no route of the application has that template. Cure" in lines[0]
+    assert "'/nowhere', but no route that is known so far has that template. Cure" in lines[0]
     assert "'/v1/answers/{number}'" in lines[1]
     assert "perhaps /v1/answer/{number} is meant" in lines[1]
 

@@ -12,8 +12,9 @@ import pytest
 import trio
 from opentelemetry.sdk.trace import SpanProcessor
 
-from otel_coach.core import guard
+from otel_coach.core import guard, interrupts
 from otel_coach.core.guard import OwnThread, guarded, guarded_async
+from otel_coach.instrumentors.langchain import model_frames
 from otel_coach.metrics.catalogue import RATE_LIMIT_HITS
 from otel_coach.testing import measuring
 
@@ -231,3 +232,18 @@ def test_the_settling_thread_outlives_a_span_processor_that_wants_to_exit():
                 time.sleep(0.01)
             assert not recorder._queue
         assert measured.page().sum("otel_coach_errors_total") >= 2
+
+
+@pytest.mark.parametrize(
+    "look", [model_frames.is_inside_model, model_frames.is_inside_another_model]
+)
+def test_a_fault_while_frames_are_looked_at_is_otel_coachs_own(monkeypatch, look):
+    """A handler of signals is called with the frame that it interrupts, too."""
+
+    def fail(_frame):
+        raise LookupError("injected")
+
+    monkeypatch.setattr(model_frames, "_is_of_models", fail)
+    with pytest.raises(LookupError, match="injected") as raised:
+        look()
+    assert not interrupts.interrupted(raised.value)
