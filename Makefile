@@ -10,7 +10,7 @@ CANARY ?= .venv-canary
 OPENLIT ?= .venv-openlit
 PROVIDERS ?= .venv-providers
 SITE ?= .venv-site
-# Brought by the lock, and faster than pip from the second environment on.
+# Faster than pip; the first environment gets it first.
 UV := .venv/bin/uv
 PORT ?= 8000
 N ?= 1000
@@ -70,14 +70,18 @@ minor = $(word 1,$(subst ., ,$(1))).$(word 2,$(subst ., ,$(1)))
 # A line for each 20 packages that pip finds, and one when it installs them.
 PROGRESS = /^(Collecting|Requirement already)/ && ++n % 20 == 0 {print "  " n " of at most " all " packages"; fflush()} \
 	/^Installing collected/ {print "  installing them"; fflush()}
+PIP_INSTALL = pip install --disable-pip-version-check --require-hashes --requirement
 
+# uv shows its progress on a terminal. It does not read pip's configuration: where it finds no index, pip does it.
 define packages_into
 @echo "installing into $(1)"
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otel-coach needs Python 3.11 or newer; set PYTHON=python3.11")'
 @test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-@if test -x $(UV); then $(UV) pip install --quiet --compile-bytecode --python $(1)/bin/python --require-hashes --requirement $(2); \
-	else $(1)/bin/pip install --disable-pip-version-check --require-hashes --requirement $(2) \
-	| awk -v all=$$(grep -c == $(2)) '$(PROGRESS)'; fi
+@uv=$(UV); test -x $$uv || uv=$(1)/bin/uv; test -x $$uv \
+	|| $(1)/bin/$(PIP_INSTALL) <(awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements-dev.txt) --quiet; \
+	test -t 1 || quiet=--quiet; \
+	$$uv pip install $$quiet --compile-bytecode --python $(1)/bin/python --require-hashes --requirement $(2) \
+	|| $(1)/bin/$(PIP_INSTALL) $(2) | awk -v all=$$(grep -c == $(2)) '$(PROGRESS)'
 endef
 
 define install_into
@@ -119,10 +123,10 @@ test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pypro
 test-direct-lowest: $(DIRECT)/.installed ## calls by the oldest openai and anthropic packages, without LangChain
 	$(call pytest,$(DIRECT),$(SIDE_BY_SIDE) --disable-warnings tests/unit/instrumentors/direct/test_direct_figures.py tests/unit/instrumentors/direct/test_direct_endings.py tests/unit/instrumentors/direct/test_direct_work.py)
 
-test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 1,000 requests
+test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 300 requests
 
 test-on-%:
-	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=1000 SEED=1
+	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=300 SEED=1
 	$(call pytest,.venv-$*,$(SIDE_BY_SIDE) -m "not fleet and not long")
 
 test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as root, with debootstrap
