@@ -32,7 +32,9 @@ __all__ = [
 
 
 def instrument(app: Starlette | None = None, *, settings: Settings | None = None) -> None:
-    """Starts otel-coach from the application's own code: its instrumentations, psycopg and FastAPI.
+    """Starts otel-coach from the application's own code.
+
+    It starts all of otel-coach's instrumentations, and OpenTelemetry's of psycopg and FastAPI.
 
     The `opentelemetry-instrument` command also loads the instrumentations of other packages that
     are installed. This function can be called at any time, also while the application is serving.

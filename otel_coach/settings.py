@@ -19,6 +19,7 @@ from otel_coach.configuration.environment import Environment
 from otel_coach.configuration.exporters import log_records
 from otel_coach.configuration.names import hint, nearest
 from otel_coach.configuration.problem import Problem  # noqa: TC001 - named by the fields
+from otel_coach.configuration.readers import DEFAULT_PORT
 from otel_coach.configuration.setting import checked, settings_of, stated
 from otel_coach.configuration.trust import Trust
 
@@ -91,6 +92,8 @@ class Settings:
         """Checks each value, and adds the defaults for names that a mapping does not contain."""
         for name, value in checked(type(self), lambda name: getattr(self, name)).items():
             object.__setattr__(self, name, value)
+        if self.metrics_port is None and self.metrics_host != define.METRICS_HOST.default:
+            object.__setattr__(self, "metrics_port", DEFAULT_PORT)
 
     @property
     def serves_metrics(self) -> bool:

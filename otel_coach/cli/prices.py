@@ -161,7 +161,10 @@ def _why_none(model: str, provider: str | None, others: list[str], listed: Liste
 
 
 def _similar(model: str, provider: str | None, listed: ListedPrices) -> str | None:
-    """Returns the most similar name that has a price; the id of a model's entry may have none."""
+    """Returns the most similar name that has a price.
+
+    `listed.names()` also yields ids under which no price is found; those are skipped.
+    """
     names = {*listed.names(provider)} - {model}
     for _ in range(_MAX_TRIES):
         meant = nearest(model, names, _LIKENESS)

@@ -117,8 +117,8 @@ METRICS_PATH: Final = setting(
 METRICS_HOST: Final = setting(
     "OTEL_EXPORTER_PROMETHEUS_HOST",
     HOST,
-    "Serves the page on a port of its own, at this address. `localhost` can be reached from "
-    "this machine only.",
+    "The address of the page's own port, if it has one; if this is set and the port is not, that "
+    "is 9464. `localhost` can be reached from this machine only.",
     default="localhost",
 )
 
@@ -127,7 +127,7 @@ METRICS_PORT: Final = setting(
     Optional(PORT),
     "Serves the page on this port instead of in the application.",
     default=None,
-    default_text="`9464` with a host, else none",
+    default_text="`9464` if the host is set, else none",
     read=readers.metrics_port,
 )
 
@@ -314,8 +314,9 @@ GATEWAYS: Final = setting(
 DEPENDENCIES: Final = setting(
     variables.OTEL_COACH_DEPENDENCIES,
     ByName("a name", ADDRESS, hides_values=True),
-    "The dependencies to probe: `postgres_django=env:DATABASE_URL,cache=redis://h:6379`; also "
-    "`rediss://`, `http(s)://` and `tcp://host:port`.",
+    "The dependencies to probe: `postgres_django=env:DATABASE_URL,cache=redis://h:6379`; `env:` "
+    "takes the address from another variable (not in code). Also `rediss://`, `http(s)://` and "
+    "`tcp://host:port`.",
     factory=dict,
     is_secret=True,
     read=dependencies,

@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
 @record
 class WithoutEffect:
-    """A variable that has no effect."""
+    """A variable that has no effect, or one that otel-coach does not want."""
 
     why: str
     """The reason, and what to do instead."""
     unless: Mapping[str, str] = field(default_factory=dict[str, str])
     """Settings: if each of them contains the text given here, the variable has an effect."""
+    effect: str = "has no effect"
 
 
 _HEADER_ATTRIBUTES: Final = {"span_attributes": "http.re"}
 _SERVER_HEADERS: Final = WithoutEffect(
-    "otel-coach's server spans carry no headers. Set OTEL_COACH_SERVER_SPANS=fastapi, and name "
-    "their attributes in OTEL_COACH_SPAN_ATTRIBUTES",
+    "otel-coach's server spans carry no headers. Set OTEL_COACH_SERVER_SPANS=fastapi, and list the "
+    "headers' attributes (http.request.header.x_tenant) in OTEL_COACH_SPAN_ATTRIBUTES",
     {"server_spans": "fastapi", **_HEADER_ATTRIBUTES},
 )
 _CLIENT_HEADERS: Final = WithoutEffect(
-    "spans of instrumentations leave without headers. Name their attributes in "
-    "OTEL_COACH_SPAN_ATTRIBUTES",
+    "headers are removed from the spans of instrumentations. To keep one, list its attribute "
+    "(http.request.header.x_tenant) in OTEL_COACH_SPAN_ATTRIBUTES",
     _HEADER_ATTRIBUTES,
 )
 _METHODS: Final = WithoutEffect(
@@ -42,8 +43,9 @@ _METHODS: Final = WithoutEffect(
 )
 _NO_SUCH: Final = WithoutEffect("the OpenTelemetry SDK for Python does not read it")
 _PROVIDER: Final = WithoutEffect(
-    "the OpenTelemetry API makes that provider the global one, so that what the application gives "
-    "to it is neither on otel-coach's page nor exported by otel-coach. Unset it"
+    "OpenTelemetry makes the provider that it names the global one, so what the application gives "
+    "to it is neither on otel-coach's page nor exported by otel-coach. Unset it",
+    effect="bypasses otel-coach",
 )
 
 WITHOUT_EFFECT: Final[Mapping[str, WithoutEffect]] = {
@@ -76,7 +78,7 @@ def without_effect(environ: Mapping[str, str], settings: Mapping[str, Any]) -> I
             for name_of_setting, text in entry.unless.items()
         ]
         if environ.get(name, "").strip() and not (conditions and all(conditions)):
-            yield Problem(name, f"{name} has no effect: {entry.why}")
+            yield Problem(name, f"{name} {entry.effect}: {entry.why}")
 
 
 def _texts(value: str | Collection[str] | None) -> Collection[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CAPTURE_MODES: Final = Choice(("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"))
-_DEFAULT_PORT: Final = 9464
+DEFAULT_PORT: Final = 9464
 
 
 def enabled(environment: Environment) -> bool:
@@ -35,7 +35,7 @@ def metrics_port(environment: Environment) -> int | None:
     """Returns the port; OpenTelemetry's default one if only the host is set."""
     port = environment.value("OTEL_EXPORTER_PROMETHEUS_PORT", PORT)
     if port is None and environment.text("OTEL_EXPORTER_PROMETHEUS_HOST"):
-        return _DEFAULT_PORT
+        return DEFAULT_PORT
     return port
 
 

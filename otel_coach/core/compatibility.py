@@ -223,7 +223,7 @@ FUTURES: Final = PrivatePart(
     "asyncio",
     "asyncio's futures have what they raised in _exception",
     "otel_coach.instrumentors.dependencies.watch:keeps_exceptions",
-    "the event loop does not log what a task raises that a watched check returns and nobody awaits",
+    "if a watched check returns a task that nobody awaits, its exception is not logged by asyncio",
     private=("_exception",),
 )
 CONFIGURATORS: Final = PrivatePart(

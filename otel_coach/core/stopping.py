@@ -57,16 +57,20 @@ class Stop:
         rule: how the work is stopped.
         makes_answer: returns whether the current code makes the answer.
         on_refusal: called when an outermost run is refused, which therefore never begins.
+        thread: that of the request's event loop.
     """
 
     def __init__(
-        self, rule: StopRule, makes_answer: Callable[[], bool], on_refusal: Callable[[], None]
+        self,
+        rule: StopRule,
+        makes_answer: Callable[[], bool],
+        on_refusal: Callable[[], None],
+        thread: int,
     ) -> None:
         self.rule = rule
         self._makes_answer = makes_answer
         self._on_refusal = on_refusal
-        self.thread = threading.get_ident()
-        """The event loop's thread."""
+        self.thread = thread
         self.is_on = False
         """Whether calls are refused."""
         self.has_cancelled = False
@@ -301,7 +305,7 @@ class StopAbandoned(Around):
             request.stop_rule = self._rule
 
     def __exit__(self, *_raised: object) -> None:
-        pass  # a response that is returned from the block is made after it
+        pass  # a response that is returned from the block is streamed only after the block
 
 
 def stop_abandoned(

@@ -181,7 +181,8 @@ CONFIG_PACKAGE: Final = Trap(
 )
 OWN_PAGE: Final = Trap(
     "own-page-not-prometheus",
-    "the application's own {path} is not a Prometheus page ({reason}) and is left unchanged",
+    "the application's own {path} cannot be combined with otel-coach's ({reason}) and is left "
+    "unchanged",
     "otel-coach adds its families only to an answer in a Prometheus format.",
     "export OTEL_COACH_METRICS_PATH=/internal/metrics # another path for otel-coach's families",
     Severity.ERROR,

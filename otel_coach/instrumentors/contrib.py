@@ -58,7 +58,7 @@ class ContribInstrumentations:
         self._fastapi: dict[object, Callable[[], None]] = {}
         """What uninstruments FastAPI, by application; the key is None if all were instrumented at
         once."""
-        page = f"{re.escape(metrics_path)}/?$"
+        page = f"^[^/]+//[^/]+{re.escape(metrics_path)}/?$"
         self._arguments: dict[str, dict[str, Any]] = {
             PSYCOPG: {"tracer_provider": tracer_provider, "capture_parameters": False}
         }

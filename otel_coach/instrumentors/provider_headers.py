@@ -10,10 +10,10 @@ Three kinds of code inject them:
   same. This and `Withholding` need public API only.
 - The anthropic package also injects where no span identifies the call (nothing is traced, or not
   sampled), and then sends the baggage alone. So a private function of the package is patched:
-  `anthropic._tracing.trace_headers(span)`, which in version 2.14 returns all headers that the
-  package adds to a request. If a version has `_tracing` without this function, one log line says
-  so, and `Withholding` still withholds what goes through it. Versions without `_tracing` inject
-  nothing.
+  `anthropic._tracing.trace_headers(span)`, which in version 2.14 returns all tracing headers (trace
+  context and baggage) that the package adds to a request. If a version has `_tracing` without this
+  function, one log line says so, and `Withholding` still withholds what goes through it. Versions
+  without `_tracing` inject nothing.
 
 Incoming: the trace context and baggage of an untrusted caller are not extracted from the request,
 whichever code tries to: the contrib instrumentations, FastAPI's telemetry and mounted applications

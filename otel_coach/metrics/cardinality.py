@@ -164,7 +164,7 @@ class Budgets:
         text = label_value(value)
         if label == MODEL and text is not None and is_model_address(text):
             return OTHER  # an address is never a label, so this is no overflow
-        if text is not None and self._has_slot(owner, label, text):
+        if text is not None and self._takes_slot(owner, label, text):
             return text
         self._count_overflow(label, owner)
         return OTHER
@@ -182,9 +182,9 @@ class Budgets:
         values = tuple(values)
         # The labels of otel-coach's own metrics are always the same.
         combination = _SEPARATOR.join(values if is_ours else (*labels, *values))
-        if is_ours and self._has_route_slot(owner, labels, values, combination):
+        if is_ours and self._takes_route_slot(owner, labels, values, combination):
             return values
-        if self._has_slot(owner, LABEL_SET, combination):
+        if self._takes_slot(owner, LABEL_SET, combination):
             return values
         self._count_overflow(LABEL_SET)
         kept = [
@@ -195,7 +195,7 @@ class Budgets:
             kept[0] = values[0]
         return kept
 
-    def _has_route_slot(
+    def _takes_route_slot(
         self, owner: str, labels: Sequence[str], values: Sequence[str], combination: str
     ) -> bool:
         if METHOD not in labels:
@@ -206,10 +206,10 @@ class Budgets:
             method != OTHER_METHOD
             and status_class in LABEL_SETS_PER_METHOD
             and self._is_declared(ENDPOINT, endpoint)
-            and self._has_slot(
+            and self._takes_slot(
                 owner, _SEPARATOR.join((_ROUTES, status_class, method, endpoint)), combination
             )
-            and self._has_slot(owner, _ROUTES, combination)
+            and self._takes_slot(owner, _ROUTES, combination)
         )
 
     def _count_overflow(self, label: str, owner: str = OWN_INSTRUMENTS) -> None:
@@ -234,14 +234,14 @@ class Budgets:
         Called only for instruments that are not otel-coach's, which share one limit.
         """
         combination = _SEPARATOR.join((instrument, *values))
-        if self._has_slot(OWN_INSTRUMENTS, INSTRUMENT_LINES, combination, lines):
+        if self._takes_slot(OWN_INSTRUMENTS, INSTRUMENT_LINES, combination, lines):
             return True
         self._count_overflow(INSTRUMENT_LINES)
         return False
 
     def take_slot_for_instrument(self, name: str) -> bool:
         """Takes a slot for an instrument that is not otel-coach's; returns whether one was left."""
-        if self._has_slot(OWN_INSTRUMENTS, INSTRUMENT, name):
+        if self._takes_slot(OWN_INSTRUMENTS, INSTRUMENT, name):
             return True
         self._count_overflow(INSTRUMENT)
         return False
@@ -250,7 +250,7 @@ class Budgets:
         """Reserves slots for values that the application declares, before other values arrive."""
         for value in values:
             text = label_value(value)
-            if text is not None and self._has_slot(OWN_INSTRUMENTS, label, text):
+            if text is not None and self._takes_slot(OWN_INSTRUMENTS, label, text):
                 self._declared.setdefault(label, set()).add(text)
 
     def share(self, log: ClaimLog) -> None:
@@ -262,7 +262,7 @@ class Budgets:
                 for value, weight in values.items():
                     self._claim(owner, label, value, weight)
 
-    def _has_slot(self, owner: str, label: str, value: str, weight: int = 1) -> bool:
+    def _takes_slot(self, owner: str, label: str, value: str, weight: int = 1) -> bool:
         budget = self._budget(owner, label)
         if value in budget.admitted:
             return True

@@ -45,7 +45,8 @@ _MAX_PENDING: Final = 1.0
 """Seconds after which the background thread adds up what is queued. Each time that it wakes costs
 some 0.2 ms: its code, and then the application's again, are cold in the processor's caches."""
 COLLECTION_SHARE: Final = 0.1
-"""Share of a timeout for a collection of metrics that is under way, and may hang."""
+"""The share of the timeout of a flush or a shutdown that is spent, at most, on waiting for a
+collection of metrics that is already under way and may hang."""
 MAX_UNEMITTED: Final = 5.0
 """When the background thread wakes, which only measurements make it do, it also emits the sums if
 the last emission was so many seconds ago, or more."""

@@ -2,8 +2,8 @@
 
 The file has a line with its format, version and day, one with the units and one with the providers,
 in JSON; then a line for each model: [id, match] and [prices, variants, least seconds], separated by
-a tab. `convert.py` writes it. To find a model, what its provider's models match is read; of their
-prices, only those of the model that is meant are read and kept.
+a tab. `convert.py` writes it. To find a model, the `match` of each of its provider's models is
+decoded. Prices are decoded and kept only for the model that is found.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_coach.pricing.listed import Found, ListedPrices, UnusableListError, is_newer
 from otel_coach.pricing.own_prices import UNUSABLE, OwnPrice, read_file, unusable_line
-from otel_coach.pricing.provider_names import names_of
+from otel_coach.pricing.provider_names import BEDROCK, names_of
 from otel_coach.pricing.usage import Usage
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _STANDARD_PRICE: Final = {"groq": {"flex"}}  # console.groq.com/docs/flex-proces
 """Tiers for which a provider takes its standard price."""
 FAST_MODE: Final = "fast mode"
 """Anthropic's, which is priced like a service tier. OpenAI has a service tier `fast`."""
+_MANTLE: Final = re.compile(r"bedrock-mantle\.[a-z0-9-]+\.api\.aws")
+"""Amazon Bedrock's host for the protocols of OpenAI and Anthropic, which the list does not have."""
 _CONTEXTS: Final = {"batch": {"processing": "batch"}, FAST_MODE: {"speed": "fast"}, "": {}}
 """What the list calls a tier, where it does not call it a service tier."""
 
@@ -143,7 +146,10 @@ class PriceList:
         provider = None if call.provider is None else names_of(call.provider).listed
         api_url = call.api_url
         if api_url is not None:
-            provider = self._gateways.get(_host(api_url)) or self._gateways.get(_name(api_url))
+            name = _name(api_url)
+            provider = self._gateways.get(_host(api_url)) or self._gateways.get(name)
+            if provider is None and _MANTLE.fullmatch(name):
+                provider = BEDROCK.listed
             if provider is not None:
                 api_url = None
         for model in models:

@@ -15,7 +15,7 @@ _UTF8: Final = "allow-utf-8"
 
 
 def accepted(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields the names that `header` accepts, those without `q=0`, and their parameters.
+    """Yields each name that `header` accepts, with its parameters; `q=0` means "not accepted".
 
     All are in lower case.
     """

@@ -13,7 +13,7 @@ from opentelemetry.sdk.environment_variables import OTEL_BLRP_MAX_QUEUE_SIZE
 from otel_coach.metrics.labels import LOGS_EXPORT
 from otel_coach.sdk.logs import Exporting, is_exporting
 from otel_coach.sdk.losses import CountedExporter
-from otel_coach.sdk.queues import shut_down_in_time
+from otel_coach.sdk.queues import create_with_places, shut_down_in_time
 
 if TYPE_CHECKING:
     from otel_coach.sdk.losses import Losses
@@ -26,7 +26,7 @@ class CountedLogs(BatchLogRecordProcessor):
         self._losses = losses
         self._exports = losses.of_queue(LOGS_EXPORT, losses.log_slots)
         counted: Any = CountedExporter(Exporting(exporter), self._exports)
-        super().__init__(counted, max_queue_size=losses.log_slots)
+        create_with_places(super().__init__, counted, losses.log_slots)
 
     def on_emit(self, log_record: Any) -> None:
         """Queues the record, unless it was logged by an export."""

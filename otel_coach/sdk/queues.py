@@ -69,6 +69,18 @@ def shut_down_in_time(
     exports.close()
 
 
+def create_with_places(create: Callable[..., None], exporter: Any, places: int) -> None:
+    """Calls `create`, the SDK's constructor, for a queue with that many places.
+
+    The SDK refuses a queue that is shorter than a batch, which has 512 spans by default. The
+    batches are then as long as the queue.
+    """
+    try:
+        create(exporter, max_queue_size=places)
+    except ValueError:
+        create(exporter, max_queue_size=places, max_export_batch_size=places)
+
+
 class CountedSpans(BatchSpanProcessor):
     """The SDK's processor, extended: drops and counts a span that finds the queue full.
 
@@ -79,7 +91,7 @@ class CountedSpans(BatchSpanProcessor):
         self._losses = losses
         self._exports = losses.of_queue(SPANS_EXPORT, losses.span_slots)
         counted: Any = CountedExporter(exporter, self._exports)
-        super().__init__(counted, max_queue_size=losses.span_slots)
+        create_with_places(super().__init__, counted, losses.span_slots)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queues the span if it is sampled."""

@@ -247,7 +247,7 @@ class _Reader:
             )
             if not self._outer or not self._main:
                 self._main = verb
-        elif verb == "SELECT":
+        else:
             self._expect(_NOTHING, _NOTHING)
 
     def _expect(self, expected: int, listed: int, *, is_target: bool = False) -> None:

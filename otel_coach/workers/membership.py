@@ -36,7 +36,7 @@ MAX_WAIT: Final = 0.5
 """Seconds to wait for a worker that does not answer."""
 
 _TICK: Final = 0.7
-"""Seconds between two checks for changes; a killed worker loses the counts of about this time."""
+"""Seconds between two checks for changes; a killed worker may lose otel-coach's counts of them."""
 _MAX_MEASUREMENT: Final = 5.0
 """Seconds to wait for a measurement in another thread."""
 _MAX_LEAVE: Final = 2.0
@@ -138,7 +138,7 @@ class Membership:
 
     def when_mine(self, task: str, begin: Callable[[], None]) -> None:
         """Calls `begin` when this worker gets `task`: now, or when the worker that has it ends."""
-        if self._is_mine(task):
+        if self._takes(task):
             begin()
         else:
             self._tasks[task] = begin
@@ -294,7 +294,7 @@ class Membership:
         else:
             self._write_increments()
         for task in list(self._tasks):
-            if self._is_mine(task):
+            if self._takes(task):
                 self._tasks.pop(task)()
         self._ticks += 1
         if self._ticks % _TICKS_BETWEEN_FOLDS == 0:
@@ -316,9 +316,9 @@ class Membership:
             if is_alone:
                 self._refreshing.release()
 
-    def _is_mine(self, task: str) -> bool:
+    def _takes(self, task: str) -> bool:
         try:
-            is_mine = self._folder.exclusive(task)
+            is_mine = self._folder.take_task(task)
         except OSError as error:  # counts as not taken, until the next tick
             if self._cannot_ask.begins():
                 _logger.error(  # noqa: TRY400 - one line

@@ -107,7 +107,7 @@ class RunDir:
         """Whether `worker` is alive; True if that cannot be determined."""
         return worker == self.me or _is_held(self._lock(worker))
 
-    def exclusive(self, name: str) -> bool:
+    def take_task(self, name: str) -> bool:
         """Takes the task `name` unless another worker has it; returns whether this worker has it.
 
         Raises:
@@ -156,7 +156,7 @@ class RunDir:
             os.close(self._locks.pop(path.name))
 
     def write(self, path: Path, content: bytes) -> None:
-        """Replaces the file with the name of `path`; readers see the old or the new content."""
+        """Replaces the content of the file called `path.name`; readers see the old or the new."""
         unfinished = self.file(f"{path.name}.{self.me}{_UNFINISHED}")
         try:
             try:

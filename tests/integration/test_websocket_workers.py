@@ -4,12 +4,13 @@ import asyncio
 import time
 from contextlib import suppress
 
+import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from langchain_core.messages import AIMessage
 
 from tests.support.scripted_model import Scripted
 from tests.support.serving import serving
-from tests.support.sockets import socket_to
+from tests.support.sockets import Sockets, socket_to
 from tests.support.waiting import eventually
 
 REQUESTS = "app_ai_request_duration_seconds_count"
@@ -47,3 +48,67 @@ def test_a_worker_that_takes_messages_from_a_queue_makes_a_turn_of_each(measured
         eventually(lambda: measured.page().sum(REQUESTS, endpoint="/ws", status="ok") == 3)
     assert measured.page().sum(REQUESTS) == 3
     assert measured.page().sum("app_ai_time_to_first_chunk_seconds_count") == 3
+
+
+async def after(seconds, model):
+    await asyncio.sleep(seconds)
+    return await model.ainvoke("hi")
+
+
+async def one_after_another(model):
+    """As `asyncio.wait_for` does it until Python 3.12: each call is in a task of its own."""
+    for _ in range(2):
+        await asyncio.create_task(model.ainvoke("hi"))
+
+
+HELPERS = {
+    "a task": lambda model: asyncio.create_task(model.ainvoke("hi")),
+    "one after another": one_after_another,
+    "gather": lambda model: asyncio.gather(model.ainvoke("hi"), after(0.1, model)),
+    "gather, the first ends last": lambda model: asyncio.gather(
+        after(0.1, model), model.ainvoke("hi")
+    ),
+}
+
+
+def answered_in_tasks(answer):
+    async def endpoint(websocket: WebSocket):
+        await websocket.accept()
+        async with asyncio.TaskGroup() as tasks:
+            with suppress(WebSocketDisconnect):
+                while True:
+                    tasks.create_task(answer(websocket, await websocket.receive_text()))
+
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    ("shape", "answers"),
+    [(answered_in_tasks, True), (answered_in_tasks, False), (Sockets.by_a_queue, True)],
+)
+@pytest.mark.parametrize("helpers", HELPERS)
+def test_tasks_that_help_to_answer_a_message_are_of_its_turn(measured, shape, helpers, answers):
+    """The turn ends with what the task sends that they work for, not with a helper's end."""
+    app = FastAPI()
+    model = Scripted(answer=AIMessage("hi"))
+
+    async def answer(websocket, text):
+        await HELPERS[helpers](model)
+        if answers:
+            await asyncio.sleep(0.02)
+            await websocket.send_text(text)
+
+    app.add_api_websocket_route("/ws", shape(answer))
+    with serving(app) as client, socket_to(client, "/ws") as connection:
+        for text in ("one", "two", "three"):
+            connection.send(text)
+            if answers:
+                assert connection.recv(timeout=60) == text
+            time.sleep(0.3)
+        eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 3)
+        eventually(lambda: measured.page().sum("app_ai_streams_active") == 0)
+    page = measured.page()
+    assert page.sum(REQUESTS, status="ok") == page.sum(REQUESTS) == 3
+    assert page.sum("app_ai_stream_chunks_total") == 3 * answers
+    assert page.sum("app_ai_time_to_first_chunk_seconds_count") == 3 * answers
+    assert page.sum("app_ai_stream_aborts_total") == 0

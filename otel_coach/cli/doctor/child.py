@@ -6,6 +6,7 @@ import end with the process. Nothing is exported, and no dependency is probed.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 import json
@@ -151,7 +152,11 @@ def _imported(served: Served) -> Any:
     found: Any = importlib.import_module(module)
     for part in attribute.split("."):
         found = getattr(found, part)
-    return found() if served.is_factory else found
+    if not served.is_factory:
+        return found
+    call: Any = ast.parse(f"f({served.values})", mode="eval").body  # as gunicorn reads it
+    named = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    return found(*map(ast.literal_eval, call.args), **named)
 
 
 def _of_file(served: Served) -> Any:

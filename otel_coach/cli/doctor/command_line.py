@@ -62,6 +62,8 @@ class Served:
     folder: str
     """Where its modules are found first."""
     is_factory: bool = False
+    values: str = ""
+    """The arguments that gunicorn calls the factory with, as Python literals."""
     attribute: str = ""
     """For `fastapi`, the name of the application in that file."""
     instruments: bool = False
@@ -159,8 +161,9 @@ def _application(program: str, arguments: Sequence[str]) -> Served:
         message = "it names no application as module:attribute"
         raise CommandError(message)
     is_call = found.endswith(")")
-    target = found.partition("(")[0]
-    return Served(program, target, folder, is_factory=is_call or "--factory" in arguments)
+    target, _, values = found.partition("(")
+    is_factory = is_call or "--factory" in arguments
+    return Served(program, target, folder, is_factory=is_factory, values=values.removesuffix(")"))
 
 
 def environment_of(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
@@ -217,7 +220,12 @@ def _takes_a_value(argument: str) -> bool:
 
 def _position(command: Sequence[str]) -> int:
     """Returns where the server is named; a name may also be an option's value: `--with fastapi`."""
-    named = [at for at, word in enumerate(command) if Path(word).name in _DEFAULT_ATTRIBUTES]
+    named = [
+        at
+        for at, word in enumerate(command)
+        if Path(word).name in _DEFAULT_ATTRIBUTES
+        and not (word.startswith("-") or _ASSIGNMENT.fullmatch(word))
+    ]
     if certain := [at for at in named if at == 0 or not _takes_a_value(command[at - 1])] or named:
         return certain[0]
     message = f"it calls none of {', '.join(sorted(_DEFAULT_ATTRIBUTES))}"

@@ -45,7 +45,7 @@ def send(target: Target) -> Outcome:
             kind, body = _EMPTY_JSON if target.protocol == JSON else _EMPTY
             headers = {**dict(target.headers), "content-type": kind}
             if login := basic_credentials(target.parts):
-                headers["authorization"] = login  # instead of a header's, as requests has it
+                headers["authorization"] = login  # in place of a configured header, as by requests
             if not target.uses_tls:  # else the tunnel has them
                 headers |= _proxy_headers(_proxy(target))
             connection.request("POST", _path(target), body=body, headers=headers)

@@ -28,10 +28,13 @@ from otel_coach.metrics.catalogue import (
 )
 from otel_coach.metrics.labels import (
     DEFAULT_SIZES,
+    ENDPOINT,
     ERROR_TYPE,
     EXTRA_FEE,
     LABEL_SET,
+    LABEL_SETS_PER_ENDPOINT,
     LIMITS,
+    METHOD,
     MODEL,
     NO_PRICE,
     NO_USAGE,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
     from otel_coach.cli.doctor.examined import Examined
     from otel_coach.core.traps import Finding
+    from otel_coach.metrics.catalogue import Metric
 
 _MAX_FINDINGS: Final = 100
 _ADMITTED: Final = "INSTRUMENT:LABEL"
@@ -202,7 +206,7 @@ def _unescaped(quote: str) -> str:
 
 def _figures(known: _Known, all_samples: Iterable[Sample]) -> Iterator[Finding]:
     values: dict[str, set[str]] = defaultdict(set)
-    combinations: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    combinations: dict[Metric, set[tuple[str, ...]]] = defaultdict(set)
     names = {metric.prometheus_name: metric for metric in CATALOGUE}
     for sample in all_samples:
         base = re.sub("_(?:bucket|count|sum)$", "", sample.name)
@@ -212,9 +216,7 @@ def _figures(known: _Known, all_samples: Iterable[Sample]) -> Iterator[Finding]:
         for label, value in sample.labels.items():
             if label not in metric.closed:
                 values[label].add(value)
-        combinations[metric.prometheus_name].add(
-            tuple(sample.labels.get(label, "") for label in metric.labels)
-        )
+        combinations[metric].add(tuple(sample.labels.get(label, "") for label in metric.labels))
         if (judge := _JUDGES.get(sample.name)) is not None:
             yield from judge(known, sample)
     yield from _budgets(known.sizes, values, combinations)
@@ -294,24 +296,31 @@ _JUDGES: Final[Mapping[str, Callable[[_Known, Sample], Iterator[Finding]]]] = {
 def _budgets(
     sizes: Mapping[str, int],
     values: Mapping[str, set[str]],
-    combinations: Mapping[str, Iterable[object]],
+    combinations: Mapping[Metric, Iterable[object]],
 ) -> Iterator[Finding]:
     """Yields the budgets that are nearly full, by the sizes of the service."""
     for label, seen in values.items():
         if label in DEFAULT_SIZES and label not in LIMITS:
             used = len(seen - {OTHER} - OUR_OWN_VALUES.get(label, frozenset()))
             yield from _nearly_full(label, f"label {label}", used, sizes[label])
-    for name, rows in combinations.items():
-        what = f"the label combinations of {name}"
-        yield from _nearly_full(LABEL_SET, what, len({*rows}), sizes[LABEL_SET])
+    for metric, rows in combinations.items():
+        if metric.is_closed:
+            continue  # its combinations take no places of the budget
+        size = sizes[LABEL_SET]
+        if METHOD in metric.labels:  # the application's routes have places of their own
+            size += LABEL_SETS_PER_ENDPOINT * sizes[ENDPOINT]
+        what = f"the label combinations of {metric.prometheus_name}"
+        yield from _nearly_full(LABEL_SET, what, len({*rows}), size, 2 * sizes[LABEL_SET])
 
 
-def _nearly_full(budget: str, what: str, used: int, size: int) -> Iterator[Finding]:
+def _nearly_full(
+    budget: str, what: str, used: int, size: int, more: int | None = None
+) -> Iterator[Finding]:
     if used >= _NEARLY_FULL * size:
         yield traps.NEARLY_FULL.found(
             used=used,
             size=size,
             budget=what,
             variable=budget_variable(budget),
-            more=2 * size,
+            more=more or 2 * size,
         )

@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _open_no_port() -> None:
-    """Has a reader for Prometheus that OTEL_CONFIG_FILE describes answer on no port."""
+    """Keeps the Prometheus reader that OTEL_CONFIG_FILE may describe from opening a port."""
     with suppress(ImportError):
         exporter: Any = importlib.import_module("opentelemetry.exporter.prometheus")
         exporter.start_http_server = _start_no_server

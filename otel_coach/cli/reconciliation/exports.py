@@ -32,7 +32,8 @@ def read(paths: Sequence[str]) -> Invoice:
     pages: list[list[Item]] = []
     unfinished: dict[Report, bool] = {}
     finished = set[str]()
-    """Providers of which a last page without lines was read."""
+    """Providers of which a last page with an empty bucket was read: it may be the last page of any
+    of their reports."""
     for path in paths:
         text = file_text(path, MAX_BYTES)
         if text.lstrip()[:1] not in {"{", "["}:

@@ -6,6 +6,8 @@ import logging
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry import trace
+
 from otel_coach.instrumentors.asgi.routes import OwnPage, Routes
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from otel_coach.core.announcement import AnnounceOnce
 
-_GIVES_WAY: Final = (
+GIVES_WAY: Final = (
     "the application is instrumented by opentelemetry-instrumentation-fastapi or -asgi already; "
     "otel-coach's server span gives way"
 )
@@ -23,7 +25,14 @@ _logger = logging.getLogger("otel_coach")
 class KnownApplication:
     """State of an application, kept from its first event on."""
 
-    __slots__ = ("app", "gives_way", "may_rewrite", "page", "routes")
+    __slots__ = (
+        "app",
+        "has_own_server_spans",
+        "is_traced_outside",
+        "may_rewrite",
+        "page",
+        "routes",
+    )
 
     def __init__(self, app: object) -> None:
         self.app = weakref.ref(app)
@@ -31,11 +40,13 @@ class KnownApplication:
         self.page = OwnPage()
         self.may_rewrite = False
         """Whether a middleware may rewrite paths, so that it is noted which one the router gets."""
-        self.gives_way: bool | None = None
+        self.has_own_server_spans: bool | None = None
         """Whether another instrumentation makes the server spans; None before the first request."""
+        self.is_traced_outside = False
+        """Whether a middleware around it has made the server span of a request."""
 
 
-def gives_way(app: Any, announce: AnnounceOnce | None) -> bool:
+def has_own_server_spans(app: Any, announce: AnnounceOnce | None) -> bool:
     """Returns whether a contrib middleware in the stack of `app` makes the server spans.
 
     If so, `announce` is called with a line for the log.
@@ -44,11 +55,18 @@ def gives_way(app: Any, announce: AnnounceOnce | None) -> bool:
         app.middleware_stack = app.build_middleware_stack()
     if any(map(_is_contrib, _stack(app))):
         if announce is not None:
-            announce("server spans", lambda: _GIVES_WAY)
+            announce("server spans", lambda: GIVES_WAY)
         return True
     if hasattr(app, "_native_telemetry"):
         _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")
     return False
+
+
+def is_server_span(span: trace.Span) -> bool:
+    """Returns whether `span` is a server span that other code than otel-coach has made."""
+    scope: Any = getattr(span, "instrumentation_scope", None)
+    is_ours = scope is None or scope.name == "otel_coach"
+    return not is_ours and getattr(span, "kind", None) is trace.SpanKind.SERVER
 
 
 def _stack(app: Any) -> Iterator[object]:

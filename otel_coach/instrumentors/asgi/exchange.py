@@ -93,7 +93,8 @@ class Exchange(Answering):
         self._routes = routes
         self.app = app
         self._routed = scope
-        # Does what `original_of` and `time_at` do: test_work.py limits the functions of a request.
+        # Repeats `original_of` and `time_at` inline: test_work.py limits how many functions a
+        # request may call.
         self._original = {
             "path": scope["path"],
             "root_path": getattr(app, "root_path", "") or scope.get("root_path", ""),

@@ -20,7 +20,8 @@ class ServerMessages:
 
     Until `watch` is called, each call of `next` reads one from the server. From then on a task
     reads them, whether the application waits for one or not. It stops at a few that the application
-    has not taken, so that the server's flow control works. Only `is_left_now` reads beside it.
+    has not taken, so that the server's flow control works. Only `client_has_left_now` reads beside
+    it.
 
     Args:
         receive: the server's callable.
@@ -76,7 +77,7 @@ class ServerMessages:
             if self._is_wanted:
                 self.watch()
 
-    def is_left_now(self) -> bool:
+    def client_has_left_now(self) -> bool:
         """Returns whether the server has already said that the client has left.
 
         The task, which waits for the same message, may not have run since.

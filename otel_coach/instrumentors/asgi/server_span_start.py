@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.spans import distrusts_caller, is_idle
-from otel_coach.instrumentors.asgi.applications import gives_way
+from otel_coach.instrumentors.asgi.applications import (
+    GIVES_WAY,
+    has_own_server_spans,
+    is_server_span,
+)
 from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
 from otel_coach.metrics.aggregation import NO_CONTEXT
 from otel_coach.metrics.labels import span_text
@@ -47,15 +52,20 @@ class ServerSpans:
         self._excluded = _parsed(excluded_urls) if excluded_urls else None
         self._announce = announce
         self._incoming = IncomingContext()
+        self._ambient: Context | None = None
+        """The last context around a request that had no server span; mostly it is the server's."""
 
     @guarded  # without a span, the request is measured all the same
     def start(
         self, exchange: Exchange | Connection, known: KnownApplication, scope: Scope
     ) -> Context | None:
         """Starts the span and returns its context; None if there is nothing to attach."""
-        if known.gives_way is None:
-            known.gives_way = gives_way(exchange.app, self._announce)
-        if known.gives_way:
+        if known.has_own_server_spans is None:
+            known.has_own_server_spans = has_own_server_spans(exchange.app, self._announce)
+        if known.has_own_server_spans:
+            return None
+        around = otel_context.get_current()
+        if around is not self._ambient and self._has_server_span(around, known):
             return None
         if self._excluded is not None and self._excluded.url_disabled(_url(scope)):
             return None
@@ -83,6 +93,19 @@ class ServerSpans:
         context = set_span_in_context(span, parent)
         exchange.span, exchange.context = span, context
         return context
+
+    def _has_server_span(self, around: Context, known: KnownApplication) -> bool:
+        """Returns whether a middleware around the application has made the span of a request."""
+        if is_server_span(span := get_current_span(around)):
+            known.is_traced_outside = True
+            if self._announce is not None:
+                self._announce("server spans", lambda: GIVES_WAY)
+            return True
+        found = span.get_span_context()  # a span that is not sampled has no kind
+        if known.is_traced_outside and found.is_valid and not found.is_remote:
+            return True
+        self._ambient = around
+        return False
 
 
 def _parsed(excluded_urls: str) -> Any:

@@ -156,7 +156,7 @@ class StoppingExchange(Exchange):
 
     @guarded
     def _look_beside(self) -> None:
-        if self._messages.is_left_now():
+        if self._messages.client_has_left_now():
             self._note_client_left()
 
     @guarded

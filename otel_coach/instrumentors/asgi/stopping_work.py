@@ -126,7 +126,7 @@ class Stopping:
 
     def new_stop(self, rule: StopRule) -> Stop:
         """Returns the `Stop` that each start of a run asks."""
-        return Stop(rule, self._is_answering, self.count)
+        return Stop(rule, self._is_answering, self.count, self._thread)
 
     def makes_answer(self, place: Place) -> bool:
         """Returns whether the code at `place` makes the answer, as far as is known."""

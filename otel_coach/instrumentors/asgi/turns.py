@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import trace
 
 from otel_coach.core.event_loop import current_task
 from otel_coach.core.guard import guarded
 from otel_coach.core.library_tasks import feeds_events
-from otel_coach.core.request_context import Request
+from otel_coach.core.request_context import Request, current_request
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from otel_coach.metrics.recorder import Recorder
+
+
+_LINGER: Final = 0.1
+"""Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
+tells that the next turn begins."""
+_SILENCE: Final = 1.0
+"""The same for a turn that has sent nothing yet."""
 
 
 class Socket(Protocol):
@@ -88,7 +95,11 @@ class Turn(Request):
         self.reader: asyncio.Task[Any] | None = None
         """The task that received the message."""
         self.task: asyncio.Task[Any] | None = None
-        """The task in which its work began; None in a thread."""
+        """The task that sends the answer, as soon as that is known; before, the one in which its
+        work began, which may work for that task (`asyncio.gather`, or `asyncio.wait_for` until
+        Python 3.12). None in a thread."""
+        self.task_answers = False
+        """Whether `task` has sent a message."""
         self.was_handed_on = False
         """Whether neither the end of a task nor the next message tells the end of the turn: a task
         that runs all the time got the message, the task of the work feeds a stream of events, or
@@ -117,19 +128,59 @@ class Turn(Request):
     @guarded
     def _begun(self) -> Turn:
         turn = self.connection.turn_of_work() if self.is_first else self
-        if turn.task is None and (task := current_task()) is not None:
-            turn.task = task
+        task = current_task()
+        if task is not None and (turn.task is None or turn.task.done()):
+            turn.task, turn.task_answers = task, False
             if feeds_events(task):  # other code sends what it makes, also after the task's end
                 turn.was_handed_on = True
-            if task is not turn.reader and not turn.was_handed_on:
-                task.add_done_callback(turn.task_done)
+            turn.watch_task()
         return turn
 
+    def watch_task(self) -> None:
+        """Makes the end of its task tell the end of the turn, if it does."""
+        task = self.task
+        if task is not None and task is not self.reader and not self.was_handed_on:
+            task.add_done_callback(self.task_done)
+
+    def note_sender(self) -> None:
+        """Notes the task that sends a message of this turn."""
+        if self.was_handed_on or self.task_answers or current_request.get() is not self:
+            return
+        sender = current_task()
+        if sender is self.task:
+            self.task_answers = True
+        elif sender is not None and sender is not self.reader:
+            self.task, self.task_answers = sender, True
+            self.watch_task()
+
     @guarded
-    def task_done(self, _task: object) -> None:
-        """Called when the task has ended in which the work of this turn began."""
-        if self.is_done and not self.connection.is_in_hand(self):
+    def task_done(self, task: object) -> None:
+        """Called when the task has ended in which the work of this turn began, or that answers."""
+        if task is not self.task or not self.is_done or self.connection.is_in_hand(self):
+            return
+        if self.task_answers:
             self.connection.finish_turn(self)
+        else:
+            self.connection.finish_turn_later(self)
+
+    @property
+    def linger(self) -> float:
+        """The seconds after the end of its work in which another message still belongs to it."""
+        return _LINGER if self.chunks else _SILENCE
+
+    @property
+    def is_left_to_its_task(self) -> bool:
+        """Whether the end of its task will tell the end of the turn."""
+        return not self.was_handed_on and self.task is not None and not self.task.done()
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether nothing more is to come, if nothing was sent for a while.
+
+        One that was handed on and has sent nothing yet has an answer to send.
+        """
+        has_answer = self.chunks > 0 or not self.was_handed_on
+        return has_answer and self.is_done and not self.is_left_to_its_task
 
     @guarded
     def context_in(self, context: Context) -> Context:

@@ -45,9 +45,6 @@ _SERVER_RESTARTS: Final = 1012
 """The close code by which a server that stops tells the application that the connection ends."""
 _MAX_STEPS: Final = 20
 """Steps of the event loop that the closing of a dropped stream may take."""
-_LINGER: Final = 0.1
-"""Seconds after the end of a turn's work in which a last message still belongs to it, where nothing
-tells that the next turn begins."""
 
 
 class Connection(Answering):
@@ -214,6 +211,7 @@ class Connection(Answering):
         """Counts a message, which the server has taken."""
         turn.last = perf_counter()
         turn.has_dropped_stream = False
+        turn.note_sender()
         if not self._client_left:
             turn.chunks += 1
             if turn.first_chunk is None:
@@ -232,10 +230,11 @@ class Connection(Answering):
     def turn_of_work(self) -> Turn:
         """Returns the turn of AI work that runs in a context older than the last message.
 
-        That is the open turn of the task that does it; but if that turn's work is done and a newer
-        message waits, the newer message's: a worker may take messages from a queue. Otherwise it is
-        the last message's turn if no AI work of it has begun yet, else a new one, as where a server
-        speaks first.
+        If the current task has an open turn, it is that turn, except where its work is done and a
+        newer message waits (a worker may take messages from a queue). In every other case it is the
+        turn of the last message, if no AI work has begun for it yet. Otherwise the task may help a
+        worker whose turn has sent nothing yet; if there is none, it is a new turn, as where a
+        server speaks first.
         """
         task = current_task()
         newest = self._latest
@@ -244,7 +243,8 @@ class Connection(Answering):
         for turn in list(self.open_turns):
             if turn.task is task and task is not None and not (turn.is_done and newest):
                 return turn
-        turn = newest or self._turn_class(self)
+        silent = (turn for turn in list(self.open_turns) if turn.was_handed_on and not turn.chunks)
+        turn = newest or next(silent, None) or self._turn_class(self)
         turn.was_handed_on = True
         return turn
 
@@ -278,24 +278,23 @@ class Connection(Answering):
     @guarded
     def finish_turn_later(self, turn: Turn) -> None:
         """Ends `turn`, whose work has ended, if nothing else will tell its end."""
-        if not turn.was_handed_on and (turn.task is not None or current_task() is turn.reader):
+        if turn.is_left_to_its_task or (not turn.was_handed_on and current_task() is turn.reader):
             return  # the end of its task, or the next `receive`, tells
         if self._loop is None:
             self.finish_turn(turn)
         elif get_ident() == self._thread:
-            self._loop.call_later(_LINGER, self._finish_if_quiet, turn)
+            self._loop.call_later(turn.linger, self._finish_if_quiet, turn)
         else:
             self._loop.call_soon_threadsafe(
-                self._loop.call_later, _LINGER, self._finish_if_quiet, turn
+                self._loop.call_later, turn.linger, self._finish_if_quiet, turn
             )
 
     @guarded
     def _finish_if_quiet(self, turn: Turn) -> None:
-        # One that has sent nothing yet has an answer to send: `send` comes here again.
         # Half of the time is enough: this may run a little early by `perf_counter`, and nothing
-        # would call it again.
-        is_quiet = turn.chunks and perf_counter() - turn.last >= _LINGER / 2
-        if turn.is_done and is_quiet and not self.is_in_hand(turn):
+        # would call it again. (What is sent does, later.)
+        is_quiet = perf_counter() - turn.last >= turn.linger / 2
+        if is_quiet and turn.may_be_over and not self.is_in_hand(turn):
             self.finish_turn(turn)
 
     @guarded
@@ -315,7 +314,7 @@ class Connection(Answering):
             return
         self._client_left = True
         for turn in list(self.open_turns):
-            if turn.has_dropped_stream:
+            if turn.has_dropped_stream or (turn.may_be_over and not self.is_in_hand(turn)):
                 self.finish_turn(turn)
             elif turn.open_runs or not turn.chunks:
                 turn.abandoned_endpoint = self.route.template

@@ -144,8 +144,8 @@ class Watch:
 def _exception_of(future: Future[Any]) -> BaseException | None:
     """Returns what a future that is done raised.
 
-    A future of asyncio that is asked for it no longer tells the event loop that nobody has asked,
-    which logs the exception of a task that the application does not await.
+    Asking an asyncio future for its exception marks it as retrieved: the event loop would then no
+    longer log the exception of a task that the application never awaits.
     """
     if asyncio.isfuture(future) and compatibility.holds(compatibility.FUTURES):
         return _kept_exception(future)

@@ -163,7 +163,7 @@ class ClientCalls:
         if call.provider == self._package.name and call.api_url is None:
             call.api_url = address_of(client)  # a framework may not know it (OPENAI_BASE_URL)
         if isinstance(call, ModelCall):
-            call.was_asked = True
+            call.sent_request = True
             return None
         return self.open_calls.part_of(call)
 

@@ -103,7 +103,7 @@ class ModelCall(ProviderCall):
         "model",
         "prompt",
         "provider",
-        "was_asked",
+        "sent_request",
         "was_streamed",
         "wraps",
     )
@@ -127,7 +127,7 @@ class ModelCall(ProviderCall):
         """Usage blocks of the chunks; all that is known of a run whose end is never reported."""
         self.wraps = False
         """Whether it called another model of LangChain."""
-        self.was_asked = False
+        self.sent_request = False
         """Whether it sent a request by a provider's package itself."""
         self.first_token: float | None = None
         self.last_token: float | None = None
@@ -144,7 +144,7 @@ class ModelCall(ProviderCall):
     @property
     def is_wrapper(self) -> bool:
         """Whether it only called other models, which are counted in its place."""
-        return self.wraps and not self.was_asked
+        return self.wraps and not self.sent_request
 
     @property
     def was_no_call(self) -> bool:
@@ -159,8 +159,8 @@ class ModelCall(ProviderCall):
         """Returns the billed usage, as far as the application has received it."""
         at_end = usage_of(end.billing or _NO_BILLING)
         # If chunks have usage, it counts: the answer's is langchain-core's sum over them, which is
-        # too large where a provider repeats running totals, and lacks parts in older versions. Only
-        # if the totals are the same, and no chunk names parts, the answer's may name them.
+        # too large where a provider repeats running totals, and lacks parts in older versions. The
+        # answer's is taken only where the totals agree and no chunk names parts; it may name them.
         usage = usage_of_chunks(self.chunk_usages or ()) or at_end
         if usage is not None and at_end is not None and not usage.has_parts:
             same = (usage.prompt, usage.completion) == (at_end.prompt, at_end.completion)

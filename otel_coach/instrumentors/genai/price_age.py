@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def observe_age(recorder: Recorder, prices: PriceList) -> None:
-    """Creates the gauge; an instrumentor that prices calls by `prices` calls this."""
+    """Creates the gauge. Called by each instrumentor that computes costs by `prices`."""
     recorder.observe(PRICE_LIST_AGE, partial(_age, prices))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
+from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
 from otel_coach.core.guard import guarded
@@ -14,6 +15,7 @@ from otel_coach.instrumentors.genai.model_call import ModelCall, response_attrib
 from otel_coach.instrumentors.genai.runs import End, RetrieverRun, ToolRun
 from otel_coach.instrumentors.genai.tool_answers import says_error
 from otel_coach.instrumentors.genai.unmeasured import UnmeasuredLog
+from otel_coach.metrics.aggregation import NO_CONTEXT
 from otel_coach.metrics.catalogue import (
     RETRIEVAL_LATENCY,
     RETRIEVAL_REQUESTS,
@@ -197,6 +199,10 @@ class RunRecorder:
         """Records `run` and ends its span; called by the recorder when it flushes."""
         attributes: dict[str, AttributeValue] = {}
         is_recording = run.span is not None and run.span.is_recording()
+        if (
+            run.span is not None
+        ):  # in its own context, the span of a run that has ended is not current
+            run.context = trace.set_span_in_context(run.span, run.context or NO_CONTEXT)
         try:
             if end.status == PAUSED:
                 attributes["otel_coach.outcome"] = PAUSED

@@ -39,7 +39,7 @@ class StoppingClientCalls:
     def patch(self, client: type, *, is_async: bool) -> Iterable[Callable[[], None]]:
         """Patches the same classes as `ClientCalls`; yields the undo functions.
 
-        Some clients share only the base class with `client`, such as `AnthropicBedrock`.
+        The base class is among them, for clients that share only that one (`AnthropicBedrock`).
         """
         for owner in owners_of_request([client]):
             yield replace_method(

@@ -32,8 +32,8 @@ def is_inside_another_model() -> bool:
 def _frame_of_caller() -> FrameType | None:
     """Returns the frame of the code that has called the function that calls this.
 
-    It is not passed from there: to `core.interrupts`, a function that is called with its caller's
-    frame is a signal handler or a debugger.
+    The frame is not passed as an argument, because `core.interrupts` takes each function that is
+    called with its caller's frame for a signal handler or a debugger.
     """
     frame = currentframe()
     for _ in range(2):

@@ -77,7 +77,7 @@ class RunObserver:
     ) -> None:
         """Starts the run of a chain, graph or node. LangChain itself reports its cancellation."""
         if self._runs.get(manager.run_id) is not None:
-            return  # LangGraph reports the start a second time to tracers that get another input
+            return  # LangGraph starts a run twice, where LangChain's tracers get another input
         parent = self._parent_of(manager, self._model_around_chain())
         if parent is not None and parent.span is None and is_graph_step(manager.tags):
             self._start_agent(parent)

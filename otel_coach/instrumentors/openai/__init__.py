@@ -41,4 +41,7 @@ class OpenAIInstrumentor(ClientInstrumentor):
 
 def _provider_of(client: Any) -> str:
     """Returns the provider that `client` asks, by LangChain's name for it."""
-    return "azure" if "Azure" in type(client).__name__ else "openai"
+    name = type(client).__name__
+    if "Bedrock" in name:
+        return "amazon_bedrock"
+    return "azure" if "Azure" in name else "openai"

@@ -58,7 +58,7 @@ class ChatCall(DirectCall):
                 self.last_token = now = perf_counter()
                 if self.first_token is None:
                     self.first_token = now
-                    self.begins_with_reasoning = self.reasons(delta)
+                    self.begins_with_reasoning = self.has_reasoning(delta)
             if reason := getattr(choice, "finish_reason", None):  # some servers send an empty one
                 self._choice_ended(reason)
             if self.output is not None:
@@ -76,7 +76,7 @@ class ChatCall(DirectCall):
         return any(getattr(delta, name, None) for name in _MORE_THAN_TEXT)
 
     @staticmethod
-    def reasons(delta: Any) -> bool:
+    def has_reasoning(delta: Any) -> bool:
         """Returns whether a delta has reasoning."""
         return any(getattr(delta, name, None) for name in _REASONING)
 

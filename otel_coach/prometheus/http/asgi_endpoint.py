@@ -221,9 +221,14 @@ class _CombinedAnswer:
         if start["status"] != HTTPStatus.OK or self._scope["method"] == "HEAD":
             return False
         self._content_type = _header(headers, b"content-type")
-        if may_be_prometheus(self._content_type) and not _header(headers, b"content-encoding"):
+        encoding = _header(headers, b"content-encoding")
+        if not may_be_prometheus(self._content_type):
+            self._endpoint.log_left_unchanged(self._content_type or "it has no content type")
+        elif encoding:
+            why = f"its content-encoding is {encoding}, although none was asked for"
+            self._endpoint.log_left_unchanged(why)
+        else:
             return True
-        self._endpoint.log_left_unchanged(self._content_type or "it has no content type")
         return False
 
     async def _finish(self) -> None:

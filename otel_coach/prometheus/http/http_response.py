@@ -92,6 +92,22 @@ def unavailable(page: PageRenderer, error: OSError) -> Answer:
     return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
+def without_thread(page: PageRenderer, error: RuntimeError) -> Answer:
+    """Returns the response if no thread can be started to render the page; logs it once."""
+    what_helps = (
+        "Raise the limit of threads and processes: ulimit -u of the service's user, or the "
+        "container's pids limit"
+    )
+    if page.cannot_read.begins():
+        _logger.error(
+            "otel-coach: there is no page for Prometheus, since no thread can be started (%s). %s",
+            error,
+            what_helps,
+        )
+    text = f"no thread can be started to render the page ({error}). {what_helps}"
+    return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, text)
+
+
 def is_allowed(token: str | None, authorization: str) -> bool:
     """Whether the header `authorization` contains the bearer `token` (RFC 6750).
 

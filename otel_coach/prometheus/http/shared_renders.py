@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Final
 from otel_coach.core.forks import in_each_child
 from otel_coach.core.guard import OwnThread
 from otel_coach.prometheus.http.bandwidth import Bandwidth
-from otel_coach.prometheus.http.http_response import BUSY, answer, unavailable
+from otel_coach.prometheus.http.http_response import (
+    FAILED,
+    answer,
+    unavailable,
+    without_thread,
+)
 from otel_coach.prometheus.negotiation import accepts_gzip, format_of
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ class Ticket:
         """
         if self._fault is not None:
             raise self._fault
-        return self._found or BUSY
+        return self._found or FAILED
 
     def end(self, found: Answer | None, fault: BaseException | None) -> None:
         """Ends the wait with the response, or with the `fault` that rendering raised."""
@@ -102,7 +107,8 @@ class Renders:
     ) -> Ticket | None:
         """Returns a ticket for the page; None if too many requests wait.
 
-        A page that includes the application's `own` is never shared with other requests.
+        If no thread can be started for it, the ticket has the response that says so. A page that
+        includes the application's `own` is never shared with other requests.
         """
         wanted = (format_of(accept), accepts_gzip(accept_encoding), own)
         ticket = Ticket(ready)
@@ -115,9 +121,8 @@ class Renders:
             self._is_working = True
         try:
             OwnThread(self._work, "otel-coach-page", self._fault).start()
-        except RuntimeError:  # no thread can be started
-            self._give_up()
-            return None
+        except RuntimeError as error:
+            self._give_up(without_thread(self._page, error))
         return ticket
 
     def unavailable(self, error: OSError) -> Answer:
@@ -138,7 +143,7 @@ class Renders:
                 # _MAX_PAUSE at most, but more pages would have to wait for one.
                 self._credit = max(-_AT_ONCE, self._credit - (monotonic() - began))
         except BaseException:
-            self._give_up()
+            self._give_up(FAILED)
             raise
 
     def _next(self) -> _Wanted | None:
@@ -171,10 +176,10 @@ class Renders:
         except BaseException as raised:  # noqa: BLE001 - other tickets have to be served too
             self._fault(raised, "Renders")
 
-    def _give_up(self) -> None:
+    def _give_up(self, found: Answer) -> None:
         with self._lock:
             self._is_working = False
             waiting, self._waiting = self._waiting, {}
         for tickets in waiting.values():
             for ticket in tickets:
-                self._end(ticket, None, None)
+                self._end(ticket, found, None)

@@ -6,6 +6,8 @@ import threading
 import pytest
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
+from langchain_core.language_models import FakeListChatModel
+from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
 from otel_coach.testing import ScriptedProvider
@@ -89,6 +91,35 @@ def test_work_that_was_started_to_go_on_goes_on(stopping, work, notes, how):
     total, _ = made(app, "/answer", notes)
     assert total == ALL
     assert stopping.page().sum(STOPPED) == 0
+
+
+@pytest.mark.server
+def test_a_task_that_a_tool_started_to_go_on_goes_on_though_a_thread_had_the_first_run(
+    stopping, work, notes
+):
+    app = FastAPI()
+    kept, said = [], []
+    model = FakeListChatModel(responses=["kept"])
+
+    async def remember():
+        await asyncio.sleep(0.6)  # by then, the client has left, and the run around it has ended
+        said.append((await model.ainvoke("hi")).content)
+
+    async def node(_state):
+        kept.append(asyncio.create_task(remember()))
+        await asyncio.sleep(0.3)
+        return {}
+
+    graph = StateGraph(dict).add_node("node", node).set_entry_point("node").compile()
+
+    @app.get("/answer")
+    async def answer():
+        await asyncio.to_thread(model.invoke, "hi")
+        await graph.ainvoke({})
+        await work.graph.ainvoke(EMPTY)
+
+    made(app, "/answer", notes)
+    eventually(lambda: said == ["kept"])
 
 
 @pytest.mark.server

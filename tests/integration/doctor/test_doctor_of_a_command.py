@@ -182,6 +182,15 @@ def test_a_command_of_no_known_server(told):
     assert found.keys() == {"command-unknown"}
 
 
+def test_the_arguments_of_a_factory_are_passed_on(told):
+    text = "from fastapi import FastAPI\n\ndef create(env, *, debug):\n    app = FastAPI()\n"
+    text += "    app.get(f'/{env}/{debug}')(lambda: 1)\n    return app\n"
+    command = f"{INSTRUMENT} gunicorn -k uvicorn_worker.UvicornWorker"
+    found, facts = told(text, f"{command} app:create('production',debug=False)")
+    assert not found
+    assert "5 routes" in facts  # four are FastAPI's documentation
+
+
 def test_a_factory_in_another_folder(told, tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "shop.py").write_text(f"{APPLICATION}\ndef create():\n    return app\n")

@@ -124,7 +124,7 @@ def test_a_page_of_its_own_in_another_format_has_the_words_of_the_log(told):
     found, _ = told(OWN_PAGE + "    return {'up': 1}\n")
     assert found.keys() == {"own-page-not-prometheus"}
     finding = found["own-page-not-prometheus"]
-    assert "is not a Prometheus page (application/json)" in finding.what
+    assert "cannot be combined with otel-coach's (application/json)" in finding.what
     assert "export OTEL_COACH_METRICS_PATH=" in finding.cure
 
 

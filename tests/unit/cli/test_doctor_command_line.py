@@ -19,6 +19,8 @@ from otel_coach.cli.doctor.command_line import CommandError, environment_of, ser
         ("uv run uvicorn app:app", "app:app"),
         ("uv run --with fastapi uvicorn app:app", "app:app"),
         ("uv run -q uvicorn app:app", "app:app"),
+        ("uv run --directory=/srv/fastapi uvicorn app:app", "app:app"),
+        ("env PYTHONPATH=/srv/fastapi uvicorn app:app", "app:app"),
         ("env -i -- uvicorn app:app", "app:app"),
         ("poetry run gunicorn -k uvicorn.workers.UvicornWorker -w 4 app:app", "app:app"),
         ("gunicorn app:app --bind localhost:8000", "app:app"),
@@ -141,3 +143,9 @@ def test_options_of_the_command_count_as_variables():
 )
 def test_variables_that_env_sets_and_removes(command, variables):
     assert environment_of(command.split(), {"A": "1"}) == variables
+
+
+def test_gunicorn_calls_a_factory_with_literals():
+    found = served(["gunicorn", "app:create('production', debug=False)"])
+    assert (found.target, found.is_factory) == ("app:create", True)
+    assert found.values == "'production', debug=False"

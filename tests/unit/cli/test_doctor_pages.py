@@ -8,7 +8,7 @@ import pytest
 from otel_coach.cli.doctor import fetch, service
 from otel_coach.core.page_comments import BUDGETS
 from otel_coach.core.traps import Severity
-from otel_coach.metrics.labels import DEFAULT_BUDGETS
+from otel_coach.metrics.labels import DEFAULT_BUDGETS, DEFAULT_SIZES
 from tests.support.doctor import ERRORS, examined, findings, hostile, page, text_of
 from tests.support.programs import free_port
 
@@ -209,6 +209,21 @@ def test_the_combinations_of_labels_have_a_budget_too():
     told = only(ours(rows + BUDGETS % "label_set=100"), "budget-nearly-full")
     assert "85 of 100 values of the label combinations of agent_tool_calls_total" in told
     assert "export OTEL_COACH_BUDGET_LABEL_SET=200" in told
+
+
+def test_combinations_that_have_places_of_their_own_do_not_fill_that_budget():
+    """Closed metrics ask for no place; each route's method has places of its own."""
+    fixed = "".join(
+        f'otel_coach_label_overflow_total{{error_type="{kind}"}} 0\n' for kind in DEFAULT_SIZES
+    )
+    assert looked(ours(fixed + BUDGETS % "label_set=10")) == []
+    name = "http_server_request_duration_seconds_count"
+    routes = "".join(
+        f'{name}{{endpoint="/r{n}",method="GET",status="{status}"}} 1\n'
+        for n in range(100)
+        for status in (200, 404, 422, 500)
+    )
+    assert looked(ours(routes + BUDGETS % "endpoint=200 label_set=400")) == []
 
 
 @pytest.mark.parametrize("label", ["model", "endpoint", "label_set"])

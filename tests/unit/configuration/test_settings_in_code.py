@@ -202,3 +202,11 @@ def test_an_entry_in_libpqs_form_begins_after_a_comma():
 def test_a_wildcard_in_the_names_of_attributes_is_reported():
     (problem,) = Settings.from_env({"OTEL_COACH_SPAN_ATTRIBUTES": "http.request.header.*"}).problems
     assert "http.request.header.*" in problem.text
+
+
+def test_a_host_without_a_port_has_opentelemetrys_default_port():
+    """As the variables have it; `localhost` is the default, and asks for nothing."""
+    assert Settings(metrics_host="0.0.0.0").metrics_port == 9464
+    assert Settings(metrics_host="0.0.0.0", metrics_port=1234).metrics_port == 1234
+    assert Settings().metrics_port is None
+    assert Settings.from_env({}).metrics_port is None

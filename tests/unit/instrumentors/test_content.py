@@ -7,6 +7,7 @@ import pytest
 from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+from opentelemetry import trace
 
 from otel_coach.instrumentors.genai.content import ContentCapture
 from otel_coach.instrumentors.genai.direct_call import dumped
@@ -189,3 +190,22 @@ def test_a_wrong_setting_is_one_line(variable, value):
     assert len(settings.problems) == 1
     assert variable in settings.problems[0].text
     assert not settings.captures_on_spans
+
+
+def test_an_event_has_the_ids_of_the_calls_span(monkeypatch):
+    records, make = [], ContentCapture.event_of_call
+
+    def kept(*args):
+        records.append(make(*args))
+        return records[-1]
+
+    monkeypatch.setattr(ContentCapture, "event_of_call", staticmethod(kept))
+    settings = Settings.from_env({CAPTURE: "EVENT_ONLY", "OTEL_LOGS_EXPORTER": "none"})
+    with measuring(settings) as measured:
+        FakeListLLM(responses=["Sleep."]).invoke("At night?")
+        with trace.get_tracer("app").start_as_current_span("outer"):
+            FakeListLLM(responses=["Sleep."]).invoke("At night?")
+        spans = [span for span in measured.spans if span.name != "outer"]
+    assert len(records) == len(spans) == 2
+    assert [record.span_id for record in records] == [span.context.span_id for span in spans]
+    assert [record.trace_id for record in records] == [span.context.trace_id for span in spans]

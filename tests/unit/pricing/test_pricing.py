@@ -258,3 +258,14 @@ def test_a_tier_of_openai_and_a_mode_of_claude_may_both_be_called_fast():
     assert prices.priced(usage, ("claude-opus-4-8",), claude).usd == pytest.approx(
         (1000 * 10 + 100 * 50) / 1e6
     )
+
+
+@pytest.mark.parametrize("protocol", ["openai/v1", "anthropic"])
+def test_bedrocks_other_host_has_bedrocks_prices(protocol):
+    url = f"https://bedrock-mantle.us-east-1.api.aws/{protocol}"
+    call = CallDetails("amazon_bedrock", url)
+    by_provider = CallDetails("amazon_bedrock")
+    model = ("global.anthropic.claude-sonnet-4-5-20250929-v1:0",)
+    usage = Usage(1_000_000, 0)
+    found = PriceList().priced(usage, model, call)
+    assert found.usd == PriceList().priced(usage, model, by_provider).usd == 3.0

@@ -118,13 +118,19 @@ def test_pages_take_a_fifth_of_the_time_where_they_are_asked_for_all_the_time(mo
     assert max(slept) <= 0.5
 
 
-def test_without_a_thread_left_the_page_is_busy(renders, monkeypatch):
+def test_without_a_thread_left_the_answer_and_the_log_say_so(renders, monkeypatch, caplog):
     def no_thread(self):
         raise RuntimeError("can't start new thread")
 
+    ready = []
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_thread)
-        assert renders.ask("", "", lambda: None) is None
+        tickets = [renders.ask("", "", lambda: ready.append(1)) for _ in range(2)]
+    assert ready == [1, 1]
+    for ticket in tickets:
+        assert ticket.found().status == 503
+        assert b"no thread can be started" in ticket.found().body
+    assert caplog.text.count("since no thread can be started") == 1
     assert not renders._is_working
 
 

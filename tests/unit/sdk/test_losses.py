@@ -43,6 +43,23 @@ class Every:
 SPANS = Settings(trace_exporters=("otlp",), span_queue=600)
 
 
+@pytest.mark.parametrize("signal", ["traces", "logs"])
+def test_a_queue_that_is_shorter_than_the_sdks_batches_is_used(signal, monkeypatch):
+    settings = Settings(
+        trace_exporters=("otlp",) * (signal == "traces"),
+        log_exporters=("otlp",) * (signal == "logs"),
+        span_queue=20,
+        log_queue=20,
+    )
+    with Receiver() as receiver, providers(settings, receiver.endpoint, monkeypatch) as of:
+        if signal == "traces":
+            make_spans(of, 10)
+        else:
+            of.logger_provider.get_logger("x").emit(LogRecord(body="hi"))
+        of.flush(30)
+        assert [path for path, _ in receiver.requests] == [f"/v1/{signal}"]
+
+
 @pytest.mark.parametrize("protocol", RECEIVERS)
 @pytest.mark.parametrize(
     ("slow", "refuses"), [(0.05, 0), (0, 3), (0.05, 2)], ids=["slow", "refusing", "both"]

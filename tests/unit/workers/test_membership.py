@@ -129,7 +129,7 @@ def test_a_measurement_that_hangs_keeps_no_worker_from_ending(tmp_path, monkeypa
 
 def test_no_file_grows_old_enough_to_be_swept_away(tmp_path):
     folder = RunDir(base_folder(str(tmp_path / "shared"), None), supervisor(os.getpid()))
-    folder.exclusive("probes")
+    folder.take_task("probes")
     for path in [folder.path, *folder.path.iterdir()]:
         os.utime(path, (1, 1))
     folder.touch()

@@ -82,7 +82,7 @@ def test_what_is_made_is_private_and_usable_under_any_umask(tmp_path, mask):
         base = base_folder(str(tmp_path / "a" / "b" / "c"), None)
         folder = RunDir(base, supervisor(os.getpid()))
         folder.write(folder.snapshot(folder.me), b"figures")
-        folder.exclusive("port")
+        folder.take_task("port")
         SharedLog(folder.file("budgets.log"))
     finally:
         os.umask(before)
@@ -100,7 +100,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path):
     for name in ("port.task", "budgets.log", f"x.{folder.me}.new"):
         folder.file(name).symlink_to(elsewhere)
     with pytest.raises(OSError, match="symbolic links"):
-        folder.exclusive("port")
+        folder.take_task("port")
     with pytest.raises(OSError, match="symbolic links"):
         SharedLog(folder.file("budgets.log"))
     folder.write(folder.file("x"), b"figures")

@@ -8,4 +8,4 @@ from otel_coach.cli.doctor.traps import application, back_ends, environment, pag
 from otel_coach.core.traps import LOGGED
 
 TRAPS: Final = (*(*environment.ROWS, *back_ends.ROWS, *LOGGED, *application.ROWS, *page.ROWS),)
-"""By the way in which they are found."""
+"""All rows; `cli/traps.py` groups them by `Trap.way`."""

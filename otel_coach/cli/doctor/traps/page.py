@@ -74,7 +74,7 @@ UNAVAILABLE: Final = _page(
 LOCAL_ONLY: Final = _page(
     "page-local-only",
     "{url} answers with {status}: it is served to its own machine only, by the name localhost",
-    "Only so can no web page read it through a browser on that machine.",
+    "This keeps web pages that are open in a browser on that machine from reading it.",
     "export OTEL_EXPORTER_PROMETHEUS_HOST=0.0.0.0 # lets the service listen on all addresses; or "
     "use localhost",
 )

@@ -97,7 +97,7 @@ CLIENTS = {
 @pytest.mark.parametrize("client", [name for name in CLIENTS if hasattr(anthropic, name)])
 def test_calls_in_stopped_work_are_refused_of_every_client(client):
     request = StoppableRequest("the application")
-    request.stop = stop = Stop(StopRule(), lambda: True, lambda: None)
+    request.stop = stop = Stop(StopRule(), lambda: True, lambda: None, threading.get_ident())
     with measuring(Settings(stop_abandoned=True)):
         asking = getattr(anthropic, client)(**KEYS, **CLIENTS[client])
         messages = asking.messages if hasattr(asking, "messages") else asking.beta.messages
