@@ -111,7 +111,7 @@ def test_wrong_settings_are_one_line_each_and_the_service_answers(tmp_path):
     ("wrong", "named"),
     [
         ({"OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "["}, "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS='['"),
-        ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5000"}, "OTEL_BSP_*"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "OTEL_BSP_*"),
         (
             {"OTEL_METRICS_EXPORTER": "prometheus,otlp", "OTEL_METRIC_EXPORT_INTERVAL": "-1"},
             "OTEL_METRIC_EXPORT_*",

@@ -64,10 +64,10 @@ def test_a_thousand_idle_connections_cost_a_service_with_256_descriptors_nothing
 @pytest.mark.parametrize("token", [None, "sesame", ""], ids=["open", "closed", "empty token"])
 def test_nothing_between_keeps_a_page(has_port, token):
     port = free_port() if has_port else None
-    settings = Settings(metrics_port=port, metrics_host="127.0.0.1", metrics_token=token)
+    settings = Settings(metrics_port=port, metrics_token=token)
     with measuring(settings), serving(FastAPI(), server_header=False) as client:
         client.get("/")
-        url = f"http://127.0.0.1:{port}/metrics" if port else f"{client.base_url}/metrics"
+        url = f"http://localhost:{port}/metrics" if port else f"{client.base_url}/metrics"
         bearing = {"authorization": "Bearer sesame", "accept-encoding": "gzip"}
         for headers in ({}, bearing):
             answer = httpx.get(url, headers=headers)

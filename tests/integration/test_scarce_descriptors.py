@@ -65,12 +65,12 @@ def test_a_page_that_cannot_be_read_is_one_line_inside_the_application_and_on_a_
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/run/secret")
 
     for port in (None, free_port()):
-        settings = Settings(metrics_port=port, metrics_host="127.0.0.1")
+        settings = Settings(metrics_port=port)
         with measuring(settings) as measured, serving(FastAPI()) as client:
             client.get("/")
             page = measured.installation.page
             page.show_all(nobody)
-            url = f"http://127.0.0.1:{port}/metrics" if port else f"{client.base_url}/metrics"
+            url = f"http://localhost:{port}/metrics" if port else f"{client.base_url}/metrics"
             for _ in range(2):
                 found = httpx.get(url)
                 assert found.status_code == 503
