@@ -34,7 +34,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 LOCK = $(COMPILE) --extra otlp pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install walk oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-cold bench-micro bench-sockets bench-crowd bench-preload bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
+.PHONY: help install run demo test test-long test-fast test-lowest test-direct-lowest test-canary test-providers docs-providers test-versions test-on-debian test-install walk oracle stopping-table abandoned soak flood cardinality-attack up e2e pictures e2e-tools bench bench-throughput bench-start bench-cold bench-micro bench-sockets bench-crowd bench-preload bench-profiles bench-growth bench-workers bench-weighed bench-scale bench-backends fuzz lint format types docs docs-site dashboards rules docs-check lock prices prices-equivalence sbom licences audit rooms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -190,6 +190,9 @@ bench: install ## all goals of speed, beside the bare service, in some eight min
 
 bench-throughput: install ## of it, streams and /health alone
 	@$(BIN)/python -m verification.bench.throughput $(BENCH)
+
+bench-start: install ## of it, start-up and memory alone
+	@$(BIN)/python -m verification.bench.start --write docs/benchmarks.md $(BENCH)
 
 bench-cold: install ## of it, a service that is rarely busy: the CPU time of single requests, beside bare
 	@$(BIN)/python -m verification.bench.cold $(BENCH)

@@ -13,7 +13,7 @@ import multiprocessing, multiprocessing.util, os, random, signal, subprocess, sy
 import concurrent.futures.thread, threading
 
 def take_away():
-    for name in ("register_at_fork", "fork", "getuid", "geteuid", "killpg", "getpgid", "sysconf"):
+    for name in ("register_at_fork", "fork", "getuid", "geteuid", "killpg", "getpgid"):
         delattr(os, name)
     for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
         delattr(os, name)
@@ -22,7 +22,7 @@ def take_away():
             "ABRT", "BREAK", "FPE", "ILL", "INT", "SEGV", "TERM", "_DFL", "_IGN"
         }:
             delattr(signal, name)
-    for name in ("fcntl", "termios", "pwd", "grp", "resource", "curses"):
+    for name in ("fcntl", "termios", "curses"):  # other packages import more, but not there
         sys.modules[name] = None
 """
 WINDOWS = (

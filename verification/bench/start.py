@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tests.support import pages
 from verification.bench.cold import cpu_clock
 from verification.bench.goals import (
     MEMORY,
@@ -90,8 +93,16 @@ def _started(variant: Variant, folder: Path, endpoint: str) -> _Started:
         return _Started(took, used, used_by(service))
 
 
+def main() -> int:
+    """Prints a row for each variant."""
+    parser = argparse.ArgumentParser(prog="python -m verification.bench.start", description=__doc__)
+    pages.add_write(parser)
+    arguments = parser.parse_args()
+    _, rows = measured()
+    table = as_markdown(rows, HEADINGS)
+    pages.show("bench-start", f"{datetime.now(UTC):%Y-%m-%d}\n\n{table}", arguments.write)
+    return 0
+
+
 if __name__ == "__main__":
-    found, added = measured()
-    print(as_markdown(goal.row for goal in found))
-    print(as_markdown(added, HEADINGS))
-    sys.exit(0)
+    sys.exit(main())
