@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from fastapi import FastAPI
@@ -13,9 +13,9 @@ from otel_coach.instrumentors.dependencies.probes import probe_of
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
 from tests.support.dependencies import http_server, port, say, up
-from tests.support.paths import SUPPORT
+from tests.support.paths import PEM
 from tests.support.programs import free_port
-from tests.support.serving import serving, tcp_server
+from tests.support.serving import by_tls, serving, tcp_server
 from tests.support.waiting import eventually
 
 
@@ -137,25 +137,19 @@ def test_redis_by_its_own_ping(answer, value):
 def test_redis_with_user_password_and_tls():
     """The commands are those of the Redis protocol (RESP): AUTH, then PING, each answered."""
     asked = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(SUPPORT / "localhost.pem")
 
     def answer(connection):
-        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
-            for reply in (b"+OK\r\n", b"+PONG\r\n"):
-                asked.append(secure.recv(100))
-                secure.sendall(reply)
+        for reply in (b"+OK\r\n", b"+PONG\r\n"):
+            asked.append(connection.recv(100))
+            connection.sendall(reply)
 
-    with pytest.MonkeyPatch.context() as patch, tcp_server(answer) as server:
-        patch.setenv("SSL_CERT_FILE", str(SUPPORT / "localhost.pem"))
+    with pytest.MonkeyPatch.context() as patch, tcp_server(by_tls(answer)) as server:
+        patch.setenv("SSL_CERT_FILE", str(PEM))
         probe_of(f"rediss://anna:geh%20eim@localhost:{port(server)}/0")(2.0)
     assert asked == [
         b"*3\r\n$4\r\nAUTH\r\n$4\r\nanna\r\n$7\r\ngeh eim\r\n",
         b"*1\r\n$4\r\nPING\r\n",
     ]
-
-
-PEM = SUPPORT / "localhost.pem"
 
 
 @pytest.mark.parametrize(
@@ -170,15 +164,11 @@ PEM = SUPPORT / "localhost.pem"
     ],
 )
 def test_redis_by_tls_as_the_url_of_redis_py_says(host, parameters, reaches_it):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(PEM)
-
     def answer(connection):
-        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(100)
-            secure.sendall(b"+PONG\r\n")
+        connection.recv(100)
+        connection.sendall(b"+PONG\r\n")
 
-    with tcp_server(answer, "0.0.0.0") as server:
+    with tcp_server(by_tls(answer), "0.0.0.0") as server:
         probe = probe_of(f"rediss://{host}:{port(server)}/0{parameters}")
         if reaches_it:
             probe(2.0)

@@ -10,11 +10,10 @@ import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from tests.support.doctor import diagnosis
-from tests.support.paths import SUPPORT
+from tests.support.paths import PEM
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
-PEM = SUPPORT / "localhost.pem"
 
 
 def back_end(endpoint, **environ):

@@ -9,3 +9,5 @@ ROOT: Final = TESTS.parent
 COACHING: Final = ROOT / "examples" / "coaching"
 APPS: Final = SUPPORT / "apps"
 """Applications that are started with this folder as their own."""
+PEM: Final = SUPPORT / "localhost.pem"
+"""A key and a certificate for localhost."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ import hypercorn.asyncio
 import hypercorn.config
 import uvicorn
 
+from tests.support.paths import PEM
 from tests.support.programs import free_port
 from tests.support.waiting import eventually
 
@@ -87,6 +89,18 @@ def answers(client):
         return client.get("/health").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def by_tls(answer):
+    """For `tcp_server`: answers by TLS as localhost; clients may refuse the certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+
+    def answer_secured(connection):
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            answer(secured)
+
+    return answer_secured
 
 
 @contextmanager

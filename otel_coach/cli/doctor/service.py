@@ -302,25 +302,25 @@ def _budgets(
     for label, seen in values.items():
         if label in DEFAULT_SIZES and label not in LIMITS:
             used = len(seen - {OTHER} - OUR_OWN_VALUES.get(label, frozenset()))
-            yield from _nearly_full(label, f"label {label}", used, sizes[label])
+            yield from _nearly_full(label, f"label {label}", used, sizes)
     for metric, rows in combinations.items():
         if metric.is_closed:
             continue  # its combinations take no places of the budget
-        size = sizes[LABEL_SET]
-        if METHOD in metric.labels:  # the application's routes have places of their own
-            size += LABEL_SETS_PER_ENDPOINT * sizes[ENDPOINT]
+        # The application's routes have places of their own.
+        reserved = LABEL_SETS_PER_ENDPOINT * sizes[ENDPOINT] if METHOD in metric.labels else 0
         what = f"the label combinations of {metric.prometheus_name}"
-        yield from _nearly_full(LABEL_SET, what, len({*rows}), size, 2 * sizes[LABEL_SET])
+        yield from _nearly_full(LABEL_SET, what, len({*rows}), sizes, reserved)
 
 
 def _nearly_full(
-    budget: str, what: str, used: int, size: int, more: int | None = None
+    budget: str, what: str, used: int, sizes: Mapping[str, int], reserved: int = 0
 ) -> Iterator[Finding]:
+    size = sizes[budget] + reserved
     if used >= _NEARLY_FULL * size:
         yield traps.NEARLY_FULL.found(
             used=used,
             size=size,
             budget=what,
             variable=budget_variable(budget),
-            more=more or 2 * size,
+            more=2 * sizes[budget],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
@@ -13,12 +13,6 @@ from otel_coach.instrumentors.asgi.routes import OwnPage, Routes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otel_coach.core.announcement import AnnounceOnce
-
-GIVES_WAY: Final = (
-    "the application is instrumented by opentelemetry-instrumentation-fastapi or -asgi already; "
-    "otel-coach's server span gives way"
-)
 _logger = logging.getLogger("otel_coach")
 
 
@@ -46,16 +40,11 @@ class KnownApplication:
         """Whether a middleware around it has made the server span of a request."""
 
 
-def has_own_server_spans(app: Any, announce: AnnounceOnce | None) -> bool:
-    """Returns whether a contrib middleware in the stack of `app` makes the server spans.
-
-    If so, `announce` is called with a line for the log.
-    """
+def has_own_server_spans(app: Any) -> bool:
+    """Returns whether a contrib middleware in the stack of `app` makes the server spans."""
     if app.middleware_stack is None:
         app.middleware_stack = app.build_middleware_stack()
     if any(map(_is_contrib, _stack(app))):
-        if announce is not None:
-            announce("server spans", lambda: GIVES_WAY)
         return True
     if hasattr(app, "_native_telemetry"):
         _logger.info("otel-coach: FastAPI's built-in telemetry gives way to otel-coach")

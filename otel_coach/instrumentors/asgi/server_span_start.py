@@ -9,11 +9,7 @@ from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
 
 from otel_coach.core.guard import guarded
 from otel_coach.core.spans import distrusts_caller, is_idle
-from otel_coach.instrumentors.asgi.applications import (
-    GIVES_WAY,
-    has_own_server_spans,
-    is_server_span,
-)
+from otel_coach.instrumentors.asgi.applications import has_own_server_spans, is_server_span
 from otel_coach.instrumentors.asgi.incoming_context import IncomingContext
 from otel_coach.metrics.aggregation import NO_CONTEXT
 from otel_coach.metrics.labels import span_text
@@ -29,6 +25,10 @@ if TYPE_CHECKING:
     from otel_coach.instrumentors.asgi.websocket import Connection
     from otel_coach.metrics.recorder import Recorder
 
+GIVES_WAY: Final = (
+    "the application is instrumented by opentelemetry-instrumentation-fastapi or -asgi already; "
+    "otel-coach's server span gives way"
+)
 _SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 _SCHEME: Final = {"http": "http", "websocket": "ws"}
 _VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
@@ -61,7 +61,9 @@ class ServerSpans:
     ) -> Context | None:
         """Starts the span and returns its context; None if there is nothing to attach."""
         if known.has_own_server_spans is None:
-            known.has_own_server_spans = has_own_server_spans(exchange.app, self._announce)
+            known.has_own_server_spans = has_own_server_spans(exchange.app)
+            if known.has_own_server_spans:
+                self._announce_giving_way()
         if known.has_own_server_spans:
             return None
         around = otel_context.get_current()
@@ -97,15 +99,19 @@ class ServerSpans:
     def _has_server_span(self, around: Context, known: KnownApplication) -> bool:
         """Returns whether a middleware around the application has made the span of a request."""
         if is_server_span(span := get_current_span(around)):
-            known.is_traced_outside = True
-            if self._announce is not None:
-                self._announce("server spans", lambda: GIVES_WAY)
+            if not known.is_traced_outside:
+                known.is_traced_outside = True
+                self._announce_giving_way()
             return True
         found = span.get_span_context()  # a span that is not sampled has no kind
         if known.is_traced_outside and found.is_valid and not found.is_remote:
             return True
         self._ambient = around
         return False
+
+    def _announce_giving_way(self) -> None:
+        if self._announce is not None:
+            self._announce("server spans", lambda: GIVES_WAY)
 
 
 def _parsed(excluded_urls: str) -> Any:

@@ -219,9 +219,7 @@ class Turn(Request):
 
     def is_answered_beside(self, task: asyncio.Task[Any] | None) -> bool:
         """Returns whether the turn's task still runs, and is neither `task` nor the reader's."""
-        if self.was_handed_on or self.task is None or self.task in {task, self.reader}:
-            return False
-        return not self.task.done()
+        return self.is_left_to_its_task and self.task not in {task, self.reader}
 
     @property
     def is_done(self) -> bool:

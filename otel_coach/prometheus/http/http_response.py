@@ -43,6 +43,10 @@ UNAUTHORIZED: Final = text_answer(
     "of the service",
     ("www-authenticate", "Bearer"),
 )
+_MORE_THREADS: Final = (
+    "Raise the limit of threads and processes: ulimit -u of the service's user, or the container's "
+    "pids limit"
+)
 FAILED: Final = text_answer(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "the page failed; the service's log, or otel_coach_errors_total, has more",
@@ -80,32 +84,24 @@ def unavailable(page: PageRenderer, error: OSError) -> Answer:
 
     A page on which counters drop would be worse than none: a failed scrape is noticed.
     """
-    why, what_helps = reason(error), cure(error, RESTART)
-    if page.cannot_read.begins():
-        _logger.error(
-            "otel-coach: there is no page for Prometheus, since not all figures can be read "
-            "(%s). %s",
-            error,
-            what_helps,
-        )
-    text = f"not all figures can be read ({why}). {what_helps}"
-    return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, text)
+    return _no_page(page, "not all figures can be read", error, reason(error), cure(error, RESTART))
 
 
 def without_thread(page: PageRenderer, error: RuntimeError) -> Answer:
     """Returns the response if no thread can be started to render the page; logs it once."""
-    what_helps = (
-        "Raise the limit of threads and processes: ulimit -u of the service's user, or the "
-        "container's pids limit"
-    )
+    return _no_page(page, "no thread can be started", error, str(error), _MORE_THREADS)
+
+
+def _no_page(page: PageRenderer, why: str, error: Exception, shown: str, what_helps: str) -> Answer:
+    """Returns the response, with the error as `shown`; the log has the whole `error`."""
     if page.cannot_read.begins():
         _logger.error(
-            "otel-coach: there is no page for Prometheus, since no thread can be started (%s). %s",
+            "otel-coach: there is no page for Prometheus, since %s (%s). %s",
+            why,
             error,
             what_helps,
         )
-    text = f"no thread can be started to render the page ({error}). {what_helps}"
-    return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, text)
+    return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{why} ({shown}). {what_helps}")
 
 
 def is_allowed(token: str | None, authorization: str) -> bool:

@@ -1,6 +1,5 @@
 """Mistakes about content, prices and dependencies, planted: `otel-coach doctor` names the cure."""
 
-import ssl
 import sys
 from contextlib import suppress
 
@@ -8,10 +7,9 @@ import pytest
 
 from otel_coach.cli.doctor import dependencies, diagnosed, start
 from tests.support.doctor import diagnosis, findings, hostile
-from tests.support.paths import SUPPORT
 from tests.support.price_lists import changed_list
 from tests.support.programs import free_port
-from tests.support.serving import tcp_server
+from tests.support.serving import by_tls, tcp_server
 
 NAMED = {"OTEL_SERVICE_NAME": "coach"}
 
@@ -195,14 +193,7 @@ def test_a_start_that_is_not_tried_is_not_said_to_be_right(monkeypatch):
 
 
 def test_a_dependency_whose_certificate_is_not_accepted_says_why():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(SUPPORT / "localhost.pem")
-
-    def answer(connection):
-        with suppress(OSError):
-            context.wrap_socket(connection, server_side=True)
-
-    with tcp_server(answer) as server:
+    with tcp_server(by_tls(lambda _: None)) as server:
         told = down(f"https://localhost:{server.getsockname()[1]}")
     assert "TLS: its certificate is not accepted" in told
     with hostile([b"HTTP/1.1 400 No\r\n\r\n"]) as (url, _):

@@ -15,8 +15,8 @@ from otel_coach.instrumentors.dependencies.probes import (
     probe_of,
 )
 from tests.support.dependencies import http_server, port, say
-from tests.support.paths import SUPPORT
-from tests.support.serving import tcp_server
+from tests.support.paths import PEM
+from tests.support.serving import by_tls, tcp_server
 
 
 def test_http_with_a_password_sends_it_as_it_should():
@@ -112,18 +112,14 @@ def test_a_status_that_drips_is_left_when_the_time_is_over():
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_https_is_asked_of_whoever_has_the_certificate(monkeypatch, trusted):
-    certificate = SUPPORT / "localhost.pem"
     if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
+        monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
 
     def answer(connection):
-        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
-            assert b"Host: localhost:" in secured.recv(4096)
-            secured.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert b"Host: localhost:" in connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    with tcp_server(answer) as server:
+    with tcp_server(by_tls(answer)) as server:
         probe = probe_of(f"https://localhost:{port(server)}/health")
         if trusted:
             probe(5.0)

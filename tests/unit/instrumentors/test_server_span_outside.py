@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind
 
-from otel_coach.instrumentors.asgi.applications import GIVES_WAY, KnownApplication
-from otel_coach.instrumentors.asgi.server_span_start import ServerSpans
+from otel_coach.instrumentors.asgi.applications import KnownApplication
+from otel_coach.instrumentors.asgi.server_span_start import GIVES_WAY, ServerSpans
 from otel_coach.metrics.recorder import Recorder
 from otel_coach.settings import Settings
 from otel_coach.testing import measuring
