@@ -65,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns the exit code: 0, 1 if there is no price or list, 2 if something is missing."""
+    """Returns the exit code.
+
+    0; 1 if there is no price, or a list cannot be used or written; 2 if no model is named, or no
+    newer genai-prices is installed.
+    """
     if arguments.update is not None:
         return _update(arguments.update)
     if arguments.model is None:

@@ -1,4 +1,4 @@
-"""Print all that doctor finds as a Markdown page, or check a file against it."""
+"""Print all mistakes that doctor knows as a Markdown page, or check a file against that page."""
 
 from __future__ import annotations
 

@@ -38,8 +38,12 @@ def admitted_labels(environment: Environment) -> dict[str, dict[str, int]]:
         labels = admitted.setdefault(instrument, {})
         # Two names may become the same label, because Prometheus allows no dots or dashes in names.
         names = {_label_name(other) for other in (*labels, *ALLOWED_LABELS) if other != label}
-        if label in ALLOWED_LABELS or _label_name(label) in names:
-            problems.append(_problem(f"{instrument} has a label {_label_name(label)} already"))
+        if label in ALLOWED_LABELS:
+            problems.append(_problem(f"{instrument} may have the label {label} without it"))
+            continue
+        if _label_name(label) in names:
+            taken = f"{instrument} has another label that Prometheus calls {_label_name(label)}"
+            problems.append(_problem(taken))
             continue
         try:
             labels[label] = COUNT.parse(size or str(_DEFAULT_BUDGET))
@@ -50,7 +54,7 @@ def admitted_labels(environment: Environment) -> dict[str, dict[str, int]]:
 
 def _problem(what: str) -> Problem:
     variable = OTEL_COACH_ADMIT_LABELS
-    return Problem(variable, f"{variable}: {what}; left out")
+    return Problem(variable, f"{variable}: {what}; the entry is ignored")
 
 
 def _label_name(attribute: str) -> str:

@@ -372,6 +372,7 @@ CONFIG_FILE: Final = setting(
     "OpenTelemetry's declarative configuration "
     "(`pip install 'opentelemetry-sdk[file-configuration]'`): its providers become the global "
     "ones, its processors export otel-coach's spans, otel-coach's metrics are on the page "
-    "only, and the variables that choose exporters are not read.",
+    "only, and the variables that choose exporters are not read, except that "
+    "OTEL_METRICS_EXPORTER=none removes the page.",
     default=None,
 )

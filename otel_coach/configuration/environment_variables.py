@@ -92,10 +92,11 @@ def in_our_place(group: str) -> EntryPoint | None:
     """Returns the distro or configurator (`group`) to use instead of otel-coach's, or None.
 
     A vendor's is used if one is installed. opentelemetry-distro's is used if otel-coach is
-    disabled, or if a vendor is installed that has none of this `group` (only the other one). If the
-    user has chosen otel-coach's by variable, the result is None.
+    disabled, or if a vendor is installed that has none of this `group` (only the other one). If a
+    variable chooses otel-coach's, and it is not disabled, the result is None.
     """
-    if os.environ.get(CHOICE[group]) == OURS:
+    # `opentelemetry-instrument --coach_disabled true` disables it after `come_first` has chosen it.
+    if os.environ.get(CHOICE[group]) == OURS and is_enabled():
         return None
     found = {entry.name: entry for entry in entry_points(group=group) if entry.name != OURS}
     contrib = found.pop(_CONTRIB[group], None)

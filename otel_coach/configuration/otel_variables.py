@@ -38,8 +38,8 @@ _CLIENT_HEADERS: Final = WithoutEffect(
     _HEADER_ATTRIBUTES,
 )
 _METHODS: Final = WithoutEffect(
-    "otel-coach counts methods beyond those of RFC 9110, PATCH and QUERY as _OTHER, so that their "
-    "number is bounded"
+    "the methods of RFC 9110, PATCH and QUERY keep their names; otel-coach counts all others as "
+    "_OTHER, so that their number is bounded"
 )
 _NO_SUCH: Final = WithoutEffect("the OpenTelemetry SDK for Python does not read it")
 _PROVIDER: Final = WithoutEffect(

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 _MAX_AFTER: Final = 86_400.0
 _MAX_WAIT: Final = 60.0
 """Seconds. A refused call waits before it raises, because its exception may cancel a tool that runs
-beside it. In a thread it waits for this long at most; in a task until such a tool has ended."""
+beside it. In a thread it waits until such tools have ended, for this long at most; in a task until
+the task is cancelled, for this long at most, or longer while such a tool runs."""
 _TICK: Final = 0.02
 
 

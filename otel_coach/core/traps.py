@@ -168,7 +168,7 @@ CONFIG_PROVIDERS: Final = Trap(
     "OTEL_CONFIG_FILE={path!r}: the global providers are the file's, or were set before it was "
     "read; their processors export otel-coach's spans, and its metrics are on its page only",
     "otel-coach does not redact the spans of other instrumentations then, and the variables that "
-    "choose exporters are not read.",
+    "choose exporters are not read, except that OTEL_METRICS_EXPORTER=none removes the page.",
     "unset OTEL_CONFIG_FILE # and set OTEL_* variables, for all that otel-coach does",
     Severity.NOTE,
 )
@@ -204,9 +204,10 @@ NO_USAGE: Final = Trap(
     "{calls} of {model} without usage, or a part of it: tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
-    "ChatOpenAI(stream_usage=True) # for streams that are read to their end: one that was left, or "
-    "that broke, has told no usage yet; a model that reports no tokens, such as a fake one, has "
-    "none that could be counted",
+    "ChatOpenAI(stream_usage=True) # by the openai package: "
+    'create(stream=True, stream_options={{"include_usage": True}}); for streams that are read to '
+    "their end: one that was left, or that broke, has told no usage yet; a model that reports no "
+    "tokens, such as a fake one, has none that could be counted",
     Severity.WARNING,
     Way.PAGE,
 )
@@ -214,8 +215,8 @@ NO_PRICE: Final = Trap(
     "model-without-price",
     "{calls} of {model} without a price: the cost is not on the page (no_price)",
     "agent_llm_cost_usd_total is too low.",
-    "otel-coach prices {model!q} # shows what is known; what helps is a price of your own in the "
-    'file of OTEL_COACH_PRICES ({{"{model}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
+    "otel-coach prices {key!q} # shows what is known; what helps is a price of your own in the "
+    'file of OTEL_COACH_PRICES ({{"{key}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
     "OTEL_COACH_GATEWAYS if a gateway of your own was asked, or a newer price list",
     Severity.WARNING,
     Way.PAGE,
@@ -263,12 +264,13 @@ UNUSED_SETTINGS: Final = Trap(
     "{fields}",
     "Only the settings of the first start count; opentelemetry-instrument and `otel-coach run` "
     "take them from the environment.",
-    "export {variables} # set these variables instead; or start the service without "
-    "opentelemetry-instrument",
+    "export {variables} # set these variables instead; or pass these settings to the first start: "
+    "the first call of otel_coach.instrument(), without opentelemetry-instrument",
     Severity.WARNING,
     Way.COMMAND,
-    example_cure="export OTEL_COACH_METRICS_TOKEN=... # set these variables instead; or start the "
-    "service without opentelemetry-instrument",
+    example_cure="export OTEL_COACH_METRICS_TOKEN=... # set these variables instead; or pass these "
+    "settings to the first start: the first call of otel_coach.instrument(), without "
+    "opentelemetry-instrument",
 )
 
 LOGGED: Final = (

@@ -154,6 +154,8 @@ class Budgets:
         """By label, the values that the operator pins and those that the application declares."""
         self.forked()
         self._log: ClaimLog | None = None
+        self.claims_fail = False
+        """Whether the last claim could not be shared: the disk may be full, but no budget."""
 
     def forked(self) -> None:
         """Replaces the lock in a forked child, where no thread holds it."""
@@ -221,7 +223,7 @@ class Budgets:
         self.queue.put(LABEL_OVERFLOW, 1, (OTHER if is_admitted else label,))
         if is_admitted:
             label = f"{owner}:{label}"
-        if label not in self._logged:
+        if label not in self._logged and not self.claims_fail:
             self._logged.add(label)
             _logger.warning("otel-coach: %s", overflow_text(label))
 
@@ -277,12 +279,14 @@ class Budgets:
         if self._log is None:
             budget.admit(value, weight)
             return
-        # Read first: what another worker, or an earlier one, has claimed is not written again.
-        with suppress(OSError):  # no slot for now: without the log, it is unknown which are taken
+        self.claims_fail = True  # no slot for now: without the log, it is unknown which are taken
+        with suppress(OSError):
+            # Read first: what another worker, or an earlier one, has claimed is not written again.
             self._read(self._log)
             if value not in budget.admitted and budget.has_room(weight):
                 self._log.append(json.dumps([owner, label, value, weight]).encode())
                 self._read(self._log)
+            self.claims_fail = False
 
     def _read(self, log: ClaimLog) -> None:
         for line in log.new_lines():
@@ -346,7 +350,8 @@ class BoundedLabels:
         if (found := self._read_again.get((metric, labels))) is not None:
             return found
         bounded = self.of(metric, labels)
-        if OTHER in bounded and len(self._read_again) < _MAX_READ_AGAIN:
+        has_no_slot = OTHER in bounded and not self._budgets.claims_fail
+        if has_no_slot and len(self._read_again) < _MAX_READ_AGAIN:
             self._read_again[metric, labels] = bounded
         return bounded
 

@@ -106,7 +106,7 @@ class Recorder:
         self._instruments: dict[Metric, Callable[..., None]] = {}
         self._aggregation = Aggregation(self._instruments, batch)
         self.about_to_record: set[object] = set()
-        """Objects that will soon record what has already happened; `flush_all` waits for them."""
+        """Objects that will soon record what has already happened; `flushed` waits for them."""
         self.reserve(STATUS, USUAL_STATUSES)
         for metric in CATALOGUE:
             self._create(meter, metric)
@@ -203,7 +203,10 @@ class Recorder:
         self._faults.fault(fault, place)
 
     def flush(self) -> None:
-        """Makes what was recorded reach the API soon; adds it up now if the queue is long enough.
+        """Makes what was recorded be added up soon, or now if the queue is long enough.
+
+        The API gets the sums when the background thread finds that `max_unemitted` is over, or in
+        the next `flushed`.
 
         Inside the garbage collector it only wakes the background thread, because the interrupted
         code may hold locks.

@@ -165,7 +165,8 @@ class ListedPrices:
     def find(self, model: str, provider: str | None = None, api_url: str | None = None) -> Found:
         """Returns the entry for `model`.
 
-        The provider is found by its name, else by the address of its API, else by the model.
+        The provider is found by its name if one is given, else by the address of its API if that is
+        given, else by the model. A name or an address that the list does not have is an error.
 
         Raises:
             LookupError: the list has no such provider, or no such model of it.

@@ -83,7 +83,8 @@ def find_provider(
 ) -> tuple[Provider, str]:
     """Returns the provider of a call, and the model as that provider names it, in lower case.
 
-    The provider is found by its `name`, else by the address of its API, else by the model.
+    The provider is found by its `name` if one is given, else by the address of its API if that is
+    given, else by the model. A name or an address that the list does not have is an error.
 
     Raises:
         LookupError: the list has no such provider.

@@ -98,9 +98,15 @@ def _own_prices(table: Mapping[str, Any]) -> dict[str, OwnPrice]:
     prices: dict[str, OwnPrice] = {}
     for model, row in table.items():
         numbers: dict[str, float] = {}
-        for key, value in row.items() if isinstance(row, dict) else [("row", row)]:
-            if key not in _PRICE_KEYS or isinstance(value, bool) or not _is_price(value):
-                message = f"{model!r}: {key!r} is not a price"
+        if not isinstance(row, dict):
+            message = f"{model!r} has no table of prices, but {row!r}"
+            raise ValueError(message)  # noqa: TRY004 - as above
+        for key, value in cast("dict[str, Any]", row).items():
+            if key not in _PRICE_KEYS:
+                message = f"{model!r}: there is no price {key!r}, but {', '.join(OwnPrice._fields)}"
+                raise ValueError(message)
+            if isinstance(value, bool) or not _is_price(value):
+                message = f"{model!r}: {key}={value!r} is not a number of 0 or more"
                 raise ValueError(message)
             numbers[key] = float(value)
         if not {"input_mtok", "output_mtok"} <= numbers.keys():

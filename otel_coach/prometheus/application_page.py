@@ -75,7 +75,8 @@ class ApplicationPage:
         try:
             text = self.body.decode()
         except UnicodeDecodeError as error:
-            raise NotPrometheusError(*error.args) from error
+            message = f"byte {error.start} is not UTF-8"
+            raise NotPrometheusError(message) from error
         object.__setattr__(self, "blocks", [*_blocks(text)])
 
     def without(self, taken: AbstractSet[str]) -> tuple[bytes, list[str]]:

@@ -153,8 +153,12 @@ class LocalFamilies:
     @property
     def has_others(self) -> bool:
         """Whether the application has metrics of its own that are counted in this process."""
-        instruments = self._instruments
-        return instruments.has_observables or self.measurements > 0 or self.has_client_metrics
+        return self.measurements > 0 or self.change_unnoticed
+
+    @property
+    def change_unnoticed(self) -> bool:
+        """Whether some of them may have changed without being counted in `measurements`."""
+        return self._instruments.has_observables or self.has_client_metrics
 
     @property
     def measurements(self) -> int:

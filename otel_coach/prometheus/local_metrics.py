@@ -90,7 +90,7 @@ class LocalMetrics:
         """Whether a measurement is due: metrics may have changed that only a measurement shows."""
         if monotonic() < self._due or not self.families.has_others:
             return False
-        return self._measurements != self._measured() or self.families.has_client_metrics
+        return self._measurements != self._measured() or self.families.change_unnoticed
 
     def increments(self) -> bytes:
         """Returns the increments since the last measurement or call, and new values of gauges.

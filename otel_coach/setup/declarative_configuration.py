@@ -57,7 +57,7 @@ def configured(settings: Settings, *, is_done: bool) -> Settings:
     return replace(
         settings,
         trace_exporters=(),
-        metric_exporters=tuple(name for name in settings.metric_exporters if name == "prometheus"),
+        metric_exporters=("prometheus",) if settings.metric_exporters else (),
         log_exporters=(),
         exports_logs=False,
         handles_logging=False,

@@ -183,7 +183,8 @@ def _start_time_by_ps(pid: int) -> str | None:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise TimeoutError(*error.args) from error
+        message = f"{command[0]} did not answer in {error.timeout} seconds"
+        raise TimeoutError(message) from error
     except FileNotFoundError:
         if os.name != "posix":
             raise

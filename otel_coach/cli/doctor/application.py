@@ -91,7 +91,7 @@ def _ways(
         yield traps.NOT_INSTRUMENTED.found(command=shlex.join(command))
     elif not application.instruments:
         yield Fact("the application calls otel_coach.instrument()")
-    elif told["unused"]:
+    if told["unused"]:
         yield UNUSED_SETTINGS.found(**told["unused"])
     if told["late"]:
         names = ", ".join(told["late"])

@@ -40,8 +40,10 @@ _TRAPS: Final = {
     ExportFailure.CREDENTIALS: traps.CREDENTIALS,
     ExportFailure.PROTOCOL: traps.WRONG_PROTOCOL,
     ExportFailure.UNREACHABLE: traps.UNREACHABLE,
+    ExportFailure.PROXY: traps.PROXY,
     ExportFailure.REFUSED: traps.REFUSED,
 }
+_NOT_CONNECTED: Final = (ExportFailure.UNREACHABLE, ExportFailure.PROXY)
 
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
@@ -90,7 +92,7 @@ def _of_variables(examined: Examined) -> Iterator[Finding | Fact]:
             continue
         key = (target.protocol, target.endpoint, str(target.headers))
         outcome = outcomes.get(key)
-        if outcome is None or outcome.failure is not ExportFailure.UNREACHABLE:
+        if outcome is None or outcome.failure not in _NOT_CONNECTED:
             outcome = outcomes[key] = _sent(target)
         alike[target.variable, target.protocol, outcome].append(target)
     for (_, _, outcome), group in alike.items():
@@ -176,6 +178,7 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
         variable=target.variable,
         endpoint=without_secrets(target.endpoint),
         url=without_secrets(target.url),
+        host=target.parts.hostname,
         signals=signals,
         reason=outcome.reason,
         correct=correct,

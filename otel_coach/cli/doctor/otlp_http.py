@@ -17,7 +17,7 @@ from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
 from otel_coach.cli.terminal import reason_of
 from otel_coach.configuration.process import process_environment
-from otel_coach.core.urls import basic_credentials
+from otel_coach.core.urls import basic_credentials, host_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,13 +69,21 @@ def _failed(target: Target, error: Exception) -> Outcome:
         return Outcome(
             ExportFailure.PROTOCOL, f"it does not answer by HTTP ({type(error).__name__})"
         )
-    return Outcome(ExportFailure.UNREACHABLE, _why_unreachable(error, target))
+    if (proxy := _proxy(target)) is not None:
+        return Outcome(ExportFailure.PROXY, f"{_address(proxy)}: {_why_unreachable(error, proxy)}")
+    return Outcome(ExportFailure.UNREACHABLE, _why_unreachable(error, target.parts))
 
 
-def _why_unreachable(error: Exception, target: Target) -> str:
-    """Returns the reason why no connection could be made, in words."""
+def _address(proxy: SplitResult) -> str:
+    """Returns the proxy's host and port, without its login."""
+    host = host_in_url(proxy.hostname or "")
+    return host if proxy.port is None else f"{host}:{proxy.port}"
+
+
+def _why_unreachable(error: Exception, url: SplitResult) -> str:
+    """Returns the reason why there was no connection to `url`, in words."""
     if isinstance(error, socket.gaierror):
-        return f"the host {target.parts.hostname} is not known (DNS: {error.strerror})"
+        return f"the host {url.hostname} is not known (DNS: {error.strerror})"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):

@@ -10,6 +10,8 @@ class ExportFailure(Enum):
     """Why an export failed."""
 
     UNREACHABLE = auto()
+    PROXY = auto()
+    """No connection came about through a proxy of the environment."""
     PROTOCOL = auto()
     """The server speaks another protocol."""
     NO_TLS = auto()

@@ -103,7 +103,10 @@ class Target:
         return f"{scheme}://{host}:{port}{self.path_for(is_grpc=port == GRPC_PORT)}"
 
     def path_for(self, *, is_grpc: bool) -> str:
-        """Returns the path that the variable's value needs: only one signal's by HTTP has one."""
+        """Returns the path that the variable's value needs.
+
+        Only a variable for a single signal (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) needs one, by HTTP.
+        """
         return "" if is_grpc or self.variable == ENDPOINT else f"/v1/{self.signal}"
 
 

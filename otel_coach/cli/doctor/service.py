@@ -265,9 +265,9 @@ def _unmeasured(known: _Known, sample: Sample) -> Iterator[Finding]:
     if not sample.value:
         return
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
-    model = excerpt(spoken(sample.labels.get(MODEL, "")), known.token)
+    name = excerpt(sample.labels.get(MODEL, ""), known.token)
     calls = f"{sample.value:g} call{'s' * (sample.value != 1)}"
-    finding = trap.found(calls=calls, model=model, details="")
+    finding = trap.found(calls=calls, model=spoken(name), key=name, details="")
     yield finding._replace(what=f"{_figure(sample, known.token)}: {finding.what}")
 
 

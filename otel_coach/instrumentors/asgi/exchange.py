@@ -161,7 +161,7 @@ class Exchange(Answering):
                 raise
         if final:
             # A client that has the whole response may scrape before this coroutine resumes;
-            # `Recorder.flush_all` waits for it.
+            # `Recorder.flushed`, in which it is collected, waits for it.
             self.recorder.about_to_record.add(self)
         try:
             await self._send(message)

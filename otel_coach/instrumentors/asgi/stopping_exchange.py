@@ -88,9 +88,10 @@ class StoppingExchange(Exchange):
         self._messages.watch()
 
     async def receive(self) -> Message:
-        """Returns the server's next message; a disconnect only when the work has been stopped.
+        """Returns the server's next message.
 
-        Code that only looks gets it at once.
+        While the work is being stopped, a disconnect is held back until that is finished. Code that
+        only looks gets it at once.
         """
         looks = self._only_looks()
         if looks:
@@ -114,7 +115,10 @@ class StoppingExchange(Exchange):
         return anyio is not None and anyio.current_effective_deadline() == -math.inf
 
     async def send(self, message: Message) -> None:
-        """Passes `message` on; an OSError is raised only when the work has been stopped."""
+        """Passes `message` on.
+
+        While the work is being stopped, the server's OSError is held back until that is finished.
+        """
         self.sender = current_task()
         if self.request.goes_on_though_cancelled(message):
             raise CancelledError

@@ -291,8 +291,8 @@ class Connection(Answering):
 
     @guarded
     def _finish_if_quiet(self, turn: Turn) -> None:
-        # Half of the time is enough: this may run a little early by `perf_counter`, and nothing
-        # would call it again. (What is sent does, later.)
+        # Half of the time is enough: this may run a little early by `perf_counter`, and only a
+        # further message that is sent would call it again.
         is_quiet = perf_counter() - turn.last >= turn.linger / 2
         if is_quiet and turn.may_be_over and not self.is_in_hand(turn):
             self.finish_turn(turn)

@@ -153,14 +153,18 @@ def _exception_of(future: Future[Any]) -> BaseException | None:
 
 
 def keeps_exceptions() -> bool:
-    """Returns whether asyncio's futures have what they raised in `_exception`."""
-    loop = asyncio.new_event_loop()
-    try:
-        future = loop.create_future()
-        future.set_exception(raised := ValueError())
-        return _kept_exception(future) is raised and future.exception() is raised
-    finally:
-        loop.close()
+    """Returns whether asyncio's futures have what they raised in `_exception`.
+
+    It opens no event loop: a check may fail because no file descriptor is left.
+    """
+    future = asyncio.Future[None](loop=_NoLoop())
+    future.set_exception(raised := ValueError())
+    return _kept_exception(future) is raised and future.exception() is raised
+
+
+class _NoLoop(asyncio.AbstractEventLoop):
+    def get_debug(self) -> bool:
+        return False
 
 
 _open: OpenBlocks[Watch] = OpenBlocks("otel_coach_watched")

@@ -28,9 +28,11 @@ class UnmeasuredLog:
         if (model, reason) in self._logged or len(self._logged) >= _MAX_LINES:
             return
         self._logged.add((model, reason))
+        name = model_text(model)
         line = _TRAPS[reason].found(
             calls="calls",
-            model=spoken(model_text(model)),
+            model=spoken(name),
+            key=name,
             details=f" ({', '.join(details)})" * bool(details),
         )
         _logger.warning("otel-coach: %s", line)

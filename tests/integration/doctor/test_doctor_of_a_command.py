@@ -96,6 +96,15 @@ def test_settings_in_code_that_come_too_late(told):
     assert "GET /metrics is answered" in facts
 
 
+def test_settings_of_a_second_call_in_code_that_differ_from_the_firsts(told):
+    second = "otel_coach.instrument(settings=otel_coach.Settings(metrics_path='/second'))"
+    found, facts = told(f"{IN_CODE}{second}\n", "uvicorn app:app")
+    assert "the application calls otel_coach.instrument()" in facts
+    unused = found["settings-unused"]
+    assert "metrics_path" in unused.what
+    assert "the first call of otel_coach.instrument()" in unused.cure
+
+
 def test_variables_of_an_env_file_are_there_and_those_that_come_too_late_are_named(told, tmp_path):
     pytest.importorskip("dotenv", reason="without it, uvicorn reads no such file")
     (tmp_path / "my.env").write_text("DATABASE=x\nOTEL_COACH_METRICS_TOKEN=sesame\n")

@@ -125,6 +125,23 @@ def test_a_proxy_gets_the_credentials_of_its_address(monkeypatch):
     assert b"Proxy-Authorization: Basic dTpwQHNz\r\n" in asked[0]  # u:p@ss
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("http://u:secret@127.0.0.1:1", "127.0.0.1:1: connection refused"),
+        ("proxy.invalid", "proxy.invalid: the host proxy.invalid is not known"),
+    ],
+)
+def test_a_proxy_that_fails_is_named(monkeypatch, proxy, reason, scheme):
+    monkeypatch.setenv(f"{scheme}_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    told = only(back_end(f"{scheme}://collector.example:4318"), "otlp-proxy")
+    assert f"through the proxy {reason}" in told
+    assert "export no_proxy=collector.example #" in told
+    assert "secret" not in told
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
 @pytest.mark.parametrize("spared", ["127.0.0.0/8", ""])
 def test_proxies_are_taken_as_requests_takes_them(monkeypatch, variable, spared):

@@ -160,15 +160,26 @@ def test_models_without_a_price():
     assert "OTEL_COACH_PRICES" in told
 
 
+def test_a_model_without_a_name_and_price():
+    name = "agent_llm_unmeasured_total"
+    told = only(ours(f'{name}{{model="none",error_type="no_price"}} 3\n'), "model-without-price")
+    assert "3 calls of a model without a name without a price" in told
+    assert "otel-coach prices none #" in told
+    assert '{"none": {"input_mtok": 1.0' in told
+
+
 def test_streams_without_usage():
     told = only(unmeasured("no_usage"), "stream-without-usage")
     assert "3 calls of my-model without usage" in told
     assert "stream_usage=True" in told
+    assert 'stream_options={"include_usage": True}' in told
     assert "one that was left, or that broke, has told no usage yet" in told
 
 
 def test_calls_that_are_unmeasured_for_a_reason_of_a_later_version():
-    assert "batch_fee" in only(unmeasured("batch_fee"), "calls-unmeasured")
+    told = only(unmeasured("batch_fee"), "calls-unmeasured")
+    assert "batch_fee" in told
+    assert "pip install --upgrade otel-coach" in told
 
 
 def test_calls_that_are_paid_by_more_than_tokens():

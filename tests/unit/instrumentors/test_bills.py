@@ -1,6 +1,7 @@
 """Bills as integrations hand them over, in shapes that were seen: each against the sum by hand."""
 
 import asyncio
+import re
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
@@ -12,7 +13,9 @@ from langchain_core.outputs import (
 )
 from pydantic import Field
 
+from otel_coach import Settings
 from otel_coach.instrumentors.genai import usage_blocks
+from otel_coach.testing import measuring
 from tests.support.scripted_model import CALLS, COST, UNMEASURED, Scripted, counted, unmeasured
 
 MTOK = 1_000_000
@@ -111,6 +114,7 @@ def test_an_image_is_an_extra_fee(measured, caplog):
     ("reason", "cure", "model"),
     [
         ("no_usage", "stream_usage=True", Scripted()),
+        ("no_usage", 'stream_options={"include_usage": True}', Scripted()),
         (
             "no_price",
             "OTEL_COACH_PRICES",
@@ -125,6 +129,21 @@ def test_one_line_a_model_names_the_cure(measured, caplog, reason, cure, model):
     (line,) = [one.getMessage() for one in caplog.records if reason in one.getMessage()]
     assert cure in line
     assert model.model_name in line
+
+
+def test_a_model_without_a_name_gets_a_price_as_the_log_says(tmp_path, caplog):
+    path = tmp_path / "prices.json"
+    nameless = Scripted(answer=AIMessage("hi", usage_metadata=counted(10, 1)), model_name="")
+    with measuring() as measured:
+        nameless.invoke("hi")
+        assert unmeasured(measured.page()) == {"no_price": 1}
+    (line,) = [one.getMessage() for one in caplog.records if "no_price" in one.getMessage()]
+    assert "calls of a model without a name" in line
+    (row,) = re.findall(r"\(({.*?}})\)", line)
+    path.write_text(row)
+    with measuring(Settings(prices_file=str(path))) as measured:
+        nameless.invoke("hi")
+        assert measured.page().sum(COST) == pytest.approx((10 * 1.0 + 1 * 2.0) / MTOK)
 
 
 # Finish reasons, names and reasoning on the span

@@ -125,8 +125,11 @@ def test_between_two_chunks_the_applications_span_and_its_headers_are_current(me
     assert chat.parent.span_id == mine.context.span_id
 
 
-class Guard(BaseChatModel):
-    """A model of one's own that asks another one, as routers and guards do."""
+class SyncGuard(BaseChatModel):
+    """A model of one's own that asks another one, as routers and guards do.
+
+    LangChain calls its methods in a thread if it is called asynchronously.
+    """
 
     inner: object
 
@@ -137,21 +140,26 @@ class Guard(BaseChatModel):
     def _generate(self, messages, stop=None, run_manager=None, **kwargs):
         return ChatResult(generations=[ChatGeneration(message=self.inner.invoke(messages))])
 
+
+class SyncStreamingGuard(SyncGuard):
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for chunk in self.inner.stream(messages):
+            yield ChatGenerationChunk(message=chunk)
+
+
+class Guard(SyncGuard):
     async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
         answer = await self.inner.ainvoke(messages)
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
-class StreamingGuard(Guard):
-    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
-        for chunk in self.inner.stream(messages):
-            yield ChatGenerationChunk(message=chunk)
-
+class StreamingGuard(SyncStreamingGuard, Guard):
     async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
         async for chunk in self.inner.astream(messages):
             yield ChatGenerationChunk(message=chunk)
 
 
+GUARDS = [SyncGuard, SyncStreamingGuard, Guard, StreamingGuard]
 WAYS = {
     "invoke": lambda model: model.invoke("hi"),
     "ainvoke": lambda model: asyncio.run(model.ainvoke("hi")),
@@ -167,7 +175,7 @@ async def all_of(chunks):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("guard", [Guard, StreamingGuard])
+@pytest.mark.parametrize("guard", GUARDS)
 def test_a_model_around_a_model_is_no_call_of_its_own(measured, model, guard, way):
     WAYS[way](guard(inner=guard(inner=model)))
     page = measured.page()
@@ -213,13 +221,14 @@ INNER = {
     ("inner", "way"),
     sorted({*product(INNER, ["invoke", "ainvoke", "stream"])} - {("with_fallbacks", "ainvoke")}),
 )
+@pytest.mark.parametrize("guard", [SyncStreamingGuard, StreamingGuard])
 @pytest.mark.parametrize("place", [in_a_chain, in_a_node])
 def test_a_model_around_a_model_is_no_call_inside_a_chain_or_a_graph(
-    measured, model, place, inner, way
+    measured, model, place, guard, inner, way
 ):
     """LangChain's configuration names the chain around both as the parent of the inner one."""
-    guard = StreamingGuard(inner=INNER[inner](model))
-    place(lambda: str(contextvars.copy_context().run(WAYS[way], guard)))
+    outer = guard(inner=INNER[inner](model))
+    place(lambda: str(contextvars.copy_context().run(WAYS[way], outer)))
     page = measured.page()
     assert page.sum("agent_llm_requests_total", status="ok") == 1
     assert page.sum("agent_llm_unmeasured_total", error_type="no_price") == 0

@@ -238,6 +238,23 @@ def test_an_endpoint_that_is_watched_keeps_its_signature(measured):
     assert latencies(measured) == {"ok": 2}
 
 
+def test_a_task_that_fails_opens_no_descriptor(measured, monkeypatch, caplog):
+    async def main():
+        ping = asyncio.get_running_loop().create_future()
+        otel_coach.watch_dependency("db")(lambda: ping)()
+        monkeypatch.setattr("socket.socketpair", out_of_descriptors)
+        ping.set_exception(ConnectionError("lost"))
+        await asyncio.sleep(0)
+        ping.exception()
+
+    def out_of_descriptors(*_):
+        raise OSError(24, "Too many open files")
+
+    asyncio.run(main())
+    assert "an assumption does not hold" not in caplog.text
+    assert up(measured) == 0
+
+
 @pytest.mark.parametrize("is_awaited", [True, False])
 def test_a_task_that_fails_is_reported_by_the_event_loop_as_without_us(measured, is_awaited):
     async def ping():

@@ -8,8 +8,8 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 
 from otel_coach import views
-from otel_coach.metrics.cardinality import Budgets
-from otel_coach.metrics.catalogue import CATALOGUE, TOOL_CALLS
+from otel_coach.metrics.cardinality import BoundedLabels, Budgets
+from otel_coach.metrics.catalogue import CATALOGUE, DEPENDENCY_UP, TOOL_CALLS
 from otel_coach.metrics.labels import DEFAULT_SIZES
 from otel_coach.metrics.series_bound import max_lines
 from otel_coach.settings import Settings
@@ -210,6 +210,22 @@ def test_where_claims_cannot_be_written_nothing_new_gets_a_place(tmp_path, monke
     assert [budgets.bounded("model", name) for name in ("new", "before")] == ["other", "before"]
     monkeypatch.undo()
     assert budgets.bounded("model", "new") == "new"
+
+
+def test_a_gauge_gets_its_name_when_claims_can_be_written_again(tmp_path, monkeypatch, caplog):
+    log = SharedLog(tmp_path / "log")
+    budgets = Budgets()
+    labels = BoundedLabels(budgets)
+    budgets.share(log)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    assert labels.of_gauge(DEPENDENCY_UP, ("postgres",)) == ("other",)
+    assert caplog.text == ""  # the budget is not full
+    monkeypatch.undo()
+    assert labels.of_gauge(DEPENDENCY_UP, ("postgres",)) == ("postgres",)
 
 
 @pytest.mark.parametrize("label", DEFAULT_SIZES)

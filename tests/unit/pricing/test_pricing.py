@@ -157,25 +157,29 @@ def test_own_prices_come_first(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        "{",
-        "[]",
-        '{"m": 3}',
-        '{"m": {"input_mtok": 1}}',
-        '{"m": {"input_mtok": 1, "output_mtok": "2"}}',
-        '{"m": {"input_mtok": -1, "output_mtok": 2}}',
-        '{"m": {"input_mtok": true, "output_mtok": 2}}',
-        '{"m": {"input_mtok": 1, "output_mtok": 2, "per_call": 3}}',
+        ("{", "line 1 column 2"),
+        ("[]", "it is not a table of models"),
+        ('{"m": 3}', "'m' has no table of prices, but 3"),
+        ('{"m": {"input_mtok": 1}}', "'m' lacks input_mtok or output_mtok"),
+        ('{"m": {"input_mtok": 1, "output_mtok": "2"}}', "'m': output_mtok='2' is not a number"),
+        ('{"m": {"input_mtok": -1, "output_mtok": 2}}', "'m': input_mtok=-1 is not a number of 0"),
+        ('{"m": {"input_mtok": true, "output_mtok": 2}}', "'m': input_mtok=True is not a number"),
+        (
+            '{"m": {"input_mtok": 1, "output_mtok": 2, "per_call": 3}}',
+            "'m': there is no price 'per_call', but input_mtok, output_mtok, cache_read_mtok, ",
+        ),
     ],
 )
-def test_a_broken_price_file_is_one_line_with_the_cure(tmp_path, caplog, text):
+def test_a_broken_price_file_is_one_line_with_the_cure(tmp_path, caplog, text, reason):
     path = tmp_path / "prices.json"
     path.write_text(text)
     prices = PriceList.from_file(str(path))
     (record,) = caplog.records
     assert "OTEL_COACH_PRICES" in record.getMessage()
     assert str(path) in record.getMessage()
+    assert reason in record.getMessage()
     assert usd(prices, Usage(MTOK, 0), ("gpt-4o",), "openai") == pytest.approx(2.5)
 
 

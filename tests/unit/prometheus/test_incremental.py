@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.metrics import Observation
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
@@ -376,3 +377,9 @@ def test_what_only_the_application_counts_is_written_between_scrapes(monkeypatch
         assert not local.changed()  # not due
         now[0] += 60
         assert not local.changed()
+        meter = installation.providers.meter_provider.get_meter("app")
+        meter.create_observable_counter("sent", [lambda _: [Observation(now[0])]])
+        for _ in range(2):  # nothing shows that it has changed
+            now[0] += 60
+            assert local.changed()
+            assert f"sent_total {now[0]}".split()[0].encode() in local.measure(whole=False)

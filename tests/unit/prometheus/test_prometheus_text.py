@@ -28,5 +28,7 @@ def test_what_prometheus_reads_is_read(text):
 
 @pytest.mark.parametrize("body", [b"a", b"a b", b"<html>", b'a{b="c} 1', b"\xff\xfe 1", b"1 a"])
 def test_what_prometheus_does_not_read_is_refused(body):
-    with pytest.raises(NotPrometheusError):
+    with pytest.raises(NotPrometheusError) as refused:
         ApplicationPage("text/plain", body)
+    # It is logged, so it has nothing of the page in it.
+    assert str(refused.value) in {"a line is neither a comment nor a sample", "byte 0 is not UTF-8"}

@@ -107,8 +107,8 @@ def test_a_full_budget_of_an_admitted_label_names_the_variable_to_raise(caplog):
         ("jobs", "instrument:label"),
         ("jobs:queue:many", "instrument:label"),
         ("jobs:queue:0", "whole number"),
-        ("jobs:model", "has a label model already"),
-        ("jobs:a.b,jobs:a_b", "has a label a_b already"),
+        ("jobs:model", "jobs may have the label model without it; the entry is ignored"),
+        ("jobs:a.b,jobs:a_b", "jobs has another label that Prometheus calls a_b"),
     ],
 )
 def test_a_wrong_admission_is_one_line_with_its_cure(value, problem):

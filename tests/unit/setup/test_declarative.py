@@ -7,7 +7,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_coach.settings import Settings
+from otel_coach.settings import Settings, effective
 from otel_coach.setup import installation
 from otel_coach.setup.declarative_configuration import configured
 from tests.support.versions import HAS_CONFIGURATION_FILES
@@ -56,6 +56,20 @@ def test_a_file_that_disables_the_sdk_disables_all(tmp_path):
     path = tmp_path / "otel.yaml"
     path.write_text("file_format: '1.0'\ndisabled: true\n")
     assert not configured(Settings(config_file=str(path)), is_done=False).enabled
+
+
+@pytest.mark.parametrize(
+    ("exporters", "is_on_page"),
+    [(None, True), ("otlp,console", True), ("none", False)],
+)
+def test_metrics_are_on_the_page_whatever_exporter_a_variable_names(
+    tmp_path, exporters, is_on_page
+):
+    path = tmp_path / "otel.yaml"
+    path.write_text("file_format: '1.0'\n")
+    variables = {"OTEL_METRICS_EXPORTER": exporters} if exporters else {}
+    settings = Settings.from_env({"OTEL_CONFIG_FILE": str(path), **variables})
+    assert configured(effective(settings), is_done=True).serves_metrics is is_on_page
 
 
 def test_a_meter_provider_of_the_applications_does_not_stand_for_the_files(monkeypatch):

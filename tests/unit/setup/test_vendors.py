@@ -84,6 +84,17 @@ def test_what_the_user_chose_is_not_touched(installed, monkeypatch):
     assert (choice(), vendors_in_place()) == ((None, None), [])
 
 
+def test_the_stock_ones_are_used_if_the_commands_own_option_disables_otel_coach(
+    installed, monkeypatch
+):
+    """`opentelemetry-instrument --coach_disabled true` sets the variable after `come_first`."""
+    monkeypatch.setattr("os.environ", {})
+    installed(OURS, STOCK)
+    environment_variables.come_first()
+    monkeypatch.setenv("OTEL_COACH_DISABLED", "true")
+    assert choice() == STOCK
+
+
 @pytest.mark.parametrize(("packages", "variable"), [([OURS], None), ([OURS, STOCK], "otel_coach")])
 def test_ours_is_asked_for_by_name_only_where_the_stock_ones_stand_beside(
     installed, monkeypatch, packages, variable

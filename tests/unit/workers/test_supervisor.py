@@ -3,10 +3,12 @@
 import os
 import sys
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import pytest
 
 from otel_coach.workers import supervisor as supervisor_module
+from otel_coach.workers.log_once import cure
 from otel_coach.workers.supervisor import pid_of_supervisor, supervisor
 from tests.support.supervisors import hide
 
@@ -33,6 +35,16 @@ def test_without_proc_and_ps_workers_agree_too(monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: "/proc" not in str(path) and real(path))
     monkeypatch.setattr(supervisor_module.subprocess, "run", no_program)
     assert supervisor(os.getpid()).started.startswith("hidden")
+
+
+def test_a_ps_that_does_not_answer_is_named(monkeypatch):
+    def hangs(command, *, timeout, **kwargs):
+        raise TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(supervisor_module.subprocess, "run", hangs)
+    with pytest.raises(OSError, match="ps did not answer in 5 seconds") as raised:
+        supervisor_module._start_time_by_ps(1)
+    assert cure(raised.value, "else") == "else"
 
 
 @pytest.mark.parametrize("imported", [(), ("gunicorn.arbiter",)])

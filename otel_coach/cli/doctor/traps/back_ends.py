@@ -67,6 +67,13 @@ UNREACHABLE: Final = Trap(
     _LOST,
     "export {variable}={correct!q} # or start the Collector there",
 )
+PROXY: Final = Trap(
+    "otlp-proxy",
+    "{variable}={endpoint} cannot be reached for {signals} through the proxy {reason}",
+    _LOST,
+    "export no_proxy={host!q} # beside what it has; or correct http_proxy, https_proxy or "
+    "all_proxy (also in capitals)",
+)
 TLS_TO_PLAIN: Final = Trap(
     "otlp-https-to-http",
     "{variable}={endpoint} speaks no TLS: {reason}",
@@ -107,5 +114,6 @@ REFUSED: Final = Trap(
 
 ROWS: Final = (
     *(PROTOCOL, HEADERS, SCHEME, PATH_TWICE, PATH_MISSING, GRPC_PORT, HTTP_PORT, WRONG_PROTOCOL),
-    *(UNREACHABLE, TLS_TO_PLAIN, PLAIN_TO_TLS, CERTIFICATE, CERTIFICATE_FILE, CREDENTIALS, REFUSED),
+    *(UNREACHABLE, PROXY, TLS_TO_PLAIN, PLAIN_TO_TLS),
+    *(CERTIFICATE, CERTIFICATE_FILE, CREDENTIALS, REFUSED),
 )

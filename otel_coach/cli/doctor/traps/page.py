@@ -121,7 +121,8 @@ UNMEASURED: Final = _page(
     "calls-unmeasured",
     "{calls} of {model} not wholly measured",
     "Tokens or cost lack them, or a part of them.",
-    "otel-coach metrics # says what this error_type of agent_llm_unmeasured_total means",
+    "pip install --upgrade otel-coach # this version does not know the reason, but the service's "
+    "does",
     Severity.WARNING,
 )
 NEARLY_FULL: Final = _page(
