@@ -145,7 +145,7 @@ SHARED_FOLDER: Final = setting(
     variables.OTEL_COACH_SHARED_DIR,
     Optional(FOLDER),
     "The folder in which workers share their metrics. It must be private to the user, and no "
-    "other user may be able to write to its parent folders.",
+    "other user may be able to write to its parent folders, unless they are sticky, as `/tmp` is.",
     default=None,
     default_text="`$XDG_RUNTIME_DIR/otel-coach`, or in the first temporary folder with space",
 )

@@ -70,6 +70,8 @@ OURS: Final = "otel_coach"
 SWITCHES: Final = (OTEL_COACH_DISABLED, "OTEL_SDK_DISABLED")
 """Each of these variables, if true, disables all of otel-coach."""
 
+_CAME_FIRST: Final = "_OTEL_COACH_CAME_FIRST"
+"""Tells the service's process that `come_first`, not the user, has made a choice of `CHOICE`."""
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _GEVENT: Final = "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"
 
@@ -92,11 +94,12 @@ def in_our_place(group: str) -> EntryPoint | None:
     """Returns the distro or configurator (`group`) to use instead of otel-coach's, or None.
 
     A vendor's is used if one is installed. opentelemetry-distro's is used if otel-coach is
-    disabled, or if a vendor is installed that has none of this `group` (only the other one). If a
-    variable chooses otel-coach's, and it is not disabled, the result is None.
+    disabled, or if a vendor is installed that has none of this `group` (only the other one). If the
+    user has chosen otel-coach's by variable, the result is None.
     """
     # `opentelemetry-instrument --coach_disabled true` disables it after `come_first` has chosen it.
-    if os.environ.get(CHOICE[group]) == OURS and is_enabled():
+    is_users_choice = is_enabled() or _CAME_FIRST not in os.environ
+    if os.environ.get(CHOICE[group]) == OURS and is_users_choice:
         return None
     found = {entry.name: entry for entry in entry_points(group=group) if entry.name != OURS}
     contrib = found.pop(_CONTRIB[group], None)
@@ -153,8 +156,9 @@ def disabled_instrumentations() -> set[str]:
 def come_first() -> None:
     """Chooses otel-coach's distro and configurator where opentelemetry-distro's are installed."""
     for group, variable in CHOICE.items():
-        if any(entry.name == _CONTRIB[group] for entry in entry_points(group=group)):
-            os.environ.setdefault(variable, OURS)
+        is_beside = any(entry.name == _CONTRIB[group] for entry in entry_points(group=group))
+        if is_beside and variable not in os.environ:
+            os.environ.update({variable: OURS, _CAME_FIRST: "true"})
 
 
 if is_enabled() and not has_vendor():

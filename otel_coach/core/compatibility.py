@@ -78,6 +78,13 @@ MODELS: Final = PrivatePart(
     f"{_LANGCHAIN}:tells_of_models",
     "LLM calls, their tokens and their cost are not measured",
 )
+THREADED_MODELS: Final = PrivatePart(
+    "langchain_core",
+    "langchain-core runs _generate and _stream in a thread for a model without asynchronous ones",
+    f"{_LANGCHAIN}:sees_threaded_models",
+    "if such a model asks another one, and is called asynchronously, it counts as a call, too",
+    private=("_generate", "_stream"),
+)
 RETRIEVERS: Final = PrivatePart(
     "langchain_core",
     "langchain-core calls on_retriever_start, _end and _error of its callback managers",
@@ -307,7 +314,7 @@ AWAITED: Final = PrivatePart(
 )
 
 PARTS: Final = (
-    *(CHAINS, MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
+    *(CHAINS, MODELS, THREADED_MODELS, RETRIEVERS, TOOLS, EMBEDDINGS),
     *(TOKENS, RUN_IDS, OWNER_TASKS, CONFIG, CACHED, STEPS, EVENT_FEEDERS),
     *(NATIVE_TELEMETRY, FRONTENDS, ROUTES, AWAITED, PROPAGATORS),
     *(BATCHES, ENDINGS, READERS, LOGS, PLACEHOLDERS, OTLP, FUTURES),

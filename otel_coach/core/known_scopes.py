@@ -259,5 +259,8 @@ def is_content(key: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def may_reveal(key: str) -> bool:
-    """Whether a text under `key` may reveal content, a person, or where a model is served."""
+    """Whether a text under `key` may reveal content, or where a model is served.
+
+    Such keys are those of namespaces for models; the keys in `PEOPLE` are not among them.
+    """
     return (key.startswith(_CONTENT_NAMESPACES) and key not in _KNOWN_HARMLESS) or is_content(key)

@@ -204,10 +204,10 @@ NO_USAGE: Final = Trap(
     "{calls} of {model} without usage, or a part of it: tokens and cost are not, or not all, on "
     "the page (no_usage)",
     "agent_llm_tokens_total and agent_llm_cost_usd_total are too low.",
-    "ChatOpenAI(stream_usage=True) # by the openai package: "
-    'create(stream=True, stream_options={{"include_usage": True}}); for streams that are read to '
-    "their end: one that was left, or that broke, has told no usage yet; a model that reports no "
-    "tokens, such as a fake one, has none that could be counted",
+    "ChatOpenAI(stream_usage=True) # for streams that are read to their end (in calls by the "
+    'openai package, stream_options={{"include_usage": True}}): one that was left, or that broke, '
+    "has told no usage yet; a model that reports no tokens, such as a fake one, has none that "
+    "could be counted",
     Severity.WARNING,
     Way.PAGE,
 )
@@ -223,8 +223,8 @@ NO_PRICE: Final = Trap(
 )
 EXTRA_FEE: Final = Trap(
     "extra-fee",
-    "{calls} of {model} billed for more than tokens{details}; there is no price for the rest, so "
-    "that part of the cost is not on the page (extra_fee)",
+    "{calls} of {model} billed for more than has a price or a known count{details}; that part of "
+    "the cost is not on the page (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
     "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "
     "compares the page with the bill",

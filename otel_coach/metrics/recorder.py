@@ -270,8 +270,8 @@ class Recorder:
     def flushed(self, *, restarts_increments: bool = False) -> Generator[None]:
         """Inside the block, the API has everything recorded before it, and gets nothing more.
 
-        There is one exception: if the collection hangs so long that more than a thousand combined
-        values wait, the oldest are emitted.
+        There are two exceptions: a fault of otel-coach's is counted at once; and if the collection
+        hangs so long that more than a thousand combined values wait, the oldest are emitted.
         """
         self._wait_for_announced()
         with self._collecting:

@@ -62,7 +62,7 @@ _SIGNS: Final = {
 _LEAST_SECONDS: Final = {("groq", "whisper-large-v3"): 10, ("groq", "whisper-large-v3-turbo"): 10}
 """Minima that stand in genai-prices' code, not in its data, by provider and model."""
 _LITERAL: Final = re.compile(r"(?:[A-Za-z0-9:/_-]|\\[./-])+")
-"""A regular expression that stands for one text."""
+"""Matches a regular expression that itself matches only one text."""
 _DAY: Final = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 
 

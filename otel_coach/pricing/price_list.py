@@ -31,6 +31,7 @@ USAGE_KEYS: Final = {
     "output_audio_tokens": "output_audio",
 }
 """The list's names for what is counted, with the fields of `Usage`."""
+_IMAGES: Final = "output_image_tokens"
 _counts_of: Final = attrgetter(*USAGE_KEYS.values())
 _STANDARD_PRICE: Final = {"groq": {"flex"}}  # console.groq.com/docs/flex-processing
 """Tiers for which a provider takes its standard price."""
@@ -191,12 +192,20 @@ class PriceList:
 
 def _parts_of(usage: Usage) -> dict[str, int]:
     """Returns the parts of the completion that have a price of their own in some entries."""
-    parts = {"output_reasoning_tokens": usage.reasoning, "output_citation_tokens": usage.citation}
+    parts = {
+        "output_reasoning_tokens": usage.reasoning,
+        "output_citation_tokens": usage.citation,
+        _IMAGES: usage.output_image,
+    }
     return {key: count for key, count in parts.items() if count}
 
 
 def _unpaid(call: CallDetails, usage: Usage, found: Found) -> Iterator[str]:
     yield from (fee for fee in call.fees if not found.has_price_for(fee))
+    # Few integrations tell how many tokens of a completion are those of images, which cost more.
+    is_told = usage.output_image or usage.completion == usage.reasoning
+    if not is_told and found.has_price_for(_IMAGES):
+        yield _IMAGES
     # OpenAI bills audio tokens at prices of their own. Where a model's entry has none, the price of
     # its text tokens does not cover them.
     if found.owner == "openai":

@@ -150,8 +150,8 @@ class Model:
 
     Args:
         model_id: the model's id.
-        prices: its table of prices, or a list of [constraint or None, table]; the last one whose
-            constraint holds counts, else the first one.
+        prices: its table of prices, or a list of [constraint or None, table]: of these, the last
+            one whose constraint is met applies, or else the first one.
         variants: a list of [context, constraint or None, table]: prices that override those
             above where the call's context includes this one and the constraint holds; if several
             do, the earlier ones win.
@@ -176,7 +176,7 @@ class Model:
         self._least_seconds = least_seconds
         self._units = units
         self._made: dict[tuple[int, ...], Prices] = {}
-        """By the number of the standard prices, then of those of the variants that count."""
+        """By the index in `_standard` of what applies, then the indexes in `_variants`."""
 
     def prices(self, when: datetime, context: Mapping[str, str] | None) -> Prices:
         """Returns the prices at the time `when`; a time without a zone is UTC."""

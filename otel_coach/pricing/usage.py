@@ -10,8 +10,8 @@ class Usage(NamedTuple):
     """The tokens of one LLM call, as its provider billed them.
 
     All fields but the first two are parts of others: `cached`, `cache_write` and `input_audio` of
-    `prompt`, `cache_write_1h` of `cache_write`, `reasoning`, `citation` and
-    `output_audio` of `completion`.
+    `prompt`, `cache_write_1h` of `cache_write`, `reasoning`, `citation`, `output_audio` and
+    `output_image` of `completion`.
     """
 
     prompt: int
@@ -23,6 +23,7 @@ class Usage(NamedTuple):
     input_audio: int = 0
     output_audio: int = 0
     citation: int = 0
+    output_image: int = 0
 
     @property
     def has_parts(self) -> bool:
@@ -35,6 +36,7 @@ class Usage(NamedTuple):
         return (
             max(self.cached + self.cache_write, self.input_audio) > self.prompt
             or max(self.reasoning + self.citation, self.output_audio) > self.completion
+            or self.output_image > self.completion
             or self.cache_write_1h > self.cache_write
         )
 

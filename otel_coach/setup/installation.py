@@ -152,7 +152,7 @@ class Installation:
     def application_stopped(self, app: object) -> None:
         """Ends the runs of `app` that are still open, and exports, at the end of its lifespan.
 
-        If a signal stops the server, nothing runs after the lifespan, not even `exit`.
+        If SIGTERM stops uvicorn, nothing runs after the lifespan, not even `exit`.
         """
         self._end_runs(lambda run: run.application is app)
         # A callback of the application's may hang in a measurement: nothing waits for it.

@@ -46,7 +46,10 @@ class ScriptedProvider:
         self._script = [*script] or ["ok"]
         self.pace = pace
         self.calls: list[Call] = []
-        """All requests so far, in the order in which their answers began."""
+        """The requests that the script has answered so far, in the order of the answers.
+
+        Requests to other paths, and those that cannot be read, are not among them.
+        """
         self._next = 0
         self._lock = threading.Lock()
         self._server = _Server((_HOST, 0), partial(_Handler, self, self._next_answer))

@@ -16,7 +16,6 @@ from otel_coach.cli.doctor.traps import back_ends as traps
 from otel_coach.cli.doctor.variables import quoted_value, unquoted, without_secrets
 from otel_coach.cli.terminal import reason_of, within
 from otel_coach.configuration.otlp_endpoints import GRPC, GRPC_PORT, HTTP_PORT, variable_of
-from otel_coach.core.installed import is_installed
 from otel_coach.core.plugins import exporter_component, has_exporter, package_of
 from otel_coach.core.traps import NO_EXPORTER
 
@@ -48,8 +47,7 @@ _NOT_CONNECTED: Final = (ExportFailure.UNREACHABLE, ExportFailure.PROXY)
 
 def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong on the way to the back ends; sends an empty export to each."""
-    # A configuration file names the back ends itself, and the variables have no effect.
-    if examined.settings.config_file is None or not is_installed("opentelemetry.configuration"):
+    if not examined.configures_by_file:
         yield from _of_variables(examined)
 
 
@@ -178,7 +176,7 @@ def _finding(target: Target, outcome: Outcome, signals: str) -> Finding:
         variable=target.variable,
         endpoint=without_secrets(target.endpoint),
         url=without_secrets(target.url),
-        host=target.parts.hostname,
+        host=target.host,
         signals=signals,
         reason=outcome.reason,
         correct=correct,

@@ -2,7 +2,8 @@
 
 The log names the class of an exception only, because its message may contain a password. The
 doctor's output, which is for the operator's own terminal, has the reason. It has no password,
-either: of a message, it has only parts that are known not to repeat the address.
+either: of a message, it has only parts that are known not to repeat the address. PostgreSQL's own
+words are shown without the password and the parameters of the address.
 """
 
 from __future__ import annotations
@@ -121,7 +122,10 @@ def _probe(address: str, timeout: float) -> None:
 
 
 def _reason_of(error: Exception, address: str, timeout: float) -> tuple[str, Cure]:
-    """Returns why a probe failed, without any part of `address` but its host, and what to do."""
+    """Returns why a probe failed, and what to do.
+
+    Of the address, the reason may have the host, and PostgreSQL's names of a user or a database.
+    """
     if type(error).__module__.partition(".")[0] == "psycopg":
         return _of_psycopg(error, address)
     if isinstance(error, UnexpectedAnswerError):

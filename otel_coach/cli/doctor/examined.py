@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otel_coach.core.installed import is_installed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,6 +19,12 @@ class Examined:
 
     settings: EffectiveSettings
     variables: Mapping[str, str]
+
+    @property
+    def configures_by_file(self) -> bool:
+        """Whether OTEL_CONFIG_FILE is read, so that the variables for exporters have no effect."""
+        has_file = self.settings.config_file is not None
+        return has_file and is_installed("opentelemetry.configuration")
 
     def text(self, name: str) -> str:
         """Returns a variable's value, "" if it is not set."""

@@ -69,6 +69,12 @@ def _failed(target: Target, error: Exception) -> Outcome:
         return Outcome(
             ExportFailure.PROTOCOL, f"it does not answer by HTTP ({type(error).__name__})"
         )
+    return _not_connected(target, error)
+
+
+def _not_connected(target: Target, error: Exception) -> Outcome:
+    if isinstance(error, ValueError):  # there is no such address
+        return Outcome(ExportFailure.UNREACHABLE, reason_of(error))
     if (proxy := _proxy(target)) is not None:
         return Outcome(ExportFailure.PROXY, f"{_address(proxy)}: {_why_unreachable(error, proxy)}")
     return Outcome(ExportFailure.UNREACHABLE, _why_unreachable(error, target.parts))

@@ -81,6 +81,14 @@ class Target:
         return urlsplit(self.url if "://" in self.endpoint else f"//{self.url}")
 
     @property
+    def host(self) -> str:
+        """The endpoint's host; "" if none is given, or none that can be read."""
+        try:
+            return self.parts.hostname or ""
+        except ValueError:
+            return ""
+
+    @property
     def port(self) -> int | None:
         """The endpoint's port; None if none is given, or none that can be read."""
         try:

@@ -48,8 +48,8 @@ def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
     try:
         own_port.listen(host, port).close()  # as the service does, for a moment
     except (OSError, ValueError, OverflowError) as error:
-        if _is_the_service(f"http://{where}/metrics", has_token=token is not None):
-            yield Fact(f"metrics: on {where}, where the service answers")
+        if _may_be_the_service(f"http://{where}/metrics", has_token=token is not None):
+            yield Fact(f"metrics: on {where}, which is in use: by this service, if it is running")
             return
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         yield PORT.found(host=host, port=port, reason=reason, cure=cure_of_port(error))
@@ -57,8 +57,8 @@ def _port(host: str, port: int, token: str | None) -> Iterator[Finding | Fact]:
         yield Fact(f"metrics: /metrics on {where}, which is free")
 
 
-def _is_the_service(url: str, *, has_token: bool) -> bool:
-    """Whether otel-coach's page is at `url`.
+def _may_be_the_service(url: str, *, has_token: bool) -> bool:
+    """Whether a page of otel-coach's, or one that needs a token as the service's does, is at `url`.
 
     The request carries no token, because another program may have the port.
     """

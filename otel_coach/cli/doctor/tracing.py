@@ -33,9 +33,11 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     """Yields what is wrong with sampler and name, and where traces go."""
     settings = examined.settings
     yield Fact(f"traces: {_destination(examined)}")
+    if examined.configures_by_file:
+        return
     yield from _sampler(examined)
     exports = {*settings.trace_exporters, *settings.metric_exporters, *settings.log_exporters}
-    if exports - {"prometheus"} and settings.config_file is None:
+    if exports - {"prometheus"}:
         name = _service_name(examined)
         if name is None:
             yield NO_SERVICE_NAME.found(name=_UNKNOWN)
@@ -45,7 +47,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
 
 def _destination(examined: Examined) -> str:
     settings = examined.settings
-    if settings.config_file is not None:
+    if examined.configures_by_file:
         return "as OTEL_CONFIG_FILE says"
     if settings.trace_exporters:
         return ", ".join(settings.trace_exporters)

@@ -160,8 +160,8 @@ class Exchange(Answering):
             if not swallowed(self, raised, "Exchange.send"):
                 raise
         if final:
-            # A client that has the whole response may scrape before this coroutine resumes;
-            # `Recorder.flushed`, in which it is collected, waits for it.
+            # A client that has the whole response may scrape before this coroutine resumes. The
+            # page is collected in `Recorder.flushed`, which first waits for what is announced here.
             self.recorder.about_to_record.add(self)
         try:
             await self._send(message)

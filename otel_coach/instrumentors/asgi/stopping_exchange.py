@@ -66,7 +66,7 @@ class StoppingExchange(Exchange):
     application_polls = False
     """Whether the application looks for itself, now and then, whether the client has left."""
     sender: _Task | None = None
-    """The task that has sent the last message of the response."""
+    """The task that has sent the latest message of the response so far; None before the first."""
 
     def __init__(
         self, rule_of: Callable[[str], StopRule | None], task: _Task, *arguments: Any

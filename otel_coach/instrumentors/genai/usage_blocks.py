@@ -105,6 +105,7 @@ class _Shape:
     input_audio: tuple[str, ...] = ()
     output_audio: tuple[str, ...] = ()
     citation: tuple[str, ...] = ()
+    output_image: tuple[str, ...] = ()
     others: frozenset[str] = frozenset()
     """Names of parts that are paid like the whole, or that are the sum of other parts."""
     total: str = ""
@@ -166,6 +167,7 @@ _LANGCHAIN: Final = _Shape(
     input_audio=("input_token_details.audio",),
     output_audio=("output_token_details.audio",),
     citation=("output_token_details.citation_tokens",),
+    output_image=("output_token_details.image",),
     others=_LIKE_TEXT,
     total="total_tokens",
 )
@@ -177,6 +179,7 @@ _OPENAI_RESPONSES: Final = _Shape(
     cached=("input_tokens_details.cached_tokens",),
     cache_write=("input_tokens_details.cache_write_tokens",),
     reasoning=("output_tokens_details.reasoning_tokens",),
+    output_image=("output_tokens_details.image_tokens",),
     others=_LIKE_TEXT,
     total="total_tokens",
 )
@@ -193,6 +196,7 @@ _OPENAI_CHAT: Final = _Shape(
     reasoning=("completion_tokens_details.reasoning_tokens",),
     input_audio=("prompt_tokens_details.audio_tokens",),
     output_audio=("completion_tokens_details.audio_tokens",),
+    output_image=("completion_tokens_details.image_tokens",),
     others=_LIKE_TEXT,
     total="total_tokens",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
 import weakref
@@ -74,6 +75,40 @@ def _keeps_its_id(run_manager: Any) -> bool:
     id_ref = weakref.ref(manager.run_id)
     del manager
     return id_ref() is None
+
+
+def sees_threaded_models() -> bool:
+    """Returns whether code that such a model's method calls is seen to be inside of a model."""
+    from otel_coach.instrumentors.langchain.model_frames import is_inside_model  # noqa: PLC0415 - only with LangChain
+
+    models = import_module("langchain_core.language_models")
+    messages = import_module("langchain_core.messages")
+    outputs = import_module("langchain_core.outputs")
+    seen: list[bool] = []
+
+    class SyncModel(models.BaseChatModel):
+        """Notes what is seen in each of its methods."""
+
+        @property
+        def _llm_type(self) -> str:
+            return "trial"
+
+        def _generate(self, *_: Any, **__: Any) -> Any:
+            seen.append(is_inside_model())
+            message = messages.AIMessage("said")
+            return outputs.ChatResult(generations=[outputs.ChatGeneration(message=message)])
+
+        def _stream(self, *_: Any, **__: Any) -> Iterator[Any]:
+            seen.append(is_inside_model())
+            yield outputs.ChatGenerationChunk(message=messages.AIMessageChunk("said"))
+
+    async def ask(model: Any) -> None:
+        await model.agenerate([[]])
+        async for _ in model.astream("asked"):
+            pass
+
+    asyncio.run(ask(SyncModel()))
+    return seen == [True, True]
 
 
 def has_event_feeders() -> bool:

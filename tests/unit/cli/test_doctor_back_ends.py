@@ -4,7 +4,10 @@ from contextlib import suppress
 
 import pytest
 
-from otel_coach.cli.doctor import back_ends, tracing
+from otel_coach.cli.doctor import examined as examined_module
+from otel_coach.cli.doctor import tracing
+from otel_coach.cli.doctor.examined import Fact
+from otel_coach.core.traps import Finding
 from tests.support.back_ends import (
     ENDPOINT,
     PEM,
@@ -89,7 +92,7 @@ def test_a_back_end_gets_the_credentials_of_its_address(monkeypatch):
 
 @pytest.mark.parametrize(("is_installed", "asked"), [(True, False), (False, True)])
 def test_of_a_configuration_file_no_variables_endpoint_is_asked(monkeypatch, is_installed, asked):
-    monkeypatch.setattr(back_ends, "is_installed", lambda _: is_installed)
+    monkeypatch.setattr(examined_module, "is_installed", lambda _: is_installed)
     endpoint = f"http://127.0.0.1:{free_port()}"
     found = back_end(endpoint, OTEL_CONFIG_FILE="otel.yaml")
     assert ("otlp-unreachable" in found) == asked
@@ -104,12 +107,25 @@ def test_of_a_configuration_file_no_variables_endpoint_is_asked(monkeypatch, is_
             {ENDPOINT: "http://h:1", "OTEL_TRACES_EXPORTER": "none"},
             "nowhere (OTEL_TRACES_EXPORTER says so)",
         ),
-        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "as OTEL_CONFIG_FILE says"),
     ],
 )
 def test_the_doctor_says_where_traces_go(environ, where):
     looked = tracing.look(examined(**environ))
     assert f"traces: {where}" in [str(one) for one in looked]
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_variables_count_where_a_configuration_file_is_not_read(monkeypatch, is_installed):
+    monkeypatch.setattr(examined_module, "is_installed", lambda _: is_installed)
+    variables = {ENDPOINT: "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "always_off"}
+    looked = [*tracing.look(examined(OTEL_CONFIG_FILE="otel.yaml", **variables))]
+    found = {one.trap.name for one in looked if isinstance(one, Finding)}
+    facts = [str(one) for one in looked if isinstance(one, Fact)]
+    if is_installed:
+        assert (facts, found) == (["traces: as OTEL_CONFIG_FILE says"], set())
+    else:
+        assert facts == ["traces: otlp"]
+        assert found == {"sampled-out", "no-service-name"}
 
 
 def test_a_proxy_gets_the_credentials_of_its_address(monkeypatch):

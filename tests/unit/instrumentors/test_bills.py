@@ -110,6 +110,27 @@ def test_an_image_is_an_extra_fee(measured, caplog):
     assert "images" in line
 
 
+IMAGES = {"model_name": "gemini-2.5-flash-image", "provider": "google_genai"}
+
+
+def test_tokens_of_images_in_the_answer_have_their_own_price(measured):
+    told = {**counted(10, 1300), "output_token_details": {"image": 1290}}
+    Scripted(answer=AIMessage("here", usage_metadata=told), **IMAGES).invoke("draw")
+    page = measured.page()
+    assert page.sum(COST) == pytest.approx((10 * 0.3 + 10 * 2.5 + 1290 * 30) / MTOK)
+    assert unmeasured(page) == {}
+
+
+def test_tokens_of_images_whose_number_is_not_told_are_an_extra_fee(measured, caplog):
+    """langchain-google-genai tells only the sum."""
+    Scripted(answer=AIMessage("here", usage_metadata=counted(10, 1300)), **IMAGES).invoke("draw")
+    page = measured.page()
+    assert page.sum(COST) == pytest.approx((10 * 0.3 + 1300 * 2.5) / MTOK)
+    assert unmeasured(page) == {"extra_fee": 1}
+    (line,) = [one.getMessage() for one in caplog.records if "extra_fee" in one.getMessage()]
+    assert "output_image_tokens" in line
+
+
 @pytest.mark.parametrize(
     ("reason", "cure", "model"),
     [
