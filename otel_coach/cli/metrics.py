@@ -142,10 +142,11 @@ _MEANINGS: Final = """\
 - **A WebSocket** has an AI request for each turn: from the message of the client after which AI
   work began, until the outermost run has ended and its answer is sent. Chunks are the messages
   to the client. The turn is aborted if the client left before its run ended. Where messages go
-  through a queue, a turn ends a tenth of a second after its last message; of several messages that
-  wait in such a queue, only the newest has a turn of its own. A handshake that is
-  refused counts as an HTTP answer does, with method GET, and status 403 where it was closed
-  before it was accepted; no WebSocket is in `http_server_request_duration_seconds`.
+  through a queue, a turn ends a tenth of a second after its last message, or half a minute after
+  its work if it sends none; of several messages that wait in such a queue, only the newest has a
+  turn of its own. A handshake that is refused counts as an HTTP answer does, with method GET, and
+  status 403 where it was closed before it was accepted; no WebSocket is in
+  `http_server_request_duration_seconds`.
 - **error_type**: the class of the exception that the callback received, empty if nothing failed;
   on `auth_failures_total` the RFC 6750 error, `missing_credentials` or `rejected`. On
   `otel_coach_lost_total` it says where telemetry was lost; the value counts the spans, points or

@@ -1,6 +1,7 @@
 """WebSockets whose messages are answered by a task of their own."""
 
 import asyncio
+import itertools
 import time
 from contextlib import suppress
 
@@ -8,6 +9,7 @@ import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from langchain_core.messages import AIMessage
 
+from otel_coach.instrumentors.asgi import turns
 from tests.support.scripted_model import Scripted
 from tests.support.serving import serving
 from tests.support.sockets import Sockets, socket_to
@@ -84,11 +86,14 @@ def answered_in_tasks(answer):
 
 @pytest.mark.parametrize(
     ("shape", "answers"),
-    [(answered_in_tasks, True), (answered_in_tasks, False), (Sockets.by_a_queue, True)],
+    list(itertools.product([answered_in_tasks, Sockets.by_a_queue], [True, False])),
 )
 @pytest.mark.parametrize("helpers", HELPERS)
-def test_tasks_that_help_to_answer_a_message_are_of_its_turn(measured, shape, helpers, answers):
+def test_tasks_that_help_to_answer_a_message_are_of_its_turn(
+    measured, shape, helpers, answers, monkeypatch
+):
     """The turn ends with what the task sends that they work for, not with a helper's end."""
+    monkeypatch.setattr(turns, "_WORKER_SILENCE", 2.0)
     app = FastAPI()
     model = Scripted(answer=AIMessage("hi"))
 
@@ -111,4 +116,67 @@ def test_tasks_that_help_to_answer_a_message_are_of_its_turn(measured, shape, he
     assert page.sum(REQUESTS, status="ok") == page.sum(REQUESTS) == 3
     assert page.sum("app_ai_stream_chunks_total") == 3 * answers
     assert page.sum("app_ai_time_to_first_chunk_seconds_count") == 3 * answers
+    assert page.sum("app_ai_stream_aborts_total") == 0
+
+
+def test_a_worker_that_does_not_answer_every_message(measured):
+    """Its turn ends when it begins the next; the last one ends well with the connection."""
+    app = FastAPI()
+    model = Scripted(answer=AIMessage("hi"))
+
+    async def answer(websocket, text):
+        await model.ainvoke(text)
+        if text == "answer":
+            await websocket.send_text(text)
+
+    app.add_api_websocket_route("/ws", Sockets.by_a_queue(answer))
+    with serving(app) as client:
+        with socket_to(client, "/ws") as connection:
+            for text in ("one", "two", "answer", "three"):
+                connection.send(text)
+                time.sleep(0.3)
+            assert connection.recv(timeout=60) == "answer"
+            eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 3)
+            assert measured.page().sum("app_ai_streams_active") == 1
+            time.sleep(1)
+        eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 4)
+    page = measured.page()
+    assert page.sum(REQUESTS) == 4
+    assert page.sum("app_ai_stream_chunks_total") == 1
+    assert page.sum("app_ai_streams_active") == page.sum("app_ai_stream_aborts_total") == 0
+
+
+def test_two_workers_of_one_connection_each_send_their_own_turns_message(measured):
+    app = FastAPI()
+    model = Scripted(answer=AIMessage("hi"))
+
+    @app.websocket("/ws")
+    async def socket(websocket: WebSocket):
+        await websocket.accept()
+        messages = asyncio.Queue()
+
+        async def work():
+            while (text := await messages.get()) != "stop":
+                await model.ainvoke(text)
+                await asyncio.sleep(0.3)
+                await websocket.send_text(text)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(work())
+            with suppress(WebSocketDisconnect):
+                while True:
+                    await messages.put(await websocket.receive_text())
+            for _ in range(2):
+                await messages.put("stop")
+
+    with serving(app) as client, socket_to(client, "/ws") as connection:
+        for text in ("one", "two"):
+            connection.send(text)
+            time.sleep(0.1)
+        assert [connection.recv(timeout=60) for _ in range(2)] == ["one", "two"]
+        eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 2)
+        eventually(lambda: measured.page().sum("app_ai_streams_active") == 0)
+    page = measured.page()
+    assert page.sum(REQUESTS) == page.sum("app_ai_time_to_first_chunk_seconds_count") == 2
     assert page.sum("app_ai_stream_aborts_total") == 0

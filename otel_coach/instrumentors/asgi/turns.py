@@ -26,6 +26,8 @@ _LINGER: Final = 0.1
 tells that the next turn begins."""
 _SILENCE: Final = 1.0
 """The same for a turn that has sent nothing yet."""
+_WORKER_SILENCE: Final = 30.0
+"""The same if a task that runs all the time may still answer it."""
 
 
 class Socket(Protocol):
@@ -46,7 +48,7 @@ class Socket(Protocol):
         """Returns whether `span` is the connection's, or that of an earlier turn of it."""
         ...
 
-    def start_turn(self, turn: Turn) -> Span:
+    def start_turn_span(self, turn: Turn) -> Span:
         """Starts the span of `turn` below that of the connection."""
         ...
 
@@ -93,7 +95,7 @@ class Turn(Request):
         """Messages to the client."""
         self.first_chunk: float | None = None
         self.reader: asyncio.Task[Any] | None = None
-        """The task that received the message."""
+        """The task that received the message, None if it has handed the message on."""
         self.task: asyncio.Task[Any] | None = None
         """The task that sends the answer, as soon as that is known; before, the one in which its
         work began, which may work for that task (`asyncio.gather`, or `asyncio.wait_for` until
@@ -166,7 +168,9 @@ class Turn(Request):
     @property
     def linger(self) -> float:
         """The seconds after the end of its work in which another message still belongs to it."""
-        return _LINGER if self.chunks else _SILENCE
+        if self.chunks:
+            return _LINGER
+        return _WORKER_SILENCE if self.was_handed_on else _SILENCE
 
     @property
     def is_left_to_its_task(self) -> bool:
@@ -177,10 +181,11 @@ class Turn(Request):
     def may_be_over(self) -> bool:
         """Whether nothing more is to come, if nothing was sent for a while.
 
-        One that was handed on and has sent nothing yet has an answer to send.
+        One that was handed on, and whose work has just ended, has an answer to send.
         """
-        has_answer = self.chunks > 0 or not self.was_handed_on
-        return has_answer and self.is_done and not self.is_left_to_its_task
+        is_silent = self.was_handed_on and not self.chunks
+        is_about_to_send = is_silent and perf_counter() - self.last < _SILENCE
+        return self.is_done and not self.is_left_to_its_task and not is_about_to_send
 
     @guarded
     def context_in(self, context: Context) -> Context:
@@ -189,7 +194,7 @@ class Turn(Request):
         if connection.span is None or not connection.is_around(trace.get_current_span(context)):
             return context
         if self.span is None:
-            self.span = connection.start_turn(self)
+            self.span = connection.start_turn_span(self)
             self.context = trace.set_span_in_context(self.span, context)
             if not self.closed:  # it has a span to end, even if no work of it is AI work
                 connection.open_turns[self] = None

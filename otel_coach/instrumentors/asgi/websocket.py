@@ -224,28 +224,32 @@ class Connection(Answering):
         if not isinstance(turn, Turn) or turn.connection is not self:
             turn = self._first_turn
         if turn is not None and turn.is_first:
-            turn = (self._latest or turn, *self.open_turns)[-1]
+            turn = self._turn_of_task() or (self._latest or turn, *self.open_turns)[-1]
         return None if turn is None or turn.closed else turn
+
+    def _turn_of_task(self) -> Turn | None:
+        task = current_task()
+        turns = (turn for turn in list(self.open_turns) if turn.task is task)
+        return None if task is None else next(turns, None)
 
     def turn_of_work(self) -> Turn:
         """Returns the turn of AI work that runs in a context older than the last message.
 
-        If the current task has an open turn, it is that turn, except where its work is done and a
-        newer message waits (a worker may take messages from a queue). In every other case it is the
-        turn of the last message, if no AI work has begun for it yet. Otherwise the task may help a
-        worker whose turn has sent nothing yet; if there is none, it is a new turn, as where a
-        server speaks first.
+        If the current task has an open turn, it is that turn; but if its work is done and a newer
+        message waits (a worker may take messages from a queue), that turn ends. Else it is the turn
+        of the last message, if no AI work has begun for it yet; else one that has sent nothing yet,
+        which the task may help to answer; else a new turn, as where a server speaks first.
         """
-        task = current_task()
         newest = self._latest
         if newest is not None and (newest.is_ai or newest.closed):
             newest = None  # it does not wait
-        for turn in list(self.open_turns):
-            if turn.task is task and task is not None and not (turn.is_done and newest):
-                return turn
-        silent = (turn for turn in list(self.open_turns) if turn.was_handed_on and not turn.chunks)
-        turn = newest or next(silent, None) or self._turn_class(self)
-        turn.was_handed_on = True
+        if (own := self._turn_of_task()) is not None:
+            if not (own.is_done and newest):
+                return own
+            self.finish_turn(own)
+        silent = [turn for turn in list(self.open_turns) if turn.was_handed_on and not turn.chunks]
+        turn = newest or (silent[-1] if silent else self._turn_class(self))
+        turn.was_handed_on, turn.reader = True, None
         return turn
 
     def is_around(self, span: Span) -> bool:
@@ -257,7 +261,7 @@ class Connection(Answering):
         span = getattr(span, "now", span)
         return span is self.span or span in self._turn_spans
 
-    def start_turn(self, turn: Turn) -> Span:
+    def start_turn_span(self, turn: Turn) -> Span:
         """Starts the span of `turn` below that of the connection."""
         assert self._tracer is not None  # noqa: S101 # nosec B101 - the connection has a span
         has_route = self.route is not NO_ROUTE
