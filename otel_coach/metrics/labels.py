@@ -1,7 +1,8 @@
 """The labels of the metrics, and the values that they may take.
 
-Label keys and the values of closed sets are defined only here. A label that is not declared here
-never reaches Prometheus, unless an operator admits it to an instrument of the application.
+Label keys and the values of closed sets are defined only here. A label of an OpenTelemetry
+instrument that is not declared here never reaches Prometheus, unless an operator admits it to an
+instrument of the application. Metrics of prometheus_client's registry keep their own labels.
 """
 
 from __future__ import annotations

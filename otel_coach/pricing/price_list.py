@@ -175,7 +175,9 @@ class PriceList:
         if not self._is_unusable_logged:
             self._is_unusable_logged = True
             _logger.error(
-                "otel-coach: %s; until it is mended, only your own prices are used", error
+                "otel-coach: %s. Until this is mended, only models that had a price before, or "
+                "have one of your own, have a price",
+                error,
             )
 
     def _warn_if_older(self) -> None:

@@ -46,9 +46,10 @@ class ScriptedProvider:
         self._script = [*script] or ["ok"]
         self.pace = pace
         self.calls: list[Call] = []
-        """The requests that the script has answered so far, in the order of the answers.
+        """The chats, responses and embeddings that were answered so far, in this order.
 
-        Requests to other paths, and those that cannot be read, are not among them.
+        An answer may be a failure of the script. Requests to other paths, and those that cannot be
+        read, are not among them.
         """
         self._next = 0
         self._lock = threading.Lock()

@@ -15,6 +15,12 @@ from tests.support.leaving import asked
 from tests.support.serving import serving
 from tests.support.waiting import eventually
 
+
+class Nothing(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+
 # AI requests and streams
 
 LABELS = {"model": "none", "mode": "stream"}
@@ -131,6 +137,30 @@ def test_a_client_that_leaves_before_the_response_is_aborted_in_the_duration_alo
     assert counted_names(measured, "app_ai_stream_") == set()
 
 
+@pytest.mark.parametrize(
+    "middlewares", [(), (Nothing,), (GZipMiddleware,), (Nothing, GZipMiddleware)]
+)
+def test_a_client_that_leaves_between_the_last_call_and_a_plain_answer_is_aborted(
+    measured, middlewares
+):
+    """A BaseHTTPMiddleware sends the whole answer in a part that is not the last."""
+    app = FastAPI()
+    for middleware in middlewares:
+        app.add_middleware(middleware)
+
+    @app.get("/plain")
+    async def plain():
+        ask()
+        await asyncio.sleep(0.5)
+        return "x" * 1000
+
+    with serving(app) as client:
+        with asked(client.base_url, "/plain"):
+            time.sleep(0.2)
+        eventually(lambda: measured.page().sum(AI) == 1)
+    assert measured.page().sum(AI, endpoint="/plain", status="aborted") == 1
+
+
 def test_an_exception_in_a_stream_is_an_error(measured):
     import httpx
 
@@ -150,11 +180,6 @@ def test_background_work_makes_no_ai_request_but_its_calls_count(measured):
     page = measured.page()
     assert page.sum(AI) == 0
     assert page.sum(HTTP, endpoint="/background") == 1
-
-
-class Nothing(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
-        return await call_next(request)
 
 
 @pytest.mark.parametrize("middlewares", [(Nothing,), (GZipMiddleware,), (Nothing, GZipMiddleware)])

@@ -121,8 +121,8 @@ class Work:
     async def calling_a_tool(self, state):
         try:
             await self.tool.ainvoke({"to": "plan"})
-        except BaseException as error:
-            self.noted(error)
+        except asyncio.CancelledError:
+            self.notes.raised.append("cancelled after the tool")
             raise
         return {"said": [1]}
 

@@ -181,10 +181,14 @@ class Exchange(Answering):
 
         A client that leaves when it has all of it has not aborted.
         """
-        if self._missing is None:
+        missing = self._missing
+        if missing is None:
             stated = (value for name, value in self._headers if name.lower() == b"content-length")
-            self._missing = int(next(filter(bytes.isdigit, stated), 0)) or math.inf
-        self._missing -= len(message.get("body", b""))
+            missing = int(next(filter(bytes.isdigit, stated), 0)) or math.inf
+        missing -= len(message.get("body", b""))
+        if missing <= 0 and self.request.is_ai:
+            self._look_ahead()  # it may have left before this part, which completes the response
+        self._missing = missing
 
     @guarded
     def ended(self, error: BaseException | None) -> None:

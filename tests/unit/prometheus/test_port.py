@@ -74,7 +74,7 @@ def test_as_many_pages_as_are_asked_for_at_once_take_one_thread_also_if_nobody_w
 ):
     go_on, made, asked = threading.Event(), [], []
     asking = Renders.ask
-    monkeypatch.setattr(Renders, "ask", lambda *given: (asked.append(1), asking(*given))[1])
+    monkeypatch.setattr(Renders, "ask", lambda *given: (asking(*given), asked.append(1))[0])
 
     def slow():
         go_on.wait()
