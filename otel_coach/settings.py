@@ -144,9 +144,9 @@ class EffectiveSettings(Settings):
     def log_problems(self) -> None:
         """Logs one line for each entry of `problems` and of `without_effect`."""
         for problem in self.problems:
-            _logger.error("otel-coach: %s", problem.text)
+            _logger.error("otel-coach: %s", problem)
         for problem in self.without_effect:
-            _logger.warning("otel-coach: %s", problem.text)
+            _logger.warning("otel-coach: %s", problem)
 
     @property
     def trust(self) -> Trust:

@@ -102,7 +102,7 @@ def _show(arguments: argparse.Namespace) -> int:
     settings = Settings.from_env()
     for problem in settings.problems:
         if problem.variable == OTEL_COACH_PRICES:
-            print(problem.text, file=sys.stderr)
+            print(problem, file=sys.stderr)
     prices = PriceList.from_file(settings.prices_file)
     usage = Usage(arguments.prompt, arguments.completion)
     model, provider = arguments.model, arguments.provider

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Self
 
 
-class Problem(NamedTuple):
-    """A variable that could not be used, or only in part."""
+class Problem(str):
+    """One line: the variable, what is wrong with it, and what takes effect instead.
 
+    `variable` is the variable that could not be used, or only in part.
+    """
+
+    __slots__ = ("variable",)
     variable: str
-    text: str
-    """One line: the variable, what is wrong with it, and what takes effect instead."""
+
+    def __new__(cls, variable: str, text: str) -> Self:
+        self = super().__new__(cls, text)
+        self.variable = variable
+        return self

@@ -52,15 +52,15 @@ def look(examined: Examined) -> Iterator[Finding]:
             yield quoted_value(examined, name)
     if _SCHEME.match(examined.text(OTEL_COACH_METRICS_TOKEN)):
         yield TOKEN_WITH_SCHEME.found()
-    for variable, text in examined.settings.problems:
-        if variable not in unknown and variable not in quoted:
-            yield _trap_of(variable).found(line=text, variable=variable)
+    for problem in examined.settings.problems:
+        if (variable := problem.variable) not in unknown and variable not in quoted:
+            yield _trap_of(variable).found(line=problem, variable=variable)
     known = {name for _, setting in settings_of(Settings) for name in setting.variables}
     for name, nearest in (*unknown.items(), *misspelt(examined.variables, known)):
         cure = f'export {nearest}="${name}"; unset {name}' if nearest else f"unset {name}"
         yield MISSPELT.found(line=unknown_line(name, nearest), cure=cure)
-    for variable, text in examined.settings.without_effect:
-        yield WITHOUT_EFFECT.found(line=text, variable=variable)
+    for problem in examined.settings.without_effect:
+        yield WITHOUT_EFFECT.found(line=problem, variable=problem.variable)
 
 
 def quoted_value(examined: Examined, name: str) -> Finding:

@@ -50,19 +50,19 @@ def test_any_environment_gives_settings_in_their_ranges_and_problems_by_name(env
     assert "none" not in found.trace_exporters + found.metric_exporters
     assert all(name == name.lower() for name in found.credential_headers)
     parse_excluded_urls(found.excluded_urls).url_disabled("http://h/v1/chat")  # as the layer does
-    about = [re.match(r"(\w+)(=?)", problem.text).groups() for problem in found.problems]
+    about = [re.match(r"(\w+)(=?)", problem).groups() for problem in found.problems]
     assert [name for name, _ in about] == [problem.variable for problem in found.problems]
     assert {name for name, _ in about} <= environ.keys()
     whole = [name for name, mark in about if mark]  # others are about one entry of several
     assert len(whole) == len(set(whole))
-    assert "\n" not in "".join(problem.text for problem in found.problems)
+    assert "\n" not in "".join(problem for problem in found.problems)
 
 
 @given(some.environments())
 def test_each_unusable_variable_is_one_line_and_each_other_one_counts(rows):
     found = Settings.from_env({name: text for name, (text, _) in rows.items()})
     for name, (_, value) in rows.items():
-        lines = [one for one in found.problems if re.search(rf"\b{name}\b", one.text)]
+        lines = [one for one in found.problems if re.search(rf"\b{name}\b", one)]
         assert len(lines) == (value is None)
         field, *_ = some.VARIABLES[name]
         got, default = (
@@ -89,4 +89,4 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES) | some.TEXT, max_size=10).map("".join))
 def test_no_problem_of_a_dependency_repeats_a_password(told):
     found = Settings.from_env({"OTEL_COACH_DEPENDENCIES": told, "DB": f"x {SECRET}"})
-    assert SECRET not in "".join(problem.text for problem in found.problems)
+    assert SECRET not in "".join(problem for problem in found.problems)

@@ -85,7 +85,7 @@ def test_a_password_in_an_address_comes_out_nowhere(form, secret, by_variable):
     with heard() as lines:
         found = Settings.from_env(environment)
         found.log_problems()
-        lines += [repr(found), str(found), *(problem.text for problem in found.problems)]
+        lines += [repr(found), str(found), *(problem for problem in found.problems)]
         for one in found.dependencies.values():
             with suppress(UnknownAddressError):
                 lines += [repr(probe_of(one)), str(probe_of(one))]
@@ -114,7 +114,7 @@ def test_a_token_comes_out_nowhere(token):
         environment = {"OTEL_COACH_METRICS_TOKEN": token}
         found = Settings.from_env(environment)
         found.log_problems()
-        lines += [repr(found), str(found), *(problem.text for problem in found.problems)]
+        lines += [repr(found), str(found), *(problem for problem in found.problems)]
         for look in (variables.look, page.look, tracing.look):
             lines.extend(map(str, look(Examined(found, environment))))
     assert CORE in found.metrics_token

@@ -68,8 +68,8 @@ def test_a_wrong_value_is_one_line_with_variable_and_value_and_the_default_stand
     settings = Settings.from_env({name: text})
     (problem,) = settings.problems
     assert problem.variable == name
-    assert name in problem.text
-    assert repr(text) in problem.text
+    assert name in problem
+    assert repr(text) in problem
     defaults = Settings()
     for field in Settings.__dataclass_fields__:
         if field != "problems":
@@ -95,10 +95,10 @@ def test_a_dependency_that_cannot_be_read_costs_only_itself_and_shows_no_passwor
     )
     assert settings.dependencies == {"b": "tcp://h:2"}
     assert len(settings.problems) == 3
-    assert "entry 1" in settings.problems[0].text
-    assert "NOT_SET" in settings.problems[1].text
-    assert "entry 3" in settings.problems[2].text
-    assert "hunter2" not in "".join(problem.text for problem in settings.problems)
+    assert "entry 1" in settings.problems[0]
+    assert "NOT_SET" in settings.problems[1]
+    assert "entry 3" in settings.problems[2]
+    assert "hunter2" not in "".join(problem for problem in settings.problems)
 
 
 def test_every_variable_of_ours_is_an_option_of_the_command():
@@ -176,7 +176,7 @@ def test_a_malformed_address_is_named_by_itself_and_breaks_no_other(text, kept, 
     settings = Settings.from_env({"OTEL_COACH_DEPENDENCIES": text})
     assert settings.dependencies == kept
     (problem,) = settings.problems
-    assert f"the address of {named} is not an address" in problem.text
+    assert f"the address of {named} is not an address" in problem
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,10 @@ def test_instead_of_an_invalid_value_the_default_or_what_readme_says_is_in_force
     settings = Settings.from_env(environ)
     assert getattr(settings, name) == value
     (problem,) = settings.problems
-    assert problem.text.startswith(next(iter(environ)))
-    if "the default is used" in problem.text:
+    assert problem.startswith(next(iter(environ)))
+    assert problem.variable == next(iter(environ))
+    assert isinstance(problem, str)
+    if "the default is used" in problem:
         without = {key: text for key, text in environ.items() if key != next(iter(environ))}
         assert getattr(Settings.from_env(without), name) == value
 
@@ -308,7 +310,7 @@ def test_an_invalid_protocol_of_a_signal_says_that_the_general_one_counts():
     settings = Settings.from_env(environ)
     assert settings.otlp_traces_protocol == "grpc"
     (problem,) = settings.problems
-    assert problem.text.endswith("OTEL_EXPORTER_OTLP_PROTOCOL counts")
+    assert problem.endswith("OTEL_EXPORTER_OTLP_PROTOCOL counts")
 
 
 def test_the_cure_of_an_unknown_endpoint_keeps_the_rest_of_the_list():

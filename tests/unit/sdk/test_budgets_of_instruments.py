@@ -114,8 +114,8 @@ def test_a_full_budget_of_an_admitted_label_names_the_variable_to_raise(caplog):
 def test_a_wrong_admission_is_one_line_with_its_cure(value, problem):
     found = settings(ADMIT_LABELS=value)
     assert len(found.problems) == 1
-    assert problem in found.problems[0].text
-    assert "OTEL_COACH_ADMIT_LABELS" in found.problems[0].text
+    assert problem in found.problems[0]
+    assert "OTEL_COACH_ADMIT_LABELS" in found.problems[0]
 
 
 def test_two_scopes_with_one_instrument_make_one_family_whose_series_add_up(measured):
