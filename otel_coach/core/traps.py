@@ -215,16 +215,19 @@ NO_PRICE: Final = Trap(
     "model-without-price",
     "{calls} of {model} without a price: the cost is not on the page (no_price)",
     "agent_llm_cost_usd_total is too low.",
-    "otel-coach prices {key!q} # shows what is known; what helps is a price of your own in the "
-    'file of OTEL_COACH_PRICES ({{"{key}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
+    "otel-coach prices {label!q} # shows what is known; what helps is a price of your own in the "
+    'file of OTEL_COACH_PRICES ({{"{label}": {{"input_mtok": 1.0, "output_mtok": 2.0}}}}), '
     "OTEL_COACH_GATEWAYS if a gateway of your own was asked, or a newer price list",
     Severity.WARNING,
     Way.PAGE,
+    example_cure="otel-coach prices MODEL # shows what is known; what helps is a price of your own "
+    'in the file of OTEL_COACH_PRICES ({"MODEL": {"input_mtok": 1.0, "output_mtok": 2.0}}), '
+    "OTEL_COACH_GATEWAYS if a gateway of your own was asked, or a newer price list",
 )
 EXTRA_FEE: Final = Trap(
     "extra-fee",
-    "{calls} of {model} billed for more than has a price or a known count{details}; that part of "
-    "the cost is not on the page (extra_fee)",
+    "{calls} of {model} billed for something{details} that has no price in the list, or whose "
+    "count the answer does not tell; so the cost on the page is too low (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
     "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "
     "compares the page with the bill",

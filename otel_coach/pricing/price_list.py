@@ -175,8 +175,8 @@ class PriceList:
         if not self._is_unusable_logged:
             self._is_unusable_logged = True
             _logger.error(
-                "otel-coach: %s. Until this is mended, only models that had a price before, or "
-                "have one of your own, have a price",
+                "otel-coach: %s. Until this is mended, only models that this process has priced "
+                "before, or that have a price of your own, have one",
                 error,
             )
 
@@ -205,7 +205,7 @@ def _parts_of(usage: Usage) -> dict[str, int]:
 def _unpaid(call: CallDetails, usage: Usage, found: Found) -> Iterator[str]:
     yield from (fee for fee in call.fees if not found.has_price_for(fee))
     # Few integrations tell how many tokens of a completion are those of images, which cost more.
-    is_told = usage.output_image or usage.completion == usage.reasoning
+    is_told = usage.output_image or usage.completion <= usage.reasoning + usage.output_text
     if not is_told and found.has_price_for(_IMAGES):
         yield _IMAGES
     # OpenAI bills audio tokens at prices of their own. Where a model's entry has none, the price of

@@ -10,8 +10,8 @@ class Usage(NamedTuple):
     """The tokens of one LLM call, as its provider billed them.
 
     All fields but the first two are parts of others: `cached`, `cache_write` and `input_audio` of
-    `prompt`, `cache_write_1h` of `cache_write`, `reasoning`, `citation`, `output_audio` and
-    `output_image` of `completion`.
+    `prompt`, `cache_write_1h` of `cache_write`, `reasoning`, `citation`, `output_audio`,
+    `output_image` and `output_text` of `completion`. The last one has no price of its own.
     """
 
     prompt: int
@@ -24,11 +24,12 @@ class Usage(NamedTuple):
     output_audio: int = 0
     citation: int = 0
     output_image: int = 0
+    output_text: int = 0
 
     @property
     def has_parts(self) -> bool:
-        """Whether any part of the prompt or completion tokens is given."""
-        return any(self[2:])
+        """Whether any part of the prompt or completion tokens is given that may have a price."""
+        return any(self._replace(output_text=0)[2:])
 
     @property
     def contradicts_itself(self) -> bool:

@@ -46,7 +46,7 @@ class ScriptedProvider:
         self._script = [*script] or ["ok"]
         self.pace = pace
         self.calls: list[Call] = []
-        """The chats, responses and embeddings that were answered so far, in this order.
+        """The requests for chats, responses and embeddings so far, in the order of their answers.
 
         An answer may be a failure of the script. Requests to other paths, and those that cannot be
         read, are not among them.

@@ -180,3 +180,30 @@ def test_two_workers_of_one_connection_each_send_their_own_turns_message(measure
     page = measured.page()
     assert page.sum(REQUESTS) == page.sum("app_ai_time_to_first_chunk_seconds_count") == 2
     assert page.sum("app_ai_stream_aborts_total") == 0
+
+
+def test_a_handler_that_reads_in_a_task_of_its_own_answers_in_one_turn(measured):
+    """As with `asyncio.wait_for` until Python 3.12: it does not see the context of its message."""
+    app = FastAPI()
+    model = Scripted(answer=AIMessage("hi"))
+
+    @app.websocket("/ws")
+    async def reads_in_a_task(websocket: WebSocket):
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                text = await asyncio.create_task(websocket.receive_text())
+                for part in ("plan", text):
+                    await model.ainvoke(text)
+                    await websocket.send_text(part)
+                    await asyncio.sleep(0.3)
+
+    with serving(app) as client, socket_to(client, "/ws") as connection:
+        for text in ("one", "two"):
+            connection.send(text)
+            assert [connection.recv(timeout=60) for _ in range(2)] == ["plan", text]
+            time.sleep(0.5)
+    eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 2)
+    page = measured.page()
+    assert page.sum(REQUESTS) == page.sum("app_ai_time_to_first_chunk_seconds_count") == 2
+    assert page.sum("app_ai_stream_chunks_total") == 4

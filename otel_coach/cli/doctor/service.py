@@ -267,7 +267,7 @@ def _unmeasured(known: _Known, sample: Sample) -> Iterator[Finding]:
     trap = _OF_UNMEASURED.get(sample.labels.get(ERROR_TYPE, ""), traps.UNMEASURED)
     name = excerpt(sample.labels.get(MODEL, ""), known.token)
     calls = f"{sample.value:g} call{'s' * (sample.value != 1)}"
-    finding = trap.found(calls=calls, model=spoken(name), key=name, details="")
+    finding = trap.found(calls=calls, model=spoken(name), label=name, details="")
     yield finding._replace(what=f"{_figure(sample, known.token)}: {finding.what}")
 
 

@@ -30,6 +30,10 @@ _WORKER_SILENCE: Final = 30.0
 """The same if a task that runs all the time may still answer it."""
 
 
+MAX_EARLY: Final = 0.05
+"""Seconds by which one of these times may be cut short."""
+
+
 class Socket(Protocol):
     """The WebSocket that turns belong to."""
 
@@ -95,7 +99,7 @@ class Turn(Request):
         """Messages to the client."""
         self.first_chunk: float | None = None
         self.reader: asyncio.Task[Any] | None = None
-        """The task that received the message, None if it has handed the message on."""
+        """The task that received the message."""
         self.task: asyncio.Task[Any] | None = None
         """The task that sends the answer, as soon as that is known; before, the one in which its
         work began, which may work for that task (`asyncio.gather`, or `asyncio.wait_for` until

@@ -25,7 +25,7 @@ from otel_coach.instrumentors.asgi.server_span import (
     end_server_span,
     end_turn_span,
 )
-from otel_coach.instrumentors.asgi.turns import Turn
+from otel_coach.instrumentors.asgi.turns import MAX_EARLY, Turn
 from otel_coach.metrics.labels import ABORTED, CLIENT_CLOSED_REQUEST, ERROR, OK
 
 if TYPE_CHECKING:
@@ -117,10 +117,7 @@ class Connection(Answering):
         if self.open_turns and self._note_dropped_streams():
             await self._until_dropped_streams_end()
         self._note_receiving()
-        message = await super().receive()
-        if message["type"] in DISCONNECTS:
-            self._disconnect_delivered = True
-        return message
+        return await super().receive()
 
     @guarded
     def _note_dropped_streams(self) -> bool:
@@ -176,6 +173,7 @@ class Connection(Answering):
             turn.reader = current_task()
             current_request.set(turn)
         elif kind in DISCONNECTS:
+            self._disconnect_delivered = True
             self._note_disconnect(message)
 
     def _note_disconnect(self, message: Message) -> None:
@@ -249,7 +247,7 @@ class Connection(Answering):
             self.finish_turn(own)
         silent = [turn for turn in list(self.open_turns) if turn.was_handed_on and not turn.chunks]
         turn = newest or (silent[-1] if silent else self._turn_class(self))
-        turn.was_handed_on, turn.reader = True, None
+        turn.was_handed_on = True
         return turn
 
     def is_around(self, span: Span) -> bool:
@@ -277,7 +275,8 @@ class Connection(Answering):
 
     def is_in_hand(self, turn: Turn) -> bool:
         """Returns whether the code that received the message of `turn` still answers it."""
-        return turn is self._latest and turn.reader is not None and not self._is_receiving
+        has_asked = self._is_receiving or self._disconnect_delivered  # for what follows
+        return turn is self._latest and turn.reader is not None and not has_asked
 
     @guarded
     def finish_turn_later(self, turn: Turn) -> None:
@@ -295,9 +294,9 @@ class Connection(Answering):
 
     @guarded
     def _finish_if_quiet(self, turn: Turn) -> None:
-        # Half of the time is enough: this may run a little early by `perf_counter`, and only a
-        # further message that is sent would call it again.
-        is_quiet = perf_counter() - turn.last >= turn.linger / 2
+        # This may run a little early by `perf_counter`, and only a further message that is sent
+        # would call it again.
+        is_quiet = perf_counter() - turn.last >= turn.linger - MAX_EARLY
         if is_quiet and turn.may_be_over and not self.is_in_hand(turn):
             self.finish_turn(turn)
 

@@ -32,7 +32,7 @@ class UnmeasuredLog:
         line = _TRAPS[reason].found(
             calls="calls",
             model=spoken(name),
-            key=name,
+            label=name,
             details=f" ({', '.join(details)})" * bool(details),
         )
         _logger.warning("otel-coach: %s", line)

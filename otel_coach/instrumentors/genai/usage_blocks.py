@@ -106,6 +106,7 @@ class _Shape:
     output_audio: tuple[str, ...] = ()
     citation: tuple[str, ...] = ()
     output_image: tuple[str, ...] = ()
+    output_text: tuple[str, ...] = ()
     others: frozenset[str] = frozenset()
     """Names of parts that are paid like the whole, or that are the sum of other parts."""
     total: str = ""
@@ -168,6 +169,7 @@ _LANGCHAIN: Final = _Shape(
     output_audio=("output_token_details.audio",),
     citation=("output_token_details.citation_tokens",),
     output_image=("output_token_details.image",),
+    output_text=("output_token_details.text",),
     others=_LIKE_TEXT,
     total="total_tokens",
 )
@@ -180,6 +182,7 @@ _OPENAI_RESPONSES: Final = _Shape(
     cache_write=("input_tokens_details.cache_write_tokens",),
     reasoning=("output_tokens_details.reasoning_tokens",),
     output_image=("output_tokens_details.image_tokens",),
+    output_text=("output_tokens_details.text_tokens",),
     others=_LIKE_TEXT,
     total="total_tokens",
 )
@@ -197,6 +200,7 @@ _OPENAI_CHAT: Final = _Shape(
     input_audio=("prompt_tokens_details.audio_tokens",),
     output_audio=("completion_tokens_details.audio_tokens",),
     output_image=("completion_tokens_details.image_tokens",),
+    output_text=("completion_tokens_details.text_tokens",),
     others=_LIKE_TEXT,
     total="total_tokens",
 )

@@ -78,7 +78,10 @@ def _keeps_its_id(run_manager: Any) -> bool:
 
 
 def sees_threaded_models() -> bool:
-    """Returns whether code that such a model's method calls is seen to be inside of a model."""
+    """Returns whether code that a model's method calls in a thread is seen to be inside of a model.
+
+    LangChain runs `_generate` and `_stream` in a thread for a model without asynchronous methods.
+    """
     from otel_coach.instrumentors.langchain.model_frames import is_inside_model  # noqa: PLC0415 - only with LangChain
 
     models = import_module("langchain_core.language_models")

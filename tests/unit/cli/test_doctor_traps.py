@@ -98,7 +98,7 @@ def test_what_a_stranger_has_chosen_is_quoted_for_the_shell():
     name = "x'; touch pwned; `id` $(id) \"#"
     _, cure = traps_of_page.HIDDEN.filled({"family": name})
     assert pasted(cure) == ["grep", "-rn", "-e", name, "."]
-    _, cure = NO_PRICE.filled({"calls": 1, "model": name, "key": name})
+    _, cure = NO_PRICE.filled({"calls": 1, "model": name, "label": name})
     assert pasted(cure) == ["otel-coach", "prices", name]
     _, cure = traps_of_page.REDIRECTED.filled({"url": "u", "where": name, "option": "--url"})
     assert pasted(cure) == ["--url", name]

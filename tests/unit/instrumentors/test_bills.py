@@ -121,6 +121,15 @@ def test_tokens_of_images_in_the_answer_have_their_own_price(measured):
     assert unmeasured(page) == {}
 
 
+@pytest.mark.parametrize("parts", [{"text": 100}, {"text": 60, "reasoning": 40}])
+def test_a_text_of_a_model_for_images_has_its_whole_price(measured, parts):
+    told = {**counted(10, 100), "output_token_details": parts}
+    Scripted(answer=AIMessage("no", usage_metadata=told), **IMAGES).invoke("draw")
+    page = measured.page()
+    assert page.sum(COST) == pytest.approx((10 * 0.3 + 100 * 2.5) / MTOK)
+    assert unmeasured(page) == {}
+
+
 def test_tokens_of_images_whose_number_is_not_told_are_an_extra_fee(measured, caplog):
     """langchain-google-genai tells only the sum."""
     Scripted(answer=AIMessage("here", usage_metadata=counted(10, 1300)), **IMAGES).invoke("draw")
