@@ -116,18 +116,20 @@ test-long: install ## the tests that take longer: kills, floods and junk in shor
 test-fast: install ## the tests without servers, under a minute
 	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not server" $(PYTEST)
 
-# What is deployed, and what a release is made of, depend on no version of a library.
+# What is deployed, and what a release is made of, depend on no version of a library or of Python.
+OF_VERSIONS := --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*'
+
 test-lowest: $(LOWEST)/.installed ## the suite on the lowest versions that pyproject.toml allows
-	$(call pytest,$(LOWEST),$(SIDE_BY_SIDE) -m "not long" --disable-warnings --ignore-glob '*/test_deploy*' --ignore-glob '*/test_release*')
+	$(call pytest,$(LOWEST),$(SIDE_BY_SIDE) -m "not long" --disable-warnings $(OF_VERSIONS))
 
 test-direct-lowest: $(DIRECT)/.installed ## calls by the oldest openai and anthropic packages, without LangChain
 	$(call pytest,$(DIRECT),$(SIDE_BY_SIDE) --disable-warnings tests/unit/instrumentors/direct/test_direct_figures.py tests/unit/instrumentors/direct/test_direct_endings.py tests/unit/instrumentors/direct/test_direct_work.py)
 
-test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests without fleets of servers, the demo, 300 requests
+test-versions: $(VERSIONS:%=test-on-%) ## on further versions of Python: all tests but those of fleets and of deployment, the demo, 300 requests
 
 test-on-%:
 	@$(MAKE) --no-print-directory install demo oracle VENV=.venv-$* PYTHON="$(call python,$*)" N=300 SEED=1
-	$(call pytest,.venv-$*,$(SIDE_BY_SIDE) -m "not fleet and not long")
+	$(call pytest,.venv-$*,$(SIDE_BY_SIDE) -m "not fleet and not long" $(OF_VERSIONS))
 
 test-on-debian: ## the same on Python 3.14, in a Debian brought into .debian; as root, with debootstrap
 	@verification/installs/in_debian.sh forky python3.14,python3.14-venv,ca-certificates,make,git make test-on-3.14
