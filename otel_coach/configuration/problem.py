@@ -18,3 +18,6 @@ class Problem(str):
         self = super().__new__(cls, text)
         self.variable = variable
         return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.variable, str(self))

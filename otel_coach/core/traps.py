@@ -226,7 +226,7 @@ NO_PRICE: Final = Trap(
 )
 EXTRA_FEE: Final = Trap(
     "extra-fee",
-    "{calls} of {model} billed for something{details} that has no price in the list, or whose "
+    "{calls} of {model} billed for something{details} that the price does not cover, or whose "
     "count the answer does not tell; so the cost on the page is too low (extra_fee)",
     "agent_llm_cost_usd_total is too low.",
     "pip install --upgrade otel-coach # a newer price list may have it; `otel-coach reconcile` "

@@ -203,6 +203,7 @@ def test_a_handler_that_reads_in_a_task_of_its_own_answers_in_one_turn(measured)
             connection.send(text)
             assert [connection.recv(timeout=60) for _ in range(2)] == ["plan", text]
             time.sleep(0.5)
+            eventually(lambda: measured.page().sum("app_ai_streams_active") == 0)
     eventually(lambda: measured.page().sum(REQUESTS, status="ok") == 2)
     page = measured.page()
     assert page.sum(REQUESTS) == page.sum("app_ai_time_to_first_chunk_seconds_count") == 2

@@ -164,6 +164,8 @@ class Connection(Answering):
             asks = turn is current or (task is not None and turn.task is task)
             if turn.is_done and asks and not turn.is_answered_beside(task):
                 self.finish_turn(turn)
+            elif turn.is_done and turn.was_handed_on and turn is self._latest:
+                self.finish_turn_later(turn)  # a timer that ran while it was in hand did nothing
 
     @guarded
     def _note_received(self, message: Message) -> None:
@@ -226,9 +228,8 @@ class Connection(Answering):
         return None if turn is None or turn.closed else turn
 
     def _turn_of_task(self) -> Turn | None:
-        task = current_task()
-        turns = (turn for turn in list(self.open_turns) if turn.task is task)
-        return None if task is None else next(turns, None)
+        task = current_task() or self  # in a thread, no turn has this task
+        return next((turn for turn in list(self.open_turns) if turn.task is task), None)
 
     def turn_of_work(self) -> Turn:
         """Returns the turn of AI work that runs in a context older than the last message.
@@ -275,8 +276,8 @@ class Connection(Answering):
 
     def is_in_hand(self, turn: Turn) -> bool:
         """Returns whether the code that received the message of `turn` still answers it."""
-        has_asked = self._is_receiving or self._disconnect_delivered  # for what follows
-        return turn is self._latest and turn.reader is not None and not has_asked
+        asked_for_next = self._is_receiving or self._disconnect_delivered
+        return turn is self._latest and turn.reader is not None and not asked_for_next
 
     @guarded
     def finish_turn_later(self, turn: Turn) -> None:

@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import pickle
 
 import pytest
 
@@ -294,6 +296,8 @@ def test_instead_of_an_invalid_value_the_default_or_what_readme_says_is_in_force
     assert problem.startswith(next(iter(environ)))
     assert problem.variable == next(iter(environ))
     assert isinstance(problem, str)
+    (copied,) = pickle.loads(pickle.dumps(copy.deepcopy(settings))).problems
+    assert (copied, copied.variable) == (problem, problem.variable)
     if "the default is used" in problem:
         without = {key: text for key, text in environ.items() if key != next(iter(environ))}
         assert getattr(Settings.from_env(without), name) == value
