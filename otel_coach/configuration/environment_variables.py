@@ -98,8 +98,8 @@ def in_our_place(group: str) -> EntryPoint | None:
     user has chosen otel-coach's by variable, the result is None.
     """
     # `opentelemetry-instrument --coach_disabled true` disables it after `come_first` has chosen it.
-    is_users_choice = is_enabled() or _CAME_FIRST not in os.environ
-    if os.environ.get(CHOICE[group]) == OURS and is_users_choice:
+    choice_counts = is_enabled() or _CAME_FIRST not in os.environ
+    if os.environ.get(CHOICE[group]) == OURS and choice_counts:
         return None
     found = {entry.name: entry for entry in entry_points(group=group) if entry.name != OURS}
     contrib = found.pop(_CONTRIB[group], None)

@@ -5,9 +5,8 @@ otel-coach uses it for the first time. If it has changed, only what needs it is 
 log line says what is lost. `otel-coach doctor` tries all parts and shows the table. Some parts are
 tried by the doctor only: CACHED, THREADED_MODELS, STEPS, QUEUES and OTLP, because their trials call
 a model, run an event loop, run a graph, start a thread and import protobuf, which takes 2 MB;
-CONFIGURATORS, because a tracer without
-`_is_enabled` counts as enabled; and ENTRY_POINTS, OPENAI_STREAMS, ANTHROPIC_STREAMS and AWAITED,
-because little is lost without them.
+CONFIGURATORS, because a tracer without `_is_enabled` counts as enabled; and ENTRY_POINTS,
+OPENAI_STREAMS, ANTHROPIC_STREAMS and AWAITED, because little is lost without them.
 
 `tests/unit/core/test_compatibility.py` finds the private names in the code and fails if one has no
 row.

@@ -105,7 +105,7 @@ def _own_prices(table: Mapping[str, Any]) -> dict[str, OwnPrice]:
             if key not in _PRICE_KEYS:
                 message = f"{model!r}: there is no price {key!r}, but {', '.join(OwnPrice._fields)}"
                 raise ValueError(message)
-            if isinstance(value, bool) or not _is_price(value):
+            if not _is_price(value):
                 message = f"{model!r}: {key}={value!r} is not a number of 0 or more"
                 raise ValueError(message)
             numbers[key] = float(value)
@@ -117,7 +117,9 @@ def _own_prices(table: Mapping[str, Any]) -> dict[str, OwnPrice]:
 
 
 def _is_price(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < float("inf")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < float("inf")
 
 
 def _or_default(price: float | None, default: float) -> float:

@@ -22,24 +22,12 @@ def test_a_worker_that_takes_messages_from_a_queue_makes_a_turn_of_each(measured
     app = FastAPI()
     model = Scripted(answer=AIMessage("hi"))
 
-    @app.websocket("/ws")
-    async def socket(websocket: WebSocket):
-        await websocket.accept()
-        messages = asyncio.Queue()
+    async def answer(websocket, text):
+        await asyncio.sleep(0.1)
+        await model.ainvoke(text)
+        await websocket.send_text(text)
 
-        async def work():
-            while (text := await messages.get()) != "stop":
-                await asyncio.sleep(0.1)
-                await model.ainvoke(text)
-                await websocket.send_text(text)
-
-        worker = asyncio.create_task(work())
-        with suppress(WebSocketDisconnect):
-            while True:
-                await messages.put(await websocket.receive_text())
-        await messages.put("stop")
-        await worker
-
+    app.add_api_websocket_route("/ws", Sockets.by_a_queue(answer))
     with serving(app) as client, socket_to(client, "/ws") as connection:
         connection.send("one")
         time.sleep(0.05)
@@ -150,26 +138,12 @@ def test_two_workers_of_one_connection_each_send_their_own_turns_message(measure
     app = FastAPI()
     model = Scripted(answer=AIMessage("hi"))
 
-    @app.websocket("/ws")
-    async def socket(websocket: WebSocket):
-        await websocket.accept()
-        messages = asyncio.Queue()
+    async def answer(websocket, text):
+        await model.ainvoke(text)
+        await asyncio.sleep(0.3)
+        await websocket.send_text(text)
 
-        async def work():
-            while (text := await messages.get()) != "stop":
-                await model.ainvoke(text)
-                await asyncio.sleep(0.3)
-                await websocket.send_text(text)
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(2):
-                tasks.create_task(work())
-            with suppress(WebSocketDisconnect):
-                while True:
-                    await messages.put(await websocket.receive_text())
-            for _ in range(2):
-                await messages.put("stop")
-
+    app.add_api_websocket_route("/ws", Sockets.by_a_queue(answer, workers=2))
     with serving(app) as client, socket_to(client, "/ws") as connection:
         for text in ("one", "two"):
             connection.send(text)

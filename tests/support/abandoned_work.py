@@ -121,8 +121,8 @@ class Work:
     async def calling_a_tool(self, state):
         try:
             await self.tool.ainvoke({"to": "plan"})
-        except asyncio.CancelledError:
-            self.notes.raised.append("cancelled after the tool")
+        except BaseException as error:
+            self.notes.raised.append(f"{type(error).__name__} of the tool")
             raise
         return {"said": [1]}
 

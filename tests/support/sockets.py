@@ -137,7 +137,7 @@ class Sockets:
         await answering
 
     @staticmethod
-    def by_a_queue(answer):
+    def by_a_queue(answer, workers=1):
         async def endpoint(websocket: WebSocket):
             await websocket.accept()
             queue = asyncio.Queue()
@@ -146,11 +146,12 @@ class Sockets:
                 while True:
                     await answer(websocket, await queue.get())
 
-            worker = asyncio.create_task(work())
+            tasks = [asyncio.create_task(work()) for _ in range(workers)]
             with suppress(WebSocketDisconnect):
                 while True:
                     await queue.put(await websocket.receive_text())
-            worker.cancel()
+            for task in tasks:
+                task.cancel()
 
         return endpoint
 

@@ -21,7 +21,6 @@ from otel_coach.configuration.environment_variables import (
     vendors_in_place,
 )
 from otel_coach.core.entry_points import entry_points
-from otel_coach.core.installed import is_installed
 from otel_coach.core.traps import CONFIG_PACKAGE, VENDOR
 from otel_coach.instrumentors import ANTHROPIC, ASGI, DEPENDENCIES, LANGCHAIN, OPENAI
 
@@ -57,7 +56,7 @@ def look(examined: Examined) -> Iterator[Finding | Fact]:
     yield from _distros(examined)
     yield from _instrumentors(examined)
     path = examined.settings.config_file
-    if path is not None and not is_installed("opentelemetry.configuration"):
+    if path is not None and not examined.configures_by_file:
         yield CONFIG_PACKAGE.found(path=path)
 
 

@@ -17,7 +17,7 @@ from otel_coach.cli.doctor.otlp_outcome import ExportFailure, Outcome
 from otel_coach.cli.doctor.otlp_targets import JSON
 from otel_coach.cli.terminal import reason_of
 from otel_coach.configuration.process import process_environment
-from otel_coach.core.urls import basic_credentials, host_in_url
+from otel_coach.core.urls import basic_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,14 +76,14 @@ def _not_connected(target: Target, error: Exception) -> Outcome:
     if isinstance(error, ValueError):  # there is no such address
         return Outcome(ExportFailure.UNREACHABLE, reason_of(error))
     if (proxy := _proxy(target)) is not None:
-        return Outcome(ExportFailure.PROXY, f"{_address(proxy)}: {_why_unreachable(error, proxy)}")
+        reason = f"{_without_login(proxy)}: {_why_unreachable(error, proxy)}"
+        return Outcome(ExportFailure.PROXY, reason)
     return Outcome(ExportFailure.UNREACHABLE, _why_unreachable(error, target.parts))
 
 
-def _address(proxy: SplitResult) -> str:
-    """Returns the proxy's host and port, without its login."""
-    host = host_in_url(proxy.hostname or "")
-    return host if proxy.port is None else f"{host}:{proxy.port}"
+def _without_login(url: SplitResult) -> str:
+    """Returns the host and the port of `url`, as they stand in it."""
+    return url.netloc.rpartition("@")[2]
 
 
 def _why_unreachable(error: Exception, url: SplitResult) -> str:
@@ -160,7 +160,7 @@ def _path(target: Target) -> str:
     url = target.parts
     path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
     if _proxy(target) is not None and not target.uses_tls:
-        return f"http://{url.netloc.rpartition('@')[2]}{path}"
+        return f"http://{_without_login(url)}{path}"
     return path
 
 

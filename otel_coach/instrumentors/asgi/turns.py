@@ -28,8 +28,6 @@ _SILENCE: Final = 1.0
 """The same for a turn that has sent nothing yet."""
 _WORKER_SILENCE: Final = 30.0
 """The same if a task that runs all the time may still answer it."""
-
-
 MAX_EARLY: Final = 0.05
 """Seconds by which one of these times may be cut short."""
 

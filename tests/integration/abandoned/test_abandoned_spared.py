@@ -222,7 +222,7 @@ def test_a_tool_that_has_begun_ends_and_no_call_follows(stopping, work, notes):
     assert notes.tool == TOOL_STEPS
     # The tool has ended, but LangChain may not have returned yet. The node that follows may have
     # begun; it was cancelled, and asked no model.
-    possible = [], ["cancelled after the tool"], ["CancelledError", "cleaned up"]
+    possible = [], ["CancelledError of the tool"], ["CancelledError", "cleaned up"]
     eventually(lambda: notes.raised in possible)
     page = stopping.page()
     assert page.sum("agent_tool_calls_total", status="ok") == 1

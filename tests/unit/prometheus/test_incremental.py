@@ -382,4 +382,4 @@ def test_what_only_the_application_counts_is_written_between_scrapes(monkeypatch
         for _ in range(2):  # nothing shows that it has changed
             now[0] += 60
             assert local.changed()
-            assert f"sent_total {now[0]}".split()[0].encode() in local.measure(whole=False)
+            assert b"sent_total" in local.measure(whole=False)
